@@ -50,8 +50,8 @@ typedef struct {
     const char *torch;        /* long name, such as "float32" */
     /* n elements, stride apart (in elements, may be 0 or negative), to or from a contiguous array of the row's compute
      * type. Storing rounds to nearest even (f16, bf16), wraps (integers), tests for nonzero (bool). */
-    void (*load)(void *restrict to, const void *restrict from, gint64 stride, gsize n);
-    void (*store)(void *restrict to, const void *restrict from, gint64 stride, gsize n);
+    void (*load)(void *to, const void *from, gint64 stride, gsize n);
+    void (*store)(void *to, const void *from, gint64 stride, gsize n);
 } TnDtypeInfo;
 
 /* The row of a dtype; (transfer none), static; NULL for an unknown number. Thread: any. */
