@@ -1,0 +1,37 @@
+# The commands of every day. `make help` lists them.
+BUILD ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+BUILD_TYPE ?= Release
+
+.PHONY: all run test install clean format help deps
+
+all: $(BUILD)/build.ninja ## build everything, in release mode, in build/
+	@cmake --build $(BUILD) -j $(JOBS)
+
+$(BUILD)/build.ninja:
+	@cmake -G Ninja -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=$(BUILD_TYPE) $(CMAKE_ARGS)
+
+deps: ## install the Debian packages that are missing
+	@.ci/deps build
+
+run: deps ## import Fashion-MNIST, train LeNet on it
+	@$(MAKE) --no-print-directory all
+	@.ci/first-run $(BUILD)
+
+test: deps ## build and run every test
+	@$(MAKE) --no-print-directory all
+	@.ci/run-tests $(BUILD) $(JOBS)
+
+install: all ## install below PREFIX (/usr/local), honouring DESTDIR
+	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean: ## remove build/
+	@rm -rf $(BUILD)
+
+format: ## format every C file with the project's style
+	@git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -1,0 +1,17 @@
+# Fuzz targets: every tests/fuzz/fuzz_<name>.c is a libFuzzer program; its seeds lie in tests/fuzz/corpus/<name>/.
+if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+  message(FATAL_ERROR "TN_FUZZ needs clang: set CC=clang")
+endif()
+file(GLOB fuzz_files CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.c")
+foreach(file IN LISTS fuzz_files)
+  get_filename_component(name "${file}" NAME_WE)
+  add_executable(${name} "${file}")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz")
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/kernel" "${PROJECT_SOURCE_DIR}/pipelines"
+    ${TN_PUBLIC_INCLUDES})
+  target_link_libraries(${name} PRIVATE tenon-flags tn-test-support tenon-kernel ${TN_DOMAIN_LIBRARIES})
+  if(TARGET tenon-run)
+    target_link_libraries(${name} PRIVATE tenon-run PkgConfig::TN_RUN_DEPS)
+  endif()
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endforeach()

@@ -1,0 +1,160 @@
+# tn_plugin(): the one way to build a plugin, in the tree and outside it.
+#
+#   tn_plugin(NAME name              the library is libtn_<name>.so and shows tn_plugin_<name>_desc alone
+#             SOURCES file…          C files
+#             [PACKAGES package…]    pkg-config names, compiled and linked with; where one is absent the plugin is
+#                                    skipped with a message
+#             [OPENS package…]       the same, but only their headers are used: the plugin opens the library itself
+#                                    when it is initialised
+#             [LUA file…]            Lua modules, embedded as bytes: "<name>-lua.h" declares tn_lua_<name>_<file>
+#                                    and tn_lua_<name>_<file>_size
+#             [LINKS target…]        Tenon::tenon (always linked) and the helper library of the plugin's own domain
+#             [OUTPUT folder]        where the library is built; default: plugins/ in the build tree
+#             [NO_INSTALL])          leave it out of `make install`
+#
+# The target is called tn_<name>. In a symbol, '-' in a name becomes '_'.
+include_guard(GLOBAL)
+
+set(TENON_CMAKE_DIR "${CMAKE_CURRENT_LIST_DIR}")
+set(TENON_HELPER_LIBRARIES Tenon::dataio Tenon::automl Tenon::rl Tenon::vis)
+
+# Sets out_var to the generated C file of embedded Lua and adds the rule that makes it.
+function(tn_embed_lua target_name out_var)
+  cmake_parse_arguments(E "" "TABLE;BASE" "FILES" ${ARGN})
+  set(dir "${CMAKE_CURRENT_BINARY_DIR}/${target_name}-embedded")
+  file(MAKE_DIRECTORY "${dir}")
+  set(names)
+  set(modules)
+  set(files)
+  foreach(file IN LISTS E_FILES)
+    get_filename_component(file "${file}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
+    if(E_BASE)
+      file(RELATIVE_PATH name "${E_BASE}" "${file}")
+    else()
+      get_filename_component(name "${file}" NAME)
+    endif()
+    string(REGEX REPLACE "\\.lua$" "" name "${name}")
+    string(REPLACE "/" "." module "${name}")
+    string(REGEX REPLACE "\\.init$" "" module "${module}")
+    string(REGEX REPLACE "[^A-Za-z0-9]" "_" name "${name}")
+    list(APPEND names "${name}")
+    list(APPEND modules "${module}")
+    list(APPEND files "${file}")
+  endforeach()
+  string(REGEX REPLACE "[^A-Za-z0-9]" "_" prefix "tn_lua_${target_name}")
+  string(REPLACE ";" "|" names "${names}")
+  string(REPLACE ";" "|" modules "${modules}")
+  string(REPLACE ";" "|" joined "${files}")
+  add_custom_command(
+    OUTPUT "${dir}/${target_name}-lua.c"
+    BYPRODUCTS "${dir}/${target_name}-lua.h"
+    COMMAND ${CMAKE_COMMAND} "-DOUT=${dir}/${target_name}-lua.c" "-DHEADER=${dir}/${target_name}-lua.h"
+      "-DPREFIX=${prefix}" "-DFILES=${joined}" "-DNAMES=${names}" "-DMODULES=${modules}"
+      "-DTABLE=${E_TABLE}" -P "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
+    DEPENDS ${files} "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
+    COMMENT "Embedding the Lua modules of ${target_name}"
+    VERBATIM)
+  set(${out_var} "${dir}/${target_name}-lua.c" PARENT_SCOPE)
+endfunction()
+
+# A plugin links libtenon and at most its own domain's helper library; anything else is an error here, not at run time.
+function(tn_check_links name)
+  get_filename_component(domain "${CMAKE_CURRENT_SOURCE_DIR}" DIRECTORY)
+  get_filename_component(domain "${domain}" NAME)
+  set(helpers 0)
+  foreach(link IN LISTS ARGN)
+    if(link STREQUAL "Tenon::tenon")
+      continue()
+    endif()
+    if(NOT link IN_LIST TENON_HELPER_LIBRARIES)
+      message(FATAL_ERROR "plugin '${name}' must not link '${link}': a plugin links Tenon::tenon and the helper "
+        "library of its own domain, nothing else of Tenon; vendor libraries are named in PACKAGES or OPENS")
+    endif()
+    math(EXPR helpers "${helpers} + 1")
+    if(helpers GREATER 1 OR (TN_IN_TREE_PLUGINS AND NOT link STREQUAL "Tenon::${domain}"))
+      message(FATAL_ERROR "plugin '${name}' in '${domain}' must not link '${link}': it may link the helper library "
+        "of its own domain alone")
+    endif()
+  endforeach()
+endfunction()
+
+function(tn_plugin)
+  cmake_parse_arguments(P "NO_INSTALL" "NAME;OUTPUT" "SOURCES;PACKAGES;OPENS;LUA;LINKS" ${ARGN})
+  if(NOT P_NAME OR NOT P_SOURCES)
+    message(FATAL_ERROR "tn_plugin needs NAME and SOURCES")
+  endif()
+  if(P_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "tn_plugin(${P_NAME}): unknown arguments: ${P_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT P_NAME MATCHES "^[a-z][a-z0-9_-]*$")
+    message(FATAL_ERROR "tn_plugin: '${P_NAME}' is no plugin name: lower-case letters, digits, '-' and '_'")
+  endif()
+  tn_check_links(${P_NAME} ${P_LINKS})
+
+  find_package(PkgConfig REQUIRED QUIET)
+  set(missing)
+  foreach(package IN LISTS P_PACKAGES P_OPENS)
+    string(MAKE_C_IDENTIFIER "TN_PKG_${package}" id)
+    pkg_check_modules(${id} QUIET IMPORTED_TARGET GLOBAL "${package}")
+    if(NOT ${id}_FOUND)
+      list(APPEND missing "${package}")
+    endif()
+  endforeach()
+  if(missing)
+    list(JOIN missing ", " missing)
+    message(STATUS "Plugin ${P_NAME} is skipped: pkg-config does not know ${missing}")
+    set_property(GLOBAL APPEND PROPERTY TN_PLUGINS_SKIPPED "${P_NAME}")
+    return()
+  endif()
+
+  string(REGEX REPLACE "[^A-Za-z0-9]" "_" symbol "${P_NAME}")
+  set(map "${CMAKE_CURRENT_BINARY_DIR}/tn_${P_NAME}.map")
+  file(CONFIGURE OUTPUT "${map}" CONTENT "{\nglobal:\n    tn_plugin_${symbol}_desc;\nlocal:\n    *;\n};\n")
+
+  set(target tn_${P_NAME})
+  add_library(${target} MODULE ${P_SOURCES})
+  if(P_LUA)
+    tn_embed_lua(${P_NAME} lua_source FILES ${P_LUA})
+    target_sources(${target} PRIVATE "${lua_source}")
+    target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/${P_NAME}-embedded")
+    target_compile_definitions(${target} PRIVATE "TN_LUA_SOURCE_DIR=\"${CMAKE_CURRENT_SOURCE_DIR}\"")
+  endif()
+  if(NOT P_OUTPUT)
+    if(TN_IN_TREE_PLUGINS)
+      set(P_OUTPUT "${PROJECT_BINARY_DIR}/plugins")
+    else()
+      set(P_OUTPUT "${CMAKE_BINARY_DIR}/plugins")
+    endif()
+  endif()
+  set_target_properties(${target} PROPERTIES
+    PREFIX lib SUFFIX .so C_VISIBILITY_PRESET hidden C_STANDARD 17 C_STANDARD_REQUIRED ON
+    LIBRARY_OUTPUT_DIRECTORY "${P_OUTPUT}" LINK_DEPENDS "${map}"
+    INSTALL_RPATH "$ORIGIN/../..")
+  target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}" ${TN_PUBLIC_INCLUDES})
+  target_compile_definitions(${target} PRIVATE "TN_PLUGIN_VERSION=\"${PROJECT_VERSION}\"")
+  target_link_options(${target} PRIVATE "LINKER:--version-script=${map}")
+  target_link_libraries(${target} PRIVATE Tenon::tenon ${P_LINKS} m)
+  if(TARGET tenon-flags)
+    target_link_libraries(${target} PRIVATE tenon-flags)
+  else()
+    target_compile_options(${target} PRIVATE -Wall -Wextra -ffp-contract=off -D_GNU_SOURCE)
+    target_link_options(${target} PRIVATE -Wl,-z,defs -Wl,--as-needed)
+  endif()
+  foreach(package IN LISTS P_PACKAGES)
+    string(MAKE_C_IDENTIFIER "TN_PKG_${package}" id)
+    target_link_libraries(${target} PRIVATE PkgConfig::${id})
+  endforeach()
+  foreach(package IN LISTS P_OPENS)
+    string(MAKE_C_IDENTIFIER "TN_PKG_${package}" id)
+    target_include_directories(${target} SYSTEM PRIVATE ${${id}_INCLUDE_DIRS})
+    target_compile_options(${target} PRIVATE ${${id}_CFLAGS_OTHER})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY TN_PLUGINS_BUILT "${P_NAME}")
+  if(NOT P_NO_INSTALL)
+    if(TENON_PLUGIN_DIR)
+      install(TARGETS ${target} LIBRARY DESTINATION "${TENON_PLUGIN_DIR}")
+    else()
+      install(TARGETS ${target} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/tenon/plugins")
+    endif()
+  endif()
+endfunction()
