@@ -94,7 +94,9 @@ typedef struct {
 
 typedef enum {
     TN_KERNEL_STRIDED = 1 << 0,   /* inputs may have any strides, 0 and negative ones too */
-    TN_KERNEL_IN_PLACE = 1 << 1,  /* out 0 may be the memory of any contiguous input that op->in_place allows */
+    TN_KERNEL_IN_PLACE = 1 << 1,  /* outputs may be inputs' memory: of an element-wise operator each output may be that of
+                                   * any one contiguous input of its type, of others out 0 as op->in_place says; the
+                                   * planner sees to it that no other input overlaps it in another layout */
     TN_KERNEL_SLOW = 1 << 2,      /* a last resort: `show` marks it */
 } TnKernelFlags;
 
@@ -108,7 +110,6 @@ typedef struct {
     gboolean (*prepare)(const TnNode *node, TnPrepared *prepared, GError **error); /* NULL: no state */
     TnStatus (*run)(void *state, const TnRun *run);   /* allocates nothing, takes no lock */
     void (*release)(void *state);                     /* NULL: nothing to free */
-    guint32 in_place;             /* further bits like op->in_place, output i over input i where bit i is set, i >= 1 */
 } TnKernel;
 
 /* Vtable of "tenon.kernel/1": a table. */
