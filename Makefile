@@ -2,8 +2,10 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
-JOBS ?= $(shell nproc)
+JOBS := $(or $(JOBS),$(shell nproc))
 BUILD_TYPE ?= Release
+
+export BUILD
 
 .PHONY: all run test install clean format help deps
 

@@ -3,10 +3,12 @@ file(GLOB TN_KERNEL_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/kernel/*/*.
 
 configure_file("${PROJECT_SOURCE_DIR}/cmake/version.h.in"
   "${PROJECT_BINARY_DIR}/include/tenon/version.h" @ONLY)
-# A library needs one source even on the day when no room has been filled.
-configure_file("${PROJECT_SOURCE_DIR}/cmake/version.c.in" "${PROJECT_BINARY_DIR}/version.c" @ONLY)
 
-add_library(tenon-kernel SHARED ${TN_KERNEL_SOURCES} "${PROJECT_BINARY_DIR}/version.c")
+if(NOT TN_KERNEL_SOURCES)
+  file(WRITE "${PROJECT_BINARY_DIR}/nothing.c" "extern int tn_nothing;\nint tn_nothing;\n")
+  set(TN_KERNEL_SOURCES "${PROJECT_BINARY_DIR}/nothing.c")
+endif()
+add_library(tenon-kernel SHARED ${TN_KERNEL_SOURCES})
 add_library(Tenon::tenon ALIAS tenon-kernel)
 set_target_properties(tenon-kernel PROPERTIES
   OUTPUT_NAME tenon EXPORT_NAME tenon VERSION ${PROJECT_VERSION} SOVERSION ${TENON_ABI_MAJOR}
