@@ -22,23 +22,28 @@ typedef struct {
     GString *text[2]; /* stdout, stderr */
     const char *input;
     gboolean signal_sent;
+    gboolean ended;
+    int status; /* of waitpid, once it has ended */
 } Running;
 
-static double now(void)
+static double
+now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void close_fd(int *fd)
+static void
+close_fd(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
 }
 
-static char **make_env(const char *const *changes)
+static char **
+make_env(const char *const *changes)
 {
     char **env = g_get_environ();
     for (size_t i = 0; changes != NULL && changes[i] != NULL; i++) {
@@ -53,8 +58,8 @@ static char **make_env(const char *const *changes)
 }
 
 /* In the child: only calls that are safe between fork and exec; a failure's errno goes to the status pipe. */
-G_NORETURN static void become(const char *const *argv, char **env, const char *cwd,
-                              int ends[N_PIPES][2])
+G_NORETURN static void
+become(const char *const *argv, char **env, const char *cwd, int ends[N_PIPES][2])
 {
     setpgid(0, 0);
     if (dup2(ends[IN][0], 0) >= 0 && dup2(ends[OUT][1], 1) >= 0 && dup2(ends[ERR][1], 2) >= 0 &&
@@ -66,7 +71,8 @@ G_NORETURN static void become(const char *const *argv, char **env, const char *c
     _exit(127);
 }
 
-static gboolean start(Running *r, const char *const *argv, const TnChildOptions *options)
+static gboolean
+start(Running *r, const char *const *argv, const TnChildOptions *options)
 {
     int ends[N_PIPES][2];
     for (int i = 0; i < N_PIPES; i++) {
@@ -95,7 +101,8 @@ static gboolean start(Running *r, const char *const *argv, const TnChildOptions 
     return !failed;
 }
 
-static void feed(Running *r)
+static void
+feed(Running *r)
 {
     const size_t left = strlen(r->input);
     const ssize_t n = left > 0 ? write(r->fds[IN], r->input, left) : 0;
@@ -105,7 +112,8 @@ static void feed(Running *r)
         close_fd(&r->fds[IN]);
 }
 
-static void collect(Running *r, int which)
+static void
+collect(Running *r, int which)
 {
     char buffer[8192];
     const ssize_t n = read(r->fds[which], buffer, sizeof buffer);
@@ -115,7 +123,8 @@ static void collect(Running *r, int which)
         close_fd(&r->fds[which]);
 }
 
-static void maybe_signal(Running *r, const TnChildOptions *o, double elapsed)
+static void
+maybe_signal(Running *r, const TnChildOptions *o, double elapsed)
 {
     gboolean due = o->signal_after > 0 && elapsed >= o->signal_after;
     if (o->signal_when_text != NULL)
@@ -127,38 +136,55 @@ static void maybe_signal(Running *r, const TnChildOptions *o, double elapsed)
     }
 }
 
-/* Serves the pipes until the child has closed its ends, or has been killed because its time was up. */
-static gboolean serve(Running *r, const TnChildOptions *o, double begin, double timeout)
+static gboolean
+has_ended(Running *r)
+{
+    if (!r->ended)
+        r->ended = waitpid(r->pid, &r->status, WNOHANG) == r->pid;
+    return r->ended;
+}
+
+/*
+ * Serves the pipes until the child has ended and what it wrote has been read. A grandchild that holds the pipes open is
+ * not waited for. Returns TRUE if the child had to be killed because its time was up.
+ */
+static gboolean
+serve(Running *r, const TnChildOptions *o, double begin, double timeout)
 {
     gboolean timed_out = FALSE;
-    while (r->fds[OUT] >= 0 || r->fds[ERR] >= 0) {
-        struct pollfd p[3] = {{r->fds[IN], POLLOUT, 0}, {r->fds[OUT], POLLIN, 0},
-                              {r->fds[ERR], POLLIN, 0}};
-        if (poll(p, 3, 5) < 0 && errno != EINTR)
-            break;
+    for (;;) {
+        struct pollfd p[3] = { { r->fds[IN], POLLOUT, 0 },
+                               { r->fds[OUT], POLLIN, 0 },
+                               { r->fds[ERR], POLLIN, 0 } };
+        const gboolean ended = has_ended(r);
+        const int ready = poll(p, 3, ended ? 0 : 2);
+        if (ended && ready <= 0)
+            return timed_out;
         if (p[0].revents != 0)
             feed(r);
         for (int i = OUT; i <= ERR; i++)
             if (p[i].revents != 0)
                 collect(r, i);
+        if (ended && r->fds[OUT] < 0 && r->fds[ERR] < 0)
+            return timed_out;
         const double elapsed = now() - begin;
-        maybe_signal(r, o, elapsed);
-        if (elapsed > timeout) {
-            timed_out = TRUE;
+        if (!ended)
+            maybe_signal(r, o, elapsed);
+        if (elapsed > timeout && !timed_out) {
+            timed_out = !ended;
             kill(-r->pid, SIGKILL);
-            break;
         }
     }
-    return timed_out;
 }
 
-gboolean tn_test_spawn(TnChild *child, const char *const *argv, const TnChildOptions *options)
+gboolean
+tn_test_spawn(TnChild *child, const char *const *argv, const TnChildOptions *options)
 {
     static const TnChildOptions none;
     const TnChildOptions *o = options != NULL ? options : &none;
-    Running r = {.pid = -1, .fds = {-1, -1, -1, -1}, .input = o->input != NULL ? o->input : ""};
+    Running r = { .pid = -1, .fds = { -1, -1, -1, -1 }, .input = o->input != NULL ? o->input : "" };
     const double begin = now();
-    *child = (TnChild){.exit_code = -1};
+    *child = (TnChild){ .exit_code = -1 };
     signal(SIGPIPE, SIG_IGN);
     if (!start(&r, argv, o)) {
         for (int i = 0; i < N_PIPES; i++)
@@ -169,12 +195,9 @@ gboolean tn_test_spawn(TnChild *child, const char *const *argv, const TnChildOpt
     for (int i = 0; i < 2; i++)
         r.text[i] = g_string_new(NULL);
     child->timed_out = serve(&r, o, begin, o->timeout > 0 ? o->timeout : 30);
-    int status = 0;
-    while (waitpid(r.pid, &status, 0) < 0 && errno == EINTR)
-        continue;
     child->seconds = now() - begin;
-    child->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    child->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    child->exit_code = WIFEXITED(r.status) ? WEXITSTATUS(r.status) : -1;
+    child->signal = WIFSIGNALED(r.status) ? WTERMSIG(r.status) : 0;
     child->out = g_string_free(r.text[0], FALSE);
     child->err = g_string_free(r.text[1], FALSE);
     for (int i = 0; i < N_PIPES; i++)
@@ -182,7 +205,8 @@ gboolean tn_test_spawn(TnChild *child, const char *const *argv, const TnChildOpt
     return TRUE;
 }
 
-static GPtrArray *gather(const char *first, va_list ap)
+static GPtrArray *
+gather(const char *first, va_list ap)
 {
     GPtrArray *argv = g_ptr_array_new();
     g_ptr_array_add(argv, (gpointer)first);
@@ -192,7 +216,8 @@ static GPtrArray *gather(const char *first, va_list ap)
     return argv;
 }
 
-gboolean tn_test_run(TnChild *child, const char *program, ...)
+gboolean
+tn_test_run(TnChild *child, const char *program, ...)
 {
     va_list ap;
     va_start(ap, program);
@@ -203,7 +228,8 @@ gboolean tn_test_run(TnChild *child, const char *program, ...)
     return ok;
 }
 
-gboolean tn_test_tenon(TnChild *child, ...)
+gboolean
+tn_test_tenon(TnChild *child, ...)
 {
     char *program = tn_test_build_path("tenon");
     va_list ap;
@@ -216,13 +242,15 @@ gboolean tn_test_tenon(TnChild *child, ...)
     return ok;
 }
 
-void tn_child_clear(TnChild *child)
+void
+tn_child_clear(TnChild *child)
 {
     g_clear_pointer(&child->out, g_free);
     g_clear_pointer(&child->err, g_free);
 }
 
-gboolean tn_test_exit(const TnChild *child, int code, const char *file, unsigned int line)
+gboolean
+tn_test_exit(const TnChild *child, int code, const char *file, unsigned int line)
 {
     return tn_test_check(child->exit_code == code, FALSE, file, line,
                          "exit code %d was expected, got %d (signal %d%s); stderr:\n%s", code,

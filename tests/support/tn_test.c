@@ -22,28 +22,32 @@ static struct {
 
 /* ---- running ---- */
 
-static int suite_setup(void)
+static int
+suite_setup(void)
 {
     if (state.setup != NULL)
         state.setup();
     return 0;
 }
 
-static int suite_teardown(void)
+static int
+suite_teardown(void)
 {
     if (state.teardown != NULL)
         state.teardown();
     return 0;
 }
 
-static void on_start(const CU_pTest test, const CU_pSuite suite)
+static void
+on_start(const CU_pTest test, const CU_pSuite suite)
 {
     (void)test;
     (void)suite;
     g_clear_pointer(&state.skip_reason, g_free);
 }
 
-static void on_complete(const CU_pTest test, const CU_pSuite suite, const CU_pFailureRecord failures)
+static void
+on_complete(const CU_pTest test, const CU_pSuite suite, const CU_pFailureRecord failures)
 {
     (void)suite;
     if (failures != NULL) {
@@ -62,7 +66,8 @@ static void on_complete(const CU_pTest test, const CU_pSuite suite, const CU_pFa
     fflush(stdout);
 }
 
-void tn_test_skip(const char *format, ...)
+void
+tn_test_skip(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
@@ -72,8 +77,9 @@ void tn_test_skip(const char *format, ...)
     longjmp(*CU_get_current_test()->pJumpBuf, 1);
 }
 
-gboolean tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned int line,
-                       const char *format, ...)
+gboolean
+tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned int line, const char *format,
+              ...)
 {
     if (ok) {
         CU_assertImplementation(CU_TRUE, line, "", file, "", CU_FALSE);
@@ -91,7 +97,8 @@ gboolean tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned i
     return FALSE;
 }
 
-static gboolean is_wanted(const char *name, int argc, char **argv)
+static gboolean
+is_wanted(const char *name, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], name) == 0)
@@ -99,8 +106,9 @@ static gboolean is_wanted(const char *name, int argc, char **argv)
     return argc < 2;
 }
 
-int tn_test_main(const char *suite_name, const TnTest *table, size_t n, void (*setup)(void),
-                 void (*teardown)(void), int argc, char **argv)
+int
+tn_test_main(const char *suite_name, const TnTest *table, size_t n, void (*setup)(void),
+             void (*teardown)(void), int argc, char **argv)
 {
     state.setup = setup;
     state.teardown = teardown;
@@ -136,21 +144,23 @@ int tn_test_main(const char *suite_name, const TnTest *table, size_t n, void (*s
 
 /* ---- checks ---- */
 
-gboolean tn_test_strings(const char *a, const char *b, const char *what, const char *file,
-                         unsigned int line)
+gboolean
+tn_test_strings(const char *a, const char *b, const char *what, const char *file, unsigned int line)
 {
     return tn_test_check(g_strcmp0(a, b) == 0, FALSE, file, line, "%s is \"%s\", expected \"%s\"",
                          what, a ? a : "(null)", b ? b : "(null)");
 }
 
-gboolean tn_test_contains(const char *text, const char *part, const char *what, const char *file,
-                          unsigned int line)
+gboolean
+tn_test_contains(const char *text, const char *part, const char *what, const char *file,
+                 unsigned int line)
 {
     return tn_test_check(text != NULL && strstr(text, part) != NULL, FALSE, file, line,
                          "%s does not contain \"%s\": \"%s\"", what, part, text ? text : "(null)");
 }
 
-static gboolean is_near(double actual, double expected, double rtol, double atol)
+static gboolean
+is_near(double actual, double expected, double rtol, double atol)
 {
     if (isnan(actual) || isnan(expected))
         return isnan(actual) && isnan(expected);
@@ -159,59 +169,63 @@ static gboolean is_near(double actual, double expected, double rtol, double atol
     return fabs(actual - expected) <= atol + rtol * fabs(expected);
 }
 
-static gboolean report_near(size_t bad, size_t first, size_t n, double actual, double expected,
-                            const char *what, const char *file, unsigned int line)
+static gboolean
+report_near(size_t bad, size_t first, size_t n, double actual, double expected, const char *what,
+            const char *file, unsigned int line)
 {
     return tn_test_check(bad == 0, FALSE, file, line,
                          "%s[%zu] is %.9g, expected %.9g (%zu of %zu differ)", what, first, actual,
                          expected, bad, n);
 }
 
-gboolean tn_test_near_f32(const float *actual, const float *expected, size_t n, double rtol,
-                          double atol, const char *what, const char *file, unsigned int line)
+gboolean
+tn_test_near_f32(const float *actual, const float *expected, size_t n, double rtol, double atol,
+                 const char *what, const char *file, unsigned int line)
 {
     size_t bad = 0, first = 0;
     for (size_t i = 0; i < n; i++) {
         if (!is_near(actual[i], expected[i], rtol, atol) && bad++ == 0)
             first = i;
     }
-    return report_near(bad, first, n, bad ? actual[first] : 0, bad ? expected[first] : 0, what, file,
-                       line);
+    return report_near(bad, first, n, bad ? actual[first] : 0, bad ? expected[first] : 0, what,
+                       file, line);
 }
 
-gboolean tn_test_near_f64(const double *actual, const double *expected, size_t n, double rtol,
-                          double atol, const char *what, const char *file, unsigned int line)
+gboolean
+tn_test_near_f64(const double *actual, const double *expected, size_t n, double rtol, double atol,
+                 const char *what, const char *file, unsigned int line)
 {
     size_t bad = 0, first = 0;
     for (size_t i = 0; i < n; i++) {
         if (!is_near(actual[i], expected[i], rtol, atol) && bad++ == 0)
             first = i;
     }
-    return report_near(bad, first, n, bad ? actual[first] : 0, bad ? expected[first] : 0, what, file,
-                       line);
+    return report_near(bad, first, n, bad ? actual[first] : 0, bad ? expected[first] : 0, what,
+                       file, line);
 }
 
-gboolean tn_test_bytes(const void *actual, const void *expected, size_t n, const char *what,
-                       const char *file, unsigned int line)
+gboolean
+tn_test_bytes(const void *actual, const void *expected, size_t n, const char *what,
+              const char *file, unsigned int line)
 {
     const unsigned char *a = actual, *b = expected;
     size_t i = 0;
     while (i < n && a[i] == b[i])
         i++;
-    return tn_test_check(i == n, FALSE, file, line, "%s: byte %zu of %zu is 0x%02x, expected 0x%02x",
-                         what, i, n, i < n ? a[i] : 0, i < n ? b[i] : 0);
+    return tn_test_check(i == n, FALSE, file, line,
+                         "%s: byte %zu of %zu is 0x%02x, expected 0x%02x", what, i, n,
+                         i < n ? a[i] : 0, i < n ? b[i] : 0);
 }
 
-gboolean tn_test_error(GError **error, GQuark domain, int code, const char *file, unsigned int line,
-                       ...)
+gboolean
+tn_test_error(GError **error, GQuark domain, int code, const char *file, unsigned int line, ...)
 {
     if (!tn_test_check(*error != NULL, FALSE, file, line, "an error was expected, none was set"))
         return FALSE;
-    gboolean ok = tn_test_check((*error)->domain == domain && (*error)->code == code, FALSE, file,
-                                line, "error %s %d was expected, got %s %d: %s",
-                                g_quark_to_string(domain), code,
-                                g_quark_to_string((*error)->domain), (*error)->code,
-                                (*error)->message);
+    gboolean ok =
+        tn_test_check((*error)->domain == domain && (*error)->code == code, FALSE, file, line,
+                      "error %s %d was expected, got %s %d: %s", g_quark_to_string(domain), code,
+                      g_quark_to_string((*error)->domain), (*error)->code, (*error)->message);
     va_list ap;
     va_start(ap, line);
     for (const char *word = va_arg(ap, const char *); word != NULL; word = va_arg(ap, const char *))
@@ -223,23 +237,27 @@ gboolean tn_test_error(GError **error, GQuark domain, int code, const char *file
 
 /* ---- folders and files ---- */
 
-static const char *dir_of(const char *variable, const char *otherwise)
+static const char *
+dir_of(const char *variable, const char *otherwise)
 {
     const char *value = g_getenv(variable);
     return value != NULL && *value != '\0' ? value : otherwise;
 }
 
-const char *tn_test_build_dir(void)
+const char *
+tn_test_build_dir(void)
 {
     return dir_of("TN_BUILD_DIR", TN_DEFAULT_BUILD_DIR);
 }
 
-const char *tn_test_source_dir(void)
+const char *
+tn_test_source_dir(void)
 {
     return dir_of("TN_SOURCE_DIR", TN_DEFAULT_SOURCE_DIR);
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
+static int
+remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
 {
     (void)st;
     (void)kind;
@@ -247,7 +265,8 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
-static void remove_tmp_dir(void)
+static void
+remove_tmp_dir(void)
 {
     /* A forked child inherits the handler; the folder belongs to the process that made it. */
     if (state.tmp_dir != NULL && state.tmp_owner == getpid())
@@ -255,7 +274,8 @@ static void remove_tmp_dir(void)
     g_clear_pointer(&state.tmp_dir, g_free);
 }
 
-const char *tn_test_tmp_dir(void)
+const char *
+tn_test_tmp_dir(void)
 {
     if (state.tmp_dir == NULL) {
         char *dir = g_build_filename(g_get_tmp_dir(), "tenon-test-XXXXXX", NULL);
@@ -271,7 +291,8 @@ const char *tn_test_tmp_dir(void)
     return state.tmp_dir;
 }
 
-char *tn_test_tmp_path(const char *format, ...)
+char *
+tn_test_tmp_path(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
@@ -282,17 +303,20 @@ char *tn_test_tmp_path(const char *format, ...)
     return path;
 }
 
-char *tn_test_build_path(const char *below)
+char *
+tn_test_build_path(const char *below)
 {
     return g_build_filename(tn_test_build_dir(), below, NULL);
 }
 
-char *tn_test_source_path(const char *below)
+char *
+tn_test_source_path(const char *below)
 {
     return g_build_filename(tn_test_source_dir(), below, NULL);
 }
 
-void tn_test_write_file(const char *path, const void *bytes, gssize n)
+void
+tn_test_write_file(const char *path, const void *bytes, gssize n)
 {
     FILE *f = fopen(path, "wb");
     const size_t size = n < 0 ? strlen(bytes) : (size_t)n;
@@ -302,7 +326,8 @@ void tn_test_write_file(const char *path, const void *bytes, gssize n)
     tn_test_check(ok, TRUE, __FILE__, __LINE__, "cannot write %s", path);
 }
 
-char *tn_test_read_file(const char *path, size_t *n)
+char *
+tn_test_read_file(const char *path, size_t *n)
 {
     char *text = NULL;
     gsize size = 0;

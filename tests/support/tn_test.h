@@ -126,9 +126,12 @@ gboolean tn_test_error(GError **error, GQuark domain, int code, const char *file
                        ...) G_GNUC_NULL_TERMINATED;
 
 /* Folders. The strings are owned by the harness and live as long as the process. */
-const char *tn_test_build_dir(void);  /* the build tree: $TN_BUILD_DIR, else where the test was built */
-const char *tn_test_source_dir(void); /* the source tree: $TN_SOURCE_DIR, else where the test came from */
-const char *tn_test_tmp_dir(void);    /* one folder a process, made on the first call, removed at exit */
+const char *tn_test_build_dir(
+    void); /* the build tree: $TN_BUILD_DIR, else where the test was built */
+const char *tn_test_source_dir(
+    void); /* the source tree: $TN_SOURCE_DIR, else where the test came from */
+const char *tn_test_tmp_dir(
+    void); /* one folder a process, made on the first call, removed at exit */
 /* (transfer full): a path in the temporary folder; nothing is created. Free with g_free(). */
 char *tn_test_tmp_path(const char *format, ...) G_GNUC_PRINTF(1, 2);
 /* (transfer full): a path below the build tree, as tn_test_build_path("tests/plugins"). */
@@ -150,13 +153,15 @@ typedef struct {
 } TnChild;
 
 typedef struct {
-    const char *cwd;              /* NULL: this process's */
-    const char *const *env;       /* "KEY=value" added to the environment, "KEY" removed from it; NULL-terminated */
-    const char *input;            /* text for stdin; NULL: empty */
-    double timeout;               /* seconds until SIGKILL; 0: 30 */
-    double signal_after;          /* seconds until `signal_number` is sent once; 0: never */
-    int signal_number;            /* with signal_after; for a kill test SIGKILL */
-    const char *signal_when_text; /* send the signal when this text has appeared on stdout or stderr instead */
+    const char *cwd; /* NULL: this process's */
+    const char *const
+        *env; /* "KEY=value" added to the environment, "KEY" removed from it; NULL-terminated */
+    const char *input;   /* text for stdin; NULL: empty */
+    double timeout;      /* seconds until SIGKILL; 0: 30 */
+    double signal_after; /* seconds until `signal_number` is sent once; 0: never */
+    int signal_number;   /* with signal_after; for a kill test SIGKILL */
+    const char *
+        signal_when_text; /* send the signal when this text has appeared on stdout or stderr instead */
 } TnChildOptions;
 
 /*
