@@ -86,6 +86,8 @@ start(Running *r, const char *const *argv, const TnChildOptions *options)
     g_strfreev(env);
     close(ends[IN][0]);
     r->fds[IN] = ends[IN][1];
+    /* A write that waited for the child would keep it waiting for its output to be read. */
+    fcntl(r->fds[IN], F_SETFL, O_NONBLOCK);
     for (int i = OUT; i < N_PIPES; i++) {
         close(ends[i][1]);
         r->fds[i] = ends[i][0];
@@ -108,7 +110,7 @@ feed(Running *r)
     const ssize_t n = left > 0 ? write(r->fds[IN], r->input, left) : 0;
     if (n > 0)
         r->input += n;
-    if (n <= 0 || *r->input == '\0')
+    if ((n <= 0 && errno != EAGAIN) || *r->input == '\0')
         close_fd(&r->fds[IN]);
 }
 
