@@ -7,9 +7,9 @@
 #             [OPENS package…]       the same, but only their headers are used: the plugin opens the library itself
 #                                    when it is initialised
 #             [LUA file…]            Lua modules, embedded as bytes: "<name>-lua.h" declares tn_lua_<name>_<file>
-#                                    and tn_lua_<name>_<file>_size
+#                                    (a '\0' follows) and the constant tn_lua_<name>_<file>_size (not counting it)
 #             [LINKS target…]        Tenon::tenon (always linked) and the helper library of the plugin's own domain
-#             [OUTPUT folder]        where the library is built; default: plugins/ in the build tree
+#             [OUTPUT folder]        where the library is built, below the build tree; default: plugins
 #             [NO_INSTALL])          leave it out of `make install`
 #
 # The target is called tn_<name>. In a symbol, '-' in a name becomes '_'.
@@ -71,6 +71,9 @@ function(tn_check_links name)
         "library of its own domain, nothing else of Tenon; vendor libraries are named in PACKAGES or OPENS")
     endif()
     math(EXPR helpers "${helpers} + 1")
+    if(TN_FIXTURE_PLUGINS)
+      continue()
+    endif()
     if(helpers GREATER 1 OR (TN_IN_TREE_PLUGINS AND NOT link STREQUAL "Tenon::${domain}"))
       message(FATAL_ERROR "plugin '${name}' in '${domain}' must not link '${link}': it may link the helper library "
         "of its own domain alone")
@@ -117,19 +120,18 @@ function(tn_plugin)
     tn_embed_lua(${P_NAME} lua_source FILES ${P_LUA})
     target_sources(${target} PRIVATE "${lua_source}")
     target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/${P_NAME}-embedded")
-    target_compile_definitions(${target} PRIVATE "TN_LUA_SOURCE_DIR=\"${CMAKE_CURRENT_SOURCE_DIR}\"")
   endif()
   if(NOT P_OUTPUT)
-    if(TN_IN_TREE_PLUGINS)
-      set(P_OUTPUT "${PROJECT_BINARY_DIR}/plugins")
-    else()
-      set(P_OUTPUT "${CMAKE_BINARY_DIR}/plugins")
+    set(P_OUTPUT plugins)
+    if(TN_FIXTURE_PLUGINS)
+      set(P_OUTPUT tests/plugins)
     endif()
   endif()
+  get_filename_component(P_OUTPUT "${P_OUTPUT}" ABSOLUTE BASE_DIR "${CMAKE_BINARY_DIR}")
   set_target_properties(${target} PROPERTIES
     PREFIX lib SUFFIX .so C_VISIBILITY_PRESET hidden C_STANDARD 17 C_STANDARD_REQUIRED ON
     LIBRARY_OUTPUT_DIRECTORY "${P_OUTPUT}" LINK_DEPENDS "${map}"
-    INSTALL_RPATH "$ORIGIN/../..")
+    INSTALL_RPATH "$ORIGIN/../..;${TENON_LIBDIR}")
   target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}" ${TN_PUBLIC_INCLUDES})
   target_compile_definitions(${target} PRIVATE "TN_PLUGIN_VERSION=\"${PROJECT_VERSION}\"")
   target_link_options(${target} PRIVATE "LINKER:--version-script=${map}")
@@ -150,11 +152,11 @@ function(tn_plugin)
     target_compile_options(${target} PRIVATE ${${id}_CFLAGS_OTHER})
   endforeach()
   set_property(GLOBAL APPEND PROPERTY TN_PLUGINS_BUILT "${P_NAME}")
-  if(NOT P_NO_INSTALL)
-    if(TENON_PLUGIN_DIR)
-      install(TARGETS ${target} LIBRARY DESTINATION "${TENON_PLUGIN_DIR}")
-    else()
-      install(TARGETS ${target} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}/tenon/plugins")
+  if(NOT P_NO_INSTALL AND NOT TN_FIXTURE_PLUGINS)
+    set(libdir "${CMAKE_INSTALL_LIBDIR}")
+    if(NOT libdir)
+      set(libdir lib)
     endif()
+    install(TARGETS ${target} LIBRARY DESTINATION "${libdir}/tenon/plugins")
   endif()
 endfunction()

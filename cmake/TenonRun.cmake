@@ -19,7 +19,6 @@ if(TN_RUN_SOURCES)
     INSTALL_RPATH "$ORIGIN")
   target_include_directories(tenon-run PUBLIC ${TN_PUBLIC_INCLUDES}
     PRIVATE "${PROJECT_SOURCE_DIR}/pipelines" "${CMAKE_CURRENT_BINARY_DIR}/run-embedded")
-  target_compile_definitions(tenon-run PRIVATE "TN_LUA_SOURCE_DIR=\"${PROJECT_SOURCE_DIR}/pipelines/lua\"")
   target_link_libraries(tenon-run PUBLIC tenon-kernel PRIVATE tenon-flags PkgConfig::TN_RUN_DEPS m)
 endif()
 
