@@ -173,6 +173,10 @@ TN_API GPtrArray *tn_registry_list(void);
 TN_API gboolean tn_registry_open(const char *name, GError **error);
 /* Registers a descriptor linked into the program (tests; the program's own factories). */
 TN_API gboolean tn_registry_add(const TnPlugin *plugin, GError **error);
+/* Adds a factory made at run time (a component written in the host language); owner: the name that listings show. The newest
+ * of an (iface, name) hides older ones until it is removed. factory must outlive its stay. */
+TN_API void tn_registry_add_factory(const TnFactory *factory, const char *owner);
+TN_API void tn_registry_remove_factory(const TnFactory *factory);
 /* Names of plugins opened so far, in order; NULL-terminated (transfer full): g_strfreev. */
 TN_API char **tn_registry_opened(void);
 /* The descriptor of an opened plugin; NULL. */
