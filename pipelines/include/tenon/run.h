@@ -1,0 +1,94 @@
+/* run.h: the run folder: what is kept of a run, and how it goes on after the process died.
+ *
+ * runs/NAME/TIME-ID/ holds
+ *   config.lua          the config file as given            resolved.lua     the resolved tree
+ *   provenance.json     command line, versions, plugins and digests, kernels chosen, host, devices, seed, data, commit
+ *   checkpoints/STEP.safetensors   variables; their metadata holds the state as JSON, so that one rename makes it whole
+ *   metrics.jsonl       {"name", "step", "time", "value"} a line
+ *   log.txt             the log                              events.out.tfevents…   TensorBoard's
+ *   status.json         running | done | failed | stopped, step, last metrics
+ *   lock                held by the one writer (flock) */
+#pragma once
+
+#include <tenon/context.h>
+#include <tenon/store.h>
+#include <tenon/value.h>
+
+G_BEGIN_DECLS
+
+typedef struct TnRunDir TnRunDir;
+
+/* Where runs are: --runs, TENON_RUNS, else ./runs. (transfer full). */
+TN_API char *tn_runs_root(const char *option);
+/* Makes root/NAME/TIME-ID and takes its lock. (transfer full). */
+TN_API TnRunDir *tn_run_create(const char *root, const char *name, GError **error);
+/* Opens an existing one for writing (TN_ERROR_BUSY names the process that has it) or for reading. path: the folder, or NAME,
+ * or NAME/TIME-ID under root (NAME alone: its newest). */
+TN_API TnRunDir *tn_run_open(const char *root, const char *path, gboolean write, GError **error);
+TN_API void tn_run_close(TnRunDir *run);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnRunDir, tn_run_close)
+TN_API const char *tn_run_path(const TnRunDir *run);
+/* Writes a file of the folder whole. */
+TN_API gboolean tn_run_put(TnRunDir *run, const char *name, const char *text, GError **error);
+TN_API gboolean tn_run_put_json(TnRunDir *run, const char *name, const TnValue *value, GError **error);
+TN_API TnValue *tn_run_get_json(TnRunDir *run, const char *name, GError **error); /* (transfer full) */
+/* A line of metrics.jsonl. Buffered; flushed with every checkpoint and once a second. */
+TN_API gboolean tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value, GError **error);
+/* Command line, versions, host, devices, seed, git commit of the config's folder …, extra merged in. */
+TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc, char *const *argv,
+                                        const TnValue *extra, GError **error);
+
+/* All variables of store and state into checkpoints/STEP.safetensors, replaced atomically; keeps the newest `keep` (0: all)
+ * and those in pinned steps. */
+TN_API gboolean tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store, const TnValue *state, guint keep,
+                                   GError **error);
+/* Newest step with a readable checkpoint, -1 if there is none; broken ones are said in the log and passed over. */
+TN_API gint64 tn_checkpoint_newest(TnRunDir *run);
+/* Restores every variable of store (all must be there with equal types; unknown ones in the file are an error) and gives the
+ * state (transfer full). */
+TN_API TnValue *tn_checkpoint_load(TnRunDir *run, guint64 step, TnStore *store, GError **error);
+
+/* --- safetensors: 8-byte little-endian header length, JSON header, data ------------------------------------- */
+typedef struct {
+    const char *name;
+    TnTensor *tensor;
+} TnNamedTensor;
+/* Written through tn_file_replace; tensors 8-aligned, in the order given; metadata: map of strings, may be NULL. */
+TN_API gboolean tn_safetensors_save(const char *path, guint n, const TnNamedTensor *tensors, const TnValue *metadata,
+                                    GError **error);
+typedef struct TnSafetensors TnSafetensors;
+/* Maps the file and checks the whole header (lengths, overlaps, dtypes, order): TN_ERROR_CORRUPT names the entry. */
+TN_API TnSafetensors *tn_safetensors_open(const char *path, GError **error);
+/* The same for bytes in memory that outlive it (fuzzing, wires). */
+TN_API TnSafetensors *tn_safetensors_open_bytes(const void *bytes, gsize size, const char *name, GError **error);
+TN_API void tn_safetensors_free(TnSafetensors *file);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnSafetensors, tn_safetensors_free)
+TN_API guint tn_safetensors_n(const TnSafetensors *file);
+TN_API const char *tn_safetensors_name(const TnSafetensors *file, guint i);
+TN_API const TnType *tn_safetensors_type(const TnSafetensors *file, guint i);
+TN_API const void *tn_safetensors_data(const TnSafetensors *file, guint i); /* may be unaligned */
+TN_API gint tn_safetensors_find(const TnSafetensors *file, const char *name); /* -1 */
+TN_API TnTensor *tn_safetensors_get(const TnSafetensors *file, guint i, GError **error); /* a copy */
+TN_API const TnValue *tn_safetensors_metadata(const TnSafetensors *file); /* map; NULL if there is none */
+
+/* --- JSON ----------------------------------------------------------------------------------------------------- */
+/* (transfer full) each. NaN and infinity are written as strings "nan", "inf", "-inf". */
+TN_API char *tn_json_print(const TnValue *value, gboolean pretty);
+TN_API TnValue *tn_json_parse(const char *text, gsize size, GError **error);
+
+/* --- Loggers of a run: a record goes to every one ---------------------------------------------------------------- */
+typedef struct TnLoggers TnLoggers;
+TN_API TnLoggers *tn_loggers_new(TnContext *context, guint n, TnSpec *const *specs, TnRunDir *run, gboolean resumed,
+                                 GError **error);
+TN_API void tn_loggers_free(TnLoggers *loggers);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnLoggers, tn_loggers_free)
+TN_API void tn_loggers_scalar(TnLoggers *loggers, const char *name, guint64 step, double value);
+TN_API void tn_loggers_text(TnLoggers *loggers, const char *name, guint64 step, const char *text);
+TN_API void tn_loggers_tensor(TnLoggers *loggers, const char *name, guint64 step, TnTensor *tensor);
+/* names/values: what to show beside it. */
+TN_API void tn_loggers_progress(TnLoggers *loggers, guint64 step, guint64 steps, guint64 epoch, guint64 epochs,
+                                double samples_per_second, double seconds_left, guint n, const char *const *names,
+                                const double *values);
+TN_API void tn_loggers_flush(TnLoggers *loggers);
+
+G_END_DECLS
