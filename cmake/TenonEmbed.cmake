@@ -2,10 +2,12 @@
 #
 # For each file the header declares `const unsigned char PREFIX_name[]` with its full bound (a terminating zero is
 # added) and an enumeration constant `PREFIX_name_size` (without the zero), so that both may stand in a static const
-# table. With TABLE=symbol the two also hold a table of {module name, bytes, size} in the order of MODULES.
+# table. With TABLE=symbol the two also hold a table of {module name, bytes, size, path in the source tree}, from MODULES
+# and PATHS.
 string(REPLACE "|" ";" FILES "${FILES}")
 string(REPLACE "|" ";" NAMES "${NAMES}")
 string(REPLACE "|" ";" MODULES "${MODULES}")
+string(REPLACE "|" ";" PATHS "${PATHS}")
 
 get_filename_component(header_name "${HEADER}" NAME)
 string(MAKE_C_IDENTIFIER "TN_EMBEDDED_${header_name}" guard)
@@ -26,23 +28,19 @@ foreach(file name IN ZIP_LISTS FILES NAMES)
   string(APPEND source "\nconst unsigned char ${symbol}[${bound}] = {\n${bytes}0x00};\n")
   if(TABLE)
     list(GET MODULES ${count} module)
-    string(APPEND rows "    {\"${module}\", ${symbol}, ${symbol}_size},\n")
+    list(GET PATHS ${count} path)
+    string(APPEND rows "    {\"${module}\", ${symbol}, ${symbol}_size, \"${path}\"},\n")
   endif()
   math(EXPR count "${count} + 1")
 endforeach()
 if(TABLE)
   string(APPEND header "\n/* Every embedded module; a row with a NULL name ends the table. */\n"
     "extern const struct ${TABLE}_row {\n    const char *name;\n    const unsigned char *bytes;\n"
-    "    size_t size;\n} ${TABLE}[${count} + 1];\n")
-  string(APPEND source "\nconst struct ${TABLE}_row ${TABLE}[${count} + 1] = {\n${rows}    {NULL, NULL, 0},\n};\n")
+    "    size_t size;\n    const char *path;\n} ${TABLE}[${count} + 1];\n")
+  string(APPEND source "\nconst struct ${TABLE}_row ${TABLE}[${count} + 1] = {\n${rows}    {NULL, NULL, 0, NULL},\n};\n")
 endif()
 string(APPEND header "\n#endif\n")
 
+file(WRITE "${OUT}" "${source}")
 # An unchanged header keeps its time, so that editing a body without changing its length compiles one file.
-foreach(pair IN ITEMS OUT HEADER)
-  if(pair STREQUAL OUT)
-    file(WRITE "${${pair}}" "${source}")
-  else()
-    file(CONFIGURE OUTPUT "${${pair}}" CONTENT "${header}" @ONLY)
-  endif()
-endforeach()
+file(CONFIGURE OUTPUT "${HEADER}" CONTENT "${header}" @ONLY)

@@ -2,7 +2,6 @@
 include(CMakePackageConfigHelpers)
 set(tn_cmake_dir "${CMAKE_INSTALL_LIBDIR}/cmake/Tenon")
 
-set(tn_libraries tenon-kernel)
 foreach(target IN ITEMS tenon-run)
   if(TARGET ${target})
     install(TARGETS ${target} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" NAMELINK_SKIP)
@@ -27,6 +26,9 @@ foreach(room IN ITEMS kernel pipelines ${TN_DOMAINS})
 endforeach()
 install(FILES "${PROJECT_BINARY_DIR}/include/tenon/version.h" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/tenon")
 
+# The file finds its prefix from where it lies, so that an installed tree may be moved.
+file(RELATIVE_PATH TN_PC_TO_PREFIX "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+string(REGEX REPLACE "/$" "" TN_PC_TO_PREFIX "${TN_PC_TO_PREFIX}")
 configure_file("${PROJECT_SOURCE_DIR}/cmake/tenon.pc.in" "${PROJECT_BINARY_DIR}/tenon.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/tenon.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 

@@ -26,6 +26,7 @@ function(tn_embed_lua target_name out_var)
   set(names)
   set(modules)
   set(files)
+  set(paths)
   foreach(file IN LISTS E_FILES)
     get_filename_component(file "${file}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
     if(E_BASE)
@@ -40,17 +41,20 @@ function(tn_embed_lua target_name out_var)
     list(APPEND names "${name}")
     list(APPEND modules "${module}")
     list(APPEND files "${file}")
+    file(RELATIVE_PATH path "${PROJECT_SOURCE_DIR}" "${file}")
+    list(APPEND paths "${path}")
   endforeach()
   string(REGEX REPLACE "[^A-Za-z0-9]" "_" prefix "tn_lua_${target_name}")
   string(REPLACE ";" "|" names "${names}")
   string(REPLACE ";" "|" modules "${modules}")
   string(REPLACE ";" "|" joined "${files}")
+  string(REPLACE ";" "|" paths "${paths}")
   add_custom_command(
     OUTPUT "${dir}/${target_name}-lua.c"
     BYPRODUCTS "${dir}/${target_name}-lua.h"
     COMMAND ${CMAKE_COMMAND} "-DOUT=${dir}/${target_name}-lua.c" "-DHEADER=${dir}/${target_name}-lua.h"
       "-DPREFIX=${prefix}" "-DFILES=${joined}" "-DNAMES=${names}" "-DMODULES=${modules}"
-      "-DTABLE=${E_TABLE}" -P "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
+      "-DPATHS=${paths}" "-DTABLE=${E_TABLE}" -P "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
     DEPENDS ${files} "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
     COMMENT "Embedding the Lua modules of ${target_name}"
     VERBATIM)

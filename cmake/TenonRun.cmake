@@ -11,7 +11,7 @@ if(TN_RUN_SOURCES AND NOT TN_RUN_DEPS_FOUND)
 endif()
 
 if(TN_RUN_SOURCES)
-  # "run-lua.h" declares tn_lua_run_modules, a table of {module name, bytes, size} with every file below pipelines/lua.
+  # "run-lua.h" declares tn_lua_run_modules, a table of {module name, bytes, size, path} with every file below pipelines/lua.
   tn_embed_lua(run TN_RUN_EMBEDDED FILES ${TN_RUN_LUA} BASE "${PROJECT_SOURCE_DIR}/pipelines/lua"
     TABLE tn_lua_run_modules)
   add_library(tenon-run SHARED ${TN_RUN_SOURCES} "${TN_RUN_EMBEDDED}")

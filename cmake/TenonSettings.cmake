@@ -20,6 +20,7 @@ set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_BUILD_RPATH_USE_ORIGIN ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
@@ -33,6 +34,9 @@ target_compile_options(tenon-flags INTERFACE
   $<$<BOOL:${TN_WERROR}>:-Werror>)
 target_compile_definitions(tenon-flags INTERFACE G_LOG_USE_STRUCTURED
   GLIB_VERSION_MIN_REQUIRED=GLIB_VERSION_2_74 GLIB_VERSION_MAX_ALLOWED=GLIB_VERSION_2_74)
+if(TN_FUZZ)
+  target_compile_options(tenon-flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(TN_SANITIZE)
   target_compile_options(tenon-flags INTERFACE -fsanitize=${TN_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer -g -O1)
