@@ -1,0 +1,91 @@
+/* graph-private.h: what a graph is inside, for the rooms graph, compile and exec.
+ *
+ * Nodes stand in an order in which inputs come before their readers. Passes do not change a TnGraph that somebody else
+ * may hold: they build another with tn_graph_add_node, or change their own copy's nodes in place. */
+#pragma once
+
+#include <tenon/graph.h>
+
+typedef struct {
+    const TnOp *op;
+    void *attrs;      /* op->attrs.struct_size bytes (NULL if 0), owned, its tensors and graphs held */
+    const char *name; /* unique in the graph, dotted, interned */
+    const char *path; /* where random streams come from, interned. The name, but for nodes of a body: the path of the
+                       * composite + the name inside, so that each copy of a body draws the same numbers */
+    gint n_in, n_out;
+    TnVal *in;
+    TnType *out;      /* at the binding that the graph was built with */
+} TnGraphNode;
+
+typedef struct {
+    const char *name; /* interned */
+    TnVal val;
+} TnGraphPort;
+
+typedef struct {
+    const char *name; /* interned */
+    TnType type;
+    TnVal read;       /* TN_VAL_NONE: only assigned */
+    TnVal assigned;   /* TN_VAL_NONE: only read */
+} TnGraphVariable;
+
+struct TnGraph {
+    gatomicrefcount refs;
+    char *name;
+    GPtrArray *nodes;       /* TnGraphNode * */
+    GArray *inputs;         /* TnGraphPort */
+    GArray *outputs;        /* TnGraphPort */
+    GArray *variables;      /* TnGraphVariable */
+    GHashTable *names;      /* interned name → number of the last suffix given (guint) */
+    /* Where the next node's name begins. */
+    GPtrArray *scopes;      /* char *: stack of dotted prefixes; the last is the scope */
+    GPtrArray *paths;       /* char *: the same for paths */
+    GHashTable *path_names; /* as names, inside a body; NULL: paths are names */
+    GError *error;          /* the first failure */
+};
+
+static inline TnGraphNode *
+tn_graph_node(const TnGraph *graph, guint node)
+{
+    return g_ptr_array_index(graph->nodes, node);
+}
+
+/* Adds a node whose attributes and types are known already; the name is made unique, the path kept (NULL: the name).
+ * Random streams are not touched. Returns the node's number. For passes that copy nodes from graph to graph. */
+guint tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char *name, const char *path, gint n_in,
+                        const TnVal *in, gint n_out, const TnType *out);
+/* The same nodes, inputs, outputs and variables under the same numbers. (transfer full). */
+TnGraph *tn_graph_copy(const TnGraph *graph);
+
+/* Nodes added between begin and end are a body's: names begin with `name`, random streams follow `path`, counted anew.
+ * Returns what end wants back. */
+typedef struct {
+    GHashTable *path_names;
+} TnGraphBodyMark;
+TnGraphBodyMark tn_graph_begin_body(TnGraph *graph, const char *name, const char *path);
+void tn_graph_end_body(TnGraph *graph, TnGraphBodyMark mark);
+
+/* Builds op's body in graph on the values in[n_in] as that of the node (name, path): out[n_out] gets its results. FALSE
+ * with *error if the body failed or gave outputs of other types than infer said (want: TnType[n_out]; NULL: not asked). */
+gboolean tn_graph_expand(TnGraph *graph, const TnOp *op, const void *attrs, const char *name, const char *path, gint n_in,
+                         const TnVal *in, gint n_out, const TnType *want, TnVal *out, GError **error);
+
+/* Types of every value at other input types. */
+typedef struct {
+    guint n_nodes;
+    guint32 *first; /* of node i's outputs in type */
+    TnType *type;
+} TnGraphTypes;
+static inline const TnType *
+tn_graph_types_at(const TnGraphTypes *types, TnVal val)
+{
+    return &types->type[types->first[val.node] + val.out];
+}
+/* inputs[i]: type of graph input i (dtype and rank as built). values[i]: its contents for TN_ARG_STATIC readers, NULL:
+ * unknown; values NULL: none known. FALSE with *error (names the node) if a node does not accept its inputs or changes
+ * its outputs' dtypes or ranks. On success tn_graph_types_clear frees. */
+gboolean tn_graph_infer(const TnGraph *graph, const TnType *inputs, TnTensor *const *values, TnGraphTypes *types,
+                        GError **error);
+void tn_graph_types_clear(TnGraphTypes *types);
+/* The contents of a value that is known while building (a constant's), or NULL. (transfer none). */
+TnTensor *tn_graph_static_value(const TnGraph *graph, TnVal val);
