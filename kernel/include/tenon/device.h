@@ -37,7 +37,7 @@ typedef struct {
 
 /* The host's memory, where tensors live unless a device is named; computes nothing. (transfer none), static. */
 TN_API TnDevice *tn_device_host(void);
-/* Wraps an instance; name such as "cpu" or "cuda:1". destroy(self) with the last reference. (transfer full). */
+/* Wraps an instance; name such as "cpu" or "far:1". destroy(self) with the last reference. (transfer full). */
 TN_API TnDevice *tn_device_new(const char *name, const TnDeviceVTable *vtable, void *self, void (*destroy)(void *));
 /* Creates the device of that name from its factory ("cpu", or "kind:index", which reaches the factory as option `index`)
  * and opens the plugin for it. (transfer full). */

@@ -39,7 +39,7 @@ typedef guint32 TnDtypes; /* a set: TN_DT(F32) | TN_DT(F64) */
 
 typedef struct {
     TnDtype id;
-    const char *name;         /* "f32": Tenon's, in Lua and messages */
+    const char *name;         /* "f32": Tenon's, in configs and messages */
     guint bits;               /* of one element */
     TnDtypeClass klass;
     TnCompute compute;        /* what arithmetic on it is done in */

@@ -27,7 +27,7 @@ typedef enum {
     TN_OPT_COMPONENT,     /* const TnSpec *: a component of interface iface */
     TN_OPT_COMPONENTS,    /* TnSpecs: list of them */
     TN_OPT_COMPONENT_MAP, /* TnSpecs with names */
-    TN_OPT_FUNCTION,      /* const TnValue *: a function; components written in Lua only */
+    TN_OPT_FUNCTION,      /* const TnValue *: a function; components made at run time only */
     TN_OPT_VALUE,         /* const TnValue *: anything; the component checks it itself */
     TN_OPT_TENSOR,        /* TnTensor *: attributes only, compared by content */
     TN_OPT_GRAPH,         /* TnGraph *: attributes only, a sub-graph compared by digest */

@@ -23,7 +23,7 @@ typedef enum {
     TN_THREADS_OWNER,   /* only the thread that created it */
 } TnThreads;
 
-/* An interface that must be there before init: "tenon.dataset/1". */
+/* An interface that must be there before init: "tenon.device/1". */
 typedef struct {
     guint32 size;
     gboolean optional;
@@ -45,8 +45,8 @@ typedef struct {
 struct TnFactory {
     guint32 size;
     guint32 flags;        /* TnFactoryFlags */
-    const char *iface;    /* "tenon.dataset/1" */
-    const char *name;     /* "hdf5": what a config names */
+    const char *iface;    /* "tenon.device/1" */
+    const char *name;     /* "cpu": what a config names */
     const char *help;     /* one line, no full stop */
     gint32 rank;          /* among equals the highest is the default */
     TnThreads threads;

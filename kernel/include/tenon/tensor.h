@@ -83,7 +83,7 @@ typedef enum { TN_MAP_READ = 1, TN_MAP_WRITE = 2 } TnMapFlags;
 TN_API void *tn_tensor_map(TnTensor *tensor, TnMapFlags flags, GError **error);
 TN_API void tn_tensor_unmap(TnTensor *tensor);
 
-/* Element i in row-major order as a double (exact up to 53 bits), for tests, printing and Lua; slow. */
+/* Element i in row-major order as a double (exact up to 53 bits), for tests, printing and scripts; slow. */
 TN_API double tn_tensor_get(TnTensor *tensor, gint64 i);
 /* "f32[2, 3] {{1, 2, 3}, {4, 5, 6}}", long ones shortened. (transfer full): g_free. */
 TN_API char *tn_tensor_print(TnTensor *tensor);

@@ -65,7 +65,7 @@ TN_API void tn_value_set(TnValue *map, const char *key, TnValue *item); /* repla
 
 /* --- Spec: {interface, component, options, place} ---------------------------------------------------- */
 
-/* options: a new empty map. iface such as "tenon.dataset/1" and component such as "hdf5". */
+/* options: a new empty map. iface such as "tenon.device/1" and component such as "cpu". */
 TN_API TnSpec *tn_spec_new(const char *iface, const char *component, TnWhere where);
 TN_API TnSpec *tn_spec_ref(TnSpec *spec);
 TN_API void tn_spec_unref(TnSpec *spec);
@@ -75,7 +75,7 @@ TN_API const char *tn_spec_component(const TnSpec *spec);
 TN_API TnWhere tn_spec_where(const TnSpec *spec);
 TN_API TnValue *tn_spec_options(const TnSpec *spec); /* (transfer none): a map */
 
-/* Follows a path such as "model.layers[3].out" (indices from 1, as in Lua) from value through maps, lists and specs'
+/* Follows a path such as "model.layers[3].out" (indices from 1) from value through maps, lists and specs'
  * options. NULL with *error (TN_ERROR_NOT_FOUND, names the step that fails and the nearest key there) otherwise.
  * (transfer none). */
 TN_API TnValue *tn_value_find(const TnValue *value, const char *path, GError **error);
