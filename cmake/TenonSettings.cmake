@@ -32,7 +32,7 @@ target_compile_options(tenon-flags INTERFACE
   -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
   -fno-math-errno -ffp-contract=off -fno-common -D_GNU_SOURCE
   $<$<BOOL:${TN_WERROR}>:-Werror>)
-target_compile_definitions(tenon-flags INTERFACE G_LOG_USE_STRUCTURED
+target_compile_definitions(tenon-flags INTERFACE
   GLIB_VERSION_MIN_REQUIRED=GLIB_VERSION_2_74 GLIB_VERSION_MAX_ALLOWED=GLIB_VERSION_2_74)
 if(TN_FUZZ)
   target_compile_options(tenon-flags INTERFACE -fsanitize=fuzzer-no-link)
