@@ -1,4 +1,5 @@
-/* base.h: memory for data, log, random numbers, files replaced whole: what everything else stands on. */
+/* base.h: memory for data, log, random numbers, files replaced whole: what everything else
+ * stands on. */
 #pragma once
 
 #include <tenon/status.h>
@@ -6,17 +7,19 @@
 G_BEGIN_DECLS
 
 /* --- Memory whose size depends on data -------------------------------------------------------------
- * Small objects use g_new and friends, which end the process when memory is out. Whatever is as large as
- * the user's data comes from here, and its failure is an error that the caller passes on. */
+ * Small objects use g_new and friends, which end the process when memory is out. Whatever is as
+ * large as the user's data comes from here, and its failure is an error that the caller passes
+ * on. */
 
-/* bytes (0 is allowed and gives a valid pointer), aligned to TN_ALIGN; NULL when there is none. Not zeroed.
- * (transfer full): tn_data_free. Thread: any. */
+/* bytes (0 is allowed and gives a valid pointer), aligned to TN_ALIGN; NULL when there is none.
+ * Not zeroed. (transfer full): tn_data_free. Thread: any. */
 TN_API void *tn_data_alloc(gsize bytes);
 /* As tn_data_alloc, sets *error (TN_ERROR_NO_MEMORY, says how much and for what) on failure. */
 TN_API void *tn_data_alloc_for(gsize bytes, const char *what, GError **error);
 TN_API void tn_data_free(void *memory);
-/* For tests: the nth data allocation from now (1 = the next) fails once; 0 turns it off. Returns how many
- * data allocations there were since the last call. Also set by TENON_FAIL_ALLOC=n. Thread: any. */
+/* For tests: the nth data allocation from now (1 = the next) fails once; 0 turns it off. Returns
+ * how many data allocations there were since the last call. Also set by TENON_FAIL_ALLOC=n.
+ * Thread: any. */
 TN_API guint64 tn_data_fail_nth(guint64 nth);
 /* count * size, FALSE on overflow of 63 bits. */
 TN_API gboolean tn_size_mul(gsize count, gsize size, gsize *bytes);
@@ -25,28 +28,32 @@ TN_API gboolean tn_size_mul(gsize count, gsize size, gsize *bytes);
 
 typedef enum { TN_LOG_ERROR, TN_LOG_WARN, TN_LOG_INFO, TN_LOG_DEBUG } TnLogLevel;
 
-/* A line of the log. Goes to every sink whose filter lets (category, level) through, by default to stderr
- * from TN_LOG_WARN upward. Never to stdout. Thread: any. */
-TN_API void tn_log(const char *category, TnLogLevel level, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* A line of the log. Goes to every sink whose filter lets (category, level) through, by default
+ * to stderr from TN_LOG_WARN upward. Never to stdout. Thread: any. */
+TN_API void tn_log(const char *category, TnLogLevel level, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 /* TRUE if a line would go anywhere: guards costly arguments. */
 TN_API gboolean tn_log_enabled(const char *category, TnLogLevel level);
-/* Filter such as "loader:debug,*:info"; FALSE and *error on bad syntax, with the filter unchanged. TENON_LOG
- * sets the first filter. */
+/* Filter such as "loader:debug,*:info"; FALSE and *error on bad syntax, with the filter
+ * unchanged. TENON_LOG sets the first filter. */
 TN_API gboolean tn_log_set_filter(const char *filter, GError **error);
 typedef void (*TnLogSink)(const char *category, TnLogLevel level, const char *line, gpointer data);
-/* Adds a sink, called under the log's lock for every line that the filter passes (not only those that stderr shows);
- * returns an id for tn_log_remove_sink. */
+/* Adds a sink, called under the log's lock for every line that the filter passes (not only those
+ * that stderr shows); returns an id for tn_log_remove_sink. */
 TN_API guint tn_log_add_sink(TnLogSink sink, gpointer data);
 TN_API void tn_log_remove_sink(guint id);
 
 /* --- Random numbers ---------------------------------------------------------------------------------
- * Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The numbers of a
- * stream are a pure function of (seed, stream, step, index): no state, any order, any thread. */
+ * Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The
+ * numbers of a stream are a pure function of (seed, stream, step, index): no state, any order,
+ * any thread. */
 
 /* The bijection itself: counter[4] and key[2] give out[4]. */
 TN_API void tn_philox(const guint32 counter[4], const guint32 key[2], guint32 out[4]);
-/* out[4]: words 4*block .. 4*block+3 of the stream. key = mix(seed, stream), counter = (block, step). */
-TN_API void tn_random_words(guint64 seed, guint64 stream, guint64 step, guint64 block, guint32 out[4]);
+/* out[4]: words 4*block .. 4*block+3 of the stream. key = mix(seed, stream), counter = (block,
+ * step). */
+TN_API void tn_random_words(guint64 seed, guint64 stream, guint64 step, guint64 block,
+                            guint32 out[4]);
 /* Stream number of a dotted name: 64-bit FNV-1a, finished with splitmix64. */
 TN_API guint64 tn_random_stream(const char *name);
 /* [0, 1) from one word, 24 bits: the same on every device. */
@@ -62,8 +69,8 @@ tn_random_unit_f64(guint32 lo, guint32 hi)
     return (double)((((guint64)hi << 32) | lo) >> 11) * 0x1p-53;
 }
 
-/* A convenience over one stream for host code that draws one number after another (shuffles, samplers). The
- * struct is all its state: copy it to save it. Thread: serial. */
+/* A convenience over one stream for host code that draws one number after another (shuffles,
+ * samplers). The struct is all its state: copy it to save it. Thread: serial. */
 typedef struct {
     guint64 seed, stream, step, used; /* used: words drawn so far */
     guint32 words[4];
@@ -75,29 +82,36 @@ TN_API guint64 tn_random_u64(TnRandom *random);
 TN_API guint64 tn_random_below(TnRandom *random, guint64 bound);
 TN_API double tn_random_f64(TnRandom *random);    /* [0, 1) */
 TN_API double tn_random_normal(TnRandom *random); /* mean 0, deviation 1: Box-Muller */
-/* Element at position of a pseudo-random permutation of 0 .. n-1, without memory: 6-round Feistel network keyed by
- * Philox over the next power of four, walked until inside n. A shuffle that can begin anywhere. */
-TN_API guint64 tn_random_permute(guint64 seed, guint64 stream, guint64 round, guint64 n, guint64 position);
+/* Element at position of a pseudo-random permutation of 0 .. n-1, without memory: 6-round
+ * Feistel network keyed by Philox over the next power of four, walked until inside n. A shuffle
+ * that can begin anywhere. */
+TN_API guint64 tn_random_permute(guint64 seed, guint64 stream, guint64 round, guint64 n,
+                                 guint64 position);
 
 /* --- Files ------------------------------------------------------------------------------------------ */
 
 /* Writes part of a file; FALSE with *error when it cannot. */
 typedef gboolean (*TnFileWriter)(int fd, gpointer data, GError **error);
-/* Replaces path whole or not at all: writes a temporary file beside it through writer, fsyncs it, renames it,
- * fsyncs the folder. On failure the old file stays and the temporary one is removed. Thread: any. */
-TN_API gboolean tn_file_replace(const char *path, TnFileWriter writer, gpointer data, GError **error);
+/* Replaces path whole or not at all: writes a temporary file beside it through writer, fsyncs
+ * it, renames it, fsyncs the folder. On failure the old file stays and the temporary one is
+ * removed. Thread: any. */
+TN_API gboolean tn_file_replace(const char *path, TnFileWriter writer, gpointer data,
+                                GError **error);
 /* The same for bytes at hand. */
-TN_API gboolean tn_file_replace_bytes(const char *path, const void *bytes, gsize size, GError **error);
+TN_API gboolean tn_file_replace_bytes(const char *path, const void *bytes, gsize size,
+                                      GError **error);
 /* write(2) until all is written; FALSE with TN_ERROR_IO (path named) otherwise. */
-TN_API gboolean tn_file_write_all(int fd, const char *path, const void *bytes, gsize size, GError **error);
-/* The whole file, at most limit bytes (0: none), NUL-terminated beyond *size. (transfer full): tn_data_free. */
+TN_API gboolean tn_file_write_all(int fd, const char *path, const void *bytes, gsize size,
+                                  GError **error);
+/* The whole file, at most limit bytes (0: none), NUL-terminated beyond *size. (transfer full):
+ * tn_data_free. */
 TN_API char *tn_file_read(const char *path, gsize limit, gsize *size, GError **error);
 /* FNV-1a 64 of bytes, continued from hash (start with TN_HASH_INIT). */
 #define TN_HASH_INIT G_GUINT64_CONSTANT(0xcbf29ce484222325)
 TN_API guint64 tn_hash(guint64 hash, const void *bytes, gsize size);
 
-/* The nearest of n names (candidates[i]) to word by Damerau-Levenshtein distance, or NULL when none is near enough to be
- * meant (distance > 1 + length / 4). (transfer none). Thread: any. */
+/* The nearest of n names (candidates[i]) to word by Damerau-Levenshtein distance, or NULL when
+ * none is near enough to be meant (distance > 1 + length / 4). (transfer none). Thread: any. */
 TN_API const char *tn_nearest(const char *word, const char *const *candidates, gsize n);
 
 /* Version of the program, such as "0.1.0". */

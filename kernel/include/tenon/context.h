@@ -1,6 +1,8 @@
-/* context.h: one experiment as the kernel sees it: seed, rank, devices, store, sinks, limits, cancel flag.
+/* context.h: one experiment as the kernel sees it: seed, rank, devices, store, sinks, limits,
+ * cancel flag.
  *
- * Process-wide are only the registry, the pool and the option tables; everything else hangs here. */
+ * Process-wide are only the registry, the pool and the option tables; everything else hangs
+ * here. */
 #pragma once
 
 #include <tenon/status.h>
@@ -14,26 +16,31 @@ TN_API void tn_context_unref(TnContext *context);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnContext, tn_context_unref)
 
 TN_API guint64 tn_context_seed(const TnContext *context);
-TN_API void tn_context_set_seed(TnContext *context, guint64 seed); /* also of its store; before variables are made */
+/* also of its store; before variables are made */
+TN_API void tn_context_set_seed(TnContext *context, guint64 seed);
 TN_API guint tn_context_rank(const TnContext *context);
 TN_API guint tn_context_world(const TnContext *context);
 TN_API void tn_context_set_rank(TnContext *context, guint rank, guint world);
 
-/* Devices in the order in which they claim nodes; the first is where tensors live unless said otherwise. */
+/* Devices in the order in which they claim nodes; the first is where tensors live unless said
+ * otherwise. */
 TN_API void tn_context_add_device(TnContext *context, TnDevice *device); /* takes a reference */
 TN_API guint tn_context_n_devices(const TnContext *context);
-TN_API TnDevice *tn_context_device(const TnContext *context, guint i); /* (transfer none); NULL beyond */
+/* (transfer none); NULL beyond */
+TN_API TnDevice *tn_context_device(const TnContext *context, guint i);
 
 TN_API TnStore *tn_context_store(const TnContext *context); /* (transfer none) */
 
-/* Bytes that programs' arenas and stores may take together; 0: no limit. A limit that cannot be met fails the call that
- * would pass it. */
+/* Bytes that programs' arenas and stores may take together; 0: no limit. A limit that cannot be
+ * met fails the call that would pass it. */
 TN_API void tn_context_set_memory_limit(TnContext *context, guint64 bytes);
-TN_API gboolean tn_context_take_memory(TnContext *context, guint64 bytes, const char *what, GError **error);
+TN_API gboolean tn_context_take_memory(TnContext *context, guint64 bytes, const char *what,
+                                       GError **error);
 TN_API void tn_context_give_memory(TnContext *context, guint64 bytes);
 TN_API guint64 tn_context_memory_used(const TnContext *context);
 
-/* Asks all work of the experiment to stop; safe in a signal handler. Long calls look at it and return TN_CANCELLED. */
+/* Asks all work of the experiment to stop; safe in a signal handler. Long calls look at it and
+ * return TN_CANCELLED. */
 TN_API void tn_context_cancel(TnContext *context);
 TN_API gboolean tn_context_cancelled(const TnContext *context);
 TN_API void tn_context_clear_cancel(TnContext *context);

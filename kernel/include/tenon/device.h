@@ -1,8 +1,8 @@
 /* device.h: what a device and a kernel of an operator are, for those who write them.
  *
- * A device is an instance of a factory of "tenon.device/1": memory, streams, and which nodes it takes. Kernels are rows
- * of tables, factories of "tenon.kernel/1", each for one kind of device; so an operator from elsewhere runs on a device
- * without touching it. */
+ * A device is an instance of a factory of "tenon.device/1": memory, streams, and which nodes it
+ * takes. Kernels are rows of tables, factories of "tenon.kernel/1", each for one kind of device;
+ * so an operator from elsewhere runs on a device without touching it. */
 #pragma once
 
 #include <tenon/op.h>
@@ -12,35 +12,42 @@ G_BEGIN_DECLS
 
 typedef enum { TN_COPY_TO_DEVICE, TN_COPY_TO_HOST, TN_COPY_ON_DEVICE } TnCopyKind;
 
-/* Vtable of "tenon.device/1". NULL members have the default in brackets. self: what the factory's create gave. Unless
- * said otherwise calls come from any thread. */
+/* Vtable of "tenon.device/1". NULL members have the default in brackets. self: what the
+ * factory's create gave. Unless said otherwise calls come from any thread. */
 typedef struct {
     guint32 size, minor;
-    const char *kind;           /* such as "cpu": which kernels apply; several devices may be of a kind */
-    gboolean host_memory;       /* its pointers can be read and written by the host at any time */
-    void *(*alloc)(void *self, gsize bytes);             /* [tn_data_alloc]; TN_ALIGN aligned; NULL: none left */
-    void (*free)(void *self, void *memory);              /* [tn_data_free] */
-    /* In the order of stream, may return before it is done. stream NULL: done on return. [memcpy] */
-    TnStatus (*copy)(void *self, void *to, const void *from, gsize bytes, TnCopyKind kind, void *stream);
-    void *(*stream_new)(void *self);                     /* [one stream, NULL: everything is done on return] */
+    const char *kind;     /* such as "cpu": which kernels apply; several devices may be of a kind */
+    gboolean host_memory; /* its pointers can be read and written by the host at any time */
+    /* [tn_data_alloc]; TN_ALIGN aligned; NULL: none left */
+    void *(*alloc)(void *self, gsize bytes);
+    void (*free)(void *self, void *memory); /* [tn_data_free] */
+    /* In the order of stream, may return before it is done. stream NULL: done on return.
+     * [memcpy] */
+    TnStatus (*copy)(void *self, void *to, const void *from, gsize bytes, TnCopyKind kind,
+                     void *stream);
+    void *(*stream_new)(void *self); /* [one stream, NULL: everything is done on return] */
     void (*stream_free)(void *self, void *stream);
     TnStatus (*stream_sync)(void *self, void *stream);
     void *(*event_new)(void *self);
     void (*event_free)(void *self, void *event);
     TnStatus (*event_record)(void *self, void *event, void *stream);
-    TnStatus (*event_wait)(void *self, void *event, void *stream); /* stream waits, not the caller */
+    /* stream waits, not the caller */
+    TnStatus (*event_wait)(void *self, void *event, void *stream);
     /* Text of the last failure on the calling thread (transfer none). ["failed"] */
     const char *(*last_error)(void *self);
     /* Number of CPU-side or device-side streams worth using at once. [1] */
     guint (*n_streams)(void *self);
 } TnDeviceVTable;
 
-/* The host's memory, where tensors live unless a device is named; computes nothing. (transfer none), static. */
+/* The host's memory, where tensors live unless a device is named; computes nothing. (transfer
+ * none), static. */
 TN_API TnDevice *tn_device_host(void);
-/* Wraps an instance; name such as "cpu" or "far:1". destroy(self) with the last reference. (transfer full). */
-TN_API TnDevice *tn_device_new(const char *name, const TnDeviceVTable *vtable, void *self, void (*destroy)(void *));
-/* Creates the device of that name from its factory ("cpu", or "kind:index", which reaches the factory as option `index`)
- * and opens the plugin for it. (transfer full). */
+/* Wraps an instance; name such as "cpu" or "far:1". destroy(self) with the last reference.
+ * (transfer full). */
+TN_API TnDevice *tn_device_new(const char *name, const TnDeviceVTable *vtable, void *self,
+                               void (*destroy)(void *));
+/* Creates the device of that name from its factory ("cpu", or "kind:index", which reaches the
+ * factory as option `index`) and opens the plugin for it. (transfer full). */
 TN_API TnDevice *tn_device_open(const char *name, TnContext *context, GError **error);
 TN_API TnDevice *tn_device_ref(TnDevice *device);
 TN_API void tn_device_unref(TnDevice *device);
@@ -52,26 +59,27 @@ TN_API const TnDeviceVTable *tn_device_vtable(const TnDevice *device);
 TN_API void *tn_device_self(const TnDevice *device);
 TN_API void *tn_device_alloc(TnDevice *device, gsize bytes);
 TN_API void tn_device_free(TnDevice *device, void *memory);
-TN_API TnStatus tn_device_copy(TnDevice *device, void *to, const void *from, gsize bytes, TnCopyKind kind, void *stream);
+TN_API TnStatus tn_device_copy(TnDevice *device, void *to, const void *from, gsize bytes,
+                               TnCopyKind kind, void *stream);
 TN_API TnStatus tn_device_sync(TnDevice *device, void *stream);
 
 /* --- Kernels ------------------------------------------------------------------------------------------ */
 
-/* An input or output of a node as a kernel sees it. Inputs may be strided views if the kernel's row says so, contiguous
- * otherwise; outputs are contiguous row-major. */
+/* An input or output of a node as a kernel sees it. Inputs may be strided views if the kernel's
+ * row says so, contiguous otherwise; outputs are contiguous row-major. */
 typedef struct {
-    TnType type;                  /* dtype TN_DTYPE_NONE: absent */
-    gint64 strides[TN_MAX_RANK];  /* elements */
-    gint64 count;                 /* elements */
-    const void *value;            /* host pointer to a constant's contents; NULL: not known while preparing */
-    gboolean variable;            /* a variable's own memory: the same pointer in every run of an exec */
+    TnType type;                 /* dtype TN_DTYPE_NONE: absent */
+    gint64 strides[TN_MAX_RANK]; /* elements */
+    gint64 count;                /* elements */
+    const void *value; /* host pointer to a constant's contents; NULL: not known while preparing */
+    gboolean variable; /* a variable's own memory: the same pointer in every run of an exec */
 } TnArg;
 
 typedef struct {
     guint32 size;
     const TnOp *op;
     const void *attrs;
-    const char *name;             /* dotted */
+    const char *name; /* dotted */
     gint n_in, n_out;
     const TnArg *in, *out;
 } TnNode;
@@ -79,49 +87,53 @@ typedef struct {
 /* What prepare fills. */
 typedef struct {
     guint32 size;
-    void *state;                  /* given to run and release; shared by all execs: read-only while running */
-    gsize scratch;                /* bytes per exec, TN_ALIGN aligned, contents lost between runs */
+    void *state;   /* given to run and release; shared by all execs: read-only while running */
+    gsize scratch; /* bytes per exec, TN_ALIGN aligned, contents lost between runs */
 } TnPrepared;
 
 typedef struct {
     guint32 size;
     TnExec *exec;
-    void *const *in;              /* to element [0, 0, …] of each input; NULL: absent */
+    void *const *in; /* to element [0, 0, …] of each input; NULL: absent */
     void *const *out;
     void *scratch;
     void *stream;
 } TnRun;
 
 typedef enum {
-    TN_KERNEL_STRIDED = 1 << 0,   /* inputs may have any strides, 0 and negative ones too */
-    TN_KERNEL_IN_PLACE = 1 << 1,  /* outputs may be inputs' memory: of an element-wise operator each output may be that of
+    TN_KERNEL_STRIDED = 1 << 0, /* inputs may have any strides, 0 and negative ones too */
+    TN_KERNEL_IN_PLACE =
+        1
+        << 1, /* outputs may be inputs' memory: of an element-wise operator each output may be that of
                                    * any one contiguous input of its type, of others out 0 as op->in_place says; the
                                    * planner sees to it that no other input overlaps it in another layout */
-    TN_KERNEL_SLOW = 1 << 2,      /* a last resort: `show` marks it */
+    TN_KERNEL_SLOW = 1 << 2, /* a last resort: `show` marks it */
 } TnKernelFlags;
 
 /* A kernel: one operator on one kind of device. */
 typedef struct {
     const char *op;
-    TnDtypes dtypes;              /* of input 0 (of output 0 where there is no input) */
-    guint32 flags;                /* TnKernelFlags */
-    gint32 rank;                  /* the highest of those that claim wins */
-    gboolean (*claims)(const TnNode *node);                                   /* NULL: every node with these dtypes */
-    gboolean (*prepare)(const TnNode *node, TnPrepared *prepared, GError **error); /* NULL: no state */
-    TnStatus (*run)(void *state, const TnRun *run);   /* allocates nothing, takes no lock */
-    void (*release)(void *state);                     /* NULL: nothing to free */
+    TnDtypes dtypes;                        /* of input 0 (of output 0 where there is no input) */
+    guint32 flags;                          /* TnKernelFlags */
+    gint32 rank;                            /* the highest of those that claim wins */
+    gboolean (*claims)(const TnNode *node); /* NULL: every node with these dtypes */
+    /* NULL: no state */
+    gboolean (*prepare)(const TnNode *node, TnPrepared *prepared, GError **error);
+    TnStatus (*run)(void *state, const TnRun *run); /* allocates nothing, takes no lock */
+    void (*release)(void *state);                   /* NULL: nothing to free */
 } TnKernel;
 
 /* Vtable of "tenon.kernel/1": a table. */
 typedef struct {
     guint32 size, minor;
-    const char *kind;             /* of device */
-    guint32 kernel_size;          /* sizeof (TnKernel) */
+    const char *kind;    /* of device */
+    guint32 kernel_size; /* sizeof (TnKernel) */
     guint32 n_kernels;
     const TnKernel *kernels;
 } TnKernelTable;
 
-/* The best kernel for node on devices of kind among the plugins opened so far; NULL: none. Thread: any. */
+/* The best kernel for node on devices of kind among the plugins opened so far; NULL: none.
+ * Thread: any. */
 TN_API const TnKernel *tn_kernel_find(const char *kind, const TnNode *node);
 
 /* For a kernel's run: records the detail and returns TN_FAILED. */

@@ -26,7 +26,13 @@ typedef enum {
 typedef enum { TN_CLASS_FLOAT, TN_CLASS_INT, TN_CLASS_UINT, TN_CLASS_BOOL } TnDtypeClass;
 
 /* The four types that arithmetic is done in. */
-typedef enum { TN_COMPUTE_F32, TN_COMPUTE_F64, TN_COMPUTE_I64, TN_COMPUTE_U64, TN_N_COMPUTE } TnCompute;
+typedef enum {
+    TN_COMPUTE_F32,
+    TN_COMPUTE_F64,
+    TN_COMPUTE_I64,
+    TN_COMPUTE_U64,
+    TN_N_COMPUTE
+} TnCompute;
 
 typedef guint32 TnDtypes; /* a set: TN_DT(F32) | TN_DT(F64) */
 #define TN_DT(name) (1u << TN_DTYPE_##name)
@@ -39,17 +45,18 @@ typedef guint32 TnDtypes; /* a set: TN_DT(F32) | TN_DT(F64) */
 
 typedef struct {
     TnDtype id;
-    const char *name;         /* "f32": Tenon's, in configs and messages */
-    guint bits;               /* of one element */
+    const char *name; /* "f32": Tenon's, in configs and messages */
+    guint bits;       /* of one element */
     TnDtypeClass klass;
-    TnCompute compute;        /* what arithmetic on it is done in */
-    guint8 dlpack_code;       /* DLPack's type code */
-    const char *numpy;        /* NPY descr, such as "<f4"; NULL: none (bf16) */
-    const char *safetensors;  /* "F32" */
-    gint onnx;                /* ONNX TensorProto.DataType */
-    const char *torch;        /* long name, such as "float32" */
-    /* n elements, stride apart (in elements, may be 0 or negative), to or from a contiguous array of the row's compute
-     * type. Storing rounds to nearest even (f16, bf16), wraps (integers), tests for nonzero (bool). */
+    TnCompute compute;       /* what arithmetic on it is done in */
+    guint8 dlpack_code;      /* DLPack's type code */
+    const char *numpy;       /* NPY descr, such as "<f4"; NULL: none (bf16) */
+    const char *safetensors; /* "F32" */
+    gint onnx;               /* ONNX TensorProto.DataType */
+    const char *torch;       /* long name, such as "float32" */
+    /* n elements, stride apart (in elements, may be 0 or negative), to or from a contiguous
+     * array of the row's compute type. Storing rounds to nearest even (f16, bf16), wraps
+     * (integers), tests for nonzero (bool). */
     void (*load)(void *to, const void *from, gint64 stride, gsize n);
     void (*store)(void *to, const void *from, gint64 stride, gsize n);
 } TnDtypeInfo;
@@ -70,9 +77,9 @@ tn_dtype_in(TnDtype dtype, TnDtypes set)
     return (set >> dtype) & 1u;
 }
 
-/* Converts n elements with C's rules (float to integer truncates and saturates, NaN gives 0; to bool: nonzero).
- * Strides in elements. from and to do not overlap. Thread: any. */
-TN_API void tn_dtype_convert(TnDtype to_dtype, void *to, gint64 to_stride, TnDtype from_dtype, const void *from,
-                             gint64 from_stride, gsize n);
+/* Converts n elements with C's rules (float to integer truncates and saturates, NaN gives 0; to
+ * bool: nonzero). Strides in elements. from and to do not overlap. Thread: any. */
+TN_API void tn_dtype_convert(TnDtype to_dtype, void *to, gint64 to_stride, TnDtype from_dtype,
+                             const void *from, gint64 from_stride, gsize n);
 
 G_END_DECLS

@@ -1,8 +1,9 @@
 /* graph.h: the builder: nodes, names, variables, sub-graphs, gradients.
  *
- * Errors latch: after the first failure every add gives TN_VAL_NONE (which is also accepted as an input then), and
- * tn_graph_check reports it once, with the node's dotted name. So rules and bodies read as formulas. A graph is built by
- * one thread and never changes after its first compilation; then it may be shared. */
+ * Errors latch: after the first failure every add gives TN_VAL_NONE (which is also accepted as
+ * an input then), and tn_graph_check reports it once, with the node's dotted name. So rules and
+ * bodies read as formulas. A graph is built by one thread and never changes after its first
+ * compilation; then it may be shared. */
 #pragma once
 
 #include <tenon/op.h>
@@ -16,38 +17,47 @@ TN_API void tn_graph_unref(TnGraph *graph);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnGraph, tn_graph_unref)
 TN_API const char *tn_graph_name(const TnGraph *graph);
 
-/* Scopes make dotted names: within "model" and "conv1" a node of operator conv is "model.conv1.conv"; repeated names get
- * "_2", "_3" … Variables made inside take the scope as prefix through tn_graph_scope. */
+/* Scopes make dotted names: within "model" and "conv1" a node of operator conv is
+ * "model.conv1.conv"; repeated names get "_2", "_3" … Variables made inside take the scope as
+ * prefix through tn_graph_scope. */
 TN_API void tn_graph_push(TnGraph *graph, const char *name);
 TN_API void tn_graph_pop(TnGraph *graph);
-TN_API const char *tn_graph_scope(const TnGraph *graph); /* "model.conv1", "" at the top; valid until push or pop */
+/* "model.conv1", "" at the top; valid until push or pop */
+TN_API const char *tn_graph_scope(const TnGraph *graph);
 
-/* A named input. type->dims are those of the binding at hand; another binding may have others (of the same rank). */
+/* A named input. type->dims are those of the binding at hand; another binding may have others
+ * (of the same rank). */
 TN_API TnVal tn_graph_input(TnGraph *graph, const char *name, TnType type);
 /* A constant (keeps a reference; host tensor, not written any more). */
 TN_API TnVal tn_graph_constant(TnGraph *graph, TnTensor *tensor);
 TN_API TnVal tn_graph_scalar(TnGraph *graph, TnDtype dtype, double value);
-/* The value a variable has when the program begins (or what an earlier assign of this graph gave it: no, always the
- * value at the beginning). The graph keeps the variable's name and type, not the variable. */
+/* The value a variable has when the program begins (or what an earlier assign of this graph gave
+ * it: no, always the value at the beginning). The graph keeps the variable's name and type, not
+ * the variable. */
 TN_API TnVal tn_graph_variable(TnGraph *graph, TnVar *var);
-/* Writes value to the variable at the end of the program, once per graph and variable; types must agree. */
+/* Writes value to the variable at the end of the program, once per graph and variable; types
+ * must agree. */
 TN_API void tn_graph_assign(TnGraph *graph, TnVar *var, TnVal value);
 /* Names a value as an output. */
 TN_API void tn_graph_output(TnGraph *graph, const char *name, TnVal value);
 
-/* Adds a node. in[n_in]: TN_VAL_NONE for absent optional inputs. attrs: a filled struct of op->attrs (NULL: defaults),
- * copied. out: room for TN_MAX_OUT, may be NULL. Returns output 0. */
-TN_API TnVal tn_graph_add(TnGraph *graph, const TnOp *op, const void *attrs, gint n_in, const TnVal *in, TnVal *out);
+/* Adds a node. in[n_in]: TN_VAL_NONE for absent optional inputs. attrs: a filled struct of
+ * op->attrs (NULL: defaults), copied. out: room for TN_MAX_OUT, may be NULL. Returns output 0. */
+TN_API TnVal tn_graph_add(TnGraph *graph, const TnOp *op, const void *attrs, gint n_in,
+                          const TnVal *in, TnVal *out);
 /* By operator name. */
-TN_API TnVal tn_graph_op(TnGraph *graph, const char *op, const void *attrs, gint n_in, const TnVal *in, TnVal *out);
+TN_API TnVal tn_graph_op(TnGraph *graph, const char *op, const void *attrs, gint n_in,
+                         const TnVal *in, TnVal *out);
 /* Latches an error from a caller's own check, prefixed by the scope. */
-TN_API void tn_graph_fail(TnGraph *graph, TnErrorCode code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+TN_API void tn_graph_fail(TnGraph *graph, TnErrorCode code, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
 /* TRUE if no error has latched; otherwise FALSE and a copy of it. */
 TN_API gboolean tn_graph_check(const TnGraph *graph, GError **error);
 
 /* Reading. */
 TN_API guint tn_graph_n_nodes(const TnGraph *graph);
-TN_API const TnType *tn_graph_type(const TnGraph *graph, TnVal val); /* at the binding it was built with */
+/* at the binding it was built with */
+TN_API const TnType *tn_graph_type(const TnGraph *graph, TnVal val);
 TN_API const TnOp *tn_graph_node_op(const TnGraph *graph, guint node);
 TN_API const void *tn_graph_node_attrs(const TnGraph *graph, guint node);
 TN_API const char *tn_graph_node_name(const TnGraph *graph, guint node);
@@ -58,28 +68,34 @@ TN_API TnVal tn_graph_input_at(const TnGraph *graph, guint i, const char **name)
 TN_API guint tn_graph_n_outputs(const TnGraph *graph);
 TN_API TnVal tn_graph_output_at(const TnGraph *graph, guint i, const char **name);
 TN_API guint tn_graph_n_variables(const TnGraph *graph); /* read or assigned */
-TN_API const char *tn_graph_variable_at(const TnGraph *graph, guint i, TnType *type, TnVal *read, TnVal *assigned);
-/* Digest over operators, attributes, names of random nodes, inputs, outputs, variables; not over sizes. */
+TN_API const char *tn_graph_variable_at(const TnGraph *graph, guint i, TnType *type, TnVal *read,
+                                        TnVal *assigned);
+/* Digest over operators, attributes, names of random nodes, inputs, outputs, variables; not over
+ * sizes. */
 TN_API guint64 tn_graph_digest(const TnGraph *graph);
 /* As text, a node a line, or as Graphviz. (transfer full): g_free. */
 TN_API char *tn_graph_print(const TnGraph *graph);
 TN_API char *tn_graph_to_dot(const TnGraph *graph);
 
-/* Adds nodes that compute d(sum(y * seed))/d(x[i]) and gives them in grad[i] (never TN_VAL_NONE: zeros_like where there
- * is no path). seed TN_VAL_NONE: ones. Operators' own rules come first, else the body's gradient. Values again, so it can
- * be called on its own results. FALSE if an operator on the path has neither rule nor body (TN_ERROR_UNSUPPORTED).
- * Reference: reverse accumulation, Griewank & Walther, Evaluating Derivatives, ch. 3. */
-TN_API gboolean tn_grad(TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal *x, TnVal *grad, GError **error);
+/* Adds nodes that compute d(sum(y * seed))/d(x[i]) and gives them in grad[i] (never TN_VAL_NONE:
+ * zeros_like where there is no path). seed TN_VAL_NONE: ones. Operators' own rules come first,
+ * else the body's gradient. Values again, so it can be called on its own results. FALSE if an
+ * operator on the path has neither rule nor body (TN_ERROR_UNSUPPORTED). Reference: reverse
+ * accumulation, Griewank & Walther, Evaluating Derivatives, ch. 3. */
+TN_API gboolean tn_grad(TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal *x, TnVal *grad,
+                        GError **error);
 /* Calls `build` like a body, inside graph: for operators whose gradient is that of their body. */
 TN_API gboolean tn_vjp_of_body(TnVjp *vjp, GError **error);
 
 /* --- Formulas: the operators that rules and bodies use most -------------------------------------------- */
-#define TN_UNARY_FORMULAS(X)                                                                                          \
-    X(neg) X(abs) X(sign) X(exp) X(log) X(sqrt) X(reciprocal) X(sin) X(cos) X(tanh) X(erf) X(floor) X(not)            \
-    X(zeros_like) X(ones_like)
-#define TN_BINARY_FORMULAS(X)                                                                                         \
-    X(add) X(sub) X(mul) X(div) X(pow) X(mod) X(max) X(min) X(equal) X(less) X(greater) X(less_or_equal)              \
-    X(greater_or_equal) X(and) X(or) X(xor) X(matmul) X(expand_as) X(reduce_to) X(reshape_as)
+#define TN_UNARY_FORMULAS(X)                                                                       \
+    X(neg)                                                                                         \
+    X(abs) X(sign) X(exp) X(log) X(sqrt) X(reciprocal) X(sin) X(cos) X(tanh) X(erf) X(floor)       \
+        X(not ) X(zeros_like) X(ones_like)
+#define TN_BINARY_FORMULAS(X)                                                                      \
+    X(add)                                                                                         \
+    X(sub) X(mul) X(div) X(pow) X(mod) X(max) X(min) X(equal) X(less) X(greater) X(less_or_equal)  \
+        X(greater_or_equal) X(and) X(or) X(xor) X(matmul) X(expand_as) X(reduce_to) X(reshape_as)
 #define TN_DECLARE_UNARY(op) TN_API TnVal tn_f_##op(TnGraph *graph, TnVal x);
 #define TN_DECLARE_BINARY(op) TN_API TnVal tn_f_##op(TnGraph *graph, TnVal a, TnVal b);
 TN_UNARY_FORMULAS(TN_DECLARE_UNARY)
@@ -89,11 +105,14 @@ TN_API TnVal tn_f_cast(TnGraph *graph, TnVal x, TnDtype to);
 /* value as a rank-0 constant of x's dtype: broadcasts in binary operators. */
 TN_API TnVal tn_f_const(TnGraph *graph, TnVal x, double value);
 /* n axes; n 0: all. keepdims as ONNX. */
-TN_API TnVal tn_f_reduce_sum(TnGraph *graph, TnVal x, gint n, const gint64 *axes, gboolean keepdims);
-TN_API TnVal tn_f_reduce_max(TnGraph *graph, TnVal x, gint n, const gint64 *axes, gboolean keepdims);
+TN_API TnVal tn_f_reduce_sum(TnGraph *graph, TnVal x, gint n, const gint64 *axes,
+                             gboolean keepdims);
+TN_API TnVal tn_f_reduce_max(TnGraph *graph, TnVal x, gint n, const gint64 *axes,
+                             gboolean keepdims);
 /* Elements along axes of x as a rank-0 value of x's dtype. */
 TN_API TnVal tn_f_size(TnGraph *graph, TnVal x, gint n, const gint64 *axes);
-TN_API TnVal tn_f_reduce_mean(TnGraph *graph, TnVal x, gint n, const gint64 *axes, gboolean keepdims);
+TN_API TnVal tn_f_reduce_mean(TnGraph *graph, TnVal x, gint n, const gint64 *axes,
+                              gboolean keepdims);
 TN_API TnVal tn_f_transpose(TnGraph *graph, TnVal x, gint rank, const gint64 *perm);
 /* Swaps the last two axes. */
 TN_API TnVal tn_f_transpose_matrix(TnGraph *graph, TnVal x);

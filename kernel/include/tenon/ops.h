@@ -1,15 +1,19 @@
 /* ops.h: the primitives: what each one means, and the structs of their attributes.
  *
- * A primitive is found with tn_op_find ("matmul"); its attributes are one of the structs below (none: NULL). Every device
- * that claims a primitive computes what this page says. Shapes are written [a, b]; "x~y" means that x and y broadcast as
- * in NumPy: sizes are aligned at the last axis, and 1 (or a missing axis) meets any size. A negative axis counts from the
- * last. No size is too small: every primitive takes sizes of 0 and, where a rank is not named, rank 0. Attributes that
- * stand for sizes (reshape's shape, pad's pads) are the user's own; no gradient rule writes one.
+ * A primitive is found with tn_op_find ("matmul"); its attributes are one of the structs below
+ * (none: NULL). Every device that claims a primitive computes what this page says. Shapes are
+ * written [a, b]; "x~y" means that x and y broadcast as in NumPy: sizes are aligned at the last
+ * axis, and 1 (or a missing axis) meets any size. A negative axis counts from the last. No size
+ * is too small: every primitive takes sizes of 0 and, where a rank is not named, rank 0.
+ * Attributes that stand for sizes (reshape's shape, pad's pads) are the user's own; no gradient
+ * rule writes one.
  *
- * Sets of dtypes: float = f64 f32 f16 bf16; int = i8-i64; uint = u8-u64; number = float, int, uint; all = number, bool.
- * Arithmetic on f16 and bf16 is done in f32 and rounded once. Integers wrap.
+ * Sets of dtypes: float = f64 f32 f16 bf16; int = i8-i64; uint = u8-u64; number = float, int,
+ * uint; all = number, bool. Arithmetic on f16 and bf16 is done in f32 and rounded once. Integers
+ * wrap.
  *
- * Of the graph itself (flag TN_OP_SOURCE, or TN_OP_EFFECT for assign; made by tn_graph_input and friends)
+ * Of the graph itself (flag TN_OP_SOURCE, or TN_OP_EFFECT for assign; made by tn_graph_input and
+ * friends)
  *   input                                 -> T       a named input; its sizes are those of the binding
  *   variable                              -> T       a variable's value when the program begins
  *   constant   (value)                    -> T       a tensor kept by the graph
@@ -86,7 +90,8 @@
  *   unwindow (as window)   g number, like any -> T   overlap-add: each element of g added where window would have read it,
  *                                              in like's shape: window's transpose
  *
- * Indexing. Indices are i32 or i64; negative ones count from the end. One out of range fails the run, which names it
+ * Indexing. Indices are i32 or i64; negative ones count from the end. One out of range fails the
+ * run, which names it
  *   gather (axis)           data all, indices -> T   out = data[:axis] x indices x data[axis + 1:]
  *   scatter_add (axis)      data number, indices, updates T -> T   data with updates (of gather's out shape) added at the
  *                                         places that gather reads, in the order of indices: gather's transpose
@@ -109,10 +114,11 @@
  *   conv_grad_weight (as conv)   x float [N, C, s…], g T [N, M, o…], like any [M, C/group, k…] -> T, like's shape
  *            conv's transpose in w: out[m, c, k…] = sum over n, o of g[n, m, o…] * x[n, c, o * stride + k * dilation - pad]
  *
- * Random. key u64 [2] = {seed, position}; the step of tn_random_words is the position; the stream is the attribute, which
- * is fixed when the node is added (0: tn_random_stream of the node's dotted name). Word i of the node is word i % 4 of
- * tn_random_words (key[0], stream, key[1], i / 4). Element e (row-major) is drawn thus, every operation rounded by itself
- * (no fused multiply-add), f16 and bf16 as f32 and then rounded:
+ * Random. key u64 [2] = {seed, position}; the step of tn_random_words is the position; the
+ * stream is the attribute, which is fixed when the node is added (0: tn_random_stream of the
+ * node's dotted name). Word i of the node is word i % 4 of tn_random_words (key[0], stream,
+ * key[1], i / 4). Element e (row-major) is drawn thus, every operation rounded by itself (no
+ * fused multiply-add), f16 and bf16 as f32 and then rounded:
  *   random_bits    (shape, dtype)        u32: word e.  u64: word 2e + (word 2e+1 << 32)
  *   random_uniform (shape, dtype, low, high)   low + u * (high - low); low and high - low rounded to the compute type first
  *            f32: u = tn_random_unit_f32 (word e).  f64: u = tn_random_unit_f64 (word 2e, word 2e+1)
@@ -120,8 +126,8 @@
  *            f32: u = 1 - tn_random_unit_f32 (word 2p), v = tn_random_unit_f32 (word 2p+1)
  *            f64: u = 1 - tn_random_unit_f64 (words 4p, 4p+1), v = tn_random_unit_f64 (words 4p+2, 4p+3)
  *            z = sqrt (-2 log u) * cos (2 pi v) for even e, sin (2 pi v) for odd e; 2 pi rounded to the compute type
- * Inputs: key u64 [2], like optional any. Shape: like's if it is there, else the attribute's. dtype none: like's if it is
- * a float (random_bits: u32, u64), else f32 (u32). */
+ * Inputs: key u64 [2], like optional any. Shape: like's if it is there, else the attribute's.
+ * dtype none: like's if it is a float (random_bits: u32, u64), else f32 (u32). */
 #pragma once
 
 #include <tenon/op.h>
@@ -146,7 +152,8 @@ typedef struct {
 } TnConstantAttrs;
 
 typedef struct {
-    TnGraph *graph; /* its inputs in order are the node's, its outputs the node's (at most TN_MAX_OUT) */
+    /* its inputs in order are the node's, its outputs the node's (at most TN_MAX_OUT) */
+    TnGraph *graph;
 } TnCallAttrs;
 
 /* cast, bitcast */
@@ -206,13 +213,15 @@ typedef struct {
     TnInts axes;
 } TnAxesAttrs;
 
-/* flatten (axis 1), concat (0), gather (0), gather_elements (0), scatter_add (0): TnAxisAttrs (op.h) */
+/* flatten (axis 1), concat (0), gather (0), gather_elements (0), scatter_add (0): TnAxisAttrs
+ * (op.h) */
 
 typedef struct {
     TnShape shape;
 } TnExpandAttrs;
 
-/* slice, unslice: ends may be G_MAXINT64 ("to the end") or G_MININT64 (the same for a negative step) */
+/* slice, unslice: ends may be G_MAXINT64 ("to the end") or G_MININT64 (the same for a negative
+ * step) */
 typedef struct {
     TnInts starts, ends, axes, steps;
 } TnSliceAttrs;
@@ -247,7 +256,8 @@ typedef struct {
 
 /* conv, conv_transpose, conv_grad_weight: TnConvAttrs (op.h) */
 
-/* The common beginning of the random operators' attributes: a pointer to any of them is a pointer to this. */
+/* The common beginning of the random operators' attributes: a pointer to any of them is a
+ * pointer to this. */
 typedef struct {
     TnShape shape;  /* without `like` */
     gint dtype;     /* none: see above */
@@ -264,20 +274,23 @@ typedef struct {
 
 /* --- What kernels and rules share ------------------------------------------------------------------- */
 
-/* slice's clamping: for each axis of an input with n sizes, the first position and the step (and how many there are).
- * attrs were accepted by infer. */
-TN_API void tn_slice_resolve(const TnSliceAttrs *attrs, const TnType *in, gint64 *start, gint64 *step, gint64 *count);
+/* slice's clamping: for each axis of an input with n sizes, the first position and the step (and
+ * how many there are). attrs were accepted by infer. */
+TN_API void tn_slice_resolve(const TnSliceAttrs *attrs, const TnType *in, gint64 *start,
+                             gint64 *step, gint64 *count);
 /* pad's begins and ends per axis of the input. */
 TN_API void tn_pad_resolve(const TnPadAttrs *attrs, gint rank, gint64 *begin, gint64 *end);
 /* Bit i of the result: axis i is reduced (axes none given: all). attrs were accepted by infer. */
 TN_API guint32 tn_axes_mask(const TnInts *axes, gint rank);
 /* perm with none given made explicit: perm[rank]. */
 TN_API void tn_transpose_resolve(const TnTransposeAttrs *attrs, gint rank, gint *perm);
-/* Stride, dilation, first and last pad of spatial axis i, defaults filled in; n: number of spatial axes. */
+/* Stride, dilation, first and last pad of spatial axis i, defaults filled in; n: number of
+ * spatial axes. */
 typedef struct {
     gint64 stride, dilation, pad_begin, pad_end, output_padding;
 } TnConvAxis;
 TN_API TnConvAxis tn_conv_axis(const TnConvAttrs *attrs, gint n, gint i);
-TN_API TnConvAxis tn_window_axis(const TnWindowAttrs *attrs, gint i); /* stride and dilation; pads if given */
+/* stride and dilation; pads if given */
+TN_API TnConvAxis tn_window_axis(const TnWindowAttrs *attrs, gint i);
 
 G_END_DECLS

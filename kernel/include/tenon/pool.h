@@ -1,7 +1,8 @@
 /* pool.h: the one pool of worker threads; all CPU-bound work is its tasks.
  *
- * Borders of chunks depend on the work alone, never on the number of threads; chunks are handed out dynamically; the
- * caller works too and can finish alone. Waiting is a short spin, then sleep. */
+ * Borders of chunks depend on the work alone, never on the number of threads; chunks are handed
+ * out dynamically; the caller works too and can finish alone. Waiting is a short spin, then
+ * sleep. */
 #pragma once
 
 #include <tenon/status.h>
@@ -11,23 +12,26 @@ G_BEGIN_DECLS
 /* Does chunk `chunk` of `n`. Runs on any thread; must not wait for another chunk. */
 typedef TnStatus (*TnChunkFunc)(gpointer data, gsize chunk, gsize n);
 
-/* Runs chunks 0 .. n-1 and returns when all are done. On failure chunks not yet begun are skipped, and the status of the
- * failing chunk with the lowest index is returned. Nested calls run their chunks on the caller alone. At n == 1, or with
- * one thread, no lock is taken and no other thread is touched. Allocates nothing. Thread: any; several callers share the
- * workers. */
+/* Runs chunks 0 .. n-1 and returns when all are done. On failure chunks not yet begun are
+ * skipped, and the status of the failing chunk with the lowest index is returned. Nested calls
+ * run their chunks on the caller alone. At n == 1, or with one thread, no lock is taken and no
+ * other thread is touched. Allocates nothing. Thread: any; several callers share the workers. */
 TN_API TnStatus tn_parallel_for(gsize n, TnChunkFunc func, gpointer data);
 
-/* Threads that work at once, callers included: from the last tn_pool_set_threads, else TENON_THREADS, else the processors
- * this process may run on. Workers start with the first parallel call that wants them. */
+/* Threads that work at once, callers included: from the last tn_pool_set_threads, else
+ * TENON_THREADS, else the processors this process may run on. Workers start with the first
+ * parallel call that wants them. */
 TN_API guint tn_pool_threads(void);
 /* 1 .. 256. Waits for running calls. */
 TN_API void tn_pool_set_threads(guint n);
 /* Number of this thread inside the pool: 0 for any caller, 1 .. threads-1 for workers. */
 TN_API guint tn_pool_thread(void);
 
-/* A named thread that waits (I/O, sockets), not one that computes; joined by tn_thread_join. (transfer full). */
+/* A named thread that waits (I/O, sockets), not one that computes; joined by tn_thread_join.
+ * (transfer full). */
 typedef struct TnThread TnThread;
-TN_API TnThread *tn_thread_spawn(const char *name, gpointer (*func)(gpointer), gpointer data, GError **error);
+TN_API TnThread *tn_thread_spawn(const char *name, gpointer (*func)(gpointer), gpointer data,
+                                 GError **error);
 TN_API gpointer tn_thread_join(TnThread *thread);
 
 G_END_DECLS

@@ -1,7 +1,7 @@
 /* program.h: compiling a graph and running what comes out.
  *
- * A program is immutable and shared; an exec is one thread's arena and bindings. After the first run of an exec a run calls
- * no allocator, and takes no lock unless it uses several threads. */
+ * A program is immutable and shared; an exec is one thread's arena and bindings. After the first
+ * run of an exec a run calls no allocator, and takes no lock unless it uses several threads. */
 #pragma once
 
 #include <tenon/context.h>
@@ -14,11 +14,11 @@ G_BEGIN_DECLS
 typedef void (*TnPassSink)(const char *pass, const TnGraph *graph, gpointer data);
 
 typedef struct {
-    const TnType *inputs;       /* types of the graph's inputs in order; NULL: those it was built with */
-    TnTensor *const *values;    /* of static inputs (host); NULL: none */
-    TnDevice *const *devices;   /* claim in this order; at least one */
+    const TnType *inputs; /* types of the graph's inputs in order; NULL: those it was built with */
+    TnTensor *const *values;  /* of static inputs (host); NULL: none */
+    TnDevice *const *devices; /* claim in this order; at least one */
     guint n_devices;
-    const char *const *skip;    /* NULL-terminated names of passes to leave out; NULL: none */
+    const char *const *skip; /* NULL-terminated names of passes to leave out; NULL: none */
     TnPassSink sink;
     gpointer sink_data;
 } TnCompile;
@@ -26,49 +26,62 @@ typedef struct {
 /* Names of the passes in order, NULL-terminated; (transfer none). */
 TN_API const char *const *tn_passes(void);
 
-/* (transfer full). TN_ERROR_UNSUPPORTED lists the nodes that no device takes. Thread: any, one at a time per graph. */
+/* (transfer full). TN_ERROR_UNSUPPORTED lists the nodes that no device takes. Thread: any, one
+ * at a time per graph. */
 TN_API TnProgram *tn_compile(const TnGraph *graph, const TnCompile *options, GError **error);
 TN_API TnProgram *tn_program_ref(TnProgram *program);
 TN_API void tn_program_unref(TnProgram *program);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnProgram, tn_program_unref)
-TN_API guint64 tn_program_arena_bytes(const TnProgram *program);    /* per exec */
-TN_API guint64 tn_program_live_bytes(const TnProgram *program);     /* the largest set alive at once: the lower bound */
+TN_API guint64 tn_program_arena_bytes(const TnProgram *program); /* per exec */
+/* the largest set alive at once: the lower bound */
+TN_API guint64 tn_program_live_bytes(const TnProgram *program);
 TN_API guint tn_program_n_instructions(const TnProgram *program);
-/* An instruction a line: device, kernel's operator, name, shapes, place in the arena; "slow" ones marked. (transfer full). */
+/* An instruction a line: device, kernel's operator, name, shapes, place in the arena; "slow"
+ * ones marked. (transfer full). */
 TN_API char *tn_program_print(const TnProgram *program);
-/* "op device" of every kernel chosen, a line each, with counts. (transfer full). For the run's provenance. */
+/* "op device" of every kernel chosen, a line each, with counts. (transfer full). For the run's
+ * provenance. */
 TN_API char *tn_program_kernels(const TnProgram *program);
 
-/* Binds the program to a store's variables by name (missing or of other type: TN_ERROR_NOT_FOUND, TN_ERROR_SHAPE) and allocates the
- * arena. store may be NULL if the graph has no variables. (transfer full). */
+/* Binds the program to a store's variables by name (missing or of other type:
+ * TN_ERROR_NOT_FOUND, TN_ERROR_SHAPE) and allocates the arena. store may be NULL if the graph
+ * has no variables. (transfer full). */
 TN_API TnExec *tn_exec_new(TnProgram *program, TnStore *store, TnContext *context, GError **error);
 TN_API void tn_exec_free(TnExec *exec);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnExec, tn_exec_free)
-/* Gives input i for the next runs; of the program's type, contiguous, on host or the device. Holds a reference until the
- * next bind. Does not allocate. TN_FAILED with the error in tn_exec_error otherwise. */
+/* Gives input i for the next runs; of the program's type, contiguous, on host or the device.
+ * Holds a reference until the next bind. Does not allocate. TN_FAILED with the error in
+ * tn_exec_error otherwise. */
 TN_API TnStatus tn_exec_bind(TnExec *exec, guint i, TnTensor *tensor);
 /* One run. On failure variables may be half-written; tn_exec_error names the node. */
 TN_API TnStatus tn_exec_run(TnExec *exec);
-/* Output i: a view of the arena, valid until the next run (transfer none); copy it to keep it. Waits for the device. */
+/* Output i: a view of the arena, valid until the next run (transfer none); copy it to keep it.
+ * Waits for the device. */
 TN_API TnTensor *tn_exec_output(TnExec *exec, guint i);
 TN_API gint tn_exec_find_output(const TnExec *exec, const char *name); /* -1 if there is none */
 TN_API gint tn_exec_find_input(const TnExec *exec, const char *name);
 TN_API const GError *tn_exec_error(const TnExec *exec); /* of the last failed call; NULL */
 TN_API TnProgram *tn_exec_program(const TnExec *exec);
-/* Debugging: called after every instruction with its node's name and outputs (host copies are the callee's business).
- * NULL turns it off. Used to find the first tensor that went NaN. */
-typedef TnStatus (*TnExecWatch)(TnExec *exec, const char *name, guint n_out, TnTensor *const *out, gpointer data);
+/* Debugging: called after every instruction with its node's name and outputs (host copies are
+ * the callee's business). NULL turns it off. Used to find the first tensor that went NaN. */
+typedef TnStatus (*TnExecWatch)(TnExec *exec, const char *name, guint n_out, TnTensor *const *out,
+                                gpointer data);
 TN_API void tn_exec_watch(TnExec *exec, TnExecWatch watch, gpointer data);
 
-/* A graph with its programs, one per set of input types (the newest 16 are kept) and static values. Thread: serial. */
-TN_API TnFunction *tn_function_new(TnGraph *graph, TnContext *context); /* devices and store of the context */
+/* A graph with its programs, one per set of input types (the newest 16 are kept) and static
+ * values. Thread: serial. */
+/* devices and store of the context */
+TN_API TnFunction *tn_function_new(TnGraph *graph, TnContext *context);
 TN_API TnFunction *tn_function_ref(TnFunction *function);
 TN_API void tn_function_unref(TnFunction *function);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnFunction, tn_function_unref)
 TN_API TnGraph *tn_function_graph(const TnFunction *function);
-/* The exec for these inputs, compiled if need be, with the inputs bound. (transfer none): valid until 16 other sets came. */
-TN_API TnExec *tn_function_exec(TnFunction *function, guint n, TnTensor *const *inputs, GError **error);
+/* The exec for these inputs, compiled if need be, with the inputs bound. (transfer none): valid
+ * until 16 other sets came. */
+TN_API TnExec *tn_function_exec(TnFunction *function, guint n, TnTensor *const *inputs,
+                                GError **error);
 /* The same and runs it; out[i] (transfer full) are copies of the outputs. */
-TN_API gboolean tn_function_call(TnFunction *function, guint n, TnTensor *const *inputs, TnTensor **out, GError **error);
+TN_API gboolean tn_function_call(TnFunction *function, guint n, TnTensor *const *inputs,
+                                 TnTensor **out, GError **error);
 
 G_END_DECLS

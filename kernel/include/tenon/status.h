@@ -26,9 +26,9 @@ TN_API GQuark tn_error_quark(void);
 
 typedef enum {
     TN_ERROR_FAILED = 0,
-    TN_ERROR_USAGE,       /* wrong command line or call: exit code 2 */
-    TN_ERROR_CONFIG,      /* wrong option, type, range, name in a config: exit code 2 */
-    TN_ERROR_SHAPE,       /* shapes do not fit; the message names the operator, the input, both shapes */
+    TN_ERROR_USAGE,  /* wrong command line or call: exit code 2 */
+    TN_ERROR_CONFIG, /* wrong option, type, range, name in a config: exit code 2 */
+    TN_ERROR_SHAPE,  /* shapes do not fit; the message names the operator, the input, both shapes */
     TN_ERROR_DTYPE,
     TN_ERROR_NOT_FOUND,   /* no plugin, operator, component, file of that name */
     TN_ERROR_UNSUPPORTED, /* exists, but cannot do this here */
@@ -38,9 +38,9 @@ typedef enum {
     TN_ERROR_NO_MEMORY,
     TN_ERROR_CANCELLED,
     TN_ERROR_DEVICE,
-    TN_ERROR_PLUGIN,      /* a plugin could not be opened, described or initialised */
-    TN_ERROR_NUMERIC,     /* NaN or infinity where it stops the work */
-    TN_ERROR_BUSY,        /* somebody else holds it (a run folder, a port) */
+    TN_ERROR_PLUGIN,  /* a plugin could not be opened, described or initialised */
+    TN_ERROR_NUMERIC, /* NaN or infinity where it stops the work */
+    TN_ERROR_BUSY,    /* somebody else holds it (a run folder, a port) */
 } TnErrorCode;
 
 /* Puts "PREFIX: " before the message of *error if it is set. Thread: any. */
@@ -49,7 +49,8 @@ TN_API void tn_error_prefix(GError **error, const char *format, ...) G_GNUC_PRIN
 /* The status that best carries an error of the given code over a hot call. Thread: any. */
 TN_API TnStatus tn_error_status(const GError *error);
 
-/* Sets *error (domain TN_ERROR) from a status with the given text before the status's name. Thread: any. */
+/* Sets *error (domain TN_ERROR) from a status with the given text before the status's name.
+ * Thread: any. */
 TN_API void tn_status_set_error(GError **error, TnStatus status, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 

@@ -1,6 +1,8 @@
-/* tape.h: imperative mode: the same operators and kernels, one at a time, with a tape for gradients.
+/* tape.h: imperative mode: the same operators and kernels, one at a time, with a tape for
+ * gradients.
  *
- * A tape is a graph that grows while values are computed; gradients are nodes like any others. Thread: serial. */
+ * A tape is a graph that grows while values are computed; gradients are nodes like any others.
+ * Thread: serial. */
 #pragma once
 
 #include <tenon/program.h>
@@ -14,14 +16,16 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnTape, tn_tape_free)
 TN_API TnVal tn_tape_input(TnTape *tape, TnTensor *tensor);
 /* A variable's present value; its gradient can be asked for. */
 TN_API TnVal tn_tape_variable(TnTape *tape, TnVar *var, GError **error);
-/* Computes op now. attrs NULL: defaults. out: room for TN_MAX_OUT, may be NULL if there is one output. Returns output 0,
- * TN_VAL_NONE with *error. Programs of single nodes are cached process-wide by (operator, attributes, types, device). */
-TN_API TnVal tn_tape_op(TnTape *tape, const TnOp *op, const void *attrs, gint n_in, const TnVal *in, TnVal *out,
-                        GError **error);
+/* Computes op now. attrs NULL: defaults. out: room for TN_MAX_OUT, may be NULL if there is one
+ * output. Returns output 0, TN_VAL_NONE with *error. Programs of single nodes are cached
+ * process-wide by (operator, attributes, types, device). */
+TN_API TnVal tn_tape_op(TnTape *tape, const TnOp *op, const void *attrs, gint n_in, const TnVal *in,
+                        TnVal *out, GError **error);
 /* The tensor of a value, on the device (transfer none). */
 TN_API TnTensor *tn_tape_tensor(TnTape *tape, TnVal val);
 /* d(sum(y))/dx[i], computed now; values again. */
-TN_API gboolean tn_tape_grad(TnTape *tape, TnVal y, gint n, const TnVal *x, TnVal *grad, GError **error);
+TN_API gboolean tn_tape_grad(TnTape *tape, TnVal y, gint n, const TnVal *x, TnVal *grad,
+                             GError **error);
 /* Writes a value to a variable. */
 TN_API gboolean tn_tape_assign(TnTape *tape, TnVar *var, TnVal val, GError **error);
 /* Drops all values: start of the next step. */

@@ -1,7 +1,8 @@
-/* value.h: the tree that a config evaluates to, before anything is created: values and specs with their places.
+/* value.h: the tree that a config evaluates to, before anything is created: values and specs
+ * with their places.
  *
- * A value is immutable once it stands in a tree that others hold, except through tn_spec_set (overrides), which the
- * tree's only owner calls. Thread: any for reading. */
+ * A value is immutable once it stands in a tree that others hold, except through tn_spec_set
+ * (overrides), which the tree's only owner calls. Thread: any for reading. */
 #pragma once
 
 #include <tenon/status.h>
@@ -44,13 +45,14 @@ TN_API void tn_value_unref(TnValue *value);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnValue, tn_value_unref)
 
 TN_API TnValueType tn_value_type(const TnValue *value); /* NULL reads as nil */
-TN_API const char *tn_value_type_name(TnValueType type); /* "number", "string" … as a user would say it */
+/* "number", "string" … as a user would say it */
+TN_API const char *tn_value_type_name(TnValueType type);
 TN_API gboolean tn_value_get_bool(const TnValue *value);
 TN_API gint64 tn_value_get_int(const TnValue *value);
 TN_API guint64 tn_value_get_uint(const TnValue *value);
 TN_API double tn_value_get_double(const TnValue *value); /* of any number */
 TN_API const char *tn_value_get_string(const TnValue *value);
-TN_API TnSpec *tn_value_get_spec(const TnValue *value);   /* (transfer none) */
+TN_API TnSpec *tn_value_get_spec(const TnValue *value); /* (transfer none) */
 TN_API gpointer tn_value_get_func(const TnValue *value);
 TN_API TnWhere tn_value_where(const TnValue *value);
 TN_API void tn_value_set_where(TnValue *value, TnWhere where);
@@ -58,9 +60,10 @@ TN_API void tn_value_set_where(TnValue *value, TnWhere where);
 /* Lists and maps. Items given are (transfer full); items got are (transfer none). */
 TN_API gsize tn_value_len(const TnValue *value);
 TN_API void tn_value_push(TnValue *list, TnValue *item);
-TN_API TnValue *tn_value_at(const TnValue *value, gsize i);         /* list item or map value; NULL beyond */
+/* list item or map value; NULL beyond */
+TN_API TnValue *tn_value_at(const TnValue *value, gsize i);
 TN_API const char *tn_value_key_at(const TnValue *map, gsize i);
-TN_API TnValue *tn_value_get(const TnValue *map, const char *key);  /* NULL if absent */
+TN_API TnValue *tn_value_get(const TnValue *map, const char *key);      /* NULL if absent */
 TN_API void tn_value_set(TnValue *map, const char *key, TnValue *item); /* replaces; nil removes */
 
 /* --- Spec: {interface, component, options, place} ---------------------------------------------------- */
@@ -75,18 +78,19 @@ TN_API const char *tn_spec_component(const TnSpec *spec);
 TN_API TnWhere tn_spec_where(const TnSpec *spec);
 TN_API TnValue *tn_spec_options(const TnSpec *spec); /* (transfer none): a map */
 
-/* Follows a path such as "model.layers[3].out" (indices from 1) from value through maps, lists and specs'
- * options. NULL with *error (TN_ERROR_NOT_FOUND, names the step that fails and the nearest key there) otherwise.
- * (transfer none). */
+/* Follows a path such as "model.layers[3].out" (indices from 1) from value through maps, lists
+ * and specs' options. NULL with *error (TN_ERROR_NOT_FOUND, names the step that fails and the
+ * nearest key there) otherwise. (transfer none). */
 TN_API TnValue *tn_value_find(const TnValue *value, const char *path, GError **error);
-/* Sets what the path names (its parent must exist; a new last key is allowed: validation judges it). item (transfer
- * full). */
+/* Sets what the path names (its parent must exist; a new last key is allowed: validation judges
+ * it). item (transfer full). */
 TN_API gboolean tn_value_assign(TnValue *root, const char *path, TnValue *item, GError **error);
-/* Reads text as an override would be written: nil, true, false, a number, a quoted or bare string, a {list, of, them}.
+/* Reads text as an override would be written: nil, true, false, a number, a quoted or bare
+ * string, a {list, of, them}.
  */
 TN_API TnValue *tn_value_parse(const char *text, GError **error);
-/* The tree as text in the syntax of a config, keys sorted as written, for `tenon show` and provenance.
- * (transfer full): g_free. */
+/* The tree as text in the syntax of a config, keys sorted as written, for `tenon show` and
+ * provenance. (transfer full): g_free. */
 TN_API char *tn_value_print(const TnValue *value, gint indent);
 /* Structural hash and equality; functions by handle, places ignored. */
 TN_API guint64 tn_value_hash(const TnValue *value);

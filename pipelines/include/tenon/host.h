@@ -1,7 +1,7 @@
 /* host.h: Lua: loading a config into a tree of specs, checking it, and running the job it names.
  *
- * A host is one lua_State, used by one thread. Nothing is created while a config loads; constructors record faults and go
- * on. Only specs and tensors pass between hosts. */
+ * A host is one lua_State, used by one thread. Nothing is created while a config loads;
+ * constructors record faults and go on. Only specs and tensors pass between hosts. */
 #pragma once
 
 #include <tenon/context.h>
@@ -16,23 +16,25 @@ G_BEGIN_DECLS
 typedef struct TnHost TnHost;
 
 typedef struct {
-    gboolean trust;             /* --trust: lifts the sandbox */
-    const char *data_root;      /* --data-root; NULL: TENON_DATA, else XDG_DATA_HOME/tenon/data */
-    guint64 memory_limit;       /* bytes of Lua memory while loading; 0: 1 GiB */
-    double load_seconds;        /* watchdog on loading; 0: 10 */
+    gboolean trust;        /* --trust: lifts the sandbox */
+    const char *data_root; /* --data-root; NULL: TENON_DATA, else XDG_DATA_HOME/tenon/data */
+    guint64 memory_limit;  /* bytes of Lua memory while loading; 0: 1 GiB */
+    double load_seconds;   /* watchdog on loading; 0: 10 */
 } TnHostOptions;
 
 TN_API TnHost *tn_host_new(const TnHostOptions *options, GError **error); /* NULL: defaults */
 TN_API void tn_host_free(TnHost *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnHost, tn_host_free)
 
-/* Evaluates the config, applies overrides ("train.lr=3e-4", also to tn.arg names) and validates the whole tree. The root is a
- * spec of "tenon.job/1" (transfer full); NULL if there is any fault: syntax and runtime errors, sandbox breaches, limits
- * are faults too, each with FILE:LINE. */
-TN_API TnSpec *tn_host_load(TnHost *host, const char *path, gint n_overrides, const char *const *overrides,
-                            TnFaults *faults);
+/* Evaluates the config, applies overrides ("train.lr=3e-4", also to tn.arg names) and validates
+ * the whole tree. The root is a spec of "tenon.job/1" (transfer full); NULL if there is any
+ * fault: syntax and runtime errors, sandbox breaches, limits are faults too, each with
+ * FILE:LINE. */
+TN_API TnSpec *tn_host_load(TnHost *host, const char *path, gint n_overrides,
+                            const char *const *overrides, TnFaults *faults);
 
-/* What the config declared with tn.arg, in order: rows for `tenon help CONFIG`. Valid as long as the host. */
+/* What the config declared with tn.arg, in order: rows for `tenon help CONFIG`. Valid as long as
+ * the host. */
 typedef struct {
     const char *name, *help;
     const TnValue *dflt;
@@ -43,8 +45,10 @@ TN_API const TnHostArg *tn_host_arg(const TnHost *host, guint i);
 
 /* The job's life. Instances and graphs are made by `prepare`; `run` returns when it is over. */
 typedef struct TnJob TnJob;
-/* Creates context, devices, stages and graphs of the job. run may be NULL (check, show). (transfer full). */
-TN_API TnJob *tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GError **error);
+/* Creates context, devices, stages and graphs of the job. run may be NULL (check, show).
+ * (transfer full). */
+TN_API TnJob *tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume,
+                             GError **error);
 TN_API void tn_job_free(TnJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnJob, tn_job_free)
 TN_API TnContext *tn_job_context(TnJob *job);
@@ -53,7 +57,8 @@ TN_API TnStatus tn_job_run(TnJob *job, GError **error);
 /* Named graphs ("step", "eval") for `show`. */
 TN_API guint tn_job_n_functions(const TnJob *job);
 TN_API TnFunction *tn_job_function(const TnJob *job, guint i, const char **name);
-/* A table of the model: layers, output shapes, parameters, multiply-adds. (transfer full): g_free. */
+/* A table of the model: layers, output shapes, parameters, multiply-adds. (transfer full):
+ * g_free. */
 TN_API char *tn_job_summary(TnJob *job, GError **error);
 /* What to say at the end: last metrics as a map. (transfer full). */
 TN_API TnValue *tn_job_result(TnJob *job);

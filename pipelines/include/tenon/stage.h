@@ -1,9 +1,10 @@
 /* stage.h: "tenon.stage/1": pipelines of named stages joined by edges that carry frames.
  *
- * A frame is one batch: tensors and a sequence number. A source or map is PURE: what it emits as number seq is a function of
- * (options, seed, seq, input frame) alone; so it can have workers, be restarted at any number, and nothing in flight is
- * saved. Whether a stage is called inline by its consumer, in worker threads or (later) in another process is the driver's
- * choice by the options `workers` and `place`, never the stage's. */
+ * A frame is one batch: tensors and a sequence number. A source or map is PURE: what it emits as
+ * number seq is a function of (options, seed, seq, input frame) alone; so it can have workers,
+ * be restarted at any number, and nothing in flight is saved. Whether a stage is called inline
+ * by its consumer, in worker threads or (later) in another process is the driver's choice by the
+ * options `workers` and `place`, never the stage's. */
 #pragma once
 
 #include <tenon/plugin.h>
@@ -14,65 +15,73 @@ G_BEGIN_DECLS
 #define TN_IFACE_STAGE "tenon.stage/1"
 #define TN_MAX_FIELDS 16
 
-/* What an edge carries: named fields with batch types (dims of the usual batch; the last one of an epoch may be smaller). */
+/* What an edge carries: named fields with batch types (dims of the usual batch; the last one of
+ * an epoch may be smaller). */
 typedef struct {
     guint n;
     const char *names[TN_MAX_FIELDS]; /* interned */
     TnType types[TN_MAX_FIELDS];
-    gint64 length;      /* frames per epoch; 0: endless */
-    gint64 samples;     /* samples per epoch; 0: endless */
+    gint64 length;  /* frames per epoch; 0: endless */
+    gint64 samples; /* samples per epoch; 0: endless */
 } TnSchema;
 
-/* A batch. Refcounted; tensors are read-only once pushed; buffers go back to the edge's pool with the last reference. */
+/* A batch. Refcounted; tensors are read-only once pushed; buffers go back to the edge's pool
+ * with the last reference. */
 typedef struct TnFrame TnFrame;
 TN_API TnFrame *tn_frame_new(guint64 seq, guint n);
 TN_API TnFrame *tn_frame_ref(TnFrame *frame);
 TN_API void tn_frame_unref(TnFrame *frame);
 TN_API guint64 tn_frame_seq(const TnFrame *frame);
 TN_API guint tn_frame_n(const TnFrame *frame);
-TN_API TnTensor *tn_frame_tensor(const TnFrame *frame, guint i);          /* (transfer none) */
-TN_API void tn_frame_set(TnFrame *frame, guint i, TnTensor *tensor);      /* (transfer full) */
-TN_API gint64 tn_frame_samples(const TnFrame *frame);                     /* dims[0] of tensor 0 */
+TN_API TnTensor *tn_frame_tensor(const TnFrame *frame, guint i);     /* (transfer none) */
+TN_API void tn_frame_set(TnFrame *frame, guint i, TnTensor *tensor); /* (transfer full) */
+TN_API gint64 tn_frame_samples(const TnFrame *frame);                /* dims[0] of tensor 0 */
 
 /* The consumer's end of an edge. Thread: one at a time. */
 typedef struct TnPort TnPort;
 TN_API const TnSchema *tn_port_schema(const TnPort *port);
-/* The next frame in order (transfer full), *frame NULL otherwise. TN_EOS after the last, TN_CANCELLED, TN_FAILED (the error is
- * on the bus). Waits at most until then. */
+/* The next frame in order (transfer full), *frame NULL otherwise. TN_EOS after the last,
+ * TN_CANCELLED, TN_FAILED (the error is on the bus). Waits at most until then. */
 TN_API TnStatus tn_port_pull(TnPort *port, TnFrame **frame);
-/* Number of the frame that the next pull gives, and a jump to another number (drops what is in flight). */
+/* Number of the frame that the next pull gives, and a jump to another number (drops what is in
+ * flight). */
 TN_API guint64 tn_port_seq(const TnPort *port);
 TN_API void tn_port_seek(TnPort *port, guint64 seq);
 
-/* Vtable of a PURE stage in C (read, map). Turned stages (train, evaluate) are driven by the job and pull from ports. */
+/* Vtable of a PURE stage in C (read, map). Turned stages (train, evaluate) are driven by the job
+ * and pull from ports. */
 typedef struct {
     guint32 size, minor;
     /* After creation: input schema (NULL for a source) in, own output schema out. */
-    gboolean (*open)(void *self, TnContext *context, const TnSchema *in, TnSchema *out, GError **error);
+    gboolean (*open)(void *self, TnContext *context, const TnSchema *in, TnSchema *out,
+                     GError **error);
     /* One per worker; may be NULL. */
     void *(*worker_new)(void *self, GError **error);
     void (*worker_free)(void *self, void *worker);
-    /* Makes frame seq from in (NULL for a source): tensors of frame are to be set. TN_EOS: there is no such frame (a source at
-     * its end). On TN_FAILED *error is set. Called concurrently for different workers. */
-    TnStatus (*make)(void *self, void *worker, guint64 seq, TnFrame *in, TnFrame *frame, GError **error);
+    /* Makes frame seq from in (NULL for a source): tensors of frame are to be set. TN_EOS: there
+     * is no such frame (a source at its end). On TN_FAILED *error is set. Called concurrently
+     * for different workers. */
+    TnStatus (*make)(void *self, void *worker, guint64 seq, TnFrame *in, TnFrame *frame,
+                     GError **error);
     void (*close)(void *self);
 } TnStageVTable;
 
 /* Rows that every stage has besides its own; the driver reads them. */
 typedef struct {
-    const char *from;       /* name of the stage whose frames it takes; NULL for a source */
-    gint64 workers;         /* 0: inline with its consumer */
-    const char *place;      /* NULL: this process */
-    gint64 queue;           /* frames made ahead; 0: twice the workers */
+    const char *from;  /* name of the stage whose frames it takes; NULL for a source */
+    gint64 workers;    /* 0: inline with its consumer */
+    const char *place; /* NULL: this process */
+    gint64 queue;      /* frames made ahead; 0: twice the workers */
 } TnStageCommon;
 
 /* --- Pipeline: the DAG of one job ------------------------------------------------------------------------- */
 typedef struct TnPipeline TnPipeline;
 
-/* Creates and opens the PURE stages among specs (name -> spec), in order of their edges; unknown `from`, cycles, two
- * consumers of one edge without a tee: TN_ERROR_CONFIG with the place. (transfer full). */
-TN_API TnPipeline *tn_pipeline_new(TnContext *context, guint n, const char *const *names, TnSpec *const *specs,
-                                   GError **error);
+/* Creates and opens the PURE stages among specs (name -> spec), in order of their edges; unknown
+ * `from`, cycles, two consumers of one edge without a tee: TN_ERROR_CONFIG with the place.
+ * (transfer full). */
+TN_API TnPipeline *tn_pipeline_new(TnContext *context, guint n, const char *const *names,
+                                   TnSpec *const *specs, GError **error);
 TN_API void tn_pipeline_free(TnPipeline *pipeline); /* stops workers, joins them, closes stages */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnPipeline, tn_pipeline_free)
 /* The consumer's end of stage `name`'s output; one per consumer. (transfer none). */
@@ -85,18 +94,24 @@ TN_API gboolean tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GEr
 
 /* --- Stepper: k steps of a program fed by a port, in C ------------------------------------------------------ */
 typedef struct TnStepper TnStepper;
-/* function's graph inputs are matched by name with the port's fields (unmatched: TN_ERROR_CONFIG, both lists named). port may be
- * NULL if the graph has no inputs. (transfer full). */
-TN_API TnStepper *tn_stepper_new(TnFunction *function, TnPort *port, TnContext *context, GError **error);
+/* function's graph inputs are matched by name with the port's fields (unmatched:
+ * TN_ERROR_CONFIG, both lists named). port may be NULL if the graph has no inputs. (transfer
+ * full). */
+TN_API TnStepper *tn_stepper_new(TnFunction *function, TnPort *port, TnContext *context,
+                                 GError **error);
 TN_API void tn_stepper_free(TnStepper *stepper);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnStepper, tn_stepper_free)
-/* Up to k steps, or until seconds have passed (0: no limit); *done and *samples count what was done. TN_OK, TN_EOS (end of
- * the stream), TN_CANCELLED (after a whole step), TN_FAILED (tn_stepper_error). */
-TN_API TnStatus tn_stepper_run(TnStepper *stepper, guint64 k, double seconds, guint64 *done, guint64 *samples);
-TN_API TnTensor *tn_stepper_output(TnStepper *stepper, const char *name); /* of the last step; (transfer none) */
+/* Up to k steps, or until seconds have passed (0: no limit); *done and *samples count what was
+ * done. TN_OK, TN_EOS (end of the stream), TN_CANCELLED (after a whole step), TN_FAILED
+ * (tn_stepper_error). */
+TN_API TnStatus tn_stepper_run(TnStepper *stepper, guint64 k, double seconds, guint64 *done,
+                               guint64 *samples);
+/* of the last step; (transfer none) */
+TN_API TnTensor *tn_stepper_output(TnStepper *stepper, const char *name);
 TN_API const GError *tn_stepper_error(const TnStepper *stepper);
-/* Runs the last step's inputs again with every tensor watched and names the first that has a NaN or infinity: node, output,
- * index. Meant after variables were restored or as they are. (transfer full): g_free; NULL if none was found. */
+/* Runs the last step's inputs again with every tensor watched and names the first that has a NaN
+ * or infinity: node, output, index. Meant after variables were restored or as they are.
+ * (transfer full): g_free; NULL if none was found. */
 TN_API char *tn_stepper_find_bad(TnStepper *stepper);
 
 G_END_DECLS

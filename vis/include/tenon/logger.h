@@ -16,11 +16,11 @@ typedef enum {
 
 /* How far the work is; shown, not kept. */
 typedef struct {
-    guint64 step, steps;      /* done and in all; steps 0: unknown */
-    guint64 epoch, epochs;    /* from 1 */
+    guint64 step, steps;   /* done and in all; steps 0: unknown */
+    guint64 epoch, epochs; /* from 1 */
     double samples_per_second;
-    double seconds_left;      /* negative: unknown */
-    guint n;                  /* further named numbers: loss, accuracy */
+    double seconds_left; /* negative: unknown */
+    guint n;             /* further named numbers: loss, accuracy */
     const char *const *names;
     const double *values;
 } TnProgress;
@@ -28,20 +28,21 @@ typedef struct {
 typedef struct {
     guint32 size;
     TnRecordKind kind;
-    const char *name;         /* tag such as "train/loss" */
+    const char *name; /* tag such as "train/loss" */
     guint64 step;
-    double wall_time;         /* seconds since 1970 */
+    double wall_time; /* seconds since 1970 */
     double value;
     const char *text;
-    TnTensor *tensor;         /* host, any float or integer dtype */
+    TnTensor *tensor; /* host, any float or integer dtype */
     const TnProgress *progress;
 } TnRecord;
 
-/* Called from one thread at a time. A logger that fails says so once through tn_log and goes quiet: it never stops a run;
- * write returns TN_FAILED then. */
+/* Called from one thread at a time. A logger that fails says so once through tn_log and goes
+ * quiet: it never stops a run; write returns TN_FAILED then. */
 typedef struct {
     guint32 size, minor;
-    gboolean (*open)(void *self, const char *folder, gboolean resumed, GError **error); /* the run's folder */
+    /* the run's folder */
+    gboolean (*open)(void *self, const char *folder, gboolean resumed, GError **error);
     TnStatus (*write)(void *self, const TnRecord *record);
     TnStatus (*flush)(void *self);
     void (*close)(void *self);
