@@ -42,6 +42,9 @@ TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int a
  * and those in pinned steps. */
 TN_API gboolean tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store, const TnValue *state, guint keep,
                                    GError **error);
+/* A pinned step's checkpoint is not removed by later saves (the best one so far). */
+TN_API void tn_checkpoint_pin(TnRunDir *run, guint64 step);
+TN_API void tn_checkpoint_unpin(TnRunDir *run, guint64 step);
 /* Newest step with a readable checkpoint, -1 if there is none; broken ones are said in the log and passed over. */
 TN_API gint64 tn_checkpoint_newest(TnRunDir *run);
 /* Restores every variable of store (all must be there with equal types; unknown ones in the file are an error) and gives the
@@ -53,7 +56,7 @@ typedef struct {
     const char *name;
     TnTensor *tensor;
 } TnNamedTensor;
-/* Written through tn_file_replace; tensors 8-aligned, in the order given; metadata: map of strings, may be NULL. */
+/* Written through tn_file_replace, in the order given; names are unique; metadata: map of strings, may be NULL. */
 TN_API gboolean tn_safetensors_save(const char *path, guint n, const TnNamedTensor *tensors, const TnValue *metadata,
                                     GError **error);
 typedef struct TnSafetensors TnSafetensors;

@@ -1,0 +1,19 @@
+/* run-private.h: the run folder's struct, shared by the files of this room. */
+#pragma once
+
+#include <stdio.h>
+
+#include <tenon/base.h>
+#include <tenon/run.h>
+
+struct TnRunDir {
+    char *path;
+    int lock; /* -1: open for reading */
+    FILE *log, *metrics;
+    guint log_sink;
+    gint64 metrics_flushed; /* real time in µs */
+    GArray *pinned;         /* guint64: checkpoints that stay */
+};
+
+gboolean tn_run_is_folder(const char *path);
+void tn_run_flush(TnRunDir *run);
