@@ -1,7 +1,7 @@
 # tn_plugin(): the one way to build a plugin, in the tree and outside it.
 #
 #   tn_plugin(NAME name              the library is libtn_<name>.so and shows tn_plugin_<name>_desc alone
-#             SOURCES file…          C files
+#             [SOURCES file…]        C files; default: every *.c of the folder
 #             [PACKAGES package…]    pkg-config names, compiled and linked with; where one is absent the plugin is
 #                                    skipped with a message
 #             [OPENS package…]       the same, but only their headers are used: the plugin opens the library itself
@@ -87,8 +87,11 @@ endfunction()
 
 function(tn_plugin)
   cmake_parse_arguments(P "NO_INSTALL" "NAME;OUTPUT" "SOURCES;PACKAGES;OPENS;LUA;LINKS" ${ARGN})
-  if(NOT P_NAME OR NOT P_SOURCES)
-    message(FATAL_ERROR "tn_plugin needs NAME and SOURCES")
+  if(NOT P_NAME)
+    message(FATAL_ERROR "tn_plugin needs a NAME")
+  endif()
+  if(NOT P_SOURCES)
+    file(GLOB P_SOURCES CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.c")
   endif()
   if(P_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "tn_plugin(${P_NAME}): unknown arguments: ${P_UNPARSED_ARGUMENTS}")
