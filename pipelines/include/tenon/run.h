@@ -30,18 +30,21 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnRunDir, tn_run_close)
 TN_API const char *tn_run_path(const TnRunDir *run);
 /* Writes a file of the folder whole. */
 TN_API gboolean tn_run_put(TnRunDir *run, const char *name, const char *text, GError **error);
-TN_API gboolean tn_run_put_json(TnRunDir *run, const char *name, const TnValue *value, GError **error);
-TN_API TnValue *tn_run_get_json(TnRunDir *run, const char *name, GError **error); /* (transfer full) */
+TN_API gboolean tn_run_put_json(TnRunDir *run, const char *name, const TnValue *value,
+                                GError **error);
+TN_API TnValue *tn_run_get_json(TnRunDir *run, const char *name,
+                                GError **error); /* (transfer full) */
 /* A line of metrics.jsonl. Buffered; flushed with every checkpoint and once a second. */
-TN_API gboolean tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value, GError **error);
+TN_API gboolean tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value,
+                              GError **error);
 /* Command line, versions, host, devices, seed, git commit of the config's folder …, extra merged in. */
-TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc, char *const *argv,
-                                        const TnValue *extra, GError **error);
+TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc,
+                                        char *const *argv, const TnValue *extra, GError **error);
 
 /* All variables of store and state into checkpoints/STEP.safetensors, replaced atomically; keeps the newest `keep` (0: all)
  * and those in pinned steps. */
-TN_API gboolean tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store, const TnValue *state, guint keep,
-                                   GError **error);
+TN_API gboolean tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store,
+                                   const TnValue *state, guint keep, GError **error);
 /* A pinned step's checkpoint is not removed by later saves (the best one so far). */
 TN_API void tn_checkpoint_pin(TnRunDir *run, guint64 step);
 TN_API void tn_checkpoint_unpin(TnRunDir *run, guint64 step);
@@ -57,22 +60,25 @@ typedef struct {
     TnTensor *tensor;
 } TnNamedTensor;
 /* Written through tn_file_replace, in the order given; names are unique; metadata: map of strings, may be NULL. */
-TN_API gboolean tn_safetensors_save(const char *path, guint n, const TnNamedTensor *tensors, const TnValue *metadata,
-                                    GError **error);
+TN_API gboolean tn_safetensors_save(const char *path, guint n, const TnNamedTensor *tensors,
+                                    const TnValue *metadata, GError **error);
 typedef struct TnSafetensors TnSafetensors;
 /* Maps the file and checks the whole header (lengths, overlaps, dtypes, order): TN_ERROR_CORRUPT names the entry. */
 TN_API TnSafetensors *tn_safetensors_open(const char *path, GError **error);
 /* The same for bytes in memory that outlive it (fuzzing, wires). */
-TN_API TnSafetensors *tn_safetensors_open_bytes(const void *bytes, gsize size, const char *name, GError **error);
+TN_API TnSafetensors *tn_safetensors_open_bytes(const void *bytes, gsize size, const char *name,
+                                                GError **error);
 TN_API void tn_safetensors_free(TnSafetensors *file);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnSafetensors, tn_safetensors_free)
 TN_API guint tn_safetensors_n(const TnSafetensors *file);
 TN_API const char *tn_safetensors_name(const TnSafetensors *file, guint i);
 TN_API const TnType *tn_safetensors_type(const TnSafetensors *file, guint i);
-TN_API const void *tn_safetensors_data(const TnSafetensors *file, guint i); /* may be unaligned */
+TN_API const void *tn_safetensors_data(const TnSafetensors *file, guint i);   /* may be unaligned */
 TN_API gint tn_safetensors_find(const TnSafetensors *file, const char *name); /* -1 */
-TN_API TnTensor *tn_safetensors_get(const TnSafetensors *file, guint i, GError **error); /* a copy */
-TN_API const TnValue *tn_safetensors_metadata(const TnSafetensors *file); /* map; NULL if there is none */
+TN_API TnTensor *tn_safetensors_get(const TnSafetensors *file, guint i,
+                                    GError **error); /* a copy */
+TN_API const TnValue *tn_safetensors_metadata(
+    const TnSafetensors *file); /* map; NULL if there is none */
 
 /* --- JSON ----------------------------------------------------------------------------------------------------- */
 /* (transfer full) each. NaN and infinity are written as strings "nan", "inf", "-inf". */
@@ -81,17 +87,17 @@ TN_API TnValue *tn_json_parse(const char *text, gsize size, GError **error);
 
 /* --- Loggers of a run: a record goes to every one ---------------------------------------------------------------- */
 typedef struct TnLoggers TnLoggers;
-TN_API TnLoggers *tn_loggers_new(TnContext *context, guint n, TnSpec *const *specs, TnRunDir *run, gboolean resumed,
-                                 GError **error);
+TN_API TnLoggers *tn_loggers_new(TnContext *context, guint n, TnSpec *const *specs, TnRunDir *run,
+                                 gboolean resumed, GError **error);
 TN_API void tn_loggers_free(TnLoggers *loggers);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnLoggers, tn_loggers_free)
 TN_API void tn_loggers_scalar(TnLoggers *loggers, const char *name, guint64 step, double value);
 TN_API void tn_loggers_text(TnLoggers *loggers, const char *name, guint64 step, const char *text);
 TN_API void tn_loggers_tensor(TnLoggers *loggers, const char *name, guint64 step, TnTensor *tensor);
 /* names/values: what to show beside it. */
-TN_API void tn_loggers_progress(TnLoggers *loggers, guint64 step, guint64 steps, guint64 epoch, guint64 epochs,
-                                double samples_per_second, double seconds_left, guint n, const char *const *names,
-                                const double *values);
+TN_API void tn_loggers_progress(TnLoggers *loggers, guint64 step, guint64 steps, guint64 epoch,
+                                guint64 epochs, double samples_per_second, double seconds_left,
+                                guint n, const char *const *names, const double *values);
 TN_API void tn_loggers_flush(TnLoggers *loggers);
 
 G_END_DECLS

@@ -48,7 +48,7 @@ TN_API TnStatus tn_port_pull(TnPort *port, TnFrame **frame);
 TN_API guint64 tn_port_seq(const TnPort *port);
 TN_API void tn_port_seek(TnPort *port, guint64 seq);
 
-/* Vtable of a PURE stage in C (read, map). Turned stages (train, evaluate) are driven by the job
+/* Vtable of a PURE stage (read, map). Turned stages (train, evaluate) are driven by the job
  * and pull from ports. */
 typedef struct {
     guint32 size, minor;
@@ -66,13 +66,43 @@ typedef struct {
     void (*close)(void *self);
 } TnStageVTable;
 
-/* Rows that every stage has besides its own; the driver reads them. */
+/* The first member of every pure stage's option struct; the driver reads it. Its rows: TN_STAGE_ROWS. */
 typedef struct {
     const char *from;  /* name of the stage whose frames it takes; NULL for a source */
     gint64 workers;    /* 0: inline with its consumer */
     const char *place; /* NULL: this process */
     gint64 queue;      /* frames made ahead; 0: twice the workers */
 } TnStageCommon;
+#define TN_STAGE_ROWS(Struct, member)                                                              \
+    { .name = "from",                                                                              \
+      .type = TN_OPT_STRING,                                                                       \
+      .offset = G_STRUCT_OFFSET(Struct, member.from),                                              \
+      .help = "stage whose frames it takes" },                                                     \
+        { .name = "workers",                                                                       \
+          .type = TN_OPT_INT64,                                                                    \
+          .offset = G_STRUCT_OFFSET(Struct, member.workers),                                       \
+          .dflt = "0",                                                                             \
+          TN_RANGE_I(0, 256),                                                                      \
+          .help = "threads that make frames ahead, in order; 0: made when they are asked for" },   \
+        { .name = "place",                                                                         \
+          .type = TN_OPT_STRING,                                                                   \
+          .offset = G_STRUCT_OFFSET(Struct, member.place),                                         \
+          .flags = TN_OPTION_NULLABLE,                                                             \
+          .help = "where it runs; nothing: in this process" },                                     \
+    {                                                                                              \
+        .name = "queue", .type = TN_OPT_INT64, .offset = G_STRUCT_OFFSET(Struct, member.queue),    \
+        .dflt = "0", TN_RANGE_I(0, 65536), .unit = "frames",                                       \
+        .help = "frames made ahead at most; 0: two for each worker"                                \
+    }
+
+/* The stages of this library (read, map) into the registry; may be called again. Before a config is checked. */
+TN_API void tn_stages_register(void);
+
+/* How a function of the host language becomes a graph: its inputs are named and typed as in's fields, its outputs named as
+ * the function names them. (transfer full). Set for the stages that this thread creates. */
+typedef TnGraph *(*TnTracer)(const TnValue *function, const TnSchema *in, gpointer data,
+                             GError **error);
+TN_API void tn_stages_set_tracer(TnTracer tracer, gpointer data);
 
 /* --- Pipeline: the DAG of one job ------------------------------------------------------------------------- */
 typedef struct TnPipeline TnPipeline;

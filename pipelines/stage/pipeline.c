@@ -1,0 +1,285 @@
+/* pipeline.c: the DAG of a job's pure stages: created in the order of their edges, joined, stopped. */
+#include <string.h>
+
+#include "stage-private.h"
+
+struct TnPipeline {
+    TnContext *context;
+    TnBus bus;
+    GPtrArray *stages; /* of TnNodeStage, each after the one it takes from */
+};
+
+/* --- Bus ------------------------------------------------------------------------------------- */
+
+void
+tn_bus_init(TnBus *bus)
+{
+    pthread_mutex_init(&bus->lock, NULL);
+    bus->error = NULL;
+    atomic_init(&bus->failed, FALSE);
+}
+
+void
+tn_bus_clear(TnBus *bus)
+{
+    g_clear_error(&bus->error);
+    pthread_mutex_destroy(&bus->lock);
+}
+
+void
+tn_bus_post(TnBus *bus, const char *stage, GError *error)
+{
+    pthread_mutex_lock(&bus->lock);
+    if (bus->error) {
+        tn_log("stage", TN_LOG_DEBUG, "stage '%s' failed too: %s", stage, error->message);
+        g_error_free(error);
+    } else {
+        g_prefix_error(&error, "stage '%s': ", stage);
+        bus->error = error;
+        atomic_store(&bus->failed, TRUE);
+    }
+    pthread_mutex_unlock(&bus->lock);
+}
+
+/* --- Stages ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    TnPipeline *pipeline;
+    guint n;
+    const char *const *names;
+    TnSpec *const *specs;
+    guint8 *mark; /* per spec: 0 not seen, 1 being opened, 2 open */
+} Builder;
+
+static void
+stage_free(gpointer data)
+{
+    TnNodeStage *stage = data;
+    tn_port_free(stage->port);
+    if (stage->opened && TN_HAS(stage->vtable, close))
+        stage->vtable->close(stage->self);
+    if (stage->object)
+        tn_object_unref(stage->object);
+    g_free(stage->name);
+    g_free(stage);
+}
+
+static TnNodeStage *
+find_stage(const TnPipeline *pipeline, const char *name)
+{
+    for (guint i = 0; i < pipeline->stages->len; i++) {
+        TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        if (strcmp(stage->name, name) == 0)
+            return stage;
+    }
+    return NULL;
+}
+
+static void fail_at(GError **error, const TnSpec *spec, const char *name, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+
+static void
+fail_at(GError **error, const TnSpec *spec, const char *name, const char *format, ...)
+{
+    TnWhere where = tn_spec_where(spec);
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "%s:%d: stages.%s: %s",
+                where.file ? where.file : "config", where.line, name, text);
+}
+
+static gboolean open_stage(Builder *builder, guint i, GError **error);
+
+/* The port of the stage that spec i takes from. */
+static gboolean
+connect_input(Builder *builder, guint i, TnNodeStage *stage, GError **error)
+{
+    const char *from = stage->common.from, *name = builder->names[i];
+    if (!from || !*from)
+        return TRUE;
+    for (guint k = 0; k < builder->n; k++) {
+        if (strcmp(builder->names[k], from) != 0)
+            continue;
+        if (builder->mark[k] == 1) {
+            fail_at(error, builder->specs[i], name, "takes from '%s', which takes from it in turn",
+                    from);
+            return FALSE;
+        }
+        if (!open_stage(builder, k, error))
+            return FALSE;
+        g_autoptr(GError) why = NULL;
+        stage->in = tn_pipeline_port(builder->pipeline, from, &why);
+        if (!stage->in)
+            fail_at(error, builder->specs[i], name, "%s", why->message);
+        return stage->in != NULL;
+    }
+    const char *near = tn_nearest(from, builder->names, builder->n);
+    fail_at(error, builder->specs[i], name, "from: there is no stage '%s'%s%s%s", from,
+            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return FALSE;
+}
+
+static gboolean
+start_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
+{
+    const TnSpec *spec = builder->specs[i];
+    TnContext *context = builder->pipeline->context;
+    stage->object = tn_object_new(spec, context, error);
+    if (!stage->object)
+        return FALSE;
+    stage->vtable = tn_object_vtable(stage->object);
+    stage->self = tn_object_self(stage->object);
+    stage->common = *(const TnStageCommon *)tn_config_data(tn_object_config(stage->object));
+    if (stage->common.place) {
+        fail_at(error, spec, stage->name,
+                "place '%s': this version runs every stage in its own process; leave it out",
+                stage->common.place);
+        return FALSE;
+    }
+    if (!connect_input(builder, i, stage, error))
+        return FALSE;
+    const TnSchema *in = stage->in ? tn_port_schema(stage->in) : NULL;
+    g_autoptr(GError) why = NULL;
+    stage->opened = stage->vtable->open(stage->self, context, in, &stage->schema, &why);
+    if (!stage->opened) {
+        fail_at(error, spec, stage->name, "%s", why->message);
+        return FALSE;
+    }
+    stage->port = tn_port_new(stage, context, &builder->pipeline->bus, error);
+    return stage->port != NULL;
+}
+
+static gboolean
+open_stage(Builder *builder, guint i, GError **error)
+{
+    const TnSpec *spec = builder->specs[i];
+    const TnFactory *factory = tn_registry_find(TN_IFACE_STAGE, tn_spec_component(spec), error);
+    if (builder->mark[i] == 2)
+        return TRUE;
+    if (!factory)
+        return FALSE;
+    builder->mark[i] = 1;
+    if (factory->vtable) { /* turned stages are the job's */
+        TnNodeStage *stage = g_new0(TnNodeStage, 1);
+        stage->name = g_strdup(builder->names[i]);
+        if (!start_stage(builder, i, stage, error)) {
+            stage_free(stage);
+            return FALSE;
+        }
+        g_ptr_array_add(builder->pipeline->stages, stage);
+    }
+    builder->mark[i] = 2;
+    return TRUE;
+}
+
+/* --- Interface ------------------------------------------------------------------------------- */
+
+TnPipeline *
+tn_pipeline_new(TnContext *context, guint n, const char *const *names, TnSpec *const *specs,
+                GError **error)
+{
+    g_autoptr(TnPipeline) pipeline = g_new0(TnPipeline, 1);
+    g_autofree guint8 *mark = g_new0(guint8, n + 1);
+    pipeline->context = tn_context_ref(context);
+    pipeline->stages = g_ptr_array_new();
+    tn_bus_init(&pipeline->bus);
+    tn_stages_register();
+    Builder builder = { pipeline, n, names, specs, mark };
+    for (guint i = 0; i < n; i++)
+        if (!open_stage(&builder, i, error))
+            return NULL;
+    return g_steal_pointer(&pipeline);
+}
+
+void
+tn_pipeline_free(TnPipeline *pipeline)
+{
+    if (!pipeline)
+        return;
+    /* All are told to stop before any is joined: a worker may wait on another stage's port. Consumers go first. */
+    for (guint i = 0; i < pipeline->stages->len; i++)
+        tn_port_stop(((TnNodeStage *)g_ptr_array_index(pipeline->stages, i))->port);
+    for (guint i = pipeline->stages->len; i > 0; i--)
+        stage_free(g_ptr_array_index(pipeline->stages, i - 1));
+    g_ptr_array_unref(pipeline->stages);
+    tn_bus_clear(&pipeline->bus);
+    tn_context_unref(pipeline->context);
+    g_free(pipeline);
+}
+
+TnPort *
+tn_pipeline_port(TnPipeline *pipeline, const char *name, GError **error)
+{
+    TnNodeStage *stage = find_stage(pipeline, name);
+    if (!stage) {
+        g_autoptr(GPtrArray) names = g_ptr_array_new();
+        for (guint i = 0; i < pipeline->stages->len; i++)
+            g_ptr_array_add(names, ((TnNodeStage *)g_ptr_array_index(pipeline->stages, i))->name);
+        const char *near = tn_nearest(name, (const char *const *)names->pdata, names->len);
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "there is no stage '%s' that gives frames%s%s%s", name,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+        return NULL;
+    }
+    if (stage->taken) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "the frames of stage '%s' are already taken by another stage; give each "
+                    "consumer a stage of its own",
+                    name);
+        return NULL;
+    }
+    stage->taken = TRUE;
+    return stage->port;
+}
+
+const GError *
+tn_pipeline_error(const TnPipeline *pipeline)
+{
+    /* Once failed is seen the error never changes again. */
+    return atomic_load(&((TnPipeline *)pipeline)->bus.failed) ? pipeline->bus.error : NULL;
+}
+
+TnValue *
+tn_pipeline_save(const TnPipeline *pipeline)
+{
+    TnValue *state = tn_value_map();
+    for (guint i = 0; i < pipeline->stages->len; i++) {
+        TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        TnValue *row = tn_value_map();
+        tn_value_set(row, "seq", tn_value_int((gint64)tn_port_seq(stage->port)));
+        tn_value_set(state, stage->name, row);
+    }
+    return state;
+}
+
+/* The number that stage's last consumer wants next: only ends of chains are sought, they seek what is before them. */
+static gboolean
+load_stage(TnNodeStage *stage, const TnValue *state, GError **error)
+{
+    const TnValue *row = tn_value_get(state, stage->name);
+    const TnValue *seq = row ? tn_value_get(row, "seq") : NULL;
+    if (!seq || tn_value_type(seq) != TN_VALUE_INT || tn_value_get_int(seq) < 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CORRUPT,
+                    "the checkpoint's state has no number for stage '%s'", stage->name);
+        return FALSE;
+    }
+    tn_port_seek(stage->port, (guint64)tn_value_get_int(seq));
+    return TRUE;
+}
+
+gboolean
+tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GError **error)
+{
+    for (guint i = 0; i < pipeline->stages->len; i++) {
+        TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        gboolean inner = FALSE;
+        for (guint k = 0; k < pipeline->stages->len; k++)
+            inner =
+                inner || ((TnNodeStage *)g_ptr_array_index(pipeline->stages, k))->in == stage->port;
+        if (!inner && !load_stage(stage, state, error))
+            return FALSE;
+    }
+    return TRUE;
+}

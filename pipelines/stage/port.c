@@ -1,0 +1,328 @@
+/* port.c: an edge and the consumer's end of it: frames made when asked for, or ahead by workers, always in order.
+ *
+ * With workers the edge is a ring of slots. A worker claims the next number and its input frame together, so that inputs
+ * are pulled in order, makes the frame without the lock, and puts it into its slot; the consumer waits for the slot that
+ * is next. All waits look at the cancel flag at least every 50 ms. */
+#include <errno.h>
+#include <time.h>
+
+#include "stage-private.h"
+
+#define LOOK_MS 50
+
+typedef enum { SLOT_EMPTY, SLOT_BUSY, SLOT_READY } SlotState;
+
+typedef struct {
+    SlotState state;
+    TnStatus status; /* of a ready slot: TN_OK with a frame, TN_EOS, TN_FAILED */
+    TnFrame *frame;
+} Slot;
+
+typedef struct {
+    TnPort *port;
+    void *state; /* the stage's */
+    TnThread *thread;
+} Worker;
+
+struct TnPort {
+    TnNodeStage *stage;
+    TnContext *context;
+    TnBus *bus;
+    TnFramePool *pool;
+    guint64 next; /* number that the next pull gives */
+    /* inline */
+    void *state;
+    /* with workers */
+    guint n_workers;
+    Worker *workers;
+    guint n_slots;
+    Slot *slots;
+    pthread_mutex_t lock;   /* of all below */
+    pthread_mutex_t inputs; /* held while claiming a number with its input */
+    pthread_cond_t made, taken;
+    guint64 claimed; /* number that the next worker claims */
+    guint busy;      /* workers between claim and put */
+    gboolean paused; /* a seek wants them out */
+    gboolean stopped;
+    gboolean ended; /* a claim met the end: no further ones */
+};
+
+/* --- Waiting -------------------------------------------------------------------------------- */
+
+static void
+wait_a_little(pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LOOK_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_nsec -= 1000000000L;
+        until.tv_sec++;
+    }
+    pthread_cond_timedwait(cond, lock, &until);
+}
+
+static void
+cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+/* --- Making a frame -------------------------------------------------------------------------- */
+
+/* Makes frame seq from in (transfer full, may be NULL). */
+static TnStatus
+make_frame(TnPort *port, void *state, guint64 seq, TnFrame *in, TnFrame **out)
+{
+    GError *error = NULL;
+    TnNodeStage *stage = port->stage;
+    TnFrame *frame = tn_frame_pool_take(port->pool, seq);
+    TnStatus status = stage->vtable->make(stage->self, state, seq, in, frame, &error);
+    tn_frame_unref(in);
+    if (status == TN_OK) {
+        *out = frame;
+        return TN_OK;
+    }
+    tn_frame_unref(frame);
+    *out = NULL;
+    if (status != TN_EOS && status != TN_CANCELLED) {
+        if (!error)
+            tn_status_set_error(&error, status, "frame %" G_GUINT64_FORMAT, seq);
+        tn_bus_post(port->bus, stage->name, error);
+        return TN_FAILED;
+    }
+    g_clear_error(&error);
+    return status;
+}
+
+static TnStatus
+pull_inline(TnPort *port, TnFrame **frame)
+{
+    TnFrame *in = NULL;
+    if (port->stage->in) {
+        TnStatus status = tn_port_pull(port->stage->in, &in);
+        if (status != TN_OK)
+            return status;
+    }
+    TnStatus status = make_frame(port, port->state, port->next, in, frame);
+    if (status == TN_OK)
+        port->next++;
+    return status;
+}
+
+/* --- Workers --------------------------------------------------------------------------------- */
+
+/* Waits until the next number may be claimed; TRUE with the slot marked busy. Holds inputs. */
+static gboolean
+claim_slot(TnPort *port, guint64 *seq)
+{
+    gboolean ok = FALSE;
+    pthread_mutex_lock(&port->lock);
+    while (!port->stopped &&
+           (port->paused || port->ended || port->claimed - port->next >= port->n_slots))
+        pthread_cond_wait(&port->taken, &port->lock);
+    if (!port->stopped) {
+        *seq = port->claimed++;
+        port->slots[*seq % port->n_slots].state = SLOT_BUSY;
+        port->busy++;
+        ok = TRUE;
+    }
+    pthread_mutex_unlock(&port->lock);
+    return ok;
+}
+
+static void
+put_slot(TnPort *port, guint64 seq, TnStatus status, TnFrame *frame)
+{
+    pthread_mutex_lock(&port->lock);
+    port->slots[seq % port->n_slots] = (Slot){ SLOT_READY, status, frame };
+    port->ended = port->ended || status != TN_OK;
+    port->busy--;
+    pthread_cond_broadcast(&port->made);
+    pthread_mutex_unlock(&port->lock);
+}
+
+static gpointer
+work(gpointer data)
+{
+    Worker *worker = data;
+    TnPort *port = worker->port;
+    for (;;) {
+        guint64 seq;
+        TnFrame *in = NULL, *frame = NULL;
+        TnStatus status = TN_OK;
+        pthread_mutex_lock(&port->inputs);
+        gboolean claimed = claim_slot(port, &seq);
+        if (claimed && port->stage->in)
+            status = tn_port_pull(port->stage->in, &in);
+        pthread_mutex_unlock(&port->inputs);
+        if (!claimed)
+            return NULL;
+        if (status == TN_OK)
+            status = make_frame(port, worker->state, seq, in, &frame);
+        put_slot(port, seq, status, frame);
+    }
+}
+
+static TnStatus
+pull_made(TnPort *port, TnFrame **frame)
+{
+    TnStatus status;
+    pthread_mutex_lock(&port->lock);
+    Slot *slot = &port->slots[port->next % port->n_slots];
+    while (slot->state != SLOT_READY && !port->stopped && !tn_context_cancelled(port->context))
+        wait_a_little(&port->made, &port->lock);
+    if (slot->state != SLOT_READY) {
+        status = TN_CANCELLED;
+    } else {
+        status = slot->status;
+        if (status == TN_OK) { /* an end or failure stays for the next pull */
+            *frame = slot->frame;
+            *slot = (Slot){ SLOT_EMPTY, TN_OK, NULL };
+            port->next++;
+            pthread_cond_broadcast(&port->taken);
+        }
+    }
+    pthread_mutex_unlock(&port->lock);
+    return status;
+}
+
+/* --- Interface ------------------------------------------------------------------------------- */
+
+const TnSchema *
+tn_port_schema(const TnPort *port)
+{
+    return &port->stage->schema;
+}
+
+TnStatus
+tn_port_pull(TnPort *port, TnFrame **frame)
+{
+    *frame = NULL;
+    if (tn_context_cancelled(port->context))
+        return TN_CANCELLED;
+    return port->n_workers ? pull_made(port, frame) : pull_inline(port, frame);
+}
+
+guint64
+tn_port_seq(const TnPort *port)
+{
+    return port->next;
+}
+
+void
+tn_port_seek(TnPort *port, guint64 seq)
+{
+    if (port->next == seq && !port->ended)
+        return;
+    if (port->n_workers) {
+        pthread_mutex_lock(&port->lock);
+        port->paused = TRUE;
+        while (port->busy)
+            wait_a_little(&port->made, &port->lock);
+        for (guint i = 0; i < port->n_slots; i++) {
+            tn_frame_unref(port->slots[i].frame);
+            port->slots[i] = (Slot){ SLOT_EMPTY, TN_OK, NULL };
+        }
+        pthread_mutex_unlock(&port->lock);
+    }
+    if (port->stage->in)
+        tn_port_seek(port->stage->in, seq);
+    if (port->n_workers)
+        pthread_mutex_lock(&port->lock);
+    port->next = port->claimed = seq;
+    port->ended = port->paused = FALSE;
+    if (port->n_workers) {
+        pthread_cond_broadcast(&port->taken);
+        pthread_mutex_unlock(&port->lock);
+    }
+}
+
+static gboolean
+start_workers(TnPort *port, GError **error)
+{
+    TnNodeStage *stage = port->stage;
+    port->n_slots =
+        stage->common.queue ? (guint)stage->common.queue : 2 * (guint)stage->common.workers;
+    port->slots = g_new0(Slot, port->n_slots);
+    port->workers = g_new0(Worker, (gsize)stage->common.workers);
+    for (gint64 i = 0; i < stage->common.workers; i++) {
+        Worker *worker = &port->workers[i];
+        worker->port = port;
+        if (TN_HAS(stage->vtable, worker_new) &&
+            !(worker->state = stage->vtable->worker_new(stage->self, error)))
+            return FALSE;
+        port->n_workers++;
+        worker->thread = tn_thread_spawn(stage->name, work, worker, error);
+        if (!worker->thread)
+            return FALSE;
+    }
+    return TRUE;
+}
+
+TnPort *
+tn_port_new(TnNodeStage *stage, TnContext *context, TnBus *bus, GError **error)
+{
+    TnPort *port = g_new0(TnPort, 1);
+    port->stage = stage;
+    port->context = context;
+    port->bus = bus;
+    port->pool = tn_frame_pool_new(stage->schema.n);
+    pthread_mutex_init(&port->lock, NULL);
+    pthread_mutex_init(&port->inputs, NULL);
+    cond_init(&port->made);
+    cond_init(&port->taken);
+    gboolean ok = TRUE;
+    if (stage->common.workers)
+        ok = start_workers(port, error);
+    else if (TN_HAS(stage->vtable, worker_new))
+        ok = (port->state = stage->vtable->worker_new(stage->self, error)) != NULL;
+    if (!ok) {
+        tn_port_free(port);
+        return NULL;
+    }
+    return port;
+}
+
+void
+tn_port_stop(TnPort *port)
+{
+    if (!port)
+        return;
+    pthread_mutex_lock(&port->lock);
+    port->stopped = TRUE;
+    pthread_cond_broadcast(&port->made);
+    pthread_cond_broadcast(&port->taken);
+    pthread_mutex_unlock(&port->lock);
+}
+
+void
+tn_port_free(TnPort *port)
+{
+    if (!port)
+        return;
+    const TnStageVTable *vtable = port->stage->vtable;
+    tn_port_stop(port);
+    for (guint i = 0; i < port->n_workers; i++)
+        if (port->workers[i].thread)
+            tn_thread_join(port->workers[i].thread);
+    for (guint i = 0; i < port->n_slots; i++)
+        tn_frame_unref(port->slots[i].frame);
+    for (guint i = 0; i < port->n_workers; i++)
+        if (port->workers[i].state && TN_HAS(vtable, worker_free))
+            vtable->worker_free(port->stage->self, port->workers[i].state);
+    if (port->state && TN_HAS(vtable, worker_free))
+        vtable->worker_free(port->stage->self, port->state);
+    pthread_cond_destroy(&port->made);
+    pthread_cond_destroy(&port->taken);
+    pthread_mutex_destroy(&port->inputs);
+    pthread_mutex_destroy(&port->lock);
+    tn_frame_pool_unref(port->pool);
+    g_free(port->workers);
+    g_free(port->slots);
+    g_free(port);
+}
