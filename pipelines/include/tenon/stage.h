@@ -36,6 +36,14 @@ TN_API guint tn_frame_n(const TnFrame *frame);
 TN_API TnTensor *tn_frame_tensor(const TnFrame *frame, guint i);     /* (transfer none) */
 TN_API void tn_frame_set(TnFrame *frame, guint i, TnTensor *tensor); /* (transfer full) */
 TN_API gint64 tn_frame_samples(const TnFrame *frame);                /* dims[0] of tensor 0 */
+/* Tensor i to write into: the one that the frame had in its last life if it is of the type and
+ * nobody else holds it, else a new host one. (transfer none): it is set. NULL with *error if memory
+ * is out. */
+TN_API TnTensor *tn_frame_buffer(TnFrame *frame, guint i, TnType type, GError **error);
+/* Something that a stage keeps with a frame over its lives, such as the exec whose arena its tensors
+ * are. */
+TN_API gpointer tn_frame_keep(const TnFrame *frame);
+TN_API void tn_frame_set_keep(TnFrame *frame, gpointer keep, GDestroyNotify destroy);
 
 /* The consumer's end of an edge. Thread: one at a time. */
 typedef struct TnPort TnPort;
@@ -58,7 +66,8 @@ typedef struct {
     /* One per worker; may be NULL. */
     void *(*worker_new)(void *self, GError **error);
     void (*worker_free)(void *self, void *worker);
-    /* Makes frame seq from in (NULL for a source): tensors of frame are to be set. TN_EOS: there
+    /* Makes frame seq from in (NULL for a source): tensors of frame are to be set (it may still hold
+     * those of an earlier life: tn_frame_buffer). TN_EOS: there
      * is no such frame (a source at its end). On TN_FAILED *error is set. Called concurrently
      * for different workers. */
     TnStatus (*make)(void *self, void *worker, guint64 seq, TnFrame *in, TnFrame *frame,
@@ -139,9 +148,10 @@ TN_API TnStatus tn_stepper_run(TnStepper *stepper, guint64 k, double seconds, gu
 /* of the last step; (transfer none) */
 TN_API TnTensor *tn_stepper_output(TnStepper *stepper, const char *name);
 TN_API const GError *tn_stepper_error(const TnStepper *stepper);
-/* Runs the last step's inputs again with every tensor watched and names the first that has a NaN
- * or infinity: node, output, index. Meant after variables were restored or as they are.
- * (transfer full): g_free; NULL if none was found. */
-TN_API char *tn_stepper_find_bad(TnStepper *stepper);
+/* Steps at most k times with every tensor watched and stops at the first NaN or infinity: "node
+ * 'model.3.conv', element 17 of f32[128, 6]: nan". *done counts the whole steps before it. Meant to
+ * replay from a checkpoint, so slow is fine. (transfer full): g_free; NULL if none was found or the step
+ * failed. */
+TN_API char *tn_stepper_find_bad(TnStepper *stepper, guint64 k, guint64 *done);
 
 G_END_DECLS
