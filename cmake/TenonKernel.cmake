@@ -28,6 +28,8 @@ target_link_libraries(tenon-kernel PUBLIC PkgConfig::TN_GLIB PRIVATE tenon-flags
 # The scanner describes one plugin file in a process of its own, so that a bad file costs that process alone.
 file(GLOB TN_SCAN_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/kernel/plugin/scan/*.c")
 if(TN_SCAN_SOURCES)
+  # The loader's rules for descriptors, which libtenon does not export.
+  list(APPEND TN_SCAN_SOURCES "${PROJECT_SOURCE_DIR}/kernel/plugin/descriptor.c")
   add_executable(tenon-scan ${TN_SCAN_SOURCES})
   target_include_directories(tenon-scan PRIVATE "${PROJECT_SOURCE_DIR}/kernel")
   target_link_libraries(tenon-scan PRIVATE tenon-flags tenon-kernel)

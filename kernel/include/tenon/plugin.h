@@ -153,7 +153,7 @@ struct TnPlugin {
 
 /* What the index knows of a plugin file, opened or not. Strings live until the process ends. */
 typedef struct {
-    const char *path;
+    const char *path; /* "" for one linked into the program */
     const char *name; /* from the file's name if it could not be described */
     const char *version, *license, *summary;
     const char *broken; /* why it cannot be used, NULL if it can */
@@ -176,6 +176,9 @@ TN_API void tn_registry_add_path(const char *folder);
  * are described by tenon-scan in a child process with a time limit, and remembered under
  * XDG_CACHE_HOME/tenon). (transfer full): g_ptr_array_unref; of const TnPluginInfo *. */
 TN_API GPtrArray *tn_registry_list(void);
+/* Whether a plugin of the list can be used on this machine: a child process opens, initialises and
+ * probes it, so nothing is opened here. NULL if it can, else why not (transfer full): g_free. */
+TN_API char *tn_registry_try(const TnPluginInfo *info);
 /* Opens and initialises a plugin by name; at once if it is open. FALSE with TN_ERROR_PLUGIN or
  * TN_ERROR_NOT_FOUND (nearest name). */
 TN_API gboolean tn_registry_open(const char *name, GError **error);

@@ -1,0 +1,300 @@
+/* descriptor.c: whether a plugin's descriptor is sound, and its text form. Shared by the loader and tenon-scan, so that a file
+ * is judged by the same rules in both. */
+#include "plugin-private.h"
+
+#include <string.h>
+
+/* A member that must lie inside the size the other side was compiled with. */
+#define COVERS(object, type, member)                                                               \
+    ((object)->size >= G_STRUCT_OFFSET(type, member) + sizeof((object)->member))
+
+gboolean
+tn_plugin_name_of_file(const char *file, char **name)
+{
+    if (!g_str_has_prefix(file, "libtn_") || !g_str_has_suffix(file, ".so"))
+        return FALSE;
+    const char *begin = file + strlen("libtn_");
+    const gsize n = strlen(begin) - strlen(".so");
+    if (n == 0 || strspn(begin, "abcdefghijklmnopqrstuvwxyz0123456789_-") < n)
+        return FALSE;
+    *name = g_strndup(begin, n);
+    return TRUE;
+}
+
+char *
+tn_plugin_symbol(const char *name)
+{
+    g_autofree char *ident = g_strdup(name);
+    for (char *c = ident; *c != '\0'; c++) {
+        if (!g_ascii_isalnum(*c))
+            *c = '_';
+    }
+    return g_strdup_printf("tn_plugin_%s_desc", ident);
+}
+
+static gboolean
+is_text(const char *text)
+{
+    return text != NULL && text[0] != '\0' && g_utf8_validate(text, -1, NULL);
+}
+
+/* "tenon.dataset/1", or another's "acme.thing/2": a dotted name, a slash and a number. */
+static gboolean
+is_iface(const char *iface)
+{
+    const char *slash = is_text(iface) ? strrchr(iface, '/') : NULL;
+    if (slash == NULL || slash == iface || slash[1] == '\0' || strlen(iface) > 100)
+        return FALSE;
+    return strspn(slash + 1, "0123456789") == strlen(slash + 1) && strpbrk(iface, " \t\n") == NULL;
+}
+
+static char *
+row_fault(const TnOption *row, gsize struct_size)
+{
+    if (!is_text(row->name))
+        return g_strdup("an option row has no name");
+    if (!is_text(row->help))
+        return g_strdup_printf("option '%s' has no help", row->name);
+    if (row->type < TN_OPT_BOOL || row->type > TN_OPT_GRAPH)
+        return g_strdup_printf("option '%s' has the unknown type %d", row->name, (int)row->type);
+    if (row->offset >= struct_size)
+        return g_strdup_printf("option '%s' lies at %" G_GSIZE_FORMAT
+                               ", outside its struct of %" G_GSIZE_FORMAT " bytes",
+                               row->name, row->offset, struct_size);
+    if ((row->type == TN_OPT_ENUM || row->type == TN_OPT_FLAGS) && row->choices == NULL)
+        return g_strdup_printf("option '%s' has no choices", row->name);
+    if (row->type == TN_OPT_GROUP && (row->sub == NULL || row->n_sub == 0))
+        return g_strdup_printf("group '%s' has no rows", row->name);
+    return NULL;
+}
+
+static char *
+options_fault(const TnOptions *options)
+{
+    if (options->n == 0)
+        return NULL;
+    if (options->rows == NULL || options->struct_size == 0)
+        return g_strdup_printf("it has %u option rows, but no table or struct for them",
+                               options->n);
+    if (options->row_size < G_STRUCT_OFFSET(TnOption, was) + sizeof(char *))
+        return g_strdup_printf("its option rows have %u bytes, this Tenon reads %u",
+                               options->row_size, (guint)sizeof(TnOption));
+    char *fault = NULL;
+    for (guint32 i = 0; fault == NULL && i < options->n; i++)
+        fault = row_fault((const TnOption *)((const char *)options->rows + i * options->row_size),
+                          options->struct_size);
+    return fault;
+}
+
+static char *
+factory_fault(const TnFactory *f)
+{
+    if (!COVERS(f, TnFactory, methods))
+        return g_strdup_printf("it has %u bytes, this Tenon reads %u", f->size,
+                               (guint)sizeof(TnFactory));
+    if (!is_iface(f->iface))
+        return g_strdup("its interface is not of the form tenon.dataset/1");
+    if (!is_text(f->name))
+        return g_strdup("it has no name");
+    if (!is_text(f->help))
+        return g_strdup("it has no help");
+    if ((guint)f->threads > TN_THREADS_OWNER)
+        return g_strdup_printf("its thread rule %d is unknown", (int)f->threads);
+    if (f->create == NULL && f->vtable == NULL)
+        return g_strdup("it has neither create nor a vtable");
+    if (f->n_methods > 0 && f->methods == NULL)
+        return g_strdup("its methods are missing");
+    for (guint32 i = 0; i < f->n_methods; i++) {
+        const TnMethod *m = &f->methods[i];
+        if (!COVERS(m, TnMethod, call) || !is_text(m->name) || !is_text(m->help) || m->call == NULL)
+            return g_strdup_printf("method %u lacks size, name, help or function", i + 1);
+        char *fault = options_fault(&m->args);
+        if (fault != NULL)
+            return fault;
+    }
+    return options_fault(&f->options);
+}
+
+static char *
+factories_fault(const TnPlugin *plugin)
+{
+    const TnFactory *const *all = plugin->factories;
+    for (guint i = 0; all != NULL && all[i] != NULL; i++) {
+        g_autofree char *fault = factory_fault(all[i]);
+        if (fault != NULL) {
+            const gboolean named = COVERS(all[i], TnFactory, name) && is_text(all[i]->name);
+            return g_strdup_printf("factory %u%s%s: %s", i + 1, named ? " " : "",
+                                   named ? all[i]->name : "", fault);
+        }
+        for (guint j = 0; j < i; j++) {
+            if (strcmp(all[i]->iface, all[j]->iface) == 0 &&
+                strcmp(all[i]->name, all[j]->name) == 0)
+                return g_strdup_printf("it supplies %s '%s' twice", all[i]->iface, all[i]->name);
+        }
+    }
+    return NULL;
+}
+
+static char *
+modules_fault(const TnPlugin *plugin)
+{
+    const TnLuaModule *const *all = plugin->modules;
+    for (guint i = 0; all != NULL && all[i] != NULL; i++) {
+        if (!COVERS(all[i], TnLuaModule, path) || !is_text(all[i]->name) || all[i]->bytes == NULL)
+            return g_strdup_printf("Lua module %u lacks size, name or text", i + 1);
+    }
+    return NULL;
+}
+
+static char *
+verbs_fault(const TnPlugin *plugin)
+{
+    const TnVerb *const *all = plugin->verbs;
+    for (guint i = 0; all != NULL && all[i] != NULL; i++) {
+        if (!COVERS(all[i], TnVerb, run) || !is_text(all[i]->name) || !is_text(all[i]->help) ||
+            all[i]->run == NULL)
+            return g_strdup_printf("verb %u lacks size, name, help or function", i + 1);
+        char *fault = options_fault(&all[i]->options);
+        if (fault != NULL)
+            return fault;
+    }
+    return NULL;
+}
+
+static char *
+needs_fault(const TnPlugin *plugin)
+{
+    for (guint i = 0; plugin->needs != NULL && plugin->needs[i] != NULL; i++) {
+        if (!COVERS(plugin->needs[i], TnNeed, iface) || !is_iface(plugin->needs[i]->iface))
+            return g_strdup_printf("need %u names no interface", i + 1);
+    }
+    return NULL;
+}
+
+static gboolean
+abi_fits(guint major, guint minor)
+{
+    if (major != TN_ABI_MAJOR)
+        return FALSE;
+    return TN_ABI_MAJOR == 0 ? minor == TN_ABI_MINOR : minor <= TN_ABI_MINOR;
+}
+
+/* What must hold before any pointer of the descriptor is followed. */
+static char *
+head_fault(const TnPlugin *plugin)
+{
+    if (plugin == NULL)
+        return g_strdup("its descriptor function returned nothing");
+    if (plugin->magic != TN_PLUGIN_MAGIC)
+        return g_strdup_printf("its descriptor begins with 0x%08x, expected Tenon's 0x%08x",
+                               plugin->magic, TN_PLUGIN_MAGIC);
+    if (!abi_fits(plugin->abi_major, plugin->abi_minor))
+        return g_strdup_printf("it was built for plugin ABI %u.%u, this Tenon (%s) has %u.%u: "
+                               "build it against this one's headers",
+                               plugin->abi_major, plugin->abi_minor, tn_version(), TN_ABI_MAJOR,
+                               TN_ABI_MINOR);
+    if (!COVERS(plugin, TnPlugin, init))
+        return g_strdup_printf("its descriptor has %u bytes, this Tenon reads %u", plugin->size,
+                               (guint)sizeof(TnPlugin));
+    return NULL;
+}
+
+static char *
+text_fault(const TnPlugin *plugin, const char *name)
+{
+    const struct {
+        const char *what, *text;
+    } texts[] = { { "name", plugin->name },
+                  { "version", plugin->version },
+                  { "license", plugin->license },
+                  { "summary", plugin->summary },
+                  { "build tag", plugin->build } };
+    for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+        if (!is_text(texts[i].text))
+            return g_strdup_printf("its descriptor has no %s", texts[i].what);
+    }
+    if (name != NULL && strcmp(plugin->name, name) != 0)
+        return g_strdup_printf("it calls itself '%s', but its file is libtn_%s.so", plugin->name,
+                               name);
+    if (strcmp(plugin->build, TN_BUILD_TAG) != 0)
+        return g_strdup_printf("it was built for '%s', this Tenon for '%s'", plugin->build,
+                               TN_BUILD_TAG);
+    return NULL;
+}
+
+char *
+tn_plugin_fault(const TnPlugin *plugin, const char *name)
+{
+    char *fault = head_fault(plugin);
+    if (fault == NULL)
+        fault = text_fault(plugin, name);
+    if (fault == NULL)
+        fault = needs_fault(plugin);
+    if (fault == NULL)
+        fault = factories_fault(plugin);
+    if (fault == NULL)
+        fault = modules_fault(plugin);
+    if (fault == NULL)
+        fault = verbs_fault(plugin);
+    return fault;
+}
+
+char *
+tn_plugin_link_fault(const char *dlerror_text)
+{
+    static const char undefined[] = "undefined symbol: ";
+    const char *symbol = strstr(dlerror_text, undefined);
+    if (symbol != NULL && g_str_has_prefix(symbol + strlen(undefined), "tn_"))
+        return g_strdup_printf("it needs the function %s, which this Tenon (%s) does not have",
+                               symbol + strlen(undefined), tn_version());
+    if (strstr(dlerror_text, "version `TENON_") != NULL)
+        return g_strdup_printf("it was built against another Tenon than this one (%s): %s",
+                               tn_version(), dlerror_text);
+    return g_strdup_printf("the system cannot load it: %s", dlerror_text);
+}
+
+void
+tn_plugin_add_field(GString *out, const char *text)
+{
+    g_autofree char *valid = g_utf8_make_valid(text != NULL ? text : "", -1);
+    g_string_append_c(out, '\t');
+    for (const char *c = valid; *c != '\0'; c++) {
+        if (*c == '\\' || *c == '\t' || *c == '\n')
+            g_string_append_printf(out, "\\%c", *c == '\t' ? 't' : *c == '\n' ? 'n' : '\\');
+        else
+            g_string_append_c(out, g_ascii_iscntrl(*c) ? '?' : *c);
+    }
+}
+
+static void add_line(GString *out, const char *tag, ...) G_GNUC_NULL_TERMINATED;
+
+static void
+add_line(GString *out, const char *tag, ...)
+{
+    va_list ap;
+    g_string_append(out, tag);
+    va_start(ap, tag);
+    for (const char *field = va_arg(ap, const char *); field != NULL;
+         field = va_arg(ap, const char *))
+        tn_plugin_add_field(out, field);
+    va_end(ap);
+    g_string_append_c(out, '\n');
+}
+
+void
+tn_plugin_describe(const TnPlugin *plugin, GString *out)
+{
+    add_line(out, "plugin", plugin->name, plugin->version, plugin->license, plugin->summary, NULL);
+    for (guint i = 0; plugin->factories != NULL && plugin->factories[i] != NULL; i++) {
+        const TnFactory *f = plugin->factories[i];
+        g_autofree char *rank = g_strdup_printf("%d", f->rank);
+        g_autofree char *flags = g_strdup_printf("%u", f->flags);
+        add_line(out, "factory", f->iface, f->name, rank, flags, f->probe != NULL ? "1" : "0",
+                 f->help, NULL);
+    }
+    for (guint i = 0; plugin->modules != NULL && plugin->modules[i] != NULL; i++)
+        add_line(out, "module", plugin->modules[i]->name, NULL);
+    for (guint i = 0; plugin->verbs != NULL && plugin->verbs[i] != NULL; i++)
+        add_line(out, "verb", plugin->verbs[i]->name, plugin->verbs[i]->help, NULL);
+    g_string_append(out, "end\n");
+}

@@ -1,0 +1,99 @@
+/* spec-check.c: judges a tree of specs without creating anything: each one's factory must exist, its options must fit, and
+ * the specs among its options are judged in turn. */
+#include "plugin-private.h"
+
+#include <string.h>
+
+#define SEARCH_PREFIX "tenon.search/"
+
+static void check_rows(const TnOption *rows, guint32 row_size, guint32 n, const TnValue *map,
+                       const char *path, TnFaults *faults);
+
+static char *
+join(const char *path, const char *key)
+{
+    return path != NULL && path[0] != '\0' ? g_strconcat(path, ".", key, NULL) : g_strdup(key);
+}
+
+/* A value where a component is wanted. What is not a spec of the interface was said by the parser already. */
+static void
+check_component(const TnOption *row, const TnValue *value, const char *path, TnFaults *faults)
+{
+    if (tn_value_type(value) != TN_VALUE_SPEC)
+        return;
+    const TnSpec *spec = tn_value_get_spec(value);
+    const char *iface = tn_spec_iface(spec);
+    /* A mark of a search stands for values to come. */
+    if (g_str_has_prefix(iface, SEARCH_PREFIX))
+        return;
+    if (row->iface == NULL || strcmp(row->iface, iface) == 0)
+        tn_spec_check(spec, path, faults);
+}
+
+static void
+check_components(const TnOption *row, const TnValue *value, const char *path, TnFaults *faults)
+{
+    const gboolean is_map = tn_value_type(value) == TN_VALUE_MAP;
+    if (!is_map && tn_value_type(value) != TN_VALUE_LIST) {
+        check_component(row, value, path, faults);
+        return;
+    }
+    for (gsize i = 0; i < tn_value_len(value); i++) {
+        g_autofree char *item = is_map ? join(path, tn_value_key_at(value, i))
+                                       : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path, i + 1);
+        check_component(row, tn_value_at(value, i), item, faults);
+    }
+}
+
+static void
+check_row(const TnOption *row, guint32 row_size, const TnValue *value, const char *path,
+          TnFaults *faults)
+{
+    switch (row->type) {
+    case TN_OPT_COMPONENT: check_component(row, value, path, faults); break;
+    case TN_OPT_COMPONENTS:
+    case TN_OPT_COMPONENT_MAP: check_components(row, value, path, faults); break;
+    case TN_OPT_GROUP:
+        if (tn_value_type(value) == TN_VALUE_MAP)
+            check_rows(row->sub, row_size, row->n_sub, value, path, faults);
+        break;
+    default: break;
+    }
+}
+
+static void
+check_rows(const TnOption *rows, guint32 row_size, guint32 n, const TnValue *map, const char *path,
+           TnFaults *faults)
+{
+    for (guint32 i = 0; i < n; i++) {
+        const TnOption *row = (const TnOption *)((const char *)rows + (gsize)i * row_size);
+        const TnValue *value = tn_value_get(map, row->name);
+        if (value == NULL && row->was != NULL)
+            value = tn_value_get(map, row->was);
+        if (value == NULL)
+            continue;
+        g_autofree char *below = join(path, row->name);
+        check_row(row, row_size, value, below, faults);
+    }
+}
+
+gboolean
+tn_spec_check(const TnSpec *spec, const char *path, TnFaults *faults)
+{
+    g_return_val_if_fail(spec != NULL && faults != NULL, FALSE);
+    const gsize before = tn_faults_count(faults);
+    const TnWhere where = tn_spec_where(spec);
+    const TnValue *options = tn_spec_options(spec);
+    g_autoptr(GError) error = NULL;
+    const TnFactory *factory =
+        tn_registry_find(tn_spec_iface(spec), tn_spec_component(spec), &error);
+    if (factory == NULL) {
+        tn_faults_add(faults, where, path, "%s", error->message);
+        return FALSE;
+    }
+    const TnOptions *rows = &factory->options;
+    g_autofree char *folder = where.file != NULL ? g_path_get_dirname(where.file) : NULL;
+    g_autoptr(TnConfig) config = tn_config_parse(rows, options, path, where, folder, faults);
+    check_rows(rows->rows, rows->row_size, rows->n, options, path, faults);
+    return tn_faults_count(faults) == before;
+}
