@@ -19,14 +19,16 @@ deps: ## install the Debian packages that are missing
 	@.ci/deps build
 
 run: deps ## import Fashion-MNIST, train LeNet on it
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@cmake --build $(BUILD) -j $(JOBS) --target program
 	@.ci/first-run $(BUILD)
 
 test: deps ## build and run every test
 	@$(MAKE) --no-print-directory all
 	@.ci/run-tests $(BUILD) $(JOBS)
 
-install: all ## install below PREFIX (/usr/local), honouring DESTDIR
+install: $(BUILD)/build.ninja ## install below PREFIX (/usr/local), honouring DESTDIR
+	@cmake --build $(BUILD) -j $(JOBS) --target program
 	@DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
 
 clean: ## remove build/

@@ -28,3 +28,12 @@ if(TN_RUN_SOURCES AND TN_CLI_SOURCES)
   target_include_directories(tenon PRIVATE "${PROJECT_SOURCE_DIR}/pipelines")
   target_link_libraries(tenon PRIVATE tenon-flags tenon-run tenon-kernel PkgConfig::TN_RUN_DEPS m)
 endif()
+
+# All that a user runs, without the tests.
+get_property(tn_plugin_targets GLOBAL PROPERTY TN_PLUGIN_TARGETS)
+add_custom_target(program DEPENDS tenon-kernel ${tn_plugin_targets})
+foreach(target IN ITEMS tenon tenon-scan)
+  if(TARGET ${target})
+    add_dependencies(program ${target})
+  endif()
+endforeach()
