@@ -35,7 +35,7 @@ clean: ## remove build/
 	@rm -rf $(BUILD)
 
 format: ## format every C file with the project's style
-	@git ls-files -z '*.c' '*.h' | xargs -0 clang-format -i
+	@git ls-files -zco --exclude-standard '*.c' '*.h' | xargs -0 clang-format -i
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

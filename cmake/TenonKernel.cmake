@@ -18,8 +18,9 @@ target_include_directories(tenon-kernel PUBLIC
   $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include>
   $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
   PRIVATE "${PROJECT_SOURCE_DIR}/kernel")
+file(RELATIVE_PATH tn_libexec_from_lib "/${CMAKE_INSTALL_LIBDIR}" "/${CMAKE_INSTALL_LIBEXECDIR}/tenon")
 target_compile_definitions(tenon-kernel PRIVATE
-  TN_LIBEXECDIR_FROM_LIB="../${CMAKE_INSTALL_LIBEXECDIR}/tenon"
+  TN_LIBEXECDIR_FROM_LIB="${tn_libexec_from_lib}"
   TN_PLUGINDIR_FROM_LIB="tenon/plugins")
 target_link_options(tenon-kernel PRIVATE
   "LINKER:--version-script=${PROJECT_SOURCE_DIR}/kernel/libtenon.map")
