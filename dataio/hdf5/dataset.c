@@ -1,0 +1,394 @@
+/* dataset.c: samples from a group of an HDF5 file: every array in it whose first dimension is the number of samples.
+ *
+ * A dataset that fits `cache` is read into memory once; a larger one is read sample by sample, sorted by position so that a
+ * chunk is unpacked once a batch. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hdf5-private.h"
+
+#define MAX_FIELDS 16
+
+typedef struct {
+    const char *path, *split;
+    TnStrings fields;
+    guint64 cache;
+} H5Options;
+
+typedef struct {
+    TnField field;
+    hid_t array;
+    gsize bytes;    /* of one sample */
+    guint8 *cached; /* all samples, or NULL */
+} H5Field;
+
+typedef struct {
+    char *path;
+    hid_t file, group;
+    guint n;
+    H5Field fields[MAX_FIELDS];
+    gint64 length;
+    char *error;
+} H5Dataset;
+
+typedef struct {
+    gint64 position;
+    gsize slot;
+} Want;
+
+static const TnOption rows[] = {
+    { .name = "path",
+      .type = TN_OPT_PATH,
+      .offset = G_STRUCT_OFFSET(H5Options, path),
+      .flags = TN_OPTION_REQUIRED | TN_OPTION_POSITIONAL,
+      .help = "HDF5 file" },
+    { .name = "split",
+      .type = TN_OPT_STRING,
+      .offset = G_STRUCT_OFFSET(H5Options, split),
+      .dflt = "\"/\"",
+      .help = "group that holds the arrays, such as train" },
+    { .name = "fields",
+      .type = TN_OPT_STRINGS,
+      .offset = G_STRUCT_OFFSET(H5Options, fields),
+      .help = "arrays to read; none: all of the group" },
+    { .name = "cache",
+      .type = TN_OPT_SIZE,
+      .offset = G_STRUCT_OFFSET(H5Options, cache),
+      .dflt = "\"1GiB\"",
+      .unit = "bytes",
+      .help = "keep the split in memory if it is no larger" },
+};
+
+static void
+h5_free(void *self)
+{
+    H5Dataset *h5 = self;
+    for (guint i = 0; i < h5->n; i++) {
+        if (h5->fields[i].array >= 0)
+            H5Dclose(h5->fields[i].array);
+        g_free((char *)h5->fields[i].field.name);
+        tn_data_free(h5->fields[i].cached);
+    }
+    if (h5->group >= 0)
+        H5Gclose(h5->group);
+    if (h5->file >= 0)
+        H5Fclose(h5->file);
+    g_free(h5->path);
+    g_free(h5->error);
+    g_free(h5);
+}
+
+static gboolean
+describe_array(H5Dataset *h5, H5Field *f, GError **error)
+{
+    hid_t type = H5Dget_type(f->array), space = H5Dget_space(f->array);
+    hsize_t dims[H5S_MAX_RANK] = { 0 };
+    int rank = H5Sget_simple_extent_ndims(space);
+    f->field.type.dtype = h5_dtype(type);
+    if (rank > 0)
+        H5Sget_simple_extent_dims(space, dims, NULL);
+    H5Tclose(type);
+    H5Sclose(space);
+    if (f->field.type.dtype == TN_DTYPE_NONE) {
+        g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                    "%s: array '%s' holds neither integers nor floats", h5->path, f->field.name);
+        return FALSE;
+    }
+    if (rank < 1 || rank > TN_MAX_RANK) {
+        g_set_error(error, TN_ERROR, TN_ERROR_SHAPE,
+                    "%s: array '%s' has %d dimensions, 1 to %d are possible", h5->path,
+                    f->field.name, rank, TN_MAX_RANK);
+        return FALSE;
+    }
+    f->field.type.rank = rank - 1;
+    for (int i = 1; i < rank; i++)
+        f->field.type.dims[i - 1] = (gint64)dims[i];
+    gint64 bytes = tn_type_bytes(&f->field.type);
+    if (bytes < 0 || dims[0] > (hsize_t)G_MAXINT64) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CORRUPT, "%s: array '%s' has impossible sizes",
+                    h5->path, f->field.name);
+        return FALSE;
+    }
+    if (h5->n > 0 && (gint64)dims[0] != h5->length) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CORRUPT,
+                    "%s: array '%s' has %" G_GUINT64_FORMAT " samples, '%s' has %" G_GINT64_FORMAT,
+                    h5->path, f->field.name, (guint64)dims[0], h5->fields[0].field.name,
+                    h5->length);
+        return FALSE;
+    }
+    h5->length = (gint64)dims[0];
+    f->bytes = (gsize)bytes;
+    return TRUE;
+}
+
+static gboolean
+add_array(H5Dataset *h5, const char *name, GError **error)
+{
+    if (h5->n == MAX_FIELDS) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "%s: more than %d arrays; name those wanted in `fields`", h5->path, MAX_FIELDS);
+        return FALSE;
+    }
+    H5Field *f = &h5->fields[h5->n];
+    f->field.name = g_strdup(name);
+    f->array = H5Dopen2(h5->group, name, H5P_DEFAULT);
+    gboolean ok = f->array >= 0;
+    if (!ok) {
+        g_autofree char *what = g_strdup_printf("array '%s' cannot be opened", name);
+        h5_fail(error, TN_ERROR_NOT_FOUND, h5->path, what);
+    }
+    ok = ok && describe_array(h5, f, error);
+    h5->n++; /* so that it is closed in any case */
+    return ok;
+}
+
+typedef struct {
+    GPtrArray *names;
+} Listing;
+
+static herr_t
+list_name(hid_t group, const char *name, const H5L_info_t *info, void *data)
+{
+    Listing *listing = data;
+    H5O_info_t object;
+    (void)info;
+    if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) >= 0 &&
+        object.type == H5O_TYPE_DATASET)
+        g_ptr_array_add(listing->names, g_strdup(name));
+    return 0;
+}
+
+static gboolean
+open_arrays(H5Dataset *h5, const H5Options *options, GError **error)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    Listing listing = { names };
+    for (gint i = 0; i < options->fields.n; i++)
+        g_ptr_array_add(names, g_strdup(options->fields.v[i]));
+    if (names->len == 0)
+        H5Literate(h5->group, H5_INDEX_NAME, H5_ITER_INC, NULL, list_name, &listing);
+    if (names->len == 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "%s: group '%s' holds no arrays; `tenon data info` lists what is there",
+                    h5->path, options->split);
+        return FALSE;
+    }
+    for (guint i = 0; i < names->len; i++)
+        if (!add_array(h5, g_ptr_array_index(names, i), error))
+            return FALSE;
+    return TRUE;
+}
+
+static gboolean
+fill_cache(H5Dataset *h5, guint64 limit, GError **error)
+{
+    gsize total = 0;
+    for (guint i = 0; i < h5->n; i++) {
+        gsize bytes;
+        if (!tn_size_mul((gsize)h5->length, h5->fields[i].bytes, &bytes) || bytes > limit ||
+            total + bytes > limit)
+            return TRUE;
+        total += bytes;
+    }
+    for (guint i = 0; i < h5->n; i++) {
+        H5Field *f = &h5->fields[i];
+        f->cached = tn_data_alloc_for((gsize)h5->length * f->bytes, h5->path, error);
+        if (!f->cached)
+            return FALSE;
+        if (H5Dread(f->array, h5_native(f->field.type.dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT,
+                    f->cached) < 0) {
+            g_autofree char *what =
+                g_strdup_printf("array '%s' cannot be read (is the file damaged?)", f->field.name);
+            return h5_fail(error, TN_ERROR_CORRUPT, h5->path, what);
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+open_dataset(H5Dataset *h5, const H5Options *options, GError **error)
+{
+    if (!g_file_test(options->path, G_FILE_TEST_EXISTS)) {
+        g_set_error(
+            error, TN_ERROR, TN_ERROR_NOT_FOUND,
+            "%s: no such file; `tenon data import` makes one, --data-root says where data is",
+            options->path);
+        return FALSE;
+    }
+    h5->file = H5Fopen(options->path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (h5->file < 0)
+        return h5_fail(error, TN_ERROR_CORRUPT, h5->path,
+                       "cannot be opened as HDF5 (is it cut short?)");
+    h5->group = H5Gopen2(h5->file, options->split, H5P_DEFAULT);
+    if (h5->group < 0) {
+        g_autofree char *what = g_strdup_printf("there is no group '%s'", options->split);
+        return h5_fail(error, TN_ERROR_NOT_FOUND, h5->path, what);
+    }
+    return open_arrays(h5, options, error) && fill_cache(h5, options->cache, error);
+}
+
+static void *
+h5_create(TnConfig *config, TnContext *context, GError **error)
+{
+    const H5Options *options = tn_config_data(config);
+    H5Dataset *h5 = g_new0(H5Dataset, 1);
+    (void)context;
+    h5_quiet();
+    h5->file = h5->group = -1;
+    for (guint i = 0; i < MAX_FIELDS; i++)
+        h5->fields[i].array = -1;
+    h5->path = g_strdup(options->path);
+    if (!open_dataset(h5, options, error)) {
+        h5_free(h5);
+        return NULL;
+    }
+    return h5;
+}
+
+static guint
+h5_n_fields(void *self)
+{
+    return ((H5Dataset *)self)->n;
+}
+
+static const TnField *
+h5_field(void *self, guint i)
+{
+    return &((H5Dataset *)self)->fields[i].field;
+}
+
+static gint64
+h5_length(void *self)
+{
+    return ((H5Dataset *)self)->length;
+}
+
+static TnStatus read_failed(H5Dataset *h5, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static TnStatus
+read_failed(H5Dataset *h5, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_free(h5->error);
+    h5->error = g_strdup_printf("%s: %s", h5->path, text);
+    return TN_FAILED;
+}
+
+static int
+by_position(const void *a, const void *b)
+{
+    gint64 x = ((const Want *)a)->position, y = ((const Want *)b)->position;
+    return x < y ? -1 : x > y;
+}
+
+/* Samples one at a time in the order of the file. */
+static TnStatus
+read_stored(H5Dataset *h5, const H5Field *f, gsize n, const Want *wants, guint8 *out)
+{
+    hsize_t start[TN_MAX_RANK] = { 0 }, count[TN_MAX_RANK] = { 1 };
+    int rank = f->field.type.rank + 1;
+    for (int i = 1; i < rank; i++)
+        count[i] = (hsize_t)f->field.type.dims[i - 1];
+    hid_t space = H5Dget_space(f->array), memory = H5Screate_simple(rank, count, NULL);
+    TnStatus status = space < 0 || memory < 0 ? TN_FAILED : TN_OK;
+    for (gsize i = 0; i < n && status == TN_OK; i++) {
+        start[0] = (hsize_t)wants[i].position;
+        if (H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) < 0 ||
+            H5Dread(f->array, h5_native(f->field.type.dtype), memory, space, H5P_DEFAULT,
+                    out + wants[i].slot * f->bytes) < 0) {
+            g_autofree char *text = h5_error_text();
+            status = read_failed(h5, "array '%s', sample %" G_GINT64_FORMAT ": HDF5 says: %s",
+                                 f->field.name, wants[i].position, text);
+        }
+    }
+    if (memory >= 0)
+        H5Sclose(memory);
+    if (space >= 0)
+        H5Sclose(space);
+    return status;
+}
+
+static TnStatus
+h5_read(void *self, gsize n, const gint64 *position, void *const *out)
+{
+    H5Dataset *h5 = self;
+    g_autofree Want *wants = NULL;
+    h5_quiet();
+    for (gsize i = 0; i < n; i++)
+        if (position[i] < 0 || position[i] >= h5->length)
+            return read_failed(h5,
+                               "sample %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " was asked for",
+                               position[i], h5->length);
+    for (guint k = 0; k < h5->n; k++) {
+        H5Field *f = &h5->fields[k];
+        if (!out[k])
+            continue;
+        if (f->cached) {
+            for (gsize i = 0; i < n; i++)
+                memcpy((guint8 *)out[k] + i * f->bytes, f->cached + (gsize)position[i] * f->bytes,
+                       f->bytes);
+            continue;
+        }
+        if (!wants) {
+            wants = g_new(Want, n);
+            for (gsize i = 0; i < n; i++)
+                wants[i] = (Want){ position[i], i };
+            qsort(wants, n, sizeof *wants, by_position);
+        }
+        TnStatus status = read_stored(h5, f, n, wants, out[k]);
+        if (status != TN_OK)
+            return status;
+    }
+    return TN_OK;
+}
+
+static const char *
+h5_last_error(void *self)
+{
+    H5Dataset *h5 = self;
+    return h5->error ? h5->error : "no error";
+}
+
+/* Over the contents where they are in memory, else over what names them: the file's length and the arrays' types. */
+static guint64
+h5_fingerprint(void *self)
+{
+    H5Dataset *h5 = self;
+    guint64 hash = tn_hash(TN_HASH_INIT, &h5->length, sizeof h5->length);
+    hsize_t size = 0;
+    for (guint i = 0; i < h5->n; i++) {
+        H5Field *f = &h5->fields[i];
+        hash = tn_hash(hash, f->field.name, strlen(f->field.name));
+        hash = tn_hash(hash, &f->field.type, sizeof f->field.type);
+        if (f->cached)
+            hash = tn_hash(hash, f->cached, (gsize)h5->length * f->bytes);
+        else if (H5Fget_filesize(h5->file, &size) >= 0)
+            hash = tn_hash(hash, &size, sizeof size);
+    }
+    return hash;
+}
+
+static const TnDatasetVTable vtable = {
+    .size = sizeof(TnDatasetVTable),
+    .n_fields = h5_n_fields,
+    .field = h5_field,
+    .length = h5_length,
+    .read = h5_read,
+    .last_error = h5_last_error,
+    .fingerprint = h5_fingerprint,
+};
+
+const TnFactory h5_dataset_factory = {
+    .size = sizeof(TnFactory),
+    .iface = TN_IFACE_DATASET,
+    .name = "hdf5",
+    .help = "a group of arrays in an HDF5 file",
+    .threads = TN_THREADS_MODULE, /* Debian's library is serial behind one lock */
+    .options = TN_OPTIONS(H5Options, rows),
+    .create = h5_create,
+    .destroy = h5_free,
+    .vtable = &vtable,
+};
