@@ -83,7 +83,7 @@ h5_quiet(void)
 static const TnFactory *const factories[] = { &h5_dataset_factory, &h5_writer_factory, NULL };
 
 static const TnPlugin descriptor = {
-    TN_PLUGIN_HEAD("hdf5", "0.1.0", "Apache-2.0", "datasets in HDF5 files"),
+    TN_PLUGIN_HEAD("hdf5", TN_PLUGIN_VERSION, "Apache-2.0", "datasets in HDF5 files"),
     .factories = factories,
 };
 

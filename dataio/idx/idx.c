@@ -231,7 +231,7 @@ static const TnFactory factory = {
 static const TnFactory *const factories[] = { &factory, NULL };
 
 static const TnPlugin descriptor = {
-    TN_PLUGIN_HEAD("idx", "0.1.0", "Apache-2.0", "datasets in IDX files"),
+    TN_PLUGIN_HEAD("idx", TN_PLUGIN_VERSION, "Apache-2.0", "datasets in IDX files"),
     .factories = factories,
 };
 
