@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tenon/base.h>
+#include <tenon/context.h>
 #include <tenon/dataset.h>
 
 extern const TnVerb data_verb_import, data_verb_info, data_verb_head;
