@@ -20,6 +20,8 @@ typedef struct {
     const char *data_root; /* --data-root; NULL: TENON_DATA, else XDG_DATA_HOME/tenon/data */
     guint64 memory_limit;  /* bytes of Lua memory while loading; 0: 1 GiB */
     double load_seconds;   /* watchdog on loading; 0: 10 */
+    const char *base_dir;  /* folder that relative paths and `require` start from, for a config's copy
+                            * in a run folder; NULL: the config file's own */
 } TnHostOptions;
 
 TN_API TnHost *tn_host_new(const TnHostOptions *options, GError **error); /* NULL: defaults */
