@@ -214,6 +214,19 @@ tn_run_close(TnRunDir *run)
     g_free(run);
 }
 
+gboolean
+tn_run_is_held(const TnRunDir *run)
+{
+    g_autofree char *path = g_build_filename(run->path, "lock", NULL);
+    if (run->lock >= 0)
+        return TRUE;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    gboolean held = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0;
+    if (fd >= 0)
+        close(fd);
+    return held;
+}
+
 const char *
 tn_run_path(const TnRunDir *run)
 {

@@ -26,6 +26,8 @@ TN_API TnRunDir *tn_run_create(const char *root, const char *name, GError **erro
  * or NAME/TIME-ID under root (NAME alone: its newest). */
 TN_API TnRunDir *tn_run_open(const char *root, const char *path, gboolean write, GError **error);
 TN_API void tn_run_close(TnRunDir *run);
+/* Whether some process writes it now. */
+TN_API gboolean tn_run_is_held(const TnRunDir *run);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnRunDir, tn_run_close)
 TN_API const char *tn_run_path(const TnRunDir *run);
 /* Writes a file of the folder whole. */
