@@ -75,6 +75,8 @@ TN_API gboolean tn_tensor_is_writable(const TnTensor *tensor);
 /* one may be -1 */
 TN_API TnTensor *tn_tensor_reshape(TnTensor *tensor, gint rank, const gint64 *dims, GError **error);
 TN_API TnTensor *tn_tensor_permute(TnTensor *tensor, const gint *perm, GError **error);
+/* axis may count from the last. start and stop as in Python's slices: negative ones count from the
+ * end, then both are brought inside; with a negative step G_MININT64 as stop takes the first too. */
 TN_API TnTensor *tn_tensor_slice(TnTensor *tensor, gint axis, gint64 start, gint64 stop,
                                  gint64 step, GError **error);
 TN_API TnTensor *tn_tensor_expand(TnTensor *tensor, gint rank, const gint64 *dims, GError **error);
