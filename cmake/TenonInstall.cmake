@@ -18,7 +18,7 @@ if(TARGET tenon-scan)
   install(TARGETS tenon-scan RUNTIME DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}/tenon")
 endif()
 
-foreach(room IN ITEMS kernel pipelines ${TN_DOMAINS})
+foreach(room IN ITEMS kernel plugins pipelines ${TN_DOMAINS})
   if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/${room}/include/tenon")
     install(DIRECTORY "${PROJECT_SOURCE_DIR}/${room}/include/tenon"
       DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" FILES_MATCHING PATTERN "*.h")

@@ -54,6 +54,6 @@ target_link_options(tenon-flags INTERFACE -Wl,-z,relro,-z,now -Wl,--as-needed)
 # Every domain's public headers are seen by everything in the tree.
 set(TN_DOMAINS dataio automl rl vis)
 set(TN_PUBLIC_INCLUDES)
-foreach(room IN ITEMS pipelines ${TN_DOMAINS})
+foreach(room IN ITEMS plugins pipelines ${TN_DOMAINS})
   list(APPEND TN_PUBLIC_INCLUDES "${PROJECT_SOURCE_DIR}/${room}/include")
 endforeach()
