@@ -89,3 +89,6 @@ gboolean tn_graph_infer(const TnGraph *graph, const TnType *inputs, TnTensor *co
 void tn_graph_types_clear(TnGraphTypes *types);
 /* The contents of a value that is known while building (a constant's), or NULL. (transfer none). */
 TnTensor *tn_graph_static_value(const TnGraph *graph, TnVal val);
+/* Copies the nodes of `inner` into graph, its inputs replaced by in[]; out[i] gets inner's output i. Names begin with the
+ * scope; random nodes whose stream came from their name draw by their new one. Errors latch in graph. */
+void tn_graph_inline(TnGraph *graph, const TnGraph *inner, const TnVal *in, TnVal *out);

@@ -42,7 +42,7 @@ typedef enum {
 typedef struct {
     const char *name;
     const char *help;   /* shape and meaning, such as "[N, C, spatial…]" */
-    char type;          /* letter, such as 'T' */
+    char type;          /* letter, such as 'T'; 0: a dtype of its own */
     TnDtypes dtypes;    /* allowed */
     guint32 flags;      /* TnArgFlags */
     gint32 min_rank, max_rank; /* 0, 0: any */

@@ -79,10 +79,11 @@
  *   unsqueeze (axes)             all -> T   adds axes of size 1; axes count in out's rank
  *   expand (shape)               all -> T   x broadcast with shape both ways (ONNX); 1 and -1 keep x's size
  *   slice (starts, ends, axes, steps)   all -> T   ONNX: axes none given: 0, 1, …; steps: 1; negative positions count from
- *                                              the end; then clamped to [0, n] (step > 0) or [-1, n - 1] (step < 0)
+ *                                              the end; then starts are clamped to [0, n] and ends to [0, n] if step > 0,
+ *                                              to [0, n - 1] and [-1, n - 1] if step < 0
  *   unslice (as slice)   g all, like any -> T   zeros of like's shape with g at the place that slice takes: its transpose
  *   pad (pads, axes, value)      all -> T   pads: begins, then ends, of axes (none given: all); negative ones crop
- *   concat (axis)                x all … -> T   along an axis; other sizes agree
+ *   concat (axis)                x all … -> T   along an axis; other sizes agree; at most TN_MAX_IN - 1
  *   concat_part (axis, index)    g all, like any … -> T   the part of g that input `index` of concat (like …) has in it
  *   split (axis, split, num_outputs)   all -> T …   sizes in split, or num_outputs parts of ceil (n / num_outputs), the
  *                                              last smaller; at most TN_MAX_OUT parts
