@@ -1,0 +1,178 @@
+/* test_hdf5.c: HDF5 files through the writer and the dataset, in memory and from the file, whole and damaged. The format itself
+ * is judged by h5py in tests/interop. */
+#include <glib/gstdio.h>
+#include <tenon/base.h>
+#include <tenon/context.h>
+#include <tenon/dataset.h>
+
+#include "tn_test.h"
+
+#define N 1000
+
+static TnObject *
+make_object(const char *iface, const char *path, const char *key, TnValue *extra, GError **error)
+{
+    g_autoptr(TnContext) context = tn_context_new();
+    g_autoptr(TnValue) options = tn_value_map();
+    const TnFactory *factory = tn_registry_find(iface, "hdf5", error);
+    TN_REQUIRE(factory != NULL);
+    tn_value_set(options, "path", tn_value_string(path));
+    if (key)
+        tn_value_set(options, key, extra);
+    return tn_object_create(factory, options, context, error);
+}
+
+/* train: x = f32[3] {i, i + .25, i + .5}, y = i64 scalar i * i; test: one u8 field, no samples. */
+static char *
+write_file(const char *name, gint64 compress)
+{
+    char *path = tn_test_tmp_path("%s", name);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnObject) object =
+        make_object(TN_IFACE_DATASET_WRITER, path, "compress", tn_value_int(compress), &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const TnDatasetWriterVTable *writer = tn_object_vtable(object);
+    void *self = tn_object_self(object);
+    TnField fields[] = { { "x", tn_type(TN_DTYPE_F32, 1, (gint64[]){ 3 }) },
+                         { "y", tn_type(TN_DTYPE_I64, 0, NULL) } };
+    TnField empty[] = { { "z", tn_type(TN_DTYPE_U8, 2, (gint64[]){ 2, 2 }) } };
+    TN_REQUIRE(writer->begin(self, "train", 2, fields, N, &error));
+    for (gint i = 0; i < N; i += 250) {
+        float x[250][3];
+        gint64 y[250];
+        for (gint k = 0; k < 250; k++) {
+            for (gint c = 0; c < 3; c++)
+                x[k][c] = (float)(i + k) + 0.25f * (float)c;
+            y[k] = (gint64)(i + k) * (i + k);
+        }
+        TN_REQUIRE(writer->write(self, 250, (const void *const[]){ x, y }, &error));
+    }
+    TN_REQUIRE(writer->begin(self, "test", 1, empty, 0, &error));
+    TN_ASSERT(!g_file_test(path, G_FILE_TEST_EXISTS)); /* it appears whole */
+    TN_REQUIRE(writer->finish(self, &error));
+    return path;
+}
+
+static void
+check_reads(const char *path, const char *cache)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnContext) context = tn_context_new();
+    g_autoptr(TnValue) options = tn_value_map();
+    tn_value_set(options, "path", tn_value_string(path));
+    tn_value_set(options, "split", tn_value_string("train"));
+    tn_value_set(options, "cache", tn_value_string(cache));
+    g_autoptr(TnObject) object = tn_object_create(
+        tn_registry_find(TN_IFACE_DATASET, "hdf5", &error), options, context, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const TnDatasetVTable *data = tn_object_vtable(object);
+    void *self = tn_object_self(object);
+    TN_ASSERT_CMPINT(data->length(self), ==, N);
+    TN_REQUIRE(data->n_fields(self) == 2);
+    TN_ASSERT_CMPSTR(data->field(self, 0)->name, "x");
+    TN_ASSERT_CMPINT(data->field(self, 0)->type.dtype, ==, TN_DTYPE_F32);
+    TN_ASSERT_CMPINT(data->field(self, 1)->type.dtype, ==, TN_DTYPE_I64);
+    const gint64 positions[] = { 999, 0, 500, 0 };
+    float x[4][3];
+    gint64 y[4];
+    TN_ASSERT_CMPINT(data->read(self, 4, positions, (void *const[]){ x, y }), ==, TN_OK);
+    for (guint i = 0; i < 4; i++) {
+        TN_ASSERT_CMPINT(y[i], ==, positions[i] * positions[i]);
+        for (guint c = 0; c < 3; c++)
+            TN_ASSERT_CMPFLOAT(x[i][c], ==, (float)positions[i] + 0.25f * (float)c);
+    }
+    TN_ASSERT_CMPINT(data->read(self, 1, (const gint64[]){ N }, (void *const[]){ x, y }), ==,
+                     TN_FAILED);
+    TN_ASSERT_CONTAINS(data->last_error(self), "1000");
+}
+
+static void
+reads_what_was_written(void)
+{
+    g_autofree char *raw = write_file("raw.h5", 0), *packed = write_file("packed.h5", 6);
+    check_reads(raw, "1GiB");
+    check_reads(raw, "0");
+    check_reads(packed, "1GiB");
+    check_reads(packed, "0");
+}
+
+static void
+reads_an_empty_split(void)
+{
+    g_autofree char *path = write_file("empty.h5", 0);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnObject) object =
+        make_object(TN_IFACE_DATASET, path, "split", tn_value_string("test"), &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPINT(
+        ((const TnDatasetVTable *)tn_object_vtable(object))->length(tn_object_self(object)), ==, 0);
+}
+
+static void
+names_what_is_missing(void)
+{
+    g_autofree char *path = write_file("names.h5", 0);
+    g_autoptr(GError) error = NULL;
+    TN_ASSERT(make_object(TN_IFACE_DATASET, path, "split", tn_value_string("trian"), &error) ==
+              NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "names.h5", "trian");
+    TN_ASSERT(make_object(TN_IFACE_DATASET, path, NULL, NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "no arrays", "data info");
+    TN_ASSERT(make_object(TN_IFACE_DATASET, "/nowhere/x.h5", NULL, NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "/nowhere/x.h5");
+}
+
+/* Cut at many lengths, and with bytes turned over: an error that names the file, or the right samples; never a crash. */
+static void
+survives_damage(void)
+{
+    g_autofree char *path = write_file("sound.h5", 4), *bad = tn_test_tmp_path("damaged.h5");
+    size_t n;
+    g_autofree char *bytes = tn_test_read_file(path, &n);
+    guint refused = 0;
+    for (size_t cut = 0; cut < n; cut += n / 37 + 1) {
+        g_autoptr(GError) error = NULL;
+        tn_test_write_file(bad, bytes, (gssize)cut);
+        g_autoptr(TnObject) object =
+            make_object(TN_IFACE_DATASET, bad, "split", tn_value_string("train"), &error);
+        TN_ASSERT(object == NULL);
+        TN_ASSERT_CONTAINS(error ? error->message : NULL, "damaged.h5");
+        refused++;
+    }
+    TN_ASSERT_CMPUINT(refused, >, 30);
+    for (size_t at = 0; at < n; at += n / 61 + 1) {
+        g_autoptr(GError) error = NULL;
+        bytes[at] = (char)~bytes[at];
+        tn_test_write_file(bad, bytes, (gssize)n);
+        bytes[at] = (char)~bytes[at];
+        g_autoptr(TnObject) object =
+            make_object(TN_IFACE_DATASET, bad, "split", tn_value_string("train"), &error);
+        TN_ASSERT((object == NULL) == (error != NULL));
+    }
+}
+
+static void
+an_unfinished_file_leaves_nothing(void)
+{
+    g_autofree char *path = tn_test_tmp_path("unfinished/x.h5"),
+                    *folder = tn_test_tmp_path("unfinished");
+    g_autoptr(GError) error = NULL;
+    g_mkdir(folder, 0777);
+    TnObject *object = make_object(TN_IFACE_DATASET_WRITER, path, NULL, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    tn_object_unref(object);
+    GDir *dir = g_dir_open(folder, 0, NULL);
+    TN_ASSERT(g_dir_read_name(dir) == NULL);
+    g_dir_close(dir);
+    TN_ASSERT(make_object(TN_IFACE_DATASET_WRITER, "/nowhere/x.h5", NULL, NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/nowhere/x.h5");
+}
+
+static const TnTest tests[] = {
+    { "reads what was written", reads_what_was_written },
+    { "reads an empty split", reads_an_empty_split },
+    { "names what is missing", names_what_is_missing },
+    { "survives damage", survives_damage },
+    { "an unfinished file leaves nothing", an_unfinished_file_leaves_nothing },
+};
+TN_TEST_MAIN("hdf5", tests)
