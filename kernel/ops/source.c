@@ -122,6 +122,21 @@ call_sample(TnSample *sample)
     return TRUE;
 }
 
+/* x * y + x over a few shapes: what the compiler makes of two nodes. */
+static gboolean
+fused_sample(TnSample *sample)
+{
+    if (!tn_sample_binary(sample)) {
+        return FALSE;
+    }
+    TnGraph *graph = tn_graph_new("sample");
+    const TnVal x = tn_graph_input(graph, "x", sample->in[0]);
+    const TnVal y = tn_graph_input(graph, "y", sample->in[1]);
+    tn_graph_output(graph, "out", tn_f_add(graph, tn_f_mul(graph, x, y), x));
+    ((TnCallAttrs *)sample->attrs)->graph = graph;
+    return TRUE;
+}
+
 static const TnPrimitive rows[] = {
     { .op = { TN_OP("input", NULL, "A value given from outside"),
               .flags = TN_OP_SOURCE | TN_OP_NO_GRAD,
@@ -153,6 +168,16 @@ static const TnPrimitive rows[] = {
               .infer = call_infer,
               .body = call_body,
               .sample = call_sample } },
+    { .op = { TN_OP("fused", NULL, "A sub-graph of element-wise nodes in place"),
+              .flags = TN_OP_ELEMENTWISE,
+              TN_INPUTS(TN_ARG_ROW("in", 0, TN_DTYPES_ALL, "the sub-graph's inputs in order",
+                                   .flags = TN_ARG_VARIADIC)),
+              TN_OUTPUTS(TN_ARG_ROW("out", 0, TN_DTYPES_ALL, "the sub-graph's outputs in order",
+                                    .flags = TN_ARG_VARIADIC)),
+              .attrs = TN_OPTIONS(TnCallAttrs, call_rows),
+              .infer = call_infer,
+              .body = call_body,
+              .sample = fused_sample } },
 };
 
 const TnFamily tn_family_source = { rows, G_N_ELEMENTS(rows) };
