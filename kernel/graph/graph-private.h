@@ -27,6 +27,7 @@ typedef struct {
     TnType type;
     TnVal read;       /* TN_VAL_NONE: only assigned */
     TnVal assigned;   /* TN_VAL_NONE: only read */
+    guint assign;     /* the node that assigns; G_MAXUINT: none */
 } TnGraphVariable;
 
 struct TnGraph {
@@ -47,8 +48,17 @@ struct TnGraph {
 static inline TnGraphNode *
 tn_graph_node(const TnGraph *graph, guint node)
 {
-    return g_ptr_array_index(graph->nodes, node);
+    return (TnGraphNode *)g_ptr_array_index(graph->nodes, node);
 }
+
+/* Latches *error (transfer full) as the graph's first failure, or frees it if there is one. */
+void tn_graph_latch(TnGraph *graph, GError *error);
+/* tn_graph_add with the last part of the name given (NULL: the operator's name). */
+TnVal tn_graph_add_named(TnGraph *graph, const TnOp *op, const void *attrs, const char *base, gint n_in,
+                         const TnVal *in, TnVal *out);
+/* By name and type, without a variable at hand: for copies of graphs. */
+TnVal tn_graph_read_named(TnGraph *graph, const char *name, const TnType *type);
+void tn_graph_assign_named(TnGraph *graph, const char *name, const TnType *type, TnVal value);
 
 /* Adds a node whose attributes and types are known already; the name is made unique, the path kept (NULL: the name).
  * Random streams are not touched. Returns the node's number. For passes that copy nodes from graph to graph. */

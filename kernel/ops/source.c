@@ -85,6 +85,12 @@ call_infer(TnInfer *infer, GError **error)
                     graph->outputs->len, TN_MAX_OUT);
         return FALSE;
     }
+    if (graph->variables->len > 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                    "sub-graph '%s' has a variable '%s': give it as an input", graph->name,
+                    g_array_index(graph->variables, TnGraphVariable, 0).name);
+        return FALSE;
+    }
     TnGraphTypes types;
     if (!tn_graph_infer(graph, infer->in, infer->value, &types, error)) {
         return FALSE;

@@ -19,6 +19,7 @@
  *   constant   (value)                    -> T       a tensor kept by the graph
  *   assign     x T                        -> -       writes x to the variable named by the attribute, at the program's end
  *   call       x any …                    -> any …   a sub-graph in place: its body is a copy of the sub-graph's nodes
+ *                                                    (which has no variables of its own: they are given as inputs)
  *   fused      x any …                    -> any …   a sub-graph of element-wise nodes in place, made by the compiler for
  *                                         devices with a kernel for it: out[k] has the broadcast shape of the inputs; each
  *                                         node computes and rounds exactly as it would alone
