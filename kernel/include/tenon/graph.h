@@ -70,8 +70,8 @@ TN_API TnVal tn_graph_output_at(const TnGraph *graph, guint i, const char **name
 TN_API guint tn_graph_n_variables(const TnGraph *graph); /* read or assigned */
 TN_API const char *tn_graph_variable_at(const TnGraph *graph, guint i, TnType *type, TnVal *read,
                                         TnVal *assigned);
-/* Digest over operators, attributes, names of random nodes, inputs, outputs, variables; not over
- * sizes. */
+/* Digest over operators, attributes, streams of random nodes, inputs, outputs, variables and their
+ * sizes; not over the sizes of inputs. */
 TN_API guint64 tn_graph_digest(const TnGraph *graph);
 /* As text, a node a line, or as Graphviz. (transfer full): g_free. */
 TN_API char *tn_graph_print(const TnGraph *graph);
