@@ -1,0 +1,42 @@
+/* algebra-private.h: how rules are written. A rule belongs to one operator; it looks at a node whose inputs are simplified
+ * already and gives a value that may stand for output 0, or TN_VAL_NONE. Values of another type are not taken, so a rule
+ * need not check that its result has the node's. */
+#pragma once
+
+#include "compile-private.h"
+
+typedef struct {
+    TnRewriter *rw;
+    const TnGraphNode *node;
+    const TnVal *in; /* in rw->to */
+} TnMatch;
+
+typedef struct {
+    const char *op;
+    TnVal (*rule)(const TnMatch *m);
+} TnRule;
+
+typedef struct {
+    const TnRule *rules;
+    guint n;
+} TnRules;
+
+extern const TnRules tn_arithmetic_rules, tn_movement_rules;
+
+static inline const TnGraphNode *
+tn_match_node(const TnMatch *m, TnVal val)
+{
+    return tn_graph_node(m->rw->to, val.node);
+}
+static inline const TnType *
+tn_match_type(const TnMatch *m, TnVal val)
+{
+    return tn_type_of(m->rw->to, val);
+}
+/* The input of val's node if that is of the named operator; TN_VAL_NONE. */
+TnVal tn_match_inside(const TnMatch *m, TnVal val, const char *op);
+/* A new node of the named operator. */
+TnVal tn_match_add(const TnMatch *m, const char *op, const void *attrs, gint n_in, TnVal a,
+                   TnVal b);
+/* Whether every element of val is the same known number. */
+gboolean tn_match_splat(const TnMatch *m, TnVal val, double *value);

@@ -1,0 +1,156 @@
+/* compile-private.h: what the passes share: the compiler's state, rewriting a graph into another, claims.
+ *
+ * A pass reads the compiler's graph and replaces it. Nodes of the graph stand in an order in which inputs come first, types
+ * are those of the binding. A few operators of the compiler's own stand for things that a user cannot write. */
+#pragma once
+
+#include "graph/graph-private.h"
+
+#include <tenon/base.h>
+#include <tenon/device.h>
+#include <tenon/ops.h>
+#include <tenon/program.h>
+
+/* Who runs a node. kernel NULL: nobody (yet), or nothing is to be run. */
+typedef struct {
+    gint device; /* index into TnCompile.devices; -1: none */
+    const TnKernel *kernel;
+} TnClaim;
+
+typedef struct {
+    const TnCompile *options;
+    TnGraph *graph;  /* owned */
+    TnClaim *claims; /* of graph's nodes; NULL before `claim` and after each change of graph */
+    guint n_spaces;  /* memories: 0 is the host's, each other device has its own */
+    guint *space;    /* of device i */
+    guint *input_home,
+        *variable_home; /* devices in whose memory they are; known after `transfer` */
+} TnCompiler;
+
+/* --- The table of passes -------------------------------------------------------------------------------- */
+
+typedef enum {
+    TN_PASS_NEUTRAL = 1 << 0, /* knows no device; run again after each expansion */
+    TN_PASS_NEEDED = 1 << 1,  /* cannot be left out */
+    TN_PASS_PLAN = 1 << 2,    /* a choice of the memory plan: changes no graph, `run` is NULL */
+} TnPassFlags;
+
+typedef struct {
+    const char *name;
+    const char *help;
+    guint32 flags;
+    gboolean (*run)(TnCompiler *c, GError **error);
+} TnPass;
+
+extern const TnPass tn_pass_table[];
+extern const guint tn_n_passes;
+gboolean tn_run_passes(TnCompiler *c, GError **error);
+gboolean tn_pass_skipped(const TnCompile *options, const char *name);
+/* Runs the neutral passes that are not skipped on c->graph. */
+gboolean tn_run_neutral(TnCompiler *c, GError **error);
+
+gboolean tn_pass_infer(TnCompiler *c, GError **error);
+gboolean tn_pass_canonical(TnCompiler *c, GError **error);
+gboolean tn_pass_fold(TnCompiler *c, GError **error);
+gboolean tn_pass_algebra(TnCompiler *c, GError **error);
+gboolean tn_pass_cse(TnCompiler *c, GError **error);
+gboolean tn_pass_dce(TnCompiler *c, GError **error);
+gboolean tn_pass_claim(TnCompiler *c, GError **error);
+gboolean tn_pass_expand(TnCompiler *c, GError **error);
+gboolean tn_pass_fuse(TnCompiler *c, GError **error);
+gboolean tn_pass_transfer(TnCompiler *c, GError **error);
+
+/* --- Operators that passes must know -------------------------------------------------------------------- */
+
+typedef struct {
+    const TnOp *input, *variable, *constant, *assign, *call;
+} TnSourceOps;
+const TnSourceOps *tn_source_ops(void);
+
+/* Of the compiler's own: a value of which only the type is ever looked at. */
+extern const TnOp tn_type_only_op;
+/* Copies its input into the memory of a device: attributes TnTransferAttrs. */
+typedef struct {
+    gint device; /* index into TnCompile.devices */
+    gint from;   /* the device whose memory the input is in; -1: the same memory */
+} TnTransferAttrs;
+extern const TnOp tn_transfer_op;
+
+/* Whether input i of op is data (not absent, not just a type). */
+static inline gboolean
+tn_reads_data(const TnOp *op, gint i, TnVal val)
+{
+    return !tn_val_is_none(val) && !(tn_op_input(op, i)->flags & TN_ARG_SHAPE);
+}
+/* A node without inputs of its own that no device computes. */
+static inline gboolean
+tn_is_source(const TnGraphNode *node)
+{
+    return (node->op->flags & TN_OP_SOURCE) != 0;
+}
+/* The tensor of a constant, or NULL. (transfer none). */
+TnTensor *tn_constant_value(const TnGraph *graph, TnVal val);
+/* A rank-0-like constant: TRUE with *value if every element of the constant is the same finite number. */
+gboolean tn_constant_splat(const TnGraph *graph, TnVal val, double *value);
+
+/* --- Rewriting a graph into another ---------------------------------------------------------------------- */
+
+typedef struct TnRewriter TnRewriter;
+/* Gives values of rw->to for the outputs of a node of rw->from, whose inputs are in[] in rw->to. Sets *done to FALSE (its
+ * value when called) to have the node copied as it is. */
+typedef gboolean (*TnRewrite)(TnRewriter *rw, guint number, const TnGraphNode *node,
+                              const TnVal *in, TnVal *out, gboolean *done, GError **error);
+struct TnRewriter {
+    const TnGraph *from;
+    TnGraph *to;
+    guint32 *first;       /* of node i's outputs in map */
+    TnVal *map;           /* old value → new value */
+    const gboolean *keep; /* of nodes; NULL: all */
+    gpointer data;
+};
+
+/* A new graph (transfer full) from what func says of each node, in order (NULL: as they stand); inputs, outputs and
+ * variables follow. Nodes with keep[i] FALSE are left out (inputs are always kept; keep NULL: all). NULL with *error if
+ * func failed. */
+TnGraph *tn_rewrite(const TnGraph *from, const gboolean *keep, const guint32 *order, TnRewrite func,
+                    gpointer data, GError **error);
+/* tn_rewrite of c->graph, which the result replaces. */
+gboolean tn_rewrite_into(TnCompiler *c, const gboolean *keep, TnRewrite func, gpointer data,
+                         GError **error);
+void tn_compiler_set_graph(TnCompiler *c, TnGraph *graph); /* (transfer full) */
+/* The new value of an old one. */
+static inline TnVal
+tn_rewritten(const TnRewriter *rw, TnVal val)
+{
+    return tn_val_is_none(val) ? val : rw->map[rw->first[val.node] + val.out];
+}
+/* A copy of node with other inputs; its first output. */
+TnVal tn_rewrite_copy(TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out);
+/* Adds op to rw->to under the name of node, types inferred; TN_VAL_NONE if infer refuses. */
+TnVal tn_rewrite_add(TnRewriter *rw, const TnGraphNode *node, const TnOp *op, const void *attrs,
+                     gint n_in, const TnVal *in);
+/* x in type's shape (as many elements). */
+TnVal tn_rewrite_reshape(TnRewriter *rw, const TnGraphNode *node, TnVal x, const TnType *type);
+TnVal tn_rewrite_constant(TnRewriter *rw, const TnGraphNode *node, TnTensor *tensor);
+static inline const TnType *
+tn_type_of(const TnGraph *graph, TnVal val)
+{
+    return &tn_graph_node(graph, val.node)->out[val.out];
+}
+
+/* --- Nodes as kernels see them ---------------------------------------------------------------------------- */
+
+typedef struct {
+    TnNode node;
+    TnArg in[TN_MAX_IN];
+    TnArg out[TN_MAX_OUT];
+} TnNodeView;
+void tn_arg_contiguous(TnArg *arg, const TnType *type);
+/* Fills view for a node of graph: contiguous arguments, values of constants. */
+void tn_node_view(TnNodeView *view, const TnGraph *graph, guint number);
+
+/* Computes a node on host tensors at once, with the kernel of the last host device that has one: devices stand in the
+ * order in which they claim, so that is the plain one. types[]: of the inputs (dtype none: absent); in[i] NULL: absent, or
+ * only the type counts. FALSE without *error if there is no such kernel. out[] (transfer full). */
+gboolean tn_eval_node(const TnCompile *options, const TnGraphNode *node, const TnType *types,
+                      TnTensor *const *in, TnTensor **out, GError **error);

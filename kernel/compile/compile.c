@@ -1,0 +1,184 @@
+/* compile.c: from a graph to a program: passes, then the memory plan. */
+#include "plan-private.h"
+
+#include <tenon/tensor.h>
+
+/* Memories: all devices whose memory the host can use share the first. */
+static void
+find_spaces(TnCompiler *c)
+{
+    c->space = g_new0(guint, c->options->n_devices + 1);
+    c->n_spaces = 1;
+    for (guint i = 0; i < c->options->n_devices; i++) {
+        c->space[i] = tn_device_is_host(c->options->devices[i]) ? 0 : c->n_spaces++;
+    }
+}
+
+/* --- The program's ports -------------------------------------------------------------------------------------------- */
+
+static void
+fill_inputs(const TnCompiler *c, TnProgram *program)
+{
+    const TnGraph *graph = c->graph;
+    program->n_inputs = graph->inputs->len;
+    program->inputs = g_new0(TnProgramPort, program->n_inputs + 1);
+    for (guint i = 0; i < program->n_inputs; i++) {
+        const TnGraphPort *port = &g_array_index(graph->inputs, TnGraphPort, i);
+        TnTensor *value = c->options->values != NULL ? c->options->values[i] : NULL;
+        program->inputs[i] = (TnProgramPort){
+            .name = g_strdup(port->name),
+            .type = *tn_type_of(graph, port->val),
+            .device = c->input_home[i],
+            .space = c->space[c->input_home[i]],
+            .value = value != NULL ? tn_tensor_ref(value) : NULL,
+        };
+    }
+}
+
+static void
+fill_variables(const TnCompiler *c, TnProgram *program)
+{
+    const TnGraph *graph = c->graph;
+    program->n_variables = graph->variables->len;
+    program->variables = g_new0(TnProgramPort, program->n_variables + 1);
+    for (guint i = 0; i < program->n_variables; i++) {
+        const TnGraphVariable *variable = &g_array_index(graph->variables, TnGraphVariable, i);
+        program->variables[i] = (TnProgramPort){
+            .name = g_strdup(variable->name),
+            .type = variable->type,
+            .device = c->variable_home[i],
+            .space = c->space[c->variable_home[i]],
+            .read = !tn_val_is_none(variable->read),
+            .assigned = !tn_val_is_none(variable->assigned),
+        };
+    }
+}
+
+static TnProgram *
+begin_program(const TnCompiler *c)
+{
+    TnProgram *program = g_new0(TnProgram, 1);
+    const TnGraph *graph = c->graph;
+    program->n_refs = 1;
+    program->name = g_strdup(graph->name);
+    program->n_devices = c->options->n_devices;
+    program->devices = g_new0(TnDevice *, program->n_devices + 1);
+    for (guint i = 0; i < program->n_devices; i++) {
+        program->devices[i] = tn_device_ref(c->options->devices[i]);
+    }
+    program->space = g_memdup2(c->space, (program->n_devices + 1) * sizeof *c->space);
+    program->n_spaces = c->n_spaces;
+    program->spaces = g_new0(TnProgramSpace, program->n_spaces + 1);
+    for (guint i = program->n_devices; i-- > 0;) {
+        program->spaces[program->space[i]].device = i;
+    }
+    fill_inputs(c, program);
+    fill_variables(c, program);
+    program->n_outputs = graph->outputs->len;
+    program->outputs = g_new0(TnProgramOutput, program->n_outputs + 1);
+    for (guint i = 0; i < program->n_outputs; i++) {
+        program->outputs[i].name = g_strdup(g_array_index(graph->outputs, TnGraphPort, i).name);
+    }
+    return program;
+}
+
+/* --- Planning ------------------------------------------------------------------------------------------------------- */
+
+static void
+free_step(gpointer data)
+{
+    TnStep *step = data;
+    if (step->kind == TN_STEP_KERNEL && step->kernel != NULL && step->kernel->release != NULL) {
+        step->kernel->release(step->prepared.state);
+    }
+    g_array_unref(step->before);
+    g_free(step->in);
+    g_free(step);
+}
+
+static gboolean
+plan_program(TnCompiler *c, TnProgram *program, GError **error)
+{
+    const guint n = c->graph->nodes->len;
+    TnPlan plan = { .c = c,
+                    .graph = c->graph,
+                    .program = program,
+                    .first_value = g_new0(guint32, n + 1),
+                    .values = g_array_new(FALSE, FALSE, sizeof(TnPlanValue)),
+                    .is_view = g_new0(gboolean, n + 1),
+                    .steps = g_ptr_array_new_with_free_func(free_step),
+                    .slots = g_array_new(FALSE, FALSE, sizeof(TnSlot)),
+                    .output = g_new0(guint32, c->graph->outputs->len + 1) };
+    tn_plan_views(&plan);
+    tn_plan_steps(&plan);
+    tn_plan_assigns(&plan);
+    tn_plan_order(&plan);
+    gboolean ok = tn_plan_prepare(&plan, error);
+    if (ok) {
+        tn_plan_arena(&plan);
+        ok = tn_plan_emit(&plan, error);
+    }
+    if (ok) {
+        tn_plan_streams(&plan);
+    }
+    g_ptr_array_unref(plan.steps);
+    g_array_unref(plan.values);
+    g_array_unref(plan.slots);
+    g_free(plan.first_value);
+    g_free(plan.is_view);
+    g_free(plan.order);
+    g_free(plan.output);
+    g_free(plan.reach);
+    g_free(plan.scratch);
+    return ok;
+}
+
+/* --- Entry ---------------------------------------------------------------------------------------------------------- */
+
+static gboolean
+check_options(const TnGraph *graph, const TnCompile *options, GError **error)
+{
+    if (!tn_graph_check(graph, error)) {
+        return FALSE;
+    }
+    if (options->n_devices == 0 || options->n_devices > 64) {
+        g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
+                    "graph '%s': %u devices given, 1 to 64 expected", tn_graph_name(graph),
+                    options->n_devices);
+        return FALSE;
+    }
+    for (guint i = 0; options->skip != NULL && options->skip[i] != NULL; i++) {
+        if (!g_strv_contains(tn_passes(), options->skip[i])) {
+            const char *near = tn_nearest(options->skip[i], tn_passes(), tn_n_passes);
+            g_set_error(error, TN_ERROR, TN_ERROR_NOT_FOUND, "there is no pass '%s'%s%s%s",
+                        options->skip[i], near ? "; did you mean '" : "", near ? near : "",
+                        near ? "'?" : "");
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+TnProgram *
+tn_compile(const TnGraph *graph, const TnCompile *options, GError **error)
+{
+    if (!check_options(graph, options, error)) {
+        return NULL;
+    }
+    TnCompiler c = { .options = options, .graph = tn_graph_ref((TnGraph *)graph) };
+    TnProgram *program = NULL;
+    find_spaces(&c);
+    if (tn_run_passes(&c, error)) {
+        program = begin_program(&c);
+        if (!plan_program(&c, program, error)) {
+            tn_error_prefix(error, "graph '%s'", tn_graph_name(graph));
+            g_clear_pointer(&program, tn_program_destroy);
+        }
+    }
+    tn_graph_unref(c.graph);
+    g_free(c.claims);
+    g_free(c.space);
+    g_free(c.input_home);
+    g_free(c.variable_home);
+    return program;
+}

@@ -1,0 +1,67 @@
+/* fold.c: small values that hang on constants alone are computed while compiling. */
+#include "compile-private.h"
+
+/* Larger results would make the program heavier than the work they spare. */
+#define MAX_RESULT_BYTES 4096
+#define MAX_INPUT_BYTES (64 * 1024)
+
+static gboolean
+may_fold(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
+{
+    if (tn_is_source(node) || node->n_out < 1 || node->op == &tn_transfer_op ||
+        (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT))) {
+        return FALSE;
+    }
+    for (gint i = 0; i < node->n_out; i++) {
+        if (tn_type_bytes(&node->out[i]) > MAX_RESULT_BYTES) {
+            return FALSE;
+        }
+    }
+    for (gint i = 0; i < node->n_in; i++) {
+        if (tn_reads_data(node->op, i, in[i]) &&
+            (tn_constant_value(rw->to, in[i]) == NULL ||
+             tn_type_bytes(tn_type_of(rw->to, in[i])) > MAX_INPUT_BYTES)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+fold_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
+          gboolean *done, GError **error)
+{
+    (void)number;
+    (void)error;
+    TnTensor *values[TN_MAX_IN] = { NULL }, *results[TN_MAX_OUT] = { NULL };
+    TnType types[TN_MAX_IN] = { 0 };
+    *done = FALSE;
+    if (!may_fold(rw, node, in)) {
+        return TRUE;
+    }
+    for (gint i = 0; i < node->n_in; i++) {
+        if (!tn_val_is_none(in[i])) {
+            types[i] = *tn_type_of(rw->to, in[i]);
+            values[i] = tn_reads_data(node->op, i, in[i]) ? tn_constant_value(rw->to, in[i]) : NULL;
+            if (values[i] != NULL && !tn_tensor_is_contiguous(values[i])) {
+                return TRUE;
+            }
+        }
+    }
+    /* What cannot be computed now fails, if at all, when the program runs. */
+    if (!tn_eval_node(rw->data, node, types, values, results, NULL)) {
+        return TRUE;
+    }
+    for (gint i = 0; i < node->n_out; i++) {
+        out[i] = tn_rewrite_constant(rw, node, results[i]);
+        tn_tensor_unref(results[i]);
+    }
+    *done = TRUE;
+    return TRUE;
+}
+
+gboolean
+tn_pass_fold(TnCompiler *c, GError **error)
+{
+    return tn_rewrite_into(c, NULL, fold_node, (gpointer)c->options, error);
+}

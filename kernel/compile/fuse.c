@@ -1,0 +1,527 @@
+/* fuse.c: groups of element-wise nodes of one device and one shape become one node, `fused`, that holds them as a small
+ * graph, so that intermediate values never reach memory. Only where the device has a kernel that takes the group. A group
+ * must not need, by way of nodes outside it, what it computes itself. */
+#include "compile-private.h"
+
+#define MAX_OPS 24
+#define MAX_INPUTS 12
+#define NO_GROUP G_MAXUINT32
+
+typedef struct {
+    GArray *members;  /* guint32: nodes, in order */
+    gboolean emitted; /* its node is in the new graph */
+    guint32 last;     /* highest member */
+} Group;
+
+typedef struct {
+    TnCompiler *c;
+    const TnGraph *graph;
+    const TnOp *fused;
+    GPtrArray *groups;  /* Group *, or NULL once merged into another */
+    guint32 *group;     /* of each node, NO_GROUP */
+    gboolean *may_fuse; /* of each node */
+    GArray **readers; /* of each node: guint32, nodes that read it; G_MAXUINT32: the graph itself */
+    GArray *claims;   /* TnClaim of the new graph's nodes */
+    const TnClaim *old_claims;
+} Fuse;
+
+static void
+group_free(gpointer data)
+{
+    Group *group = data;
+    if (group != NULL) {
+        g_array_unref(group->members);
+        g_free(group);
+    }
+}
+
+static Group *
+group_at(const Fuse *f, guint32 number)
+{
+    return g_ptr_array_index(f->groups, number);
+}
+
+/* --- The small graph ---------------------------------------------------------------------------------------------------- */
+
+/* A group written as inputs, outputs and a graph over them. Values are of the old graph. */
+typedef struct {
+    TnGraph *body;
+    guint n_in, n_out;
+    TnVal in[TN_MAX_IN];
+    TnVal out[TN_MAX_IN]; /* more than TN_MAX_OUT: too many */
+} Body;
+
+static TnVal
+body_value(const Fuse *f, Body *body, GHashTable *inside, TnVal val)
+{
+    const guint64 key = (guint64)val.node << 8 | val.out;
+    TnVal *known = g_hash_table_lookup(inside, &key);
+    if (known != NULL) {
+        return *known;
+    }
+    if (body->n_in >= TN_MAX_IN) {
+        return TN_VAL_NONE;
+    }
+    g_autofree char *name = g_strdup_printf("x%u", body->n_in);
+    TnVal *added = g_new(TnVal, 1);
+    *added = tn_graph_input(body->body, name, *tn_type_of(f->graph, val));
+    g_hash_table_insert(inside, g_memdup2(&key, sizeof key), added);
+    body->in[body->n_in++] = val;
+    return *added;
+}
+
+static gboolean
+is_read_outside(const Fuse *f, guint32 node, guint32 group)
+{
+    for (guint i = 0; i < f->readers[node]->len; i++) {
+        const guint32 reader = g_array_index(f->readers[node], guint32, i);
+        if (reader == G_MAXUINT32 || f->group[reader] != group) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static void
+add_member(const Fuse *f, Body *body, GHashTable *inside, guint32 number, gboolean is_output)
+{
+    const TnGraphNode *node = tn_graph_node(f->graph, number);
+    TnVal in[TN_MAX_IN];
+    for (gint i = 0; i < node->n_in; i++) {
+        in[i] =
+            tn_val_is_none(node->in[i]) ? TN_VAL_NONE : body_value(f, body, inside, node->in[i]);
+    }
+    TnVal *added = g_new(TnVal, 1);
+    *added = (TnVal){ tn_graph_add_node(body->body, node->op, node->attrs, node->name, node->path,
+                                        node->n_in, in, node->n_out, node->out),
+                      0 };
+    const guint64 key = (guint64)number << 8;
+    g_hash_table_insert(inside, g_memdup2(&key, sizeof key), added);
+    if (is_output && body->n_out < TN_MAX_IN) {
+        g_autofree char *name = g_strdup_printf("y%u", body->n_out);
+        tn_graph_output(body->body, name, *added);
+        body->out[body->n_out++] = (TnVal){ number, 0 };
+    }
+}
+
+static void
+make_body(const Fuse *f, guint32 number, Body *body)
+{
+    const Group *group = group_at(f, number);
+    g_autoptr(GHashTable) inside =
+        g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+    *body = (Body){ .body = tn_graph_new("fused") };
+    for (guint i = 0; i < group->members->len; i++) {
+        const guint32 member = g_array_index(group->members, guint32, i);
+        add_member(f, body, inside, member, is_read_outside(f, member, number));
+    }
+}
+
+/* The kernel of the device that takes the body, or NULL. */
+static const TnKernel *
+find_kernel(const Fuse *f, const Body *body, gint device)
+{
+    g_autoptr(TnGraph) probe = tn_graph_new("probe");
+    TnVal in[TN_MAX_IN];
+    TnType out[TN_MAX_OUT];
+    if (body->n_out < 1 || body->n_out > TN_MAX_OUT || body->n_in < 1 || body->n_in > MAX_INPUTS) {
+        return NULL;
+    }
+    for (guint i = 0; i < body->n_in; i++) {
+        /* Constants as they are, so that the kernel sees their values. */
+        TnTensor *constant = tn_constant_value(f->graph, body->in[i]);
+        in[i] = constant != NULL ? tn_graph_constant(probe, constant)
+                                 : tn_graph_input(probe, "x", *tn_type_of(f->graph, body->in[i]));
+    }
+    for (guint i = 0; i < body->n_out; i++) {
+        out[i] = *tn_type_of(f->graph, body->out[i]);
+    }
+    const TnCallAttrs attrs = { .graph = body->body };
+    const guint number = tn_graph_add_node(probe, f->fused, &attrs, "fused", NULL, (gint)body->n_in,
+                                           in, (gint)body->n_out, out);
+    TnNodeView view;
+    tn_node_view(&view, probe, number);
+    return tn_kernel_find(tn_device_kind(f->c->options->devices[device]), &view.node);
+}
+
+/* --- Grouping ----------------------------------------------------------------------------------------------------------- */
+
+static guint32
+new_group(Fuse *f, guint32 number)
+{
+    Group *group = g_new0(Group, 1);
+    group->members = g_array_new(FALSE, FALSE, sizeof(guint32));
+    group->last = number;
+    g_array_append_val(group->members, number);
+    g_ptr_array_add(f->groups, group);
+    f->group[number] = f->groups->len - 1;
+    return f->groups->len - 1;
+}
+
+static gboolean
+is_candidate(Fuse *f, guint32 number)
+{
+    const TnGraphNode *node = tn_graph_node(f->graph, number);
+    if (!(node->op->flags & TN_OP_ELEMENTWISE) ||
+        (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT)) || node->n_out != 1 ||
+        f->old_claims[number].kernel == NULL) {
+        return FALSE;
+    }
+    /* Asked for the node alone, as if somebody read it. */
+    const guint32 group = new_group(f, number);
+    Body body;
+    make_body(f, group, &body);
+    const gboolean ok = find_kernel(f, &body, f->old_claims[number].device) != NULL;
+    tn_graph_unref(body.body);
+    if (!ok) {
+        f->group[number] = NO_GROUP;
+        group_free(g_ptr_array_steal_index_fast(f->groups, group));
+    }
+    return ok;
+}
+
+static void
+push_inputs(const Fuse *f, guint32 number, GArray *stack)
+{
+    const TnGraphNode *node = tn_graph_node(f->graph, number);
+    for (gint i = 0; i < node->n_in; i++) {
+        if (!tn_val_is_none(node->in[i])) {
+            g_array_append_val(stack, node->in[i].node);
+        }
+    }
+}
+
+/* Whether the group needs itself by way of nodes outside: a walk from its inputs backwards, group by group. */
+static gboolean
+needs_itself(const Fuse *f, guint32 number)
+{
+    const Group *group = group_at(f, number);
+    const guint32 first = g_array_index(group->members, guint32, 0);
+    g_autofree gboolean *seen = g_new0(gboolean, f->graph->nodes->len + 1);
+    g_autoptr(GArray) stack = g_array_new(FALSE, FALSE, sizeof(guint32));
+    for (guint i = 0; i < group->members->len; i++) {
+        push_inputs(f, g_array_index(group->members, guint32, i), stack);
+    }
+    /* Inputs that are members are no way outside. */
+    for (guint i = stack->len; i-- > 0;) {
+        if (f->group[g_array_index(stack, guint32, i)] == number) {
+            g_array_remove_index_fast(stack, i);
+        }
+    }
+    while (stack->len > 0) {
+        const guint32 at = g_array_index(stack, guint32, stack->len - 1);
+        g_array_set_size(stack, stack->len - 1);
+        if (f->group[at] == number) {
+            return TRUE;
+        }
+        const Group *other = f->group[at] != NO_GROUP ? group_at(f, f->group[at]) : NULL;
+        if (seen[at] || (other != NULL ? other->last : at) < first) {
+            continue;
+        }
+        seen[at] = TRUE;
+        if (other == NULL) {
+            push_inputs(f, at, stack);
+        }
+        for (guint i = 0; other != NULL && i < other->members->len; i++) {
+            const guint32 member = g_array_index(other->members, guint32, i);
+            seen[member] = TRUE;
+            push_inputs(f, member, stack);
+        }
+    }
+    return FALSE;
+}
+
+static guint
+count_inputs(const Fuse *f, guint32 number)
+{
+    const Group *group = group_at(f, number);
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    for (guint i = 0; i < group->members->len; i++) {
+        const TnGraphNode *node =
+            tn_graph_node(f->graph, g_array_index(group->members, guint32, i));
+        for (gint k = 0; k < node->n_in; k++) {
+            const TnVal val = node->in[k];
+            const guint64 key = (guint64)val.node << 8 | val.out;
+            if (!tn_val_is_none(val) && f->group[val.node] != number) {
+                g_hash_table_add(seen, g_memdup2(&key, sizeof key));
+            }
+        }
+    }
+    return g_hash_table_size(seen);
+}
+
+/* Values of the group that nodes read which can never join it. */
+static guint
+count_outputs(const Fuse *f, guint32 number)
+{
+    const Group *group = group_at(f, number);
+    guint n = 0;
+    for (guint i = 0; i < group->members->len; i++) {
+        n += is_read_outside(f, g_array_index(group->members, guint32, i), number);
+    }
+    return n;
+}
+
+static gint
+by_number(gconstpointer a, gconstpointer b)
+{
+    const guint32 x = *(const guint32 *)a, y = *(const guint32 *)b;
+    return (x > y) - (x < y);
+}
+
+static void
+set_group(Fuse *f, const GArray *members, guint32 number)
+{
+    for (guint i = 0; i < members->len; i++) {
+        f->group[g_array_index(members, guint32, i)] = number;
+    }
+}
+
+/* Puts group `from` into `into` if the whole is allowed. */
+static gboolean
+try_merge(Fuse *f, guint32 into, guint32 from)
+{
+    Group *a = group_at(f, into), *b = group_at(f, from);
+    if (a->members->len + b->members->len > MAX_OPS) {
+        return FALSE;
+    }
+    GArray *before = g_array_copy(a->members);
+    const guint32 last = a->last;
+    g_array_append_vals(a->members, b->members->data, b->members->len);
+    g_array_sort(a->members, by_number);
+    a->last = MAX(a->last, b->last);
+    set_group(f, b->members, into);
+    /* Readers that come later may still join, so outputs are only bounded loosely here. */
+    if (count_inputs(f, into) <= MAX_INPUTS && count_outputs(f, into) <= TN_MAX_OUT &&
+        !needs_itself(f, into)) {
+        g_array_unref(before);
+        group_free(b);
+        g_ptr_array_index(f->groups, from) = NULL;
+        return TRUE;
+    }
+    g_array_unref(a->members);
+    a->members = before;
+    a->last = last;
+    set_group(f, b->members, from);
+    return FALSE;
+}
+
+static gboolean
+alike(const Fuse *f, guint32 a, guint32 b)
+{
+    const TnType *x = &tn_graph_node(f->graph, a)->out[0], *y = &tn_graph_node(f->graph, b)->out[0];
+    return f->old_claims[a].device == f->old_claims[b].device && x->rank == y->rank &&
+           memcmp(x->dims, y->dims, (gsize)x->rank * sizeof(gint64)) == 0;
+}
+
+static void
+find_groups(Fuse *f)
+{
+    for (guint32 i = 0; i < f->graph->nodes->len; i++) {
+        f->may_fuse[i] = is_candidate(f, i);
+        const TnGraphNode *node = tn_graph_node(f->graph, i);
+        for (gint k = 0; f->may_fuse[i] && k < node->n_in; k++) {
+            const guint32 from = tn_val_is_none(node->in[k]) ? i : node->in[k].node;
+            if (f->may_fuse[from] && f->group[from] != f->group[i] && alike(f, i, from)) {
+                try_merge(f, f->group[from], f->group[i]);
+            }
+        }
+    }
+}
+
+/* Groups of one, and those that no kernel takes as a whole, are none. */
+static void
+drop_groups(Fuse *f)
+{
+    for (guint32 i = 0; i < f->groups->len; i++) {
+        Group *group = group_at(f, i);
+        if (group == NULL) {
+            continue;
+        }
+        gboolean ok = group->members->len > 1;
+        if (ok) {
+            Body body;
+            const guint32 first = g_array_index(group->members, guint32, 0);
+            make_body(f, i, &body);
+            ok = find_kernel(f, &body, f->old_claims[first].device) != NULL;
+            tn_graph_unref(body.body);
+        }
+        if (!ok) {
+            set_group(f, group->members, NO_GROUP);
+            group_free(group);
+            g_ptr_array_index(f->groups, i) = NULL;
+        }
+    }
+}
+
+/* --- Order and rewriting ------------------------------------------------------------------------------------------------ */
+
+/* Puts a node, or its whole group, after everything it needs. */
+static void
+visit(const Fuse *f, guint32 number, gboolean *done, GArray *order)
+{
+    g_autoptr(GArray) stack = g_array_new(FALSE, FALSE, sizeof(guint32));
+    g_array_append_val(stack, number);
+    while (stack->len > 0) {
+        const guint32 at = g_array_index(stack, guint32, stack->len - 1);
+        const guint before = stack->len;
+        const Group *group = f->group[at] != NO_GROUP ? group_at(f, f->group[at]) : NULL;
+        if (done[at]) {
+            g_array_set_size(stack, before - 1);
+            continue;
+        }
+        if (group == NULL) {
+            push_inputs(f, at, stack);
+        }
+        for (guint i = 0; group != NULL && i < group->members->len; i++) {
+            push_inputs(f, g_array_index(group->members, guint32, i), stack);
+        }
+        for (guint i = stack->len; i-- > before;) {
+            const guint32 need = g_array_index(stack, guint32, i);
+            if (done[need] || (group != NULL && f->group[need] == f->group[at])) {
+                g_array_remove_index_fast(stack, i);
+            }
+        }
+        if (stack->len > before) {
+            continue;
+        }
+        g_array_set_size(stack, before - 1);
+        for (guint i = 0; i < (group != NULL ? group->members->len : 1); i++) {
+            const guint32 member = group != NULL ? g_array_index(group->members, guint32, i) : at;
+            done[member] = TRUE;
+            g_array_append_val(order, member);
+        }
+    }
+}
+
+static void
+note_claim(Fuse *f, guint number, TnClaim claim)
+{
+    g_array_set_size(f->claims, number + 1);
+    g_array_index(f->claims, TnClaim, number) = claim;
+}
+
+static void
+emit_group(Fuse *f, TnRewriter *rw, guint32 number)
+{
+    Group *group = group_at(f, number);
+    const TnGraphNode *last = tn_graph_node(f->graph, group->last);
+    Body body;
+    TnVal in[TN_MAX_IN];
+    TnType types[TN_MAX_OUT];
+    make_body(f, number, &body);
+    for (guint i = 0; i < body.n_in; i++) {
+        in[i] = tn_rewritten(rw, body.in[i]);
+    }
+    for (guint i = 0; i < body.n_out; i++) {
+        types[i] = *tn_type_of(f->graph, body.out[i]);
+    }
+    const TnCallAttrs attrs = { .graph = body.body };
+    const guint added = tn_graph_add_node(rw->to, f->fused, &attrs, last->name, last->path,
+                                          (gint)body.n_in, in, (gint)body.n_out, types);
+    const gint device = f->old_claims[group->last].device;
+    note_claim(f, added, (TnClaim){ device, find_kernel(f, &body, device) });
+    for (guint i = 0; i < body.n_out; i++) {
+        rw->map[rw->first[body.out[i].node]] = (TnVal){ added, i };
+    }
+    tn_graph_unref(body.body);
+    group->emitted = TRUE;
+}
+
+static gboolean
+fuse_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
+          gboolean *done, GError **error)
+{
+    (void)done;
+    (void)error;
+    Fuse *f = rw->data;
+    if (f->group[number] == NO_GROUP) {
+        note_claim(f, tn_rewrite_copy(rw, node, in, out).node, f->old_claims[number]);
+        return TRUE;
+    }
+    if (!group_at(f, f->group[number])->emitted) {
+        emit_group(f, rw, f->group[number]);
+    }
+    out[0] = rw->map[rw->first[number]];
+    return TRUE;
+}
+
+/* --- The pass ----------------------------------------------------------------------------------------------------------- */
+
+static void
+find_readers(Fuse *f)
+{
+    const TnGraph *graph = f->graph;
+    const guint32 outside = G_MAXUINT32;
+    for (guint32 i = 0; i < graph->nodes->len; i++) {
+        f->readers[i] = g_array_new(FALSE, FALSE, sizeof(guint32));
+        const TnGraphNode *node = tn_graph_node(graph, i);
+        for (gint k = 0; k < node->n_in; k++) {
+            if (!tn_val_is_none(node->in[k])) {
+                g_array_append_val(f->readers[node->in[k].node], i);
+            }
+        }
+    }
+    for (guint i = 0; i < graph->outputs->len; i++) {
+        g_array_append_val(f->readers[g_array_index(graph->outputs, TnGraphPort, i).val.node],
+                           outside);
+    }
+    for (guint i = 0; i < graph->variables->len; i++) {
+        const TnVal val = g_array_index(graph->variables, TnGraphVariable, i).assigned;
+        if (!tn_val_is_none(val)) {
+            g_array_append_val(f->readers[val.node], outside);
+        }
+    }
+}
+
+static gboolean
+rewrite_groups(Fuse *f, GError **error)
+{
+    const guint n = f->graph->nodes->len;
+    g_autofree gboolean *done = g_new0(gboolean, n + 1);
+    g_autoptr(GArray) order = g_array_new(FALSE, FALSE, sizeof(guint32));
+    for (guint32 i = 0; i < n; i++) {
+        visit(f, i, done, order);
+    }
+    TnGraph *graph =
+        tn_rewrite(f->graph, NULL, &g_array_index(order, guint32, 0), fuse_node, f, error);
+    if (graph == NULL) {
+        return FALSE;
+    }
+    tn_compiler_set_graph(f->c, graph);
+    f->c->claims = (TnClaim *)(void *)g_array_free(g_steal_pointer(&f->claims), FALSE);
+    return TRUE;
+}
+
+gboolean
+tn_pass_fuse(TnCompiler *c, GError **error)
+{
+    const guint n = c->graph->nodes->len;
+    g_autoptr(TnGraph) graph = tn_graph_ref(c->graph);
+    g_autofree TnClaim *claims = g_memdup2(c->claims, (n + 1) * sizeof *claims);
+    Fuse f = { .c = c,
+               .graph = graph,
+               .fused = tn_op_find("fused", NULL),
+               .groups = g_ptr_array_new_with_free_func(group_free),
+               .group = g_new(guint32, n + 1),
+               .may_fuse = g_new0(gboolean, n + 1),
+               .readers = g_new0(GArray *, n + 1),
+               .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
+               .old_claims = claims };
+    for (guint i = 0; i < n; i++) {
+        f.group[i] = NO_GROUP;
+    }
+    find_readers(&f);
+    find_groups(&f);
+    drop_groups(&f);
+    const gboolean ok = rewrite_groups(&f, error);
+    for (guint i = 0; i < n; i++) {
+        g_array_unref(f.readers[i]);
+    }
+    g_clear_pointer(&f.claims, g_array_unref);
+    g_ptr_array_unref(f.groups);
+    g_free(f.group);
+    g_free(f.may_fuse);
+    g_free(f.readers);
+    return ok;
+}

@@ -1,0 +1,106 @@
+/* kernels.c: the best kernel for a node: an index over the kernel tables of the plugins opened so far, by kind and
+ * operator, made again when another table appears. */
+#include <tenon/plugin.h>
+
+#include <pthread.h>
+
+#include "kernels.h"
+
+typedef struct {
+    GHashTable *rows;  /* "kind operator" → GArray of const TnKernel *, best rank first */
+    guint n_factories; /* that were seen */
+} Index;
+
+static struct {
+    pthread_rwlock_t lock;
+    Index index;
+} state = { .lock = PTHREAD_RWLOCK_INITIALIZER };
+
+static gint
+by_rank(gconstpointer a, gconstpointer b)
+{
+    const TnKernel *ka = *(const TnKernel *const *)a, *kb = *(const TnKernel *const *)b;
+    return (ka->rank < kb->rank) - (ka->rank > kb->rank);
+}
+
+static void
+add_table(GHashTable *rows, const TnKernelTable *table)
+{
+    for (guint32 i = 0; i < table->n_kernels; i++) {
+        const TnKernel *kernel =
+            (const TnKernel *)((const char *)table->kernels + (gsize)i * table->kernel_size);
+        g_autofree char *key = g_strconcat(table->kind, " ", kernel->op, NULL);
+        GPtrArray *list = g_hash_table_lookup(rows, key);
+        if (list == NULL) {
+            list = g_ptr_array_new();
+            g_hash_table_insert(rows, g_steal_pointer(&key), list);
+        }
+        g_ptr_array_add(list, (gpointer)kernel);
+    }
+}
+
+static void
+rebuild(GPtrArray *factories)
+{
+    GHashTable *rows =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
+    for (guint i = 0; i < factories->len; i++) {
+        const TnFactory *factory = g_ptr_array_index(factories, i);
+        add_table(rows, factory->vtable);
+    }
+    GHashTableIter iter;
+    gpointer list;
+    g_hash_table_iter_init(&iter, rows);
+    while (g_hash_table_iter_next(&iter, NULL, &list)) {
+        /* Stable, so that among equals the table registered first wins. */
+        g_ptr_array_sort(list, by_rank);
+    }
+    g_clear_pointer(&state.index.rows, g_hash_table_unref);
+    state.index = (Index){ rows, factories->len };
+}
+
+static void
+refresh(void)
+{
+    g_autoptr(GPtrArray) factories = tn_registry_query("tenon.kernel/1");
+    pthread_rwlock_rdlock(&state.lock);
+    const gboolean fresh = state.index.rows != NULL && state.index.n_factories == factories->len;
+    pthread_rwlock_unlock(&state.lock);
+    if (!fresh) {
+        pthread_rwlock_wrlock(&state.lock);
+        rebuild(factories);
+        pthread_rwlock_unlock(&state.lock);
+    }
+}
+
+static gboolean
+takes(const TnKernel *kernel, const TnNode *node)
+{
+    TnDtype dtype = TN_DTYPE_NONE;
+    if (node->n_in > 0) {
+        dtype = node->in[0].type.dtype;
+    } else if (node->n_out > 0) {
+        dtype = node->out[0].type.dtype;
+    }
+    return tn_dtype_in(dtype, kernel->dtypes) && (kernel->claims == NULL || kernel->claims(node));
+}
+
+const TnKernel *
+tn_kernel_find(const char *kind, const TnNode *node)
+{
+    refresh();
+    char key[256];
+    g_snprintf(key, sizeof key, "%s %s", kind, node->op->name);
+    pthread_rwlock_rdlock(&state.lock);
+    GPtrArray *found = g_hash_table_lookup(state.index.rows, key);
+    g_autoptr(GPtrArray) list = found != NULL ? g_ptr_array_ref(found) : NULL;
+    pthread_rwlock_unlock(&state.lock);
+    /* Not under the lock: a kernel that wraps another kind's looks for that one in its `claims`. */
+    for (guint i = 0; list != NULL && i < list->len; i++) {
+        const TnKernel *kernel = g_ptr_array_index(list, i);
+        if (takes(kernel, node)) {
+            return kernel;
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,148 @@
+/* node.c: nodes as kernels see them, and computing one node at once. */
+#include "compile-private.h"
+
+#include "kernels.h"
+
+void
+tn_arg_contiguous(TnArg *arg, const TnType *type)
+{
+    *arg =
+        (TnArg){ .type = *type, .count = type->dtype == TN_DTYPE_NONE ? 0 : tn_type_count(type) };
+    if (type->dtype != TN_DTYPE_NONE) {
+        tn_type_strides(type, arg->strides);
+    }
+}
+
+/* The first element of a contiguous host tensor. */
+static const void *
+host_pointer(TnTensor *tensor)
+{
+    return (const char *)tn_storage_memory(tn_tensor_storage(tensor)) +
+           tn_tensor_offset(tensor) * (gint64)tn_dtype_size(tn_tensor_dtype(tensor));
+}
+
+static void
+begin_view(TnNodeView *view, const TnGraphNode *node)
+{
+    view->node = (TnNode){
+        .size = sizeof(TnNode),
+        .op = node->op,
+        .attrs = node->attrs,
+        .name = node->name,
+        .n_in = node->n_in,
+        .n_out = node->n_out,
+        .in = view->in,
+        .out = view->out,
+    };
+    for (gint i = 0; i < node->n_out; i++) {
+        tn_arg_contiguous(&view->out[i], &node->out[i]);
+    }
+}
+
+void
+tn_node_view(TnNodeView *view, const TnGraph *graph, guint number)
+{
+    const TnGraphNode *node = tn_graph_node(graph, number);
+    const TnSourceOps *ops = tn_source_ops();
+    begin_view(view, node);
+    for (gint i = 0; i < node->n_in; i++) {
+        if (tn_val_is_none(node->in[i])) {
+            tn_arg_contiguous(&view->in[i], &(TnType){ 0 });
+            continue;
+        }
+        tn_arg_contiguous(&view->in[i], tn_type_of(graph, node->in[i]));
+        TnTensor *constant = tn_constant_value(graph, node->in[i]);
+        if (constant != NULL && tn_tensor_is_contiguous(constant)) {
+            view->in[i].value = host_pointer(constant);
+        }
+        view->in[i].variable = tn_graph_node(graph, node->in[i].node)->op == ops->variable;
+    }
+}
+
+/* --- Computing a node at once -------------------------------------------------------------------------------- */
+
+static const TnKernel *
+find_host_kernel(const TnCompile *options, const TnNode *node)
+{
+    for (guint i = options->n_devices; i-- > 0;) {
+        if (tn_device_is_host(options->devices[i])) {
+            const TnKernel *kernel = tn_kernel_find(tn_device_kind(options->devices[i]), node);
+            if (kernel != NULL) {
+                return kernel;
+            }
+        }
+    }
+    return NULL;
+}
+
+static gboolean
+run_once(const TnKernel *kernel, const TnNode *node, void *const *in, void *const *out,
+         GError **error)
+{
+    TnPrepared prepared = { .size = sizeof(TnPrepared) };
+    if (kernel->prepare != NULL && !kernel->prepare(node, &prepared, error)) {
+        return FALSE;
+    }
+    void *scratch = tn_data_alloc_for(prepared.scratch, node->name, error);
+    TnStatus status = TN_NO_MEMORY;
+    if (scratch != NULL) {
+        const TnRun run = { .size = sizeof(TnRun), .in = in, .out = out, .scratch = scratch };
+        status = kernel->run(prepared.state, &run);
+        if (status != TN_OK) {
+            tn_status_set_error(error, status, "%s (%s): %s", node->name, node->op->name,
+                                tn_run_last_text());
+        }
+    }
+    tn_data_free(scratch);
+    if (kernel->release != NULL) {
+        kernel->release(prepared.state);
+    }
+    return status == TN_OK;
+}
+
+static gboolean
+make_outputs(const TnGraphNode *node, TnTensor **out, GError **error)
+{
+    for (gint i = 0; i < node->n_out; i++) {
+        out[i] = tn_tensor_new(NULL, node->out[i], error);
+        if (out[i] == NULL) {
+            while (i-- > 0) {
+                g_clear_pointer(&out[i], tn_tensor_unref);
+            }
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+gboolean
+tn_eval_node(const TnCompile *options, const TnGraphNode *node, const TnType *types,
+             TnTensor *const *in, TnTensor **out, GError **error)
+{
+    TnNodeView view;
+    void *in_pointer[TN_MAX_IN] = { 0 }, *out_pointer[TN_MAX_OUT] = { 0 };
+    begin_view(&view, node);
+    for (gint i = 0; i < node->n_in; i++) {
+        tn_arg_contiguous(&view.in[i], &types[i]);
+        if (in[i] != NULL) {
+            in_pointer[i] = (void *)host_pointer(in[i]);
+            view.in[i].value = in_pointer[i];
+        }
+    }
+    const TnKernel *kernel = find_host_kernel(options, &view.node);
+    if (kernel == NULL || !make_outputs(node, out, error)) {
+        return FALSE;
+    }
+    gboolean empty = TRUE;
+    for (gint i = 0; i < node->n_out; i++) {
+        out_pointer[i] = tn_storage_memory(tn_tensor_storage(out[i]));
+        empty &= view.out[i].count == 0;
+    }
+    if (empty || run_once(kernel, &view.node, in_pointer, out_pointer, error)) {
+        return TRUE;
+    }
+    for (gint i = 0; i < node->n_out; i++) {
+        g_clear_pointer(&out[i], tn_tensor_unref);
+    }
+    return FALSE;
+}

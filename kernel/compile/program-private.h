@@ -1,0 +1,128 @@
+/* program-private.h: what a program is inside, for compile (which makes it) and exec (which runs it). */
+#pragma once
+
+#include <tenon/device.h>
+#include <tenon/program.h>
+
+typedef enum {
+    TN_PLACE_NONE,     /* absent, or only its type counts: NULL */
+    TN_PLACE_ARENA,    /* index: space */
+    TN_PLACE_INPUT,    /* index: input */
+    TN_PLACE_VARIABLE, /* index: variable */
+    TN_PLACE_CONSTANT, /* index: constant */
+} TnPlaceKind;
+
+/* Where element [0, 0, …] of an argument is: offset bytes into what kind and index name. */
+typedef struct {
+    TnPlaceKind kind;
+    guint32 index;
+    gsize offset;
+} TnPlace;
+
+#define TN_NO_EVENT G_MAXUINT32
+
+typedef struct {
+    TnStatus (*run)(void *state, const TnRun *run);
+    void *state;
+    guint32 first_arg; /* into places and types: inputs, then outputs */
+    guint16 n_in, n_out;
+    guint32 stream;              /* into streams; 0: the host's own order */
+    guint32 first_wait, n_waits; /* into waits */
+    guint32 signal;              /* event recorded afterwards, or TN_NO_EVENT */
+    gint32 barrier;              /* device whose streams are waited for first; -1: none */
+    TnPlace scratch;
+} TnInstruction;
+
+/* What is said of an instruction, beside running it. */
+typedef struct {
+    const TnOp *op;
+    const TnKernel *kernel; /* NULL: a copy */
+    char *name;
+    guint device;
+} TnInstructionInfo;
+
+typedef struct {
+    char *name;
+    TnType type;
+    guint device; /* at home in its memory */
+    guint space;
+    TnTensor *value;                /* inputs: static contents, NULL if any will do */
+    gboolean read;                  /* variables: the value at the beginning counts */
+    gboolean assigned;              /* variables */
+    guint32 first_patch, n_patches; /* into patches: arguments that point into it */
+} TnProgramPort;
+
+typedef struct {
+    char *name;
+    TnType type;
+    TnPlace place;
+    guint device;
+} TnProgramOutput;
+
+typedef struct {
+    TnTensor *tensor;   /* on the host, contiguous */
+    TnStorage *storage; /* in the memory of another device; NULL: the tensor's own */
+    void *memory;
+} TnProgramConstant;
+
+typedef struct {
+    guint device;
+} TnProgramStream;
+
+typedef struct {
+    guint device; /* whose memory it is */
+    gsize bytes;
+} TnProgramSpace;
+
+struct TnProgram {
+    guint32 n_refs; /* under the lock of cache.c */
+    GBytes *key;    /* in the process-wide cache; NULL: not there */
+    char *name;
+    guint n_devices;
+    TnDevice **devices;
+    guint *space; /* of each device */
+    guint n_spaces;
+    TnProgramSpace *spaces;
+    guint n_instructions;
+    TnInstruction *instructions;
+    TnInstructionInfo *infos;
+    guint n_args;
+    TnPlace *places;
+    TnType *types;
+    guint n_inputs, n_variables, n_outputs, n_constants;
+    TnProgramPort *inputs, *variables;
+    TnProgramOutput *outputs;
+    TnProgramConstant *constants;
+    guint32 *patches; /* numbers of arguments, by input, then by variable */
+    guint n_streams;  /* the first is the host's */
+    TnProgramStream *streams;
+    guint32 *waits; /* events */
+    guint n_waits;
+    guint n_events;
+    guint *event_device;
+    gboolean simple; /* nothing but host instructions: one loop */
+    guint64 arena_bytes, live_bytes;
+};
+
+/* Copies as an instruction: state of tn_copy_run. */
+typedef struct {
+    TnDevice *device; /* not owned: the program's */
+    gsize bytes;
+    TnCopyKind kind;
+} TnCopyState;
+TnStatus tn_copy_run(void *state, const TnRun *run);
+
+/* Frees a program that nobody refers to. */
+void tn_program_destroy(TnProgram *program);
+
+/* --- cache.c ---------------------------------------------------------------------------------------------- */
+
+/* What two compilations must have in common to give the same program. (transfer full). */
+GBytes *tn_program_key(const TnGraph *graph, const TnCompile *options);
+/* A program of that key if one is alive (transfer full); NULL. */
+TnProgram *tn_program_cache_find(GBytes *key);
+/* Makes program findable under key until its last reference goes. If another thread was quicker, drops program and gives
+ * that one. (transfer full). */
+TnProgram *tn_program_cache_add(GBytes *key, TnProgram *program);
+/* tn_compile through the cache. (transfer full). */
+TnProgram *tn_compile_shared(const TnGraph *graph, const TnCompile *options, GError **error);

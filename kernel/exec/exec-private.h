@@ -1,0 +1,62 @@
+/* exec-private.h: what an exec is inside: memory, resolved pointers, bindings. */
+#pragma once
+
+#include "compile/program-private.h"
+
+#include <pthread.h>
+#include <tenon/context.h>
+#include <tenon/store.h>
+
+/* A variable whose memory is not that which the program works in: its bytes are brought there and back. */
+typedef struct {
+    guint variable;
+    TnStorage *storage;
+} TnShadow;
+
+typedef struct {
+    TnTensor *tensor; /* given; NULL: not yet */
+    TnStorage
+        *staging;    /* in the program's memory, for inputs given on the host; NULL: not needed */
+    gboolean staged; /* the tensor given lies on the host and is copied before each run */
+} TnBinding;
+
+typedef struct {
+    TnExecWatch func;
+    gpointer data;
+    TnTensor **tensors; /* of every output of every instruction, by argument; NULL: not made */
+} TnWatch;
+
+struct TnExec {
+    TnProgram *program;
+    TnStore *store;
+    TnContext *context;
+    guint64 taken;       /* from the context's memory */
+    TnStorage **arena;   /* per space; NULL: none */
+    void **pointers;     /* per argument */
+    TnRun *runs;         /* per instruction */
+    TnBinding *bindings; /* per input */
+    TnTensor **variables;
+    TnTensor **outputs;
+    guint n_shadows;
+    TnShadow *shadows;
+    void **streams; /* per stream of the program; the first is NULL */
+    void **events;
+    TnWatch watch;
+    guint unbound;      /* inputs that are read and have no tensor */
+    gboolean may_stage; /* some input is read in another memory than the host's */
+    GError *error;
+    pthread_mutex_t fail_lock;
+    char fail_text[512]; /* of the kernel that failed */
+    gboolean has_fail_text;
+};
+
+/* Bytes of a place, as a pointer of its device. */
+void *tn_exec_resolve(const TnExec *exec, const TnPlace *place);
+/* Sets exec->error for instruction number, which gave status. */
+TnStatus tn_exec_fail_at(TnExec *exec, guint number, TnStatus status);
+/* run.c: one instruction with its stream, waits and signal; all streams at rest. */
+TnStatus tn_exec_step(TnExec *exec, guint number);
+TnStatus tn_exec_sync(TnExec *exec, gint device);
+/* watch.c: all instructions, each shown. */
+TnStatus tn_exec_run_watched(TnExec *exec);
+void tn_exec_drop_watch(TnExec *exec);

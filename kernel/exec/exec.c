@@ -1,0 +1,443 @@
+/* exec.c: one thread's use of a program: its arena, the pointers into it, what inputs and variables are bound to. */
+#include "exec-private.h"
+
+#include <string.h>
+#include <tenon/base.h>
+
+/* --- Pointers ---------------------------------------------------------------------------------------------------------- */
+
+static void *
+tensor_memory(TnTensor *tensor)
+{
+    return (char *)tn_storage_memory(tn_tensor_storage(tensor)) +
+           tn_tensor_offset(tensor) * (gint64)tn_dtype_size(tn_tensor_dtype(tensor));
+}
+
+/* Where a variable's elements begin for this program. */
+static char *
+variable_memory(const TnExec *exec, guint32 variable)
+{
+    for (guint i = 0; i < exec->n_shadows; i++) {
+        if (exec->shadows[i].variable == variable) {
+            return tn_storage_memory(exec->shadows[i].storage);
+        }
+    }
+    return tensor_memory(exec->variables[variable]);
+}
+
+static char *
+input_memory(const TnExec *exec, guint32 input)
+{
+    const TnBinding *binding = &exec->bindings[input];
+    if (binding->tensor == NULL) {
+        return NULL;
+    }
+    return binding->staged ? tn_storage_memory(binding->staging) : tensor_memory(binding->tensor);
+}
+
+void *
+tn_exec_resolve(const TnExec *exec, const TnPlace *place)
+{
+    char *base = NULL;
+    switch (place->kind) {
+    case TN_PLACE_NONE: return NULL;
+    case TN_PLACE_ARENA: base = tn_storage_memory(exec->arena[place->index]); break;
+    case TN_PLACE_INPUT: base = input_memory(exec, place->index); break;
+    case TN_PLACE_VARIABLE: base = variable_memory(exec, place->index); break;
+    case TN_PLACE_CONSTANT: base = exec->program->constants[place->index].memory; break;
+    }
+    return base != NULL ? base + place->offset : NULL;
+}
+
+/* Points all arguments that lie in an input or variable to where it is now. */
+static void
+patch(TnExec *exec, const TnProgramPort *port, char *base)
+{
+    const TnProgram *program = exec->program;
+    for (guint32 i = 0; i < port->n_patches; i++) {
+        const guint32 arg = program->patches[port->first_patch + i];
+        exec->pointers[arg] = base + program->places[arg].offset;
+    }
+}
+
+/* --- Making ------------------------------------------------------------------------------------------------------------- */
+
+static TnDevice *
+space_device(const TnProgram *program, guint space)
+{
+    TnDevice *device = program->devices[program->spaces[space].device];
+    return space == 0 && !tn_device_is_host(device) ? tn_device_host() : device;
+}
+
+static gboolean
+make_arena(TnExec *exec, GError **error)
+{
+    const TnProgram *program = exec->program;
+    exec->arena = g_new0(TnStorage *, program->n_spaces + 1);
+    if (exec->context != NULL) {
+        g_autofree char *what = g_strdup_printf("program '%s'", program->name);
+        if (!tn_context_take_memory(exec->context, program->arena_bytes, what, error)) {
+            return FALSE;
+        }
+        exec->taken = program->arena_bytes;
+    }
+    for (guint i = 0; i < program->n_spaces; i++) {
+        const gsize bytes = MAX(program->spaces[i].bytes, TN_ALIGN);
+        exec->arena[i] = tn_storage_new(space_device(program, i), bytes, error);
+        if (exec->arena[i] == NULL) {
+            tn_error_prefix(error, "program '%s'", program->name);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* Whether a tensor lies in the memory that device works in. */
+static gboolean
+is_in_memory_of(TnTensor *tensor, TnDevice *device)
+{
+    TnDevice *at = tn_tensor_device(tensor);
+    return at == device || (tn_device_is_host(at) && tn_device_is_host(device));
+}
+
+static gboolean
+add_shadow(TnExec *exec, guint variable, GError **error)
+{
+    const TnProgramPort *port = &exec->program->variables[variable];
+    TnDevice *device = exec->program->devices[port->device];
+    TnDevice *at = tn_tensor_device(exec->variables[variable]);
+    if (!tn_device_is_host(device) && !tn_device_is_host(at)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                    "variable '%s' is on device '%s' and is used on device '%s'", port->name,
+                    tn_device_name(at), tn_device_name(device));
+        return FALSE;
+    }
+    TnStorage *storage = tn_storage_new(device, (gsize)tn_type_bytes(&port->type), error);
+    if (storage == NULL) {
+        return FALSE;
+    }
+    exec->shadows = g_renew(TnShadow, exec->shadows, exec->n_shadows + 1);
+    exec->shadows[exec->n_shadows++] = (TnShadow){ variable, storage };
+    return TRUE;
+}
+
+static gboolean
+bind_variable(TnExec *exec, guint i, GError **error)
+{
+    const TnProgramPort *port = &exec->program->variables[i];
+    TnVar *var = exec->store != NULL ? tn_store_find(exec->store, port->name) : NULL;
+    if (var == NULL) {
+        g_set_error(error, TN_ERROR, TN_ERROR_NOT_FOUND,
+                    "program '%s': the store has no variable '%s'", exec->program->name,
+                    port->name);
+        return FALSE;
+    }
+    TnTensor *tensor = tn_var_tensor(var);
+    if (!tn_type_equal(tn_tensor_type(tensor), &port->type)) {
+        g_autofree char *want = tn_type_print(&port->type);
+        g_autofree char *got = tn_type_print(tn_tensor_type(tensor));
+        g_set_error(error, TN_ERROR, TN_ERROR_SHAPE,
+                    "program '%s': variable '%s' is %s, expected %s", exec->program->name,
+                    port->name, got, want);
+        return FALSE;
+    }
+    exec->variables[i] = tn_tensor_ref(tensor);
+    return is_in_memory_of(tensor, exec->program->devices[port->device]) ||
+           add_shadow(exec, i, error);
+}
+
+static gboolean
+make_variables(TnExec *exec, GError **error)
+{
+    const TnProgram *program = exec->program;
+    exec->variables = g_new0(TnTensor *, program->n_variables + 1);
+    for (guint i = 0; i < program->n_variables; i++) {
+        if (!bind_variable(exec, i, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* Inputs that a device computes with may be given on the host: then each run copies them to where they are staged. */
+static gboolean
+make_bindings(TnExec *exec, GError **error)
+{
+    const TnProgram *program = exec->program;
+    exec->bindings = g_new0(TnBinding, program->n_inputs + 1);
+    for (guint i = 0; i < program->n_inputs; i++) {
+        exec->unbound += program->inputs[i].n_patches > 0;
+        TnDevice *device = program->devices[program->inputs[i].device];
+        if (!tn_device_is_host(device)) {
+            exec->bindings[i].staging =
+                tn_storage_new(device, (gsize)tn_type_bytes(&program->inputs[i].type), error);
+            if (exec->bindings[i].staging == NULL) {
+                return FALSE;
+            }
+            exec->may_stage = TRUE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+make_streams(TnExec *exec, GError **error)
+{
+    const TnProgram *program = exec->program;
+    exec->streams = g_new0(void *, program->n_streams + 1);
+    exec->events = g_new0(void *, program->n_events + 1);
+    for (guint i = 1; i < program->n_streams; i++) {
+        TnDevice *device = program->devices[program->streams[i].device];
+        exec->streams[i] = tn_device_vtable(device)->stream_new(tn_device_self(device));
+        if (exec->streams[i] == NULL) {
+            g_set_error(error, TN_ERROR, TN_ERROR_DEVICE, "device '%s' gives no stream",
+                        tn_device_name(device));
+            return FALSE;
+        }
+    }
+    for (guint i = 0; i < program->n_events; i++) {
+        TnDevice *device = program->devices[program->event_device[i]];
+        exec->events[i] = tn_device_vtable(device)->event_new(tn_device_self(device));
+        if (exec->events[i] == NULL) {
+            g_set_error(error, TN_ERROR, TN_ERROR_DEVICE, "device '%s' gives no event",
+                        tn_device_name(device));
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+make_outputs(TnExec *exec, GError **error)
+{
+    const TnProgram *program = exec->program;
+    exec->outputs = g_new0(TnTensor *, program->n_outputs + 1);
+    for (guint i = 0; i < program->n_outputs; i++) {
+        const TnProgramOutput *output = &program->outputs[i];
+        const gsize size = tn_dtype_size(output->type.dtype);
+        exec->outputs[i] = tn_tensor_view(exec->arena[output->place.index], output->type, NULL,
+                                          (gint64)(output->place.offset / size), error);
+        if (exec->outputs[i] == NULL) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static void
+resolve_all(TnExec *exec)
+{
+    const TnProgram *program = exec->program;
+    exec->pointers = g_new0(void *, program->n_args + 1);
+    exec->runs = g_new0(TnRun, program->n_instructions + 1);
+    for (guint i = 0; i < program->n_args; i++) {
+        exec->pointers[i] = tn_exec_resolve(exec, &program->places[i]);
+    }
+    for (guint i = 0; i < program->n_instructions; i++) {
+        const TnInstruction *code = &program->instructions[i];
+        exec->runs[i] = (TnRun){
+            .size = sizeof(TnRun),
+            .exec = exec,
+            .in = exec->pointers + code->first_arg,
+            .out = exec->pointers + code->first_arg + code->n_in,
+            .scratch = tn_exec_resolve(exec, &code->scratch),
+            .stream = exec->streams[code->stream],
+        };
+    }
+}
+
+TnExec *
+tn_exec_new(TnProgram *program, TnStore *store, TnContext *context, GError **error)
+{
+    g_autoptr(TnExec) exec = g_new0(TnExec, 1);
+    exec->program = tn_program_ref(program);
+    exec->store = store != NULL ? tn_store_ref(store) : NULL;
+    exec->context = context != NULL ? tn_context_ref(context) : NULL;
+    pthread_mutex_init(&exec->fail_lock, NULL);
+    if (!make_arena(exec, error) || !make_variables(exec, error) || !make_bindings(exec, error) ||
+        !make_streams(exec, error) || !make_outputs(exec, error)) {
+        return NULL;
+    }
+    resolve_all(exec);
+    return g_steal_pointer(&exec);
+}
+
+/* --- Freeing ------------------------------------------------------------------------------------------------------------ */
+
+static void
+free_streams(TnExec *exec)
+{
+    const TnProgram *program = exec->program;
+    for (guint i = 0; exec->events != NULL && i < program->n_events; i++) {
+        TnDevice *device = program->devices[program->event_device[i]];
+        if (exec->events[i] != NULL) {
+            tn_device_vtable(device)->event_free(tn_device_self(device), exec->events[i]);
+        }
+    }
+    for (guint i = 1; exec->streams != NULL && i < program->n_streams; i++) {
+        TnDevice *device = program->devices[program->streams[i].device];
+        if (exec->streams[i] != NULL) {
+            tn_device_vtable(device)->stream_free(tn_device_self(device), exec->streams[i]);
+        }
+    }
+    g_free(exec->events);
+    g_free(exec->streams);
+}
+
+static void
+free_tensors(TnTensor **tensors, guint n)
+{
+    for (guint i = 0; tensors != NULL && i < n; i++) {
+        g_clear_pointer(&tensors[i], tn_tensor_unref);
+    }
+    g_free(tensors);
+}
+
+void
+tn_exec_free(TnExec *exec)
+{
+    if (exec == NULL) {
+        return;
+    }
+    TnProgram *program = exec->program;
+    tn_exec_drop_watch(exec);
+    free_streams(exec);
+    free_tensors(exec->outputs, program->n_outputs);
+    free_tensors(exec->variables, program->n_variables);
+    for (guint i = 0; exec->bindings != NULL && i < program->n_inputs; i++) {
+        g_clear_pointer(&exec->bindings[i].tensor, tn_tensor_unref);
+        g_clear_pointer(&exec->bindings[i].staging, tn_storage_unref);
+    }
+    for (guint i = 0; i < exec->n_shadows; i++) {
+        tn_storage_unref(exec->shadows[i].storage);
+    }
+    for (guint i = 0; exec->arena != NULL && i < program->n_spaces; i++) {
+        g_clear_pointer(&exec->arena[i], tn_storage_unref);
+    }
+    g_free(exec->arena);
+    g_free(exec->bindings);
+    g_free(exec->shadows);
+    g_free(exec->pointers);
+    g_free(exec->runs);
+    if (exec->context != NULL) {
+        tn_context_give_memory(exec->context, exec->taken);
+        tn_context_unref(exec->context);
+    }
+    g_clear_pointer(&exec->store, tn_store_unref);
+    g_clear_error(&exec->error);
+    pthread_mutex_destroy(&exec->fail_lock);
+    tn_program_unref(program);
+    g_free(exec);
+}
+
+/* --- Binding ------------------------------------------------------------------------------------------------------------ */
+
+static TnStatus
+bind_failed(TnExec *exec, guint i, const char *text)
+{
+    const TnProgramPort *port = &exec->program->inputs[i];
+    g_clear_error(&exec->error);
+    g_set_error(&exec->error, TN_ERROR, TN_ERROR_SHAPE, "program '%s': input '%s' %s",
+                exec->program->name, port->name, text);
+    return TN_FAILED;
+}
+
+static TnStatus
+wrong_type(TnExec *exec, guint i, const TnType *got)
+{
+    g_autofree char *want_text = tn_type_print(&exec->program->inputs[i].type);
+    g_autofree char *got_text = tn_type_print(got);
+    g_autofree char *text = g_strdup_printf("is %s, expected %s", got_text, want_text);
+    return bind_failed(exec, i, text);
+}
+
+/* A program made for certain contents of an input is wrong for others. */
+static gboolean
+has_value(TnTensor *tensor, TnTensor *value)
+{
+    const gsize bytes = (gsize)tn_tensor_bytes(value);
+    return tensor == value ||
+           (tn_device_is_host(tn_tensor_device(tensor)) && tn_tensor_is_contiguous(value) &&
+            memcmp(tensor_memory(tensor), tensor_memory(value), bytes) == 0);
+}
+
+TnStatus
+tn_exec_bind(TnExec *exec, guint i, TnTensor *tensor)
+{
+    if (i >= exec->program->n_inputs) {
+        g_clear_error(&exec->error);
+        g_set_error(&exec->error, TN_ERROR, TN_ERROR_USAGE,
+                    "program '%s': there is no input %u, only %u", exec->program->name, i,
+                    exec->program->n_inputs);
+        return TN_FAILED;
+    }
+    const TnProgramPort *port = &exec->program->inputs[i];
+    TnBinding *binding = &exec->bindings[i];
+    if (!tn_type_equal(tn_tensor_type(tensor), &port->type)) {
+        return wrong_type(exec, i, tn_tensor_type(tensor));
+    }
+    if (!tn_tensor_is_contiguous(tensor)) {
+        return bind_failed(exec, i, "is a strided view; copy it first");
+    }
+    if (port->value != NULL && !has_value(tensor, port->value)) {
+        return bind_failed(exec, i, "has other contents than the program was made for");
+    }
+    const gboolean there = is_in_memory_of(tensor, exec->program->devices[port->device]);
+    if (!there && !(binding->staging != NULL && tn_device_is_host(tn_tensor_device(tensor)))) {
+        return bind_failed(exec, i,
+                           "is on another device; copy it to the host or the program's device");
+    }
+    tn_tensor_ref(tensor);
+    if (binding->tensor != NULL) {
+        tn_tensor_unref(binding->tensor);
+    } else if (port->n_patches > 0) {
+        exec->unbound--;
+    }
+    binding->tensor = tensor;
+    binding->staged = !there;
+    patch(exec, port, input_memory(exec, i));
+    return TN_OK;
+}
+
+/* --- Reading ------------------------------------------------------------------------------------------------------------ */
+
+TnTensor *
+tn_exec_output(TnExec *exec, guint i)
+{
+    g_return_val_if_fail(i < exec->program->n_outputs, NULL);
+    return exec->outputs[i]; /* a run ends with the device's streams at rest */
+}
+
+gint
+tn_exec_find_output(const TnExec *exec, const char *name)
+{
+    for (guint i = 0; i < exec->program->n_outputs; i++) {
+        if (strcmp(exec->program->outputs[i].name, name) == 0) {
+            return (gint)i;
+        }
+    }
+    return -1;
+}
+
+gint
+tn_exec_find_input(const TnExec *exec, const char *name)
+{
+    for (guint i = 0; i < exec->program->n_inputs; i++) {
+        if (strcmp(exec->program->inputs[i].name, name) == 0) {
+            return (gint)i;
+        }
+    }
+    return -1;
+}
+
+const GError *
+tn_exec_error(const TnExec *exec)
+{
+    return exec->error;
+}
+
+TnProgram *
+tn_exec_program(const TnExec *exec)
+{
+    return exec->program;
+}
