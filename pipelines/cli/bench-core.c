@@ -1,0 +1,323 @@
+/* bench-core.c: training steps of small networks, two trainings at once, and the time to start.
+ *
+ * A training case is an ordinary config (pipelines/lua/tenon/bench), prepared like any job; measured is its step's program, run
+ * over and over on one batch, as the peers are: median time of a step. */
+#include "bench-core.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <tenon/base.h>
+#include <tenon/host.h>
+#include <tenon/pool.h>
+
+#define LEAST_STEPS 20
+
+static double
+now(void)
+{
+    return (double)g_get_monotonic_time() * 1e-6;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double
+median(GArray *values)
+{
+    qsort(values->data, values->len, sizeof(double), by_value);
+    return g_array_index(values, double, values->len / 2);
+}
+
+/* --- Training steps ---------------------------------------------------------------------------- */
+
+typedef struct {
+    TnHost *host;
+    TnSpec *root;
+    TnJob *job;
+    TnExec *exec;
+    gint64 batch;
+} Training;
+
+static void
+training_clear(Training *t)
+{
+    tn_job_free(t->job);
+    if (t->root)
+        tn_spec_unref(t->root);
+    tn_host_free(t->host);
+}
+
+/* Random contents: floats normal, integers below ten. */
+static gboolean
+fill_input(TnTensor *tensor, const char *name, gint64 classes)
+{
+    TnRandom random;
+    void *at = tn_tensor_map(tensor, TN_MAP_WRITE, NULL);
+    gint64 n = tn_tensor_count(tensor);
+    tn_random_init(&random, 0, name, 0);
+    for (gint64 i = 0; i < n; i++) {
+        if (tn_tensor_dtype(tensor) == TN_DTYPE_F32)
+            ((float *)at)[i] = (float)tn_random_normal(&random);
+        else
+            ((gint64 *)at)[i] = (gint64)tn_random_below(&random, (guint64)classes);
+    }
+    tn_tensor_unmap(tensor);
+    return TRUE;
+}
+
+static gboolean
+bind_inputs(Training *t, TnFunction *function, gint64 classes, GError **error)
+{
+    TnTensor *inputs[TN_MAX_FIELDS] = { NULL };
+    TnGraph *graph = tn_function_graph(function);
+    guint n = MIN(tn_graph_n_inputs(graph), TN_MAX_FIELDS);
+    gboolean ok = TRUE;
+    for (guint i = 0; ok && i < n; i++) {
+        const char *name;
+        const TnType *type = tn_graph_type(graph, tn_graph_input_at(graph, i, &name));
+        inputs[i] = tn_tensor_new(NULL, *type, error);
+        ok = inputs[i] && fill_input(inputs[i], name, classes);
+        if (i == 0)
+            t->batch = type->dims[0];
+    }
+    t->exec = ok ? tn_function_exec(function, n, inputs, error) : NULL;
+    for (guint i = 0; i < n; i++)
+        if (inputs[i])
+            tn_tensor_unref(inputs[i]);
+    return t->exec != NULL;
+}
+
+static gboolean
+training_open(Training *t, const char *config, gint64 classes, GError **error)
+{
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    t->host = tn_host_new(NULL, error);
+    t->root = t->host ? tn_host_load(t->host, config, 0, NULL, faults) : NULL;
+    if (!t->root) {
+        tn_faults_to_error(faults, error);
+        return FALSE;
+    }
+    t->job = tn_job_prepare(t->host, t->root, NULL, FALSE, error);
+    for (guint i = 0; t->job && i < tn_job_n_functions(t->job); i++) {
+        const char *name;
+        TnFunction *function = tn_job_function(t->job, i, &name);
+        if (g_str_has_suffix(name, "step"))
+            return bind_inputs(t, function, classes, error);
+    }
+    if (t->job)
+        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph 'step'", config);
+    return FALSE;
+}
+
+static gboolean
+run_step(Training *t, GError **error)
+{
+    if (tn_exec_run(t->exec) == TN_OK)
+        return TRUE;
+    if (tn_exec_error(t->exec))
+        g_propagate_error(error, g_error_copy(tn_exec_error(t->exec)));
+    return FALSE;
+}
+
+static gboolean
+measure_training(TnBench *bench, const char *config, gint64 classes, const char *what,
+                 GError **error)
+{
+    Training t = { NULL };
+    g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    gboolean ok = training_open(&t, config, classes, error);
+    for (guint i = 0; ok && i < 3; i++)
+        ok = run_step(&t, error);
+    double begin = now(), end = begin + bench->seconds, last = begin;
+    while (ok && (last < end || times->len < LEAST_STEPS)) {
+        ok = run_step(&t, error);
+        double at = now(), took = at - last;
+        g_array_append_val(times, took);
+        last = at;
+    }
+    if (ok) {
+        bench->report(bench, NULL, (double)t.batch / median(times), "samples/s", what);
+        bench->report(bench, "mean", (double)t.batch * times->len / (last - begin), "samples/s",
+                      "the same, mean of all steps");
+    }
+    training_clear(&t);
+    return ok;
+}
+
+static gboolean
+train_mlp(TnBench *bench, GError **error)
+{
+    return measure_training(bench, "module:tenon.bench.train_mlp", 10,
+                            "MLP 784-512-512-10, batch 128, Adam, f32", error);
+}
+
+static gboolean
+train_tiny(TnBench *bench, GError **error)
+{
+    return measure_training(bench, "module:tenon.bench.train_tiny", 2,
+                            "MLP 4-64-64-2 (tanh), batch 32, Adam, f32: overhead", error);
+}
+
+static gboolean
+train_lenet(TnBench *bench, GError **error)
+{
+    return measure_training(bench, "module:tenon.bench.train_lenet", 10,
+                            "LeNet-5 (ReLU, max-pool), batch 128, Adam, f32", error);
+}
+
+/* --- Processes ------------------------------------------------------------------------------------ */
+
+/* The value that a child printed for `line` ("train_mlp.mean"), NAN if it did not. */
+static double
+value_of(const char *out, const char *line)
+{
+    g_autofree char *head = g_strdup_printf("%s\t", line);
+    const char *at = strstr(out, head);
+    return at ? g_ascii_strtod(at + strlen(head), NULL) : 0.0 / 0.0;
+}
+
+typedef struct {
+    GPid pid;
+    int out;
+} Child;
+
+static gboolean
+start_child(Child *child, const char *const *argv, GError **error)
+{
+    return g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, NULL,
+                                    NULL, &child->pid, NULL, &child->out, NULL, error);
+}
+
+static char *
+finish_child(Child *child)
+{
+    GString *text = g_string_new(NULL);
+    char buffer[4096];
+    ssize_t n;
+    while ((n = read(child->out, buffer, sizeof buffer)) > 0 || (n < 0 && errno == EINTR))
+        g_string_append_len(text, buffer, MAX(n, 0));
+    close(child->out);
+    waitpid(child->pid, NULL, 0);
+    return g_string_free(text, FALSE);
+}
+
+/* Two at once, two threads each; their sum, and its share of what one alone did just before and after. */
+static gboolean
+train_mlp_two_jobs(TnBench *bench, GError **error)
+{
+    g_autofree char *seconds = g_strdup_printf("%g", bench->seconds);
+    const char *const argv[] = { bench->program, "bench", "--threads", "2",
+                                 "--seconds",    seconds, "train_mlp", NULL };
+    double alone = 0, both = 0;
+    for (guint round = 0; round < 2; round++) {
+        Child one, a, b;
+        if (!start_child(&one, argv, error))
+            return FALSE;
+        g_autofree char *text = finish_child(&one);
+        alone = MAX(alone, value_of(text, "train_mlp.mean"));
+        if (!start_child(&a, argv, error))
+            return FALSE;
+        gboolean second = start_child(&b, argv, error);
+        g_autofree char *first_text = finish_child(&a);
+        g_autofree char *second_text = second ? finish_child(&b) : g_strdup("");
+        if (!second)
+            return FALSE;
+        both = MAX(both, value_of(first_text, "train_mlp.mean") +
+                             value_of(second_text, "train_mlp.mean"));
+    }
+    if (!(alone > 0) || !(both > 0)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_FAILED,
+                    "a child gave no figure; `tenon bench train_mlp` tells why");
+        return FALSE;
+    }
+    bench->report(bench, NULL, both, "samples/s",
+                  "two trainings at once, two threads each, combined");
+    bench->report(bench, "share", 100 * both / alone, "%", "of one alone with two threads");
+    return TRUE;
+}
+
+/* `tenon run` of a config that makes one tensor, the index warm. */
+static gboolean
+startup(TnBench *bench, GError **error)
+{
+    g_autofree char *runs = g_dir_make_tmp("tenon-bench-XXXXXX", error);
+    g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    if (!runs)
+        return FALSE;
+    const char *const argv[] = {
+        bench->program, "run", "--runs", runs, "module:tenon.bench.startup", NULL
+    };
+    double end = now() + bench->seconds;
+    gboolean ok = TRUE;
+    for (guint i = 0; ok && (i < 6 || now() < end); i++) {
+        Child child;
+        double begin = now();
+        ok = start_child(&child, argv, error);
+        g_autofree char *text = ok ? finish_child(&child) : NULL;
+        double took = 1e3 * (now() - begin);
+        if (ok && !strstr(text, "run ")) {
+            g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "`tenon run` did not name its run");
+            ok = FALSE;
+        }
+        if (i > 0)
+            g_array_append_val(times, took);
+    }
+    if (ok)
+        bench->report(bench, NULL, median(times), "ms",
+                      "tenon run of a one-tensor config, index warm, whole process");
+    const char *const rm[] = { "/bin/rm", "-rf", runs, NULL };
+    g_spawn_sync(NULL, (char **)rm, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL);
+    return ok;
+}
+
+static const TnBenchCase cases[] = {
+    { sizeof(TnBenchCase), "startup", "start, load a config, make one tensor, end", startup },
+    { sizeof(TnBenchCase), "train_tiny", "steps of a tiny network: overhead", train_tiny },
+    { sizeof(TnBenchCase), "train_mlp", "steps of a multilayer perceptron", train_mlp },
+    { sizeof(TnBenchCase), "train_lenet", "steps of LeNet-5", train_lenet },
+    { sizeof(TnBenchCase), "train_mlp_two_jobs", "two trainings at once on the same processors",
+      train_mlp_two_jobs },
+};
+
+static const TnBenchVTable vtable = {
+    .size = sizeof(TnBenchVTable),
+    .case_size = sizeof(TnBenchCase),
+    .n = G_N_ELEMENTS(cases),
+    .cases = cases,
+};
+
+static const TnFactory factory = {
+    .size = sizeof(TnFactory),
+    .iface = TN_IFACE_BENCH,
+    .name = "core",
+    .help = "training steps, starting, sharing the processors",
+    .vtable = &vtable,
+};
+
+static const TnFactory *const factories[] = { &factory, NULL };
+
+static const TnPlugin descriptor = {
+    TN_PLUGIN_HEAD("bench-core", "0.1.0", "Apache-2.0", "the program's own benchmark cases"),
+    .factories = factories,
+};
+
+gboolean
+bench_core_register(GError **error)
+{
+    return tn_registry_add(&descriptor, error);
+}
+
+void
+bench_core_set_threads(guint n)
+{
+    tn_pool_set_threads(n);
+}
