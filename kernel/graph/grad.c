@@ -25,7 +25,8 @@ typedef struct {
     TnGraph *graph;
     GHashTable *active; /* values that depend on an x */
     GHashTable *grads;  /* value → the sum of its gradients so far */
-    gboolean inner;     /* of a composite's body: nodes are named after the body's, which say "grad." already */
+    gboolean
+        inner; /* of a composite's body: nodes are named after the body's, which say "grad." already */
 } Walk;
 
 static gboolean

@@ -8,13 +8,14 @@
 
 typedef struct {
     const TnOp *op;
-    void *attrs;      /* op->attrs.struct_size bytes (NULL if 0), owned, its tensors and graphs held */
+    void *attrs; /* op->attrs.struct_size bytes (NULL if 0), owned, its tensors and graphs held */
     const char *name; /* unique in the graph, dotted, interned */
-    const char *path; /* where random streams come from, interned. The name, but for nodes of a body: the path of the
+    const char *
+        path; /* where random streams come from, interned. The name, but for nodes of a body: the path of the
                        * composite + the name inside, so that each copy of a body draws the same numbers */
     gint n_in, n_out;
     TnVal *in;
-    TnType *out;      /* at the binding that the graph was built with */
+    TnType *out; /* at the binding that the graph was built with */
 } TnGraphNode;
 
 typedef struct {
@@ -25,19 +26,19 @@ typedef struct {
 typedef struct {
     const char *name; /* interned */
     TnType type;
-    TnVal read;       /* TN_VAL_NONE: only assigned */
-    TnVal assigned;   /* TN_VAL_NONE: only read */
-    guint assign;     /* the node that assigns; G_MAXUINT: none */
+    TnVal read;     /* TN_VAL_NONE: only assigned */
+    TnVal assigned; /* TN_VAL_NONE: only read */
+    guint assign;   /* the node that assigns; G_MAXUINT: none */
 } TnGraphVariable;
 
 struct TnGraph {
     gatomicrefcount refs;
     char *name;
-    GPtrArray *nodes;       /* TnGraphNode * */
-    GArray *inputs;         /* TnGraphPort */
-    GArray *outputs;        /* TnGraphPort */
-    GArray *variables;      /* TnGraphVariable */
-    GHashTable *names;      /* interned name → number of the last suffix given (guint) */
+    GPtrArray *nodes;  /* TnGraphNode * */
+    GArray *inputs;    /* TnGraphPort */
+    GArray *outputs;   /* TnGraphPort */
+    GArray *variables; /* TnGraphVariable */
+    GHashTable *names; /* interned name → number of the last suffix given (guint) */
     /* Where the next node's name begins. */
     GPtrArray *scopes;      /* char *: stack of dotted prefixes; the last is the scope */
     GPtrArray *paths;       /* char *: the same for paths */
@@ -54,16 +55,17 @@ tn_graph_node(const TnGraph *graph, guint node)
 /* Latches *error (transfer full) as the graph's first failure, or frees it if there is one. */
 void tn_graph_latch(TnGraph *graph, GError *error);
 /* tn_graph_add with the last part of the name given (NULL: the operator's name). */
-TnVal tn_graph_add_named(TnGraph *graph, const TnOp *op, const void *attrs, const char *base, gint n_in,
-                         const TnVal *in, TnVal *out);
+TnVal tn_graph_add_named(TnGraph *graph, const TnOp *op, const void *attrs, const char *base,
+                         gint n_in, const TnVal *in, TnVal *out);
 /* By name and type, without a variable at hand: for copies of graphs. */
 TnVal tn_graph_read_named(TnGraph *graph, const char *name, const TnType *type);
 void tn_graph_assign_named(TnGraph *graph, const char *name, const TnType *type, TnVal value);
 
 /* Adds a node whose attributes and types are known already; the name is made unique, the path kept (NULL: the name).
  * Random streams are not touched. Returns the node's number. For passes that copy nodes from graph to graph. */
-guint tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char *name, const char *path, gint n_in,
-                        const TnVal *in, gint n_out, const TnType *out);
+guint tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
+                        const char *path, gint n_in, const TnVal *in, gint n_out,
+                        const TnType *out);
 /* The same nodes, inputs, outputs and variables under the same numbers. (transfer full). */
 TnGraph *tn_graph_copy(const TnGraph *graph);
 
@@ -77,8 +79,9 @@ void tn_graph_end_body(TnGraph *graph, TnGraphBodyMark mark);
 
 /* Builds op's body in graph on the values in[n_in] as that of the node (name, path): out[n_out] gets its results. FALSE
  * with *error if the body failed or gave outputs of other types than infer said (want: TnType[n_out]; NULL: not asked). */
-gboolean tn_graph_expand(TnGraph *graph, const TnOp *op, const void *attrs, const char *name, const char *path, gint n_in,
-                         const TnVal *in, gint n_out, const TnType *want, TnVal *out, GError **error);
+gboolean tn_graph_expand(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
+                         const char *path, gint n_in, const TnVal *in, gint n_out,
+                         const TnType *want, TnVal *out, GError **error);
 
 /* Types of every value at other input types. */
 typedef struct {
@@ -94,8 +97,8 @@ tn_graph_types_at(const TnGraphTypes *types, TnVal val)
 /* inputs[i]: type of graph input i (dtype and rank as built). values[i]: its contents for TN_ARG_STATIC readers, NULL:
  * unknown; values NULL: none known. FALSE with *error (names the node) if a node does not accept its inputs or changes
  * its outputs' dtypes or ranks. On success tn_graph_types_clear frees. */
-gboolean tn_graph_infer(const TnGraph *graph, const TnType *inputs, TnTensor *const *values, TnGraphTypes *types,
-                        GError **error);
+gboolean tn_graph_infer(const TnGraph *graph, const TnType *inputs, TnTensor *const *values,
+                        TnGraphTypes *types, GError **error);
 void tn_graph_types_clear(TnGraphTypes *types);
 /* The contents of a value that is known while building (a constant's), or NULL. (transfer none). */
 TnTensor *tn_graph_static_value(const TnGraph *graph, TnVal val);

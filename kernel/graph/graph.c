@@ -299,8 +299,7 @@ tn_graph_add_named(TnGraph *graph, const TnOp *op, const void *attrs, const char
         path = unique(graph->path_names, want);
     }
     settle_attrs(op, own, path);
-    const guint node =
-        append_node(graph, op, own, own_name, path, n_in, in, n_out, out_types);
+    const guint node = append_node(graph, op, own, own_name, path, n_in, in, n_out, out_types);
     for (gint k = 0; out != NULL && k < TN_MAX_OUT; k++) {
         out[k] = k < n_out ? (TnVal){ node, (guint32)k } : TN_VAL_NONE;
     }
@@ -358,8 +357,8 @@ tn_graph_input(TnGraph *graph, const char *name, TnType type)
         return TN_VAL_NONE;
     }
     const TnInputAttrs attrs = { g_intern_string(name), (gint)type.dtype, type.rank };
-    const guint node = tn_graph_add_node(graph, tn_op_find("input", NULL), &attrs, name, NULL, 0,
-                                         NULL, 1, &type);
+    const guint node =
+        tn_graph_add_node(graph, tn_op_find("input", NULL), &attrs, name, NULL, 0, NULL, 1, &type);
     const TnGraphPort port = { attrs.name, { node, 0 } };
     g_array_append_val(graph->inputs, port);
     return port.val;

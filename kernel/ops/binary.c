@@ -3,7 +3,8 @@
 #include "ops-private.h"
 
 static const TnOption mod_rows[] = {
-    TN_ATTR(TnModAttrs, fmod, TN_OPT_BOOL, "the remainder has the dividend's sign", .dflt = "false"),
+    TN_ATTR(TnModAttrs, fmod, TN_OPT_BOOL, "the remainder has the dividend's sign",
+            .dflt = "false"),
 };
 static const char *const directions[] = { "left", "right", NULL };
 static const TnOption shift_rows[] = {
@@ -187,23 +188,31 @@ where_sample(TnSample *sample)
             .in_place = 3 },                                                                       \
     .rule = { a_, b_ }
 #define COMPARE(name_, onnx_, set, flags_, help_)                                                  \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_ELEMENTWISE | TN_OP_NO_GRAD | (flags_),                               \
-              TN_INPUTS(TN_ARG_ROW("a", 'T', set, "any shape"),                                    \
-                        TN_ARG_ROW("b", 'T', set, "broadcasts with a")),                           \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'B', TN_BOOL, "the broadcast shape")),                  \
-              .infer = tn_infer_elementwise,                                                       \
-              .sample = tn_sample_binary,                                                          \
-              .in_place = 3 } }
+    {                                                                                              \
+        .op = {                                                                                    \
+            TN_OP(name_, onnx_, help_),                                                            \
+            .flags = TN_OP_ELEMENTWISE | TN_OP_NO_GRAD | (flags_),                                 \
+            TN_INPUTS(TN_ARG_ROW("a", 'T', set, "any shape"),                                      \
+                      TN_ARG_ROW("b", 'T', set, "broadcasts with a")),                             \
+            TN_OUTPUTS(TN_ARG_ROW("out", 'B', TN_BOOL, "the broadcast shape")),                    \
+            .infer = tn_infer_elementwise,                                                         \
+            .sample = tn_sample_binary,                                                            \
+            .in_place = 3                                                                          \
+        }                                                                                          \
+    }
 #define LOGIC(name_, onnx_, set, help_)                                                            \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_ELEMENTWISE | TN_OP_NO_GRAD | TN_OP_COMMUTATIVE,                      \
-              TN_INPUTS(TN_ARG_ROW("a", 'T', set, "any shape"),                                    \
-                        TN_ARG_ROW("b", 'T', set, "broadcasts with a")),                           \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "the broadcast shape")),                      \
-              .infer = tn_infer_elementwise,                                                       \
-              .sample = tn_sample_binary,                                                          \
-              .in_place = 3 } }
+    {                                                                                              \
+        .op = {                                                                                    \
+            TN_OP(name_, onnx_, help_),                                                            \
+            .flags = TN_OP_ELEMENTWISE | TN_OP_NO_GRAD | TN_OP_COMMUTATIVE,                        \
+            TN_INPUTS(TN_ARG_ROW("a", 'T', set, "any shape"),                                      \
+                      TN_ARG_ROW("b", 'T', set, "broadcasts with a")),                             \
+            TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "the broadcast shape")),                        \
+            .infer = tn_infer_elementwise,                                                         \
+            .sample = tn_sample_binary,                                                            \
+            .in_place = 3                                                                          \
+        }                                                                                          \
+    }
 #define AWAY_FROM_0 .lo = -2, .hi = 2, .kinks = { 0 }, .n_kinks = 1, .gap = 0.5
 
 static const TnPrimitive rows[] = {
@@ -217,29 +226,22 @@ static const TnPrimitive rows[] = {
              max_a, max_b) },
     { BINARY("min", "Min", TN_DTYPES_NUMBER, TN_OP_COMMUTATIVE, "The smaller; NaN if either is",
              max_b, max_a) },
-    { .op = { TN_OP("pow", "Pow", "a to the power b"),
-              .flags = TN_OP_ELEMENTWISE,
+    { .op = { TN_OP("pow", "Pow", "a to the power b"), .flags = TN_OP_ELEMENTWISE,
               TN_INPUTS(TN_ARG_ROW("a", 'T', TN_DTYPES_NUMBER, "any shape", .lo = 0.3, .hi = 3),
                         TN_ARG_ROW("b", 'T', TN_DTYPES_NUMBER, "broadcasts with a")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "the broadcast shape")),
-              .infer = tn_infer_elementwise,
-              .vjp = tn_vjp_elementwise,
-              .sample = tn_sample_binary,
+              .infer = tn_infer_elementwise, .vjp = tn_vjp_elementwise, .sample = tn_sample_binary,
               .in_place = 3 },
       .rule = { pow_a, pow_b } },
     /* a lies between multiples of b: |b| in [2.5, 4], |a| in [0.3, 2]. */
-    { .op = { TN_OP("mod", "Mod", "Remainder of a / b"),
-              .flags = TN_OP_ELEMENTWISE,
+    { .op = { TN_OP("mod", "Mod", "Remainder of a / b"), .flags = TN_OP_ELEMENTWISE,
               TN_INPUTS(TN_ARG_ROW("a", 'T', TN_DTYPES_NUMBER, "any shape", .lo = -2, .hi = 2,
                                    .kinks = { 0 }, .n_kinks = 1, .gap = 0.3),
                         TN_ARG_ROW("b", 'T', TN_DTYPES_NUMBER, "broadcasts with a", .lo = -4,
                                    .hi = 4, .kinks = { 0 }, .n_kinks = 1, .gap = 2.5)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "the broadcast shape")),
-              .attrs = TN_OPTIONS(TnModAttrs, mod_rows),
-              .infer = tn_infer_elementwise,
-              .vjp = tn_vjp_elementwise,
-              .sample = mod_sample,
-              .in_place = 3 },
+              .attrs = TN_OPTIONS(TnModAttrs, mod_rows), .infer = tn_infer_elementwise,
+              .vjp = tn_vjp_elementwise, .sample = mod_sample, .in_place = 3 },
       .rule = { tn_rule_pass, mod_b } },
     COMPARE("equal", "Equal", TN_DTYPES_ALL, TN_OP_COMMUTATIVE, "a = b"),
     COMPARE("less", "Less", TN_DTYPES_NUMBER, 0, "a < b"),
@@ -254,23 +256,19 @@ static const TnPrimitive rows[] = {
     LOGIC("bitwise_xor", "BitwiseXor", TN_INTEGERS, "One, not both, bit by bit"),
     { .op = { TN_OP("bit_shift", "BitShift", "a's bits moved by b places, zeros moving in"),
               .flags = TN_OP_ELEMENTWISE | TN_OP_NO_GRAD,
-              TN_INPUTS(TN_ARG_ROW("a", 'T', TN_DTYPES_UINT, "any shape", .lo = 0, .hi = 200),
-                        TN_ARG_ROW("b", 'T', TN_DTYPES_UINT, "broadcasts with a", .lo = 0,
-                                   .hi = 9)),
+              TN_INPUTS(
+                  TN_ARG_ROW("a", 'T', TN_DTYPES_UINT, "any shape", .lo = 0, .hi = 200),
+                  TN_ARG_ROW("b", 'T', TN_DTYPES_UINT, "broadcasts with a", .lo = 0, .hi = 9)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_UINT, "the broadcast shape")),
-              .attrs = TN_OPTIONS(TnBitShiftAttrs, shift_rows),
-              .infer = tn_infer_elementwise,
-              .sample = shift_sample,
-              .in_place = 3 } },
+              .attrs = TN_OPTIONS(TnBitShiftAttrs, shift_rows), .infer = tn_infer_elementwise,
+              .sample = shift_sample, .in_place = 3 } },
     { .op = { TN_OP("where", "Where", "a where the condition holds, b elsewhere"),
               .flags = TN_OP_ELEMENTWISE,
               TN_INPUTS(TN_ARG_ROW("condition", 'B', TN_BOOL, "any shape", .flags = TN_ARG_NO_GRAD),
                         TN_ARG_ROW("a", 'T', TN_DTYPES_ALL, "broadcasts with condition and b"),
                         TN_ARG_ROW("b", 'T', TN_DTYPES_ALL, "broadcasts with condition and a")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "the broadcast shape")),
-              .infer = tn_infer_elementwise,
-              .vjp = tn_vjp_elementwise,
-              .sample = where_sample,
+              .infer = tn_infer_elementwise, .vjp = tn_vjp_elementwise, .sample = where_sample,
               .in_place = 6 },
       .rule = { NULL, where_a, where_b } },
 };

@@ -90,7 +90,8 @@ part_sizes(const TnInfer *infer, gint64 n, gint64 *size, GError **error)
     const gint64 parts = attrs->split.n > 0 ? attrs->split.n : attrs->num_outputs;
     if (parts < 1 || parts > TN_MAX_OUT) {
         return tn_infer_fail(infer, 0, error,
-                             "cannot be split into %" G_GINT64_FORMAT " parts: 1 to %d are possible",
+                             "cannot be split into %" G_GINT64_FORMAT
+                             " parts: 1 to %d are possible",
                              parts, TN_MAX_OUT);
     }
     if (attrs->split.n > 0 && attrs->num_outputs != 0 && attrs->num_outputs != parts) {
@@ -104,8 +105,9 @@ part_sizes(const TnInfer *infer, gint64 n, gint64 *size, GError **error)
         size[k] = attrs->split.n > 0 ? attrs->split.v[k] : MIN(each, left);
         if (size[k] < 0 || size[k] > left) {
             return tn_infer_fail(infer, 0, error,
-                                 "part %d of size %" G_GINT64_FORMAT " does not fit: %" G_GINT64_FORMAT
-                                 " of %" G_GINT64_FORMAT " are left",
+                                 "part %d of size %" G_GINT64_FORMAT
+                                 " does not fit: %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+                                 " are left",
                                  (gint)k, size[k], left, n);
         }
         left -= size[k];
@@ -172,8 +174,7 @@ concat_vjp(TnVjp *v, GError **error)
     for (gint i = 0; i < v->n_in; i++) {
         const TnConcatPartAttrs part = { attrs->axis, i };
         if (v->need[i]) {
-            v->grad_in[i] =
-                tn_graph_op(v->graph, "concat_part", &part, v->n_in + 1, in, NULL);
+            v->grad_in[i] = tn_graph_op(v->graph, "concat_part", &part, v->n_in + 1, in, NULL);
         }
     }
     return TRUE;
@@ -213,10 +214,13 @@ split_vjp(TnVjp *v, GError **error)
 static const TnCase concat_cases[] = {
     { 1, { TN_SHAPE_OF(3) } },
     { 2, { TN_SHAPE_OF(3), TN_SHAPE_OF(2) } },
-    { 3, { TN_SHAPE_OF(2, 1), TN_SHAPE_OF(2, 3), TN_SHAPE_OF(2, 0) },
+    { 3,
+      { TN_SHAPE_OF(2, 1), TN_SHAPE_OF(2, 3), TN_SHAPE_OF(2, 0) },
       .attrs = &(const TnAxisAttrs){ 1 } },
     { 2, { TN_SHAPE_OF(1, 2, 3), TN_SHAPE_OF(4, 2, 3) } },
-    { 2, { TN_SHAPE_OF(2, 3, 1, 2), TN_SHAPE_OF(2, 3, 4, 2) }, .attrs = &(const TnAxisAttrs){ -2 } },
+    { 2,
+      { TN_SHAPE_OF(2, 3, 1, 2), TN_SHAPE_OF(2, 3, 4, 2) },
+      .attrs = &(const TnAxisAttrs){ -2 } },
     { 2, { TN_SHAPE_OF(0, 2), TN_SHAPE_OF(0, 2) } },
 };
 
@@ -252,9 +256,7 @@ static const TnCase split_cases[] = {
     { 1, { TN_SHAPE_OF(4) }, .attrs = &(const TnSplitAttrs){ .num_outputs = 1 } },
     { 1, { TN_SHAPE_OF(7) }, .attrs = &(const TnSplitAttrs){ .num_outputs = 3 } },
     { 1, { TN_SHAPE_OF(5) }, .attrs = &(const TnSplitAttrs){ .split = TN_INTS_OF(2, 0, 3) } },
-    { 1,
-      { TN_SHAPE_OF(2, 6) },
-      .attrs = &(const TnSplitAttrs){ 1, TN_INTS_OF(1, 2, 3), 0 } },
+    { 1, { TN_SHAPE_OF(2, 6) }, .attrs = &(const TnSplitAttrs){ 1, TN_INTS_OF(1, 2, 3), 0 } },
     { 1,
       { TN_SHAPE_OF(2, 3, 4, 2) },
       .attrs = &(const TnSplitAttrs){ .axis = -2, .num_outputs = 2 } },
@@ -275,30 +277,23 @@ static const TnPrimitive rows[] = {
                                    .flags = TN_ARG_VARIADIC, .min_rank = 1,
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "the sum of sizes along the axis")),
-              .attrs = TN_OPTIONS(TnAxisAttrs, axis0_rows),
-              .infer = concat_infer,
-              .vjp = concat_vjp,
-              .sample = concat_sample } },
+              .attrs = TN_OPTIONS(TnAxisAttrs, axis0_rows), .infer = concat_infer,
+              .vjp = concat_vjp, .sample = concat_sample } },
     { .op = { TN_OP("concat_part", NULL, "The part of g that one input of concat has in it"),
               .flags = TN_OP_VIEW,
               TN_INPUTS(TN_ARG_ROW("g", 'T', TN_DTYPES_ALL, "concat's output", .min_rank = 1,
                                    .max_rank = TN_MAX_RANK),
                         TN_LIKE_ROW("like", "concat's inputs", TN_ARG_VARIADIC)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "like[index]'s shape")),
-              .attrs = TN_OPTIONS(TnConcatPartAttrs, part_rows),
-              .infer = part_infer,
-              .vjp = tn_vjp_rules,
-              .view = part_view,
-              .sample = part_sample },
+              .attrs = TN_OPTIONS(TnConcatPartAttrs, part_rows), .infer = part_infer,
+              .vjp = tn_vjp_rules, .view = part_view, .sample = part_sample },
       .rule = { part_rule } },
     { .op = { TN_OP("split", "Split", "Parts along an axis"),
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "rank 1 at least", .min_rank = 1,
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "the parts in order",
                                     .flags = TN_ARG_VARIADIC)),
-              .attrs = TN_OPTIONS(TnSplitAttrs, split_rows),
-              .infer = split_infer,
-              .vjp = split_vjp,
+              .attrs = TN_OPTIONS(TnSplitAttrs, split_rows), .infer = split_infer, .vjp = split_vjp,
               .sample = split_sample } },
 };
 

@@ -82,8 +82,8 @@ check_channels(const TnInfer *infer, gint x, gint w, GError **error)
     gint64 want;
     if (__builtin_mul_overflow(per_group, attrs->group, &want) || want != channels) {
         return tn_infer_fail2(infer, x, w, error,
-                              "channels differ: %" G_GINT64_FORMAT
-                              ", and %" G_GINT64_FORMAT " in each of %" G_GINT64_FORMAT " groups",
+                              "channels differ: %" G_GINT64_FORMAT ", and %" G_GINT64_FORMAT
+                              " in each of %" G_GINT64_FORMAT " groups",
                               channels, per_group, attrs->group);
     }
     if (out % attrs->group != 0) {
@@ -110,13 +110,12 @@ conv_sizes(const TnInfer *infer, gint x, gint w, const TnType *big, TnType *out,
         if (__builtin_mul_overflow(axis.dilation, kernel - 1, &reach) ||
             __builtin_add_overflow(big->dims[2 + i], axis.pad_begin + axis.pad_end, &size) ||
             reach >= size) {
-            return tn_infer_fail2(infer, x, w, error,
-                                  "axis %d of size %" G_GINT64_FORMAT
-                                  " (pads %" G_GINT64_FORMAT " and %" G_GINT64_FORMAT
-                                  ") is shorter than the kernel of %" G_GINT64_FORMAT
-                                  " at dilation %" G_GINT64_FORMAT,
-                                  2 + i, big->dims[2 + i], axis.pad_begin, axis.pad_end, kernel,
-                                  axis.dilation);
+            return tn_infer_fail2(
+                infer, x, w, error,
+                "axis %d of size %" G_GINT64_FORMAT " (pads %" G_GINT64_FORMAT
+                " and %" G_GINT64_FORMAT ") is shorter than the kernel of %" G_GINT64_FORMAT
+                " at dilation %" G_GINT64_FORMAT,
+                2 + i, big->dims[2 + i], axis.pad_begin, axis.pad_end, kernel, axis.dilation);
         }
         out->dims[2 + i] = (size - reach - 1) / axis.stride + 1;
     }
@@ -363,30 +362,22 @@ conv_transpose_sample(TnSample *sample)
 static const TnPrimitive rows[] = {
     { .op = { TN_OP("conv", "Conv", "Convolution (cross-correlation) over 1 to 3 axes"),
               TN_INPUTS(ARG("x", "[N, C, spatial…]"), ARG("w", "[M, C / group, kernel…]")),
-              OUT("[N, M, positions…]"),
-              .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
-              .infer = conv_infer,
-              .vjp = tn_vjp_rules,
-              .sample = conv_sample },
+              OUT("[N, M, positions…]"), .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
+              .infer = conv_infer, .vjp = tn_vjp_rules, .sample = conv_sample },
       .rule = { conv_x, conv_w } },
     { .op = { TN_OP("conv_transpose", "ConvTranspose", "Convolution's transpose in its input"),
               TN_INPUTS(ARG("x", "[N, M, positions…]"), ARG("w", "[M, C / group, kernel…]"),
-                        TN_LIKE_ROW("like", "[N, C, spatial…]: sizes of the output", TN_ARG_OPTIONAL,
-                                    .min_rank = 3, .max_rank = 5)),
-              OUT("[N, C, spatial…]"),
-              .attrs = TN_OPTIONS(TnConvAttrs, transpose_rows),
-              .infer = conv_transpose_infer,
-              .vjp = tn_vjp_rules,
-              .sample = conv_transpose_sample },
+                        TN_LIKE_ROW("like", "[N, C, spatial…]: sizes of the output",
+                                    TN_ARG_OPTIONAL, .min_rank = 3, .max_rank = 5)),
+              OUT("[N, C, spatial…]"), .attrs = TN_OPTIONS(TnConvAttrs, transpose_rows),
+              .infer = conv_transpose_infer, .vjp = tn_vjp_rules, .sample = conv_transpose_sample },
       .rule = { transpose_x, transpose_w } },
     { .op = { TN_OP("conv_grad_weight", NULL, "Convolution's transpose in its weights"),
-              TN_INPUTS(ARG("x", "[N, C, spatial…]"), ARG("g", "[N, M, positions…]"),
-                        TN_LIKE_ROW("like", "[M, C / group, kernel…]", 0, .min_rank = 3,
-                                    .max_rank = 5)),
-              OUT("like's shape"),
-              .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
-              .infer = conv_grad_weight_infer,
-              .vjp = tn_vjp_rules,
+              TN_INPUTS(
+                  ARG("x", "[N, C, spatial…]"), ARG("g", "[N, M, positions…]"),
+                  TN_LIKE_ROW("like", "[M, C / group, kernel…]", 0, .min_rank = 3, .max_rank = 5)),
+              OUT("like's shape"), .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
+              .infer = conv_grad_weight_infer, .vjp = tn_vjp_rules,
               .sample = conv_grad_weight_sample },
       .rule = { weight_x, weight_g } },
 };

@@ -198,7 +198,11 @@ sort_rule(TnVjp *v, TnVal g)
 /* --- Samples -------------------------------------------------------------------------------------------------- */
 
 #define INDEX(n, bound_) .dtype = { 0, n }, .bound = { 0, bound_ }
-#define AXIS(a) .attrs = &(const TnAxisAttrs){ a }
+#define AXIS(a)                                                                                    \
+    .attrs = &(const TnAxisAttrs)                                                                  \
+    {                                                                                              \
+        a                                                                                          \
+    }
 static const TnCase gather_cases[] = {
     { 2, { TN_SHAPE_OF(5), TN_RANK0 }, INDEX(TN_DTYPE_I64, 5) },
     { 2, { TN_SHAPE_OF(5), TN_SHAPE_OF(8) }, INDEX(TN_DTYPE_I32, 5) },
@@ -247,7 +251,8 @@ gather_elements_sample(TnSample *sample)
 static gboolean
 scatter_elements_sample(TnSample *sample)
 {
-    static const TnCase distinct = { 2, { TN_SHAPE_OF(5, 2), TN_SHAPE_OF(3, 2) },
+    static const TnCase distinct = { 2,
+                                     { TN_SHAPE_OF(5, 2), TN_SHAPE_OF(3, 2) },
                                      INDEX(TN_DTYPE_I64, 5) };
     static const gint64 places[] = { 4, 0, -4, 3, 2, -1 };
     const guint n = G_N_ELEMENTS(element_cases);
@@ -311,49 +316,37 @@ static const TnPrimitive rows[] = {
                         INDICES("any shape")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL,
                                     "data's axes before, indices' axes, data's axes behind")),
-              .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows),
-              .infer = gather_infer,
-              .vjp = tn_vjp_rules,
-              .sample = gather_sample },
+              .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows), .infer = gather_infer,
+              .vjp = tn_vjp_rules, .sample = gather_sample },
       .rule = { gather_rule } },
     { .op = { TN_OP("scatter_add", NULL, "data with updates added at entries along an axis"),
               TN_INPUTS(TN_ARG_ROW("data", 'T', TN_DTYPES_NUMBER, "rank 1 at least", RANK1),
                         INDICES("any shape"),
                         TN_ARG_ROW("updates", 'T', TN_DTYPES_NUMBER, "the shape gather gives")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "data's shape")),
-              .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows),
-              .infer = scatter_add_infer,
-              .vjp = tn_vjp_rules,
-              .sample = scatter_add_sample,
-              .in_place = 1 },
+              .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows), .infer = scatter_add_infer,
+              .vjp = tn_vjp_rules, .sample = scatter_add_sample, .in_place = 1 },
       .rule = { tn_rule_pass, NULL, scatter_add_updates } },
     { .op = { TN_OP("gather_elements", "GatherElements", "Elements of data along an axis"),
               TN_INPUTS(TN_ARG_ROW("data", 'T', TN_DTYPES_ALL, "rank 1 at least", RANK1),
                         INDICES("data's rank, not longer but along the axis")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "indices' shape")),
-              .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows),
-              .infer = gather_elements_infer,
-              .vjp = tn_vjp_rules,
-              .sample = gather_elements_sample },
+              .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows), .infer = gather_elements_infer,
+              .vjp = tn_vjp_rules, .sample = gather_elements_sample },
       .rule = { gather_elements_rule } },
     { .op = { TN_OP("scatter_elements", "ScatterElements", "data with elements written or added"),
               TN_INPUTS(TN_ARG_ROW("data", 'T', TN_DTYPES_ALL, "rank 1 at least", RANK1),
                         INDICES("data's rank, not longer but along the axis"),
                         TN_ARG_ROW("updates", 'T', TN_DTYPES_ALL, "indices' shape")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "data's shape")),
-              .attrs = TN_OPTIONS(TnScatterAttrs, scatter_rows),
-              .infer = scatter_elements_infer,
-              .vjp = tn_vjp_rules,
-              .sample = scatter_elements_sample,
-              .in_place = 1 },
+              .attrs = TN_OPTIONS(TnScatterAttrs, scatter_rows), .infer = scatter_elements_infer,
+              .vjp = tn_vjp_rules, .sample = scatter_elements_sample, .in_place = 1 },
       .rule = { scatter_elements_data, NULL, scatter_elements_updates } },
     { .op = { TN_OP("sort", NULL, "Elements in order along an axis, and where they came from"),
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_NUMBER, "rank 1 at least", RANK1)),
               TN_OUTPUTS(TN_ARG_ROW("values", 'T', TN_DTYPES_NUMBER, "x's shape"),
                          TN_ARG_ROW("indices", 'I', TN_DT(I64), "x's shape")),
-              .attrs = TN_OPTIONS(TnSortAttrs, sort_rows),
-              .infer = sort_infer,
-              .vjp = tn_vjp_rules,
+              .attrs = TN_OPTIONS(TnSortAttrs, sort_rows), .infer = sort_infer, .vjp = tn_vjp_rules,
               .sample = sort_sample },
       .rule = { sort_rule } },
 };

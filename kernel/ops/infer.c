@@ -217,8 +217,8 @@ check_number(const TnInfer *infer, GError **error)
     if (infer->n_in >= least && infer->n_in <= most) {
         return TRUE;
     }
-    g_autofree char *want = least == most ? g_strdup_printf("%d", least)
-                                          : g_strdup_printf("%d to %d", least, most);
+    g_autofree char *want =
+        least == most ? g_strdup_printf("%d", least) : g_strdup_printf("%d to %d", least, most);
     g_set_error(error, TN_ERROR, TN_ERROR_USAGE, "takes %s input%s, got %d", want,
                 most == 1 ? "" : "s", infer->n_in);
     return FALSE;

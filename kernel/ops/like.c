@@ -53,10 +53,10 @@ reshape_as_infer(TnInfer *infer, GError **error)
     const gint64 have = tn_type_count(&infer->in[0]);
     const gint64 want = tn_type_count(&infer->in[1]);
     if (have != want) {
-        return tn_infer_fail2(
-            infer, 0, 1, error,
-            "different numbers of elements: %" G_GINT64_FORMAT " and %" G_GINT64_FORMAT, have,
-            want);
+        return tn_infer_fail2(infer, 0, 1, error,
+                              "different numbers of elements: %" G_GINT64_FORMAT
+                              " and %" G_GINT64_FORMAT,
+                              have, want);
     }
     return tn_infer_shape_of(infer, 1);
 }
@@ -251,23 +251,24 @@ iota_sample(TnSample *sample)
 /* --- The table ------------------------------------------------------------------------------------------- */
 
 #define FILLED(name_, help_)                                                                       \
-    { .op = { TN_OP(name_, NULL, help_),                                                           \
-              .flags = TN_OP_NO_GRAD,                                                              \
-              TN_INPUTS(TN_ARG_ROW("like", 'T', TN_DTYPES_ALL, "any shape",                        \
-                                   .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),                       \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "like's type")),                    \
-              .infer = same_shape_infer,                                                           \
-              .sample = tn_sample_unary } }
+    {                                                                                              \
+        .op = {                                                                                    \
+            TN_OP(name_, NULL, help_),                                                             \
+            .flags = TN_OP_NO_GRAD,                                                                \
+            TN_INPUTS(TN_ARG_ROW("like", 'T', TN_DTYPES_ALL, "any shape",                          \
+                                 .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),                         \
+            TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "like's type")),                      \
+            .infer = same_shape_infer,                                                             \
+            .sample = tn_sample_unary                                                              \
+        }                                                                                          \
+    }
 
 static const TnPrimitive rows[] = {
-    { .op = { TN_OP("expand_as", NULL, "x broadcast to like's shape"),
-              .flags = TN_OP_VIEW,
+    { .op = { TN_OP("expand_as", NULL, "x broadcast to like's shape"), .flags = TN_OP_VIEW,
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "broadcasts to like's shape"),
                         TN_LIKE_ROW("like", "any shape", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "like's shape")),
-              .infer = expand_as_infer,
-              .vjp = tn_vjp_rules,
-              .view = tn_view_broadcast,
+              .infer = expand_as_infer, .vjp = tn_vjp_rules, .view = tn_view_broadcast,
               .sample = expand_as_sample },
       .rule = { expand_as_rule } },
     { .op = { TN_OP("reduce_to", NULL, "x summed over what broadcasting like would repeat"),
@@ -275,47 +276,36 @@ static const TnPrimitive rows[] = {
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_NUMBER, "any shape"),
                         TN_LIKE_ROW("like", "broadcasts to x's shape", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "like's shape")),
-              .infer = reduce_to_infer,
-              .vjp = tn_vjp_rules,
-              .view = reduce_to_view,
+              .infer = reduce_to_infer, .vjp = tn_vjp_rules, .view = reduce_to_view,
               .sample = reduce_to_sample },
       .rule = { reduce_to_rule } },
-    { .op = { TN_OP("reshape_as", NULL, "The same elements in like's shape"),
-              .flags = TN_OP_VIEW,
+    { .op = { TN_OP("reshape_as", NULL, "The same elements in like's shape"), .flags = TN_OP_VIEW,
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "as many elements as like"),
                         TN_LIKE_ROW("like", "any shape", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "like's shape")),
-              .infer = reshape_as_infer,
-              .vjp = tn_vjp_rules,
-              .view = tn_view_reshape,
+              .infer = reshape_as_infer, .vjp = tn_vjp_rules, .view = tn_view_reshape,
               .sample = reshape_as_sample },
       .rule = { tn_rule_reshape } },
     FILLED("zeros_like", "Zeros of like's type"),
     FILLED("ones_like", "Ones of like's type"),
-    { .op = { TN_OP("full_like", NULL, "One value in like's shape"),
-              .flags = TN_OP_NO_GRAD,
+    { .op = { TN_OP("full_like", NULL, "One value in like's shape"), .flags = TN_OP_NO_GRAD,
               TN_INPUTS(TN_ARG_ROW("like", 'T', TN_DTYPES_ALL, "any shape",
                                    .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'O', TN_DTYPES_ALL, "like's shape")),
-              .attrs = TN_OPTIONS(TnFullLikeAttrs, full_like_rows),
-              .infer = full_like_infer,
+              .attrs = TN_OPTIONS(TnFullLikeAttrs, full_like_rows), .infer = full_like_infer,
               .sample = full_like_sample } },
-    { .op = { TN_OP("size", "Size", "Product of like's sizes as a scalar"),
-              .flags = TN_OP_NO_GRAD,
+    { .op = { TN_OP("size", "Size", "Product of like's sizes as a scalar"), .flags = TN_OP_NO_GRAD,
               TN_INPUTS(TN_ARG_ROW("like", 'T', TN_DTYPES_ALL, "any shape",
                                    .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'O', TN_DTYPES_NUMBER, "[]")),
-              .attrs = TN_OPTIONS(TnSizeAttrs, size_rows),
-              .infer = size_infer,
+              .attrs = TN_OPTIONS(TnSizeAttrs, size_rows), .infer = size_infer,
               .sample = size_sample } },
-    { .op = { TN_OP("iota", NULL, "0, 1, … along an axis of like"),
-              .flags = TN_OP_NO_GRAD,
+    { .op = { TN_OP("iota", NULL, "0, 1, … along an axis of like"), .flags = TN_OP_NO_GRAD,
               TN_INPUTS(TN_ARG_ROW("like", 'T', TN_DTYPES_ALL, "rank 1 at least",
                                    .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD, .min_rank = 1,
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'O', TN_DTYPES_NUMBER, "[size of the axis]")),
-              .attrs = TN_OPTIONS(TnIotaAttrs, iota_rows),
-              .infer = iota_infer,
+              .attrs = TN_OPTIONS(TnIotaAttrs, iota_rows), .infer = iota_infer,
               .sample = iota_sample } },
 };
 

@@ -122,9 +122,7 @@ static const TnPrimitive rows[] = {
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER,
                                     "[…, m, n], without m or n where the input is a vector")),
-              .infer = matmul_infer,
-              .vjp = tn_vjp_rules,
-              .sample = matmul_sample },
+              .infer = matmul_infer, .vjp = tn_vjp_rules, .sample = matmul_sample },
       .rule = { matmul_a, matmul_b } },
 };
 

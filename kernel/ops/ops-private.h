@@ -23,9 +23,9 @@ typedef struct {
     guint n;
 } TnFamily;
 
-extern const TnFamily tn_family_source, tn_family_unary, tn_family_binary, tn_family_like, tn_family_reduce,
-    tn_family_shape, tn_family_slice, tn_family_concat, tn_family_window, tn_family_index, tn_family_matmul,
-    tn_family_conv, tn_family_random;
+extern const TnFamily tn_family_source, tn_family_unary, tn_family_binary, tn_family_like,
+    tn_family_reduce, tn_family_shape, tn_family_slice, tn_family_concat, tn_family_window,
+    tn_family_index, tn_family_matmul, tn_family_conv, tn_family_random;
 
 /* --- Rows ------------------------------------------------------------------------------------------- */
 
@@ -45,8 +45,8 @@ extern const TnFamily tn_family_source, tn_family_unary, tn_family_binary, tn_fa
     }
 /* An input of which only the type counts; flags_: others. */
 #define TN_LIKE_ROW(name_, help_, flags_, ...)                                                     \
-    TN_ARG_ROW(name_, 0, TN_DTYPES_ALL, help_,                                                     \
-               .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD | (flags_), ##__VA_ARGS__)
+    TN_ARG_ROW(name_, 0, TN_DTYPES_ALL, help_, .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD | (flags_),  \
+               ##__VA_ARGS__)
 #define TN_ATTR(Struct, member, type_, help_, ...)                                                 \
     {                                                                                              \
         .name = #member, .type = (type_), .offset = G_STRUCT_OFFSET(Struct, member),               \
@@ -132,10 +132,34 @@ typedef struct {
     gint64 bound[4];   /* of indices */
     const void *attrs; /* NULL: defaults */
 } TnCase;
-#define TN_SHAPE_OF(...) { (gint32)TN_COUNT(gint64, __VA_ARGS__), { __VA_ARGS__ } }
-#define TN_RANK0 { 0, { 0 } }
-#define TN_ABSENT { -1, { 0 } }
-#define TN_INTS_OF(...) { (gint32)TN_COUNT(gint64, __VA_ARGS__), { __VA_ARGS__ } }
+#define TN_SHAPE_OF(...)                                                                           \
+    {                                                                                              \
+        (gint32) TN_COUNT(gint64, __VA_ARGS__),                                                    \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+#define TN_RANK0                                                                                   \
+    {                                                                                              \
+        0,                                                                                         \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define TN_ABSENT                                                                                  \
+    {                                                                                              \
+        -1,                                                                                        \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define TN_INTS_OF(...)                                                                            \
+    {                                                                                              \
+        (gint32) TN_COUNT(gint64, __VA_ARGS__),                                                    \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
 /* Fills sample from row `variant` of a table; FALSE beyond its end. */
 gboolean tn_sample_case(TnSample *sample, const TnCase *cases, guint n, gsize attrs_size);
 #define TN_SAMPLE_CASES(sample, cases, Attrs)                                                      \

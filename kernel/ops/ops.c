@@ -11,7 +11,7 @@ static const TnFamily *const families[] = {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static GPtrArray *all;       /* const TnOp *, in the order of the tables */
+static GPtrArray *all; /* const TnOp *, in the order of the tables */
 static GHashTable *by_name;
 
 static void

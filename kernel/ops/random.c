@@ -12,11 +12,10 @@
           .choices = tn_dtype_choices,                                                             \
           .dflt = "none",                                                                          \
           .help = "dtype of the output; none: like's if it can be, else 32 bits" },                \
-        { .name = "stream",                                                                        \
-          .type = TN_OPT_UINT64,                                                                   \
-          .offset = G_STRUCT_OFFSET(Struct, random.stream),                                        \
-          .dflt = "0",                                                                             \
-          .help = "stream of numbers; 0: from the node's name" }
+    {                                                                                              \
+        .name = "stream", .type = TN_OPT_UINT64, .offset = G_STRUCT_OFFSET(Struct, random.stream), \
+        .dflt = "0", .help = "stream of numbers; 0: from the node's name"                          \
+    }
 
 typedef struct {
     TnRandomAttrs random;
@@ -71,9 +70,18 @@ random_infer(TnInfer *infer, GError **error)
 
 /* --- Samples --------------------------------------------------------------------------------------------------- */
 
-#define KEY { TN_DTYPE_U64, TN_DTYPE_F32 }
-#define KEY_ONLY(...) { 1, { TN_SHAPE_OF(2) }, KEY, __VA_ARGS__ }
-#define KEY_LIKE(...) { 2, { TN_SHAPE_OF(2), TN_SHAPE_OF(__VA_ARGS__) }, KEY }
+#define KEY                                                                                        \
+    {                                                                                              \
+        TN_DTYPE_U64, TN_DTYPE_F32                                                                 \
+    }
+#define KEY_ONLY(...)                                                                              \
+    {                                                                                              \
+        1, { TN_SHAPE_OF(2) }, KEY, __VA_ARGS__                                                    \
+    }
+#define KEY_LIKE(...)                                                                              \
+    {                                                                                              \
+        2, { TN_SHAPE_OF(2), TN_SHAPE_OF(__VA_ARGS__) }, KEY                                       \
+    }
 #define STREAM 12345
 
 /* dtype is the suite's: in these operators it is an attribute. */
@@ -119,15 +127,19 @@ normal_sample(TnSample *sample)
 /* --- The table --------------------------------------------------------------------------------------------------- */
 
 #define RANDOM(name_, onnx_, help_, set, Attrs, rows_, sample_)                                    \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_RANDOM | TN_OP_NO_GRAD,                                               \
-              TN_INPUTS(TN_ARG_ROW("key", 'K', TN_DT(U64), "[2]: seed and position",               \
-                                   .flags = TN_ARG_NO_GRAD),                                       \
-                        TN_LIKE_ROW("like", "any shape: the output's", TN_ARG_OPTIONAL)),          \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "like's shape, or the attribute's")),         \
-              .attrs = TN_OPTIONS(Attrs, rows_),                                                   \
-              .infer = random_infer,                                                               \
-              .sample = sample_ } }
+    {                                                                                              \
+        .op = {                                                                                    \
+            TN_OP(name_, onnx_, help_),                                                            \
+            .flags = TN_OP_RANDOM | TN_OP_NO_GRAD,                                                 \
+            TN_INPUTS(TN_ARG_ROW("key", 'K', TN_DT(U64), "[2]: seed and position",                 \
+                                 .flags = TN_ARG_NO_GRAD),                                         \
+                      TN_LIKE_ROW("like", "any shape: the output's", TN_ARG_OPTIONAL)),            \
+            TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "like's shape, or the attribute's")),           \
+            .attrs = TN_OPTIONS(Attrs, rows_),                                                     \
+            .infer = random_infer,                                                                 \
+            .sample = sample_                                                                      \
+        }                                                                                          \
+    }
 
 static const TnPrimitive rows[] = {
     RANDOM("random_bits", NULL, "Random words", TN_DT(U32) | TN_DT(U64), TnRandomAttrs, bits_rows,

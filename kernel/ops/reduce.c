@@ -14,8 +14,7 @@ static const TnOption arg_rows[] = {
 };
 static const TnOption cumsum_rows[] = {
     TN_ATTR(TnCumsumAttrs, axis, TN_OPT_INT64, "axis along which is summed", .dflt = "0"),
-    TN_ATTR(TnCumsumAttrs, exclusive, TN_OPT_BOOL, "leave out the element itself",
-            .dflt = "false"),
+    TN_ATTR(TnCumsumAttrs, exclusive, TN_OPT_BOOL, "leave out the element itself", .dflt = "false"),
     TN_ATTR(TnCumsumAttrs, reverse, TN_OPT_BOOL, "begin at the end", .dflt = "false"),
 };
 
@@ -221,23 +220,31 @@ cumsum_sample(TnSample *sample)
 /* --- The table --------------------------------------------------------------------------------------------- */
 
 #define REDUCTION(name_, onnx_, set, help_, rule_)                                                 \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              TN_INPUTS(TN_ARG_ROW("x", 'T', set, "any shape")),                                   \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "without the axes, or with size 1 there")),   \
-              .attrs = TN_OPTIONS(TnReduceAttrs, reduce_rows),                                     \
-              .infer = reduce_infer,                                                               \
-              .vjp = tn_vjp_rules,                                                                 \
-              .sample = reduce_sample },                                                           \
-      .rule = { rule_ } }
+    {                                                                                              \
+        .op = { TN_OP(name_, onnx_, help_),                                                        \
+                TN_INPUTS(TN_ARG_ROW("x", 'T', set, "any shape")),                                 \
+                TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "without the axes, or with size 1 there")), \
+                .attrs = TN_OPTIONS(TnReduceAttrs, reduce_rows),                                   \
+                .infer = reduce_infer,                                                             \
+                .vjp = tn_vjp_rules,                                                               \
+                .sample = reduce_sample },                                                         \
+        .rule = {                                                                                  \
+            rule_                                                                                  \
+        }                                                                                          \
+    }
 #define ARG_REDUCTION(name_, onnx_, help_)                                                         \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_NO_GRAD,                                                              \
-              TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_NUMBER, "rank 1 at least", .min_rank = 1,   \
-                                   .max_rank = TN_MAX_RANK)),                                      \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'I', TN_DT(I64), "without the axis, or with size 1")),  \
-              .attrs = TN_OPTIONS(TnArgReduceAttrs, arg_rows),                                     \
-              .infer = arg_infer,                                                                  \
-              .sample = arg_sample } }
+    {                                                                                              \
+        .op = {                                                                                    \
+            TN_OP(name_, onnx_, help_),                                                            \
+            .flags = TN_OP_NO_GRAD,                                                                \
+            TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_NUMBER, "rank 1 at least", .min_rank = 1,     \
+                                 .max_rank = TN_MAX_RANK)),                                        \
+            TN_OUTPUTS(TN_ARG_ROW("out", 'I', TN_DT(I64), "without the axis, or with size 1")),    \
+            .attrs = TN_OPTIONS(TnArgReduceAttrs, arg_rows),                                       \
+            .infer = arg_infer,                                                                    \
+            .sample = arg_sample                                                                   \
+        }                                                                                          \
+    }
 
 static const TnPrimitive rows[] = {
     REDUCTION("reduce_sum", "ReduceSum", TN_DTYPES_NUMBER, "Sum over axes", sum_rule),
@@ -250,10 +257,8 @@ static const TnPrimitive rows[] = {
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_NUMBER, "rank 1 at least", .min_rank = 1,
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "x's shape")),
-              .attrs = TN_OPTIONS(TnCumsumAttrs, cumsum_rows),
-              .infer = cumsum_infer,
-              .vjp = tn_vjp_rules,
-              .sample = cumsum_sample },
+              .attrs = TN_OPTIONS(TnCumsumAttrs, cumsum_rows), .infer = cumsum_infer,
+              .vjp = tn_vjp_rules, .sample = cumsum_sample },
       .rule = { cumsum_rule } },
 };
 

@@ -22,9 +22,11 @@ tn_sample_case(TnSample *sample, const TnCase *cases, guint n, gsize attrs_size)
 }
 
 static const TnCase shapes[] = {
-    { 1, { TN_RANK0 } },          { 1, { TN_SHAPE_OF(1) } },          { 1, { TN_SHAPE_OF(0) } },
-    { 1, { TN_SHAPE_OF(7) } },    { 1, { TN_SHAPE_OF(2, 3) } },       { 1, { TN_SHAPE_OF(2, 3, 5) } },
-    { 1, { TN_SHAPE_OF(3, 0) } }, { 1, { TN_SHAPE_OF(2, 1, 3, 2) } }, { 1, { TN_SHAPE_OF(300) } },
+    { 1, { TN_RANK0 } },          { 1, { TN_SHAPE_OF(1) } },
+    { 1, { TN_SHAPE_OF(0) } },    { 1, { TN_SHAPE_OF(7) } },
+    { 1, { TN_SHAPE_OF(2, 3) } }, { 1, { TN_SHAPE_OF(2, 3, 5) } },
+    { 1, { TN_SHAPE_OF(3, 0) } }, { 1, { TN_SHAPE_OF(2, 1, 3, 2) } },
+    { 1, { TN_SHAPE_OF(300) } },
 };
 
 guint

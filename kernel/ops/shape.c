@@ -7,8 +7,9 @@ static const TnOption reshape_rows[] = {
     TN_ATTR(TnReshapeAttrs, allowzero, TN_OPT_BOOL, "0 in shape means 0", .dflt = "false"),
 };
 static const TnOption transpose_rows[] = {
-    TN_ATTR(TnTransposeAttrs, perm, TN_OPT_INTS, "x's axis for each of the output's; empty: "
-                                                 "reversed"),
+    TN_ATTR(TnTransposeAttrs, perm, TN_OPT_INTS,
+            "x's axis for each of the output's; empty: "
+            "reversed"),
 };
 static const TnOption axes_rows[] = {
     TN_ATTR(TnAxesAttrs, axes, TN_OPT_INTS, "axes of size 1"),
@@ -384,16 +385,21 @@ expand_sample(TnSample *sample)
 /* --- The table ----------------------------------------------------------------------------------------------- */
 
 #define MOVE(name_, onnx_, help_, Attrs, attrs_, infer_, view_, sample_, rule_)                    \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_VIEW,                                                                 \
-              TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "any shape")),                         \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "the elements under other sizes")), \
-              .attrs = TN_OPTIONS(Attrs, attrs_),                                                  \
-              .infer = infer_,                                                                     \
-              .vjp = tn_vjp_rules,                                                                 \
-              .view = view_,                                                                       \
-              .sample = sample_ },                                                                 \
-      .rule = { rule_ } }
+    {                                                                                              \
+        .op = { TN_OP(name_, onnx_, help_),                                                        \
+                .flags = TN_OP_VIEW,                                                               \
+                TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "any shape")),                       \
+                TN_OUTPUTS(                                                                        \
+                    TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "the elements under other sizes")),      \
+                .attrs = TN_OPTIONS(Attrs, attrs_),                                                \
+                .infer = infer_,                                                                   \
+                .vjp = tn_vjp_rules,                                                               \
+                .view = view_,                                                                     \
+                .sample = sample_ },                                                               \
+        .rule = {                                                                                  \
+            rule_                                                                                  \
+        }                                                                                          \
+    }
 
 static const TnOption flatten_rows[] = {
     TN_ATTR(TnAxisAttrs, axis, TN_OPT_INT64, "first axis of the second part", .dflt = "1"),

@@ -167,24 +167,32 @@ bitcast_sample(TnSample *sample)
 /* --- The table ---------------------------------------------------------------------------------------- */
 
 #define UNARY(name_, onnx_, set, help_, rule_, ...)                                                \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_ELEMENTWISE,                                                          \
-              TN_INPUTS(TN_ARG_ROW("x", 'T', set, "any shape", ##__VA_ARGS__)),                    \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "x's shape")),                                \
-              .infer = unary_infer,                                                                \
-              .vjp = tn_vjp_elementwise,                                                           \
-              .sample = tn_sample_unary,                                                           \
-              .in_place = 1 },                                                                     \
-      .rule = { rule_ } }
+    {                                                                                              \
+        .op = { TN_OP(name_, onnx_, help_),                                                        \
+                .flags = TN_OP_ELEMENTWISE,                                                        \
+                TN_INPUTS(TN_ARG_ROW("x", 'T', set, "any shape", ##__VA_ARGS__)),                  \
+                TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "x's shape")),                              \
+                .infer = unary_infer,                                                              \
+                .vjp = tn_vjp_elementwise,                                                         \
+                .sample = tn_sample_unary,                                                         \
+                .in_place = 1 },                                                                   \
+        .rule = {                                                                                  \
+            rule_                                                                                  \
+        }                                                                                          \
+    }
 /* No gradient; `out` has its own dtypes where they are not x's. */
 #define UNARY_FLAT(name_, onnx_, set, letter_out, set_out, help_, ...)                             \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_ELEMENTWISE | TN_OP_NO_GRAD,                                          \
-              TN_INPUTS(TN_ARG_ROW("x", 'T', set, "any shape", ##__VA_ARGS__)),                    \
-              TN_OUTPUTS(TN_ARG_ROW("out", letter_out, set_out, "x's shape")),                     \
-              .infer = unary_infer,                                                                \
-              .sample = tn_sample_unary,                                                           \
-              .in_place = 1 } }
+    {                                                                                              \
+        .op = {                                                                                    \
+            TN_OP(name_, onnx_, help_),                                                            \
+            .flags = TN_OP_ELEMENTWISE | TN_OP_NO_GRAD,                                            \
+            TN_INPUTS(TN_ARG_ROW("x", 'T', set, "any shape", ##__VA_ARGS__)),                      \
+            TN_OUTPUTS(TN_ARG_ROW("out", letter_out, set_out, "x's shape")),                       \
+            .infer = unary_infer,                                                                  \
+            .sample = tn_sample_unary,                                                             \
+            .in_place = 1                                                                          \
+        }                                                                                          \
+    }
 #define KINK_AT_0 .kinks = { 0 }, .n_kinks = 1, .gap = 0.1
 #define CASTING(name_, onnx_, set, set_out, help_, flags_, infer_, sample_)                        \
     .op = { TN_OP(name_, onnx_, help_),                                                            \
@@ -197,21 +205,25 @@ bitcast_sample(TnSample *sample)
             .sample = sample_,                                                                     \
             .in_place = 1 }
 #define SAME(name_, onnx_, help_, flags_, rule_)                                                   \
-    { .op = { TN_OP(name_, onnx_, help_),                                                          \
-              .flags = TN_OP_ELEMENTWISE | TN_OP_VIEW | (flags_),                                  \
-              TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "any shape")),                         \
-              TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "x's shape")),                      \
-              .infer = unary_infer,                                                                \
-              .vjp = tn_vjp_elementwise,                                                           \
-              .view = tn_view_same,                                                                \
-              .sample = tn_sample_unary,                                                           \
-              .in_place = 1 },                                                                     \
-      .rule = { rule_ } }
+    {                                                                                              \
+        .op = { TN_OP(name_, onnx_, help_),                                                        \
+                .flags = TN_OP_ELEMENTWISE | TN_OP_VIEW | (flags_),                                \
+                TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "any shape")),                       \
+                TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "x's shape")),                    \
+                .infer = unary_infer,                                                              \
+                .vjp = tn_vjp_elementwise,                                                         \
+                .view = tn_view_same,                                                              \
+                .sample = tn_sample_unary,                                                         \
+                .in_place = 1 },                                                                   \
+        .rule = {                                                                                  \
+            rule_                                                                                  \
+        }                                                                                          \
+    }
 
 static const TnPrimitive rows[] = {
     SAME("identity", "Identity", "The input itself", 0, tn_rule_pass),
-    SAME("stop_gradient", NULL, "The input itself, through which no gradient passes",
-         TN_OP_NO_GRAD, NULL),
+    SAME("stop_gradient", NULL, "The input itself, through which no gradient passes", TN_OP_NO_GRAD,
+         NULL),
     UNARY("neg", "Neg", TN_DTYPES_NUMBER, "-x", neg_rule),
     UNARY("abs", "Abs", TN_DTYPES_NUMBER, "|x|", abs_rule, KINK_AT_0),
     UNARY_FLAT("sign", "Sign", TN_DTYPES_NUMBER, 'T', TN_DTYPES_NUMBER, "-1, 0 or 1", KINK_AT_0),

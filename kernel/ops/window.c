@@ -31,9 +31,8 @@ check_attrs(const TnInfer *infer, gint input, GError **error)
     const gint n = attrs->kernel_shape.n;
     const gint rank = infer->in[input].rank;
     if (n < 1 || n > rank || rank + n > TN_MAX_RANK) {
-        return tn_infer_fail(infer, input, error,
-                             "'kernel_shape' has %d sizes, must have 1 to %d", n,
-                             MIN(rank, TN_MAX_RANK - rank));
+        return tn_infer_fail(infer, input, error, "'kernel_shape' has %d sizes, must have 1 to %d",
+                             n, MIN(rank, TN_MAX_RANK - rank));
     }
     if ((attrs->strides.n != 0 && attrs->strides.n != n) ||
         (attrs->dilations.n != 0 && attrs->dilations.n != n)) {
@@ -182,25 +181,19 @@ unwindow_sample(TnSample *sample)
 /* --- The table --------------------------------------------------------------------------------------------------- */
 
 static const TnPrimitive rows[] = {
-    { .op = { TN_OP("window", NULL, "A sliding view of the last axes"),
-              .flags = TN_OP_VIEW,
+    { .op = { TN_OP("window", NULL, "A sliding view of the last axes"), .flags = TN_OP_VIEW,
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "[lead…, s…]", .min_rank = 1,
                                    .max_rank = TN_MAX_RANK - 1)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "[lead…, positions…, kernel…]")),
-              .attrs = TN_OPTIONS(TnWindowAttrs, window_rows),
-              .infer = window_infer,
-              .vjp = tn_vjp_rules,
-              .view = window_view,
-              .sample = window_sample },
+              .attrs = TN_OPTIONS(TnWindowAttrs, window_rows), .infer = window_infer,
+              .vjp = tn_vjp_rules, .view = window_view, .sample = window_sample },
       .rule = { window_rule } },
     { .op = { TN_OP("unwindow", NULL, "Overlap-add: window's transpose"),
               TN_INPUTS(TN_ARG_ROW("g", 'T', TN_DTYPES_NUMBER, "[lead…, positions…, kernel…]"),
                         TN_LIKE_ROW("like", "[lead…, s…]", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "like's shape")),
-              .attrs = TN_OPTIONS(TnWindowAttrs, window_rows),
-              .infer = unwindow_infer,
-              .vjp = tn_vjp_rules,
-              .sample = unwindow_sample },
+              .attrs = TN_OPTIONS(TnWindowAttrs, window_rows), .infer = unwindow_infer,
+              .vjp = tn_vjp_rules, .sample = unwindow_sample },
       .rule = { unwindow_rule } },
 };
 
