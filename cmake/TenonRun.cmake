@@ -23,7 +23,50 @@ if(TN_RUN_SOURCES)
 endif()
 
 if(TN_RUN_SOURCES AND TN_CLI_SOURCES)
-  add_executable(tenon ${TN_CLI_SOURCES})
+  # Every verb-NAME.c defines tn_verb_NAME; the table of them is written here.
+  set(table "${CMAKE_CURRENT_BINARY_DIR}/cli-verbs.c")
+  set(externs "")
+  set(rows "")
+  foreach(file IN LISTS TN_CLI_SOURCES)
+    get_filename_component(name "${file}" NAME_WE)
+    if(name MATCHES "^verb-")
+      string(REGEX REPLACE "[^A-Za-z0-9]" "_" symbol "tn_${name}")
+      string(APPEND externs "extern const TnVerb ${symbol};\n")
+      string(APPEND rows "    &${symbol},\n")
+    endif()
+  endforeach()
+  file(CONFIGURE OUTPUT "${table}" CONTENT "/* Generated from the names of pipelines/cli/verb-*.c; do not edit. */
+#include \"cli/cli.h\"\n\n${externs}\nconst TnVerb *const tn_cli_verbs[] = {\n${rows}    NULL,\n};\n" @ONLY)
+
+  # What `tenon new` and `tenon completion` write: the files of templates/, as bytes.
+  set(templates "${PROJECT_SOURCE_DIR}/pipelines/cli/templates")
+  file(GLOB_RECURSE template_files CONFIGURE_DEPENDS RELATIVE "${templates}" "${templates}/*")
+  set(names)
+  set(files)
+  foreach(file IN LISTS template_files)
+    string(REGEX REPLACE "[^A-Za-z0-9]" "_" name "${file}")
+    list(APPEND names "${name}")
+    list(APPEND files "${templates}/${file}")
+  endforeach()
+  list(JOIN names "|" joined_names)
+  list(JOIN files "|" joined_files)
+  list(JOIN template_files "|" joined_modules)
+  set(embedded "${CMAKE_CURRENT_BINARY_DIR}/cli-embedded")
+  file(MAKE_DIRECTORY "${embedded}")
+  add_custom_command(
+    OUTPUT "${embedded}/cli-templates.c"
+    BYPRODUCTS "${embedded}/cli-templates.h"
+    COMMAND ${CMAKE_COMMAND} "-DOUT=${embedded}/cli-templates.c" "-DHEADER=${embedded}/cli-templates.h"
+      "-DPREFIX=tn_cli_template" "-DFILES=${joined_files}" "-DNAMES=${joined_names}" "-DMODULES=${joined_modules}"
+      "-DPATHS=${joined_modules}" "-DTABLE=tn_cli_templates" -P "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
+    DEPENDS ${files} "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
+    COMMENT "Embedding the templates of tenon new"
+    VERBATIM)
+  install(FILES "${templates}/completion.bash" DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions"
+    RENAME tenon)
+
+  add_executable(tenon ${TN_CLI_SOURCES} "${table}" "${embedded}/cli-templates.c")
+  target_include_directories(tenon PRIVATE "${embedded}")
   set_target_properties(tenon PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
   target_include_directories(tenon PRIVATE "${PROJECT_SOURCE_DIR}/pipelines")
   target_link_libraries(tenon PRIVATE tenon-flags tenon-run tenon-kernel PkgConfig::TN_RUN_DEPS m)

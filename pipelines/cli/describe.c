@@ -162,16 +162,17 @@ print_args(FILE *out, const TnOp *op, const char *heading, gboolean outputs)
     }
 }
 
-/* "f32 f64" of every kind of device that has kernels of op, as a map kind -> text, kinds sorted as found. */
+/* "f32 f64" of every kind of device that has kernels of op, as a map kind -> text. (transfer full). */
 static TnValue *
 kernels_of(const TnOp *op)
 {
+    g_autoptr(TnValue) sets = tn_value_map();
     TnValue *map = tn_value_map();
     open_suppliers("tenon.kernel/1");
     g_autoptr(GPtrArray) tables = tn_registry_query("tenon.kernel/1");
     for (guint i = 0; i < tables->len; i++) {
         const TnKernelTable *table = ((const TnFactory *)tables->pdata[i])->vtable;
-        const TnValue *before = tn_value_get(map, table->kind);
+        const TnValue *before = tn_value_get(sets, table->kind);
         TnDtypes dtypes = before != NULL ? (TnDtypes)tn_value_get_int(before) : 0;
         for (guint32 k = 0; k < table->n_kernels; k++) {
             const TnKernel *kernel =
@@ -180,11 +181,11 @@ kernels_of(const TnOp *op)
                 dtypes |= kernel->dtypes;
         }
         if (dtypes != 0)
-            tn_value_set(map, table->kind, tn_value_int(dtypes));
+            tn_value_set(sets, table->kind, tn_value_int(dtypes));
     }
-    for (gsize i = 0; i < tn_value_len(map); i++) {
-        g_autofree char *text = dtypes_text((TnDtypes)tn_value_get_int(tn_value_at(map, i)));
-        tn_value_set(map, tn_value_key_at(map, i), tn_value_string(text));
+    for (gsize i = 0; i < tn_value_len(sets); i++) {
+        g_autofree char *text = dtypes_text((TnDtypes)tn_value_get_int(tn_value_at(sets, i)));
+        set_text(map, tn_value_key_at(sets, i), text);
     }
     return map;
 }

@@ -100,12 +100,14 @@ call_verb(const TnVerb *verb, int argc, char **argv, gboolean json, GError **err
     }
     if (!check_count(verb, args.words->len, error))
         goto out;
+    const guint n_words = args.words->len;
+    g_ptr_array_add(args.words, NULL);
     config = fill_options(verb, args.options, error);
     if (config == NULL)
         goto out;
     TnVerbCall call = { .size = sizeof call,
                         .verb = verb,
-                        .n_args = (gint)args.words->len,
+                        .n_args = (gint)n_words,
                         .args = (const char *const *)args.words->pdata,
                         .options = tn_config_data(config),
                         .out = stdout,
