@@ -65,6 +65,13 @@ infer_types(Infer *infer, TnRewriter *rw, const TnGraphNode *node, const TnVal *
         types[i] = *tn_type_of(rw->to, in[i]);
         if (tn_op_input(node->op, i)->flags & TN_ARG_STATIC) {
             values[i] = known_value(infer, rw->to, in[i]);
+            if (values[i] == NULL && (node->op->flags & TN_OP_IMPERATIVE)) {
+                g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                            "%s (%s): the size of its output depends on data, so it runs in "
+                            "imperative mode only",
+                            node->name, node->op->name);
+                return FALSE;
+            }
         }
     }
     gint n_out = node->n_out;

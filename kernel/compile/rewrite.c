@@ -130,7 +130,70 @@ tn_rewrite_constant(TnRewriter *rw, const TnGraphNode *node, TnTensor *tensor)
                     0 };
 }
 
-/* The names of ports and variables are interned, so that copying the structs is enough. */
+/* Variables are known to the new graph from the beginning, because sub-graphs put in place may use them as well. */
+static void
+begin_variables(TnRewriter *rw)
+{
+    for (guint i = 0; i < rw->from->variables->len; i++) {
+        TnGraphVariable variable = g_array_index(rw->from->variables, TnGraphVariable, i);
+        variable.read = TN_VAL_NONE;
+        variable.assigned = TN_VAL_NONE;
+        variable.assign = G_MAXUINT;
+        g_array_append_val(rw->to->variables, variable);
+    }
+}
+
+static TnGraphVariable *
+find_variable(TnGraph *graph, const char *name)
+{
+    for (guint i = 0; i < graph->variables->len; i++) {
+        TnGraphVariable *variable = &g_array_index(graph->variables, TnGraphVariable, i);
+        if (strcmp(variable->name, name) == 0) {
+            return variable;
+        }
+    }
+    return NULL;
+}
+
+/* A variable is read by one node and assigned by one. */
+static void
+note_variable(TnRewriter *rw, const TnGraphNode *node, TnVal *out)
+{
+    const TnSourceOps *ops = tn_source_ops();
+    if (node->op != ops->variable && node->op != ops->assign) {
+        return;
+    }
+    TnGraphVariable *variable = find_variable(rw->to, ((const TnVariableAttrs *)node->attrs)->name);
+    if (node->op == ops->assign) {
+        variable->assign = rw->to->nodes->len - 1;
+    } else if (tn_val_is_none(variable->read)) {
+        variable->read = out[0];
+    } else {
+        out[0] = variable->read;
+    }
+}
+
+static gboolean
+end_variables(TnRewriter *rw, GError **error)
+{
+    for (guint i = 0; i < rw->from->variables->len; i++) {
+        const TnGraphVariable *from = &g_array_index(rw->from->variables, TnGraphVariable, i);
+        TnGraphVariable *to = &g_array_index(rw->to->variables, TnGraphVariable, i);
+        if (tn_val_is_none(from->assigned)) {
+            continue;
+        }
+        if (!tn_val_is_none(to->assigned)) {
+            g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
+                        "variable '%s' is assigned by the graph and by a sub-graph of it",
+                        from->name);
+            return FALSE;
+        }
+        to->assigned = tn_rewritten(rw, from->assigned);
+    }
+    return TRUE;
+}
+
+/* The names of ports are interned, so that copying the structs is enough. */
 static void
 copy_ports(TnRewriter *rw)
 {
@@ -144,12 +207,6 @@ copy_ports(TnRewriter *rw)
         TnGraphPort port = g_array_index(from->outputs, TnGraphPort, i);
         port.val = tn_rewritten(rw, port.val);
         g_array_append_val(rw->to->outputs, port);
-    }
-    for (guint i = 0; i < from->variables->len; i++) {
-        TnGraphVariable variable = g_array_index(from->variables, TnGraphVariable, i);
-        variable.read = tn_rewritten(rw, variable.read);
-        variable.assigned = tn_rewritten(rw, variable.assigned);
-        g_array_append_val(rw->to->variables, variable);
     }
 }
 
@@ -173,6 +230,7 @@ rewrite_node(TnRewriter *rw, guint number, TnRewrite func, GError **error)
     if (!done) {
         tn_rewrite_copy(rw, node, in, out);
     }
+    note_variable(rw, node, out);
     for (gint i = 0; i < node->n_out; i++) {
         rw->map[rw->first[number] + (guint)i] = out[i];
     }
@@ -198,6 +256,7 @@ tn_rewrite(const TnGraph *from, const gboolean *keep, const guint32 *order, TnRe
     TnRewriter rw = {
         .from = from, .to = to, .first = first, .map = map, .keep = keep, .data = data
     };
+    begin_variables(&rw);
     const TnOp *const input = tn_source_ops()->input;
     for (guint k = 0; k < n; k++) {
         const guint i = order != NULL ? order[k] : k;
@@ -205,6 +264,9 @@ tn_rewrite(const TnGraph *from, const gboolean *keep, const guint32 *order, TnRe
             !rewrite_node(&rw, i, func, error)) {
             return NULL;
         }
+    }
+    if (!end_variables(&rw, error)) {
+        return NULL;
     }
     copy_ports(&rw);
     return g_steal_pointer(&to);
