@@ -149,6 +149,15 @@ put(GByteArray *key, const void *bytes, gsize size)
     g_byte_array_append(key, bytes, (guint)size);
 }
 
+static guint64
+tensor_hash(TnTensor *tensor)
+{
+    g_autoptr(TnTensor) copy = tn_tensor_copy(tensor, NULL, TN_DTYPE_NONE, NULL);
+    return copy == NULL ? 0
+                        : tn_hash(TN_HASH_INIT, tn_storage_memory(tn_tensor_storage(copy)),
+                                  (gsize)tn_tensor_bytes(copy));
+}
+
 /* What two nodes must have in common to share a program: operator, attributes, types, contents of constants. */
 static GBytes *
 node_key(const TnTape *tape, const TnGraphNode *node)
@@ -160,11 +169,12 @@ node_key(const TnTape *tape, const TnGraphNode *node)
     for (gint i = 0; i < node->n_in; i++) {
         const TnType type =
             tn_val_is_none(node->in[i]) ? (TnType){ 0 } : *tn_type_of(tape->graph, node->in[i]);
-        const TnTensor *constant = tn_constant_value(tape->graph, node->in[i]);
+        TnTensor *constant = tn_constant_value(tape->graph, node->in[i]);
         put(key, &type.dtype, sizeof type.dtype);
         put(key, &type.rank, sizeof type.rank);
         put(key, type.dims, (gsize)type.rank * sizeof(gint64));
-        put(key, &constant, sizeof constant);
+        const guint64 contents = constant != NULL ? tensor_hash(constant) : 0;
+        put(key, &contents, sizeof contents);
     }
     if ((node->op->flags & TN_OP_RANDOM) && tn_op_is_composite(node->op)) {
         put(key, node->path, strlen(node->path)); /* the streams of its body come from there */
