@@ -61,6 +61,7 @@ begin_program(const TnCompiler *c)
     const TnGraph *graph = c->graph;
     program->n_refs = 1;
     program->name = g_strdup(graph->name);
+    program->graph = tn_graph_ref(c->graph);
     program->n_devices = c->options->n_devices;
     program->devices = g_new0(TnDevice *, program->n_devices + 1);
     for (guint i = 0; i < program->n_devices; i++) {

@@ -69,6 +69,7 @@ tn_program_destroy(TnProgram *program)
     g_free(program->waits);
     g_free(program->event_device);
     g_clear_pointer(&program->key, g_bytes_unref);
+    tn_graph_unref(program->graph);
     g_free(program->name);
     g_free(program);
 }

@@ -75,6 +75,7 @@ typedef struct {
     gboolean variable; /* a variable's own memory: the same pointer in every run of an exec */
 } TnArg;
 
+/* What op, attrs and name point to lives until `release`; in and out only while `prepare` runs. */
 typedef struct {
     guint32 size;
     const TnOp *op;
