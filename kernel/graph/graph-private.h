@@ -66,9 +66,6 @@ void tn_graph_assign_named(TnGraph *graph, const char *name, const TnType *type,
 guint tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
                         const char *path, gint n_in, const TnVal *in, gint n_out,
                         const TnType *out);
-/* The same nodes, inputs, outputs and variables under the same numbers. (transfer full). */
-TnGraph *tn_graph_copy(const TnGraph *graph);
-
 /* Nodes added between begin and end are a body's: names begin with `name`, random streams follow `path`, counted anew.
  * Returns what end wants back. */
 typedef struct {
@@ -77,31 +74,5 @@ typedef struct {
 TnGraphBodyMark tn_graph_begin_body(TnGraph *graph, const char *name, const char *path);
 void tn_graph_end_body(TnGraph *graph, TnGraphBodyMark mark);
 
-/* Builds op's body in graph on the values in[n_in] as that of the node (name, path): out[n_out] gets its results. FALSE
- * with *error if the body failed or gave outputs of other types than infer said (want: TnType[n_out]; NULL: not asked). */
-gboolean tn_graph_expand(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
-                         const char *path, gint n_in, const TnVal *in, gint n_out,
-                         const TnType *want, TnVal *out, GError **error);
-
-/* Types of every value at other input types. */
-typedef struct {
-    guint n_nodes;
-    guint32 *first; /* of node i's outputs in type */
-    TnType *type;
-} TnGraphTypes;
-static inline const TnType *
-tn_graph_types_at(const TnGraphTypes *types, TnVal val)
-{
-    return &types->type[types->first[val.node] + val.out];
-}
-/* inputs[i]: type of graph input i (dtype and rank as built). values[i]: its contents for TN_ARG_STATIC readers, NULL:
- * unknown; values NULL: none known. FALSE with *error (names the node) if a node does not accept its inputs or changes
- * its outputs' dtypes or ranks. On success tn_graph_types_clear frees. */
-gboolean tn_graph_infer(const TnGraph *graph, const TnType *inputs, TnTensor *const *values,
-                        TnGraphTypes *types, GError **error);
-void tn_graph_types_clear(TnGraphTypes *types);
 /* The contents of a value that is known while building (a constant's), or NULL. (transfer none). */
 TnTensor *tn_graph_static_value(const TnGraph *graph, TnVal val);
-/* Copies the nodes of `inner` into graph, its inputs replaced by in[]; out[i] gets inner's output i. Names begin with the
- * scope; random nodes whose stream came from their name draw by their new one. Errors latch in graph. */
-void tn_graph_inline(TnGraph *graph, const TnGraph *inner, const TnVal *in, TnVal *out);

@@ -77,6 +77,41 @@ TN_API guint64 tn_graph_digest(const TnGraph *graph);
 TN_API char *tn_graph_print(const TnGraph *graph);
 TN_API char *tn_graph_to_dot(const TnGraph *graph);
 
+/* --- Whole graphs ------------------------------------------------------------------------------- */
+
+/* The same nodes, inputs, outputs and variables under the same numbers. (transfer full). */
+TN_API TnGraph *tn_graph_copy(const TnGraph *graph);
+/* Copies the nodes of `inner` into graph, its inputs replaced by in[] (as many as inner has); out[i]
+ * gets inner's output i. Variables are graph's of the same name. Names begin with the scope; random
+ * nodes whose stream came from their name draw by their new one. Errors latch in graph. */
+TN_API void tn_graph_inline(TnGraph *graph, const TnGraph *inner, const TnVal *in, TnVal *out);
+/* Builds op's body in graph on the values in[n_in]: out[n_out] gets its results. name: what names of
+ * the new nodes begin with; path: what streams of random ones follow (a node's own name, unless it
+ * is itself of a body). FALSE with *error if the body failed or its results are not of the types
+ * want[n_out] (NULL: not asked). */
+TN_API gboolean tn_graph_expand(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
+                                const char *path, gint n_in, const TnVal *in, gint n_out,
+                                const TnType *want, TnVal *out, GError **error);
+
+/* Types of every value at other input types. */
+typedef struct {
+    guint n_nodes;
+    guint32 *first; /* of node i's outputs in type */
+    TnType *type;
+} TnGraphTypes;
+static inline const TnType *
+tn_graph_types_at(const TnGraphTypes *types, TnVal val)
+{
+    return &types->type[types->first[val.node] + val.out];
+}
+/* inputs[i]: type of graph input i (dtype and rank as built). values[i]: its contents for
+ * TN_ARG_STATIC readers, NULL: unknown; values NULL: none known. FALSE with *error (names the node)
+ * if a node does not accept its inputs, or gets outputs of another dtype or rank than it was built
+ * with. On success tn_graph_types_clear frees what *types holds. */
+TN_API gboolean tn_graph_infer(const TnGraph *graph, const TnType *inputs, TnTensor *const *values,
+                               TnGraphTypes *types, GError **error);
+TN_API void tn_graph_types_clear(TnGraphTypes *types);
+
 /* Adds nodes that compute d(sum(y * seed))/d(x[i]) and gives them in grad[i] (never TN_VAL_NONE:
  * zeros_like where there is no path). seed TN_VAL_NONE: ones. Operators' own rules come first,
  * else the body's gradient. Values again, so it can be called on its own results. FALSE if an
