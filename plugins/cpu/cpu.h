@@ -1,0 +1,143 @@
+/* cpu.h: what the kernels of the CPU device share: instruction sets chosen at run time, copies of nodes, tables.
+ *
+ * A leaf function that is worth it is compiled once per instruction set (CPU_VERSIONS) and chosen when its kernel is
+ * prepared, from what the processor has and TENON_CPU_ISA allows. Borders of parallel chunks depend on shapes alone. */
+#pragma once
+
+#include <string.h>
+
+#include <tenon/base.h>
+#include <tenon/device.h>
+#include <tenon/ops.h>
+#include <tenon/pool.h>
+
+typedef enum { CPU_PORTABLE, CPU_AVX2, CPU_AVX512, CPU_N_ISA } CpuIsa;
+
+/* What kernels prepared from now on use; set once by the plugin's init. */
+extern CpuIsa cpu_isa;
+/* Reads the processor's features and TENON_CPU_ISA (portable, avx2 or avx512: an upper bound). */
+gboolean cpu_isa_choose(GError **error);
+const char *cpu_isa_name(CpuIsa isa);
+
+#define CPU_INLINE inline __attribute__((always_inline))
+
+/* No iteration of the next loop reads what another one writes (inputs may be the output's own memory, index by index). */
+#if defined(__clang__)
+#define CPU_LOOP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define CPU_LOOP _Pragma("GCC ivdep")
+#endif
+
+#if defined(__x86_64__)
+#define CPU_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define CPU_TARGET_AVX512                                                                          \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#else
+#define CPU_TARGET_AVX2
+#define CPU_TARGET_AVX512
+#endif
+
+/* Defines name_portable, name_avx2, name_avx512 from the always-inlined name_body, and the array `name` of the three. */
+#define CPU_VERSIONS(name, type, params, args)                                                     \
+    static void name##_portable params                                                             \
+    {                                                                                              \
+        name##_body args;                                                                          \
+    }                                                                                              \
+    CPU_TARGET_AVX2 static void name##_avx2 params                                                 \
+    {                                                                                              \
+        name##_body args;                                                                          \
+    }                                                                                              \
+    CPU_TARGET_AVX512 static void name##_avx512 params                                             \
+    {                                                                                              \
+        name##_body args;                                                                          \
+    }                                                                                              \
+    static const type name[CPU_N_ISA] = { name##_portable, name##_avx2, name##_avx512 };
+
+/* --- Nodes and tables ---------------------------------------------------------------------------------- */
+
+/* A node as its kernel keeps it: what prepare was given, copied. */
+typedef struct {
+    const TnOp *op;
+    void *attrs;
+    gint n_in, n_out;
+    TnArg *in, *out;
+    TnArg args[]; /* inputs, then outputs */
+} CpuNode;
+
+/* (transfer full): g_free. */
+CpuNode *cpu_node_new(const TnNode *node);
+/* prepare for kernels whose state is the node alone; their release is g_free. */
+gboolean cpu_prepare_node(const TnNode *node, TnPrepared *prepared, GError **error);
+
+#define CPU_TABLE(rows)                                                                            \
+    {                                                                                              \
+        .size = sizeof(TnKernelTable), .kind = "cpu", .kernel_size = sizeof(TnKernel),             \
+        .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows)                                         \
+    }
+
+/* --- Walking ------------------------------------------------------------------------------------------- */
+
+/* TRUE while index is a position inside dims; begins at all zeros. */
+static inline gboolean
+cpu_next(gint rank, const gint64 *dims, gint64 *index)
+{
+    for (gint i = rank - 1; i >= 0; i--) {
+        if (++index[i] < dims[i]) {
+            return TRUE;
+        }
+        index[i] = 0;
+    }
+    return FALSE;
+}
+
+static inline gint64
+cpu_dot(gint rank, const gint64 *index, const gint64 *strides)
+{
+    gint64 at = 0;
+    for (gint i = 0; i < rank; i++) {
+        at += index[i] * strides[i];
+    }
+    return at;
+}
+
+/* Position number `at` of dims in row-major order. */
+static inline void
+cpu_position(gint rank, const gint64 *dims, gint64 at, gint64 *index)
+{
+    for (gint i = rank - 1; i >= 0; i--) {
+        index[i] = at % dims[i];
+        at /= dims[i];
+    }
+}
+
+static inline gint64
+cpu_count(gint rank, const gint64 *dims)
+{
+    gint64 count = 1;
+    for (gint i = 0; i < rank; i++) {
+        count *= dims[i];
+    }
+    return count;
+}
+
+static inline gint
+cpu_axis(gint64 axis, gint rank)
+{
+    return (gint)(axis < 0 ? axis + rank : axis);
+}
+
+/* Strides with which arg is read at positions of a shape of `rank` axes that it broadcasts to. */
+void cpu_broadcast(const TnArg *arg, gint rank, gint64 *strides);
+/* Merges neighbouring axes that all n operands walk in step, and drops axes of size 1. strides[k][axis]. Returns the
+ * new rank (0 if there is one element); dims and strides are changed in place. */
+gint cpu_collapse(gint rank, gint64 *dims, gint n, gint64 (*strides)[TN_MAX_RANK]);
+gboolean cpu_contiguous(const TnArg *arg);
+
+/* Elements that one chunk of simple work should have. */
+#define CPU_GRAIN 32768
+/* Chunks for `count` items that cost `cost` elements each: 1 if all of it is less than CPU_GRAIN. */
+static inline gint64
+cpu_items_per_chunk(gint64 cost)
+{
+    return MAX(1, CPU_GRAIN / MAX(1, cost));
+}

@@ -1,0 +1,178 @@
+/* fold.c: the innermost loops of reductions. Sums of floats run over 64 lanes in blocks of 4096 elements, whose sums are
+ * added in f64: the order is the same for every instruction set, and the error small for any length. */
+#include "fold.h"
+
+#include <math.h>
+
+#define BLOCK 4096
+#define LANES 64
+
+/* The sum of up to BLOCK elements. Lanes are added pairwise. */
+#define SUM(name, T)                                                                               \
+    static CPU_INLINE double name##_block(const T *x, gint64 n)                                    \
+    {                                                                                              \
+        typedef T V __attribute__((vector_size(16 * sizeof(T))));                                  \
+        typedef V U __attribute__((aligned(sizeof(T)), may_alias));                                \
+        V a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };                                              \
+        T lane[16], rest = 0;                                                                      \
+        gint64 i = 0;                                                                              \
+        for (; i + LANES <= n; i += LANES) {                                                       \
+            a += *(const U *)(x + i);                                                              \
+            b += *(const U *)(x + i + 16);                                                         \
+            c += *(const U *)(x + i + 32);                                                         \
+            d += *(const U *)(x + i + 48);                                                         \
+        }                                                                                          \
+        for (; i + 16 <= n; i += 16) {                                                             \
+            a += *(const U *)(x + i);                                                              \
+        }                                                                                          \
+        a = (a + b) + (c + d);                                                                     \
+        memcpy(lane, &a, sizeof lane);                                                             \
+        for (; i < n; i++) {                                                                       \
+            rest += x[i];                                                                          \
+        }                                                                                          \
+        for (gint half = 8; half > 0; half /= 2) {                                                 \
+            for (gint j = 0; j < half; j++) {                                                      \
+                lane[j] += lane[j + half];                                                         \
+            }                                                                                      \
+        }                                                                                          \
+        return (double)lane[0] + (double)rest;                                                     \
+    }                                                                                              \
+    static CPU_INLINE void name##_body(Fold *acc, const void *from, gint64 n)                      \
+    {                                                                                              \
+        const T *x = from;                                                                         \
+        for (gint64 at = 0; at < n; at += BLOCK) {                                                 \
+            acc->f64 += name##_block(x + at, MIN(BLOCK, n - at));                                  \
+        }                                                                                          \
+    }                                                                                              \
+    CPU_VERSIONS(name, FoldFn, (Fold * acc, const void *from, gint64 n), (acc, from, n))
+
+/* An associative and commutative choice: lanes, then the rest. */
+#define CHOOSE(name, T, member, expression)                                                        \
+    static CPU_INLINE void name##_body(Fold *acc, const void *from, gint64 n)                      \
+    {                                                                                              \
+        const T *x = from;                                                                         \
+        T lane[16];                                                                                \
+        gint64 i = 0;                                                                              \
+        for (gint j = 0; j < 16; j++) {                                                            \
+            lane[j] = (T)acc->member;                                                              \
+        }                                                                                          \
+        for (; i + 16 <= n; i += 16) {                                                             \
+            for (gint j = 0; j < 16; j++) {                                                        \
+                T a = lane[j], b = x[i + j];                                                       \
+                lane[j] = (expression);                                                            \
+            }                                                                                      \
+        }                                                                                          \
+        for (; i < n; i++) {                                                                       \
+            T a = lane[0], b = x[i];                                                               \
+            lane[0] = (expression);                                                                \
+        }                                                                                          \
+        for (gint j = 1; j < 16; j++) {                                                            \
+            T a = lane[0], b = lane[j];                                                            \
+            lane[0] = (expression);                                                                \
+        }                                                                                          \
+        acc->member = lane[0];                                                                     \
+    }                                                                                              \
+    CPU_VERSIONS(name, FoldFn, (Fold * acc, const void *from, gint64 n), (acc, from, n))
+
+/* One after the other. */
+#define PLAIN(name, T, member, expression)                                                         \
+    static CPU_INLINE void name##_body(Fold *acc, const void *from, gint64 n)                      \
+    {                                                                                              \
+        const T *x = from;                                                                         \
+        for (gint64 i = 0; i < n; i++) {                                                           \
+            __typeof__(acc->member) a = acc->member, b = x[i];                                     \
+            acc->member = (expression);                                                            \
+        }                                                                                          \
+    }                                                                                              \
+    CPU_VERSIONS(name, FoldFn, (Fold * acc, const void *from, gint64 n), (acc, from, n))
+
+#define COLUMNS(name, T, expression)                                                               \
+    static CPU_INLINE void name##_body(void *acc, const void *from, gint64 n)                      \
+    {                                                                                              \
+        T *to = acc;                                                                               \
+        const T *x = from;                                                                         \
+        CPU_LOOP                                                                                   \
+        for (gint64 i = 0; i < n; i++) {                                                           \
+            T a = to[i], b = x[i];                                                                 \
+            to[i] = (expression);                                                                  \
+        }                                                                                          \
+    }                                                                                              \
+    CPU_VERSIONS(name, FoldColumnsFn, (void *acc, const void *from, gint64 n), (acc, from, n))
+
+#define HIGHER (a > b) | (a != a) ? a : b
+#define LOWER (a < b) | (a != a) ? a : b
+
+SUM(f32_sum, float)
+SUM(f64_sum, double)
+PLAIN(u64_sum, guint64, u64, a + b)
+PLAIN(f32_prod, float, f64, a *b)
+PLAIN(f64_prod, double, f64, a *b)
+PLAIN(u64_prod, guint64, u64, a *b)
+CHOOSE(f32_max, float, f64, HIGHER)
+CHOOSE(f64_max, double, f64, HIGHER)
+CHOOSE(f32_min, float, f64, LOWER)
+CHOOSE(f64_min, double, f64, LOWER)
+CHOOSE(i64_max, gint64, i64, a > b ? a : b)
+CHOOSE(u64_max, guint64, u64, a > b ? a : b)
+CHOOSE(i64_min, gint64, i64, a < b ? a : b)
+CHOOSE(u64_min, guint64, u64, a < b ? a : b)
+COLUMNS(f32_sum_columns, float, a + b)
+COLUMNS(f64_sum_columns, double, a + b)
+COLUMNS(u64_sum_columns, guint64, a + b)
+COLUMNS(f32_prod_columns, float, a *b)
+COLUMNS(f64_prod_columns, double, a *b)
+COLUMNS(u64_prod_columns, guint64, a *b)
+COLUMNS(f32_max_columns, float, HIGHER)
+COLUMNS(f64_max_columns, double, HIGHER)
+COLUMNS(f32_min_columns, float, LOWER)
+COLUMNS(f64_min_columns, double, LOWER)
+COLUMNS(i64_max_columns, gint64, a > b ? a : b)
+COLUMNS(u64_max_columns, guint64, a > b ? a : b)
+COLUMNS(i64_min_columns, gint64, a < b ? a : b)
+COLUMNS(u64_min_columns, guint64, a < b ? a : b)
+
+static const FoldFn *const runs[FOLD_N][TILE_BOOL] = {
+    [FOLD_SUM] = { f32_sum, f64_sum, u64_sum, u64_sum },
+    [FOLD_PROD] = { f32_prod, f64_prod, u64_prod, u64_prod },
+    [FOLD_MAX] = { f32_max, f64_max, i64_max, u64_max },
+    [FOLD_MIN] = { f32_min, f64_min, i64_min, u64_min },
+};
+static const FoldColumnsFn *const columns[FOLD_N][TILE_BOOL] = {
+    [FOLD_SUM] = { f32_sum_columns, f64_sum_columns, u64_sum_columns, u64_sum_columns },
+    [FOLD_PROD] = { f32_prod_columns, f64_prod_columns, u64_prod_columns, u64_prod_columns },
+    [FOLD_MAX] = { f32_max_columns, f64_max_columns, i64_max_columns, u64_max_columns },
+    [FOLD_MIN] = { f32_min_columns, f64_min_columns, i64_min_columns, u64_min_columns },
+};
+
+FoldFn
+fold_run(FoldKind kind, TileType type)
+{
+    return runs[kind][type][cpu_isa];
+}
+
+FoldColumnsFn
+fold_columns(FoldKind kind, TileType type)
+{
+    return columns[kind][type][cpu_isa];
+}
+
+Fold
+fold_begin(FoldKind kind, TnDtype dtype)
+{
+    const TnDtypeInfo *info = tn_dtype_info(dtype);
+    guint shift = 64 - MIN(info->bits, 64);
+    if (info->klass == TN_CLASS_FLOAT) {
+        static const double neutral[FOLD_N] = { 0, 1, -INFINITY, INFINITY };
+        return (Fold){ .f64 = neutral[kind] };
+    }
+    if (kind == FOLD_SUM || kind == FOLD_PROD) {
+        return (Fold){ .u64 = kind == FOLD_PROD };
+    }
+    if (info->klass == TN_CLASS_INT) {
+        return (Fold){ .i64 = kind == FOLD_MAX ? G_MININT64 >> shift : G_MAXINT64 >> shift };
+    }
+    if (info->klass == TN_CLASS_BOOL) {
+        return (Fold){ .u64 = kind == FOLD_MIN };
+    }
+    return (Fold){ .u64 = kind == FOLD_MAX ? 0 : G_MAXUINT64 >> shift };
+}

@@ -1,0 +1,28 @@
+/* gemm.h: products of matrices with any strides: c = a b, or c += a b.
+ *
+ * The result is cut into regions that depend on the sizes alone; each is computed by one thread, sums run over k in one
+ * fixed order, so any number of threads gives the same bits. */
+#pragma once
+
+#include "cpu.h"
+
+typedef struct {
+    gboolean f64;
+    gint64 m, n, k;
+    gint64 a_row, a_col, b_row, b_col, c_row; /* strides in elements; c's columns are neighbours */
+    gboolean accumulate;
+    gboolean blas;           /* OpenBLAS computes the regions */
+    gint64 rows, cols;       /* of a region */
+    gint64 n_down, n_across; /* regions */
+} CpuGemm;
+
+/* Chooses regions (and whether OpenBLAS computes them) for the sizes and strides, which are filled in. */
+void cpu_gemm_plan(CpuGemm *gemm);
+static inline gint64
+cpu_gemm_regions(const CpuGemm *gemm)
+{
+    return gemm->n_down * gemm->n_across;
+}
+void cpu_gemm_region(const CpuGemm *gemm, const void *a, const void *b, void *c, gint64 region);
+/* All regions, one after the other. */
+void cpu_gemm_run(const CpuGemm *gemm, const void *a, const void *b, void *c);

@@ -1,0 +1,227 @@
+/* matmul.c: batches of products of matrices. f32 and f64 are computed where they lie; other dtypes are first converted to
+ * the type that arithmetic on them is done in. */
+#include "gemm.h"
+#include "tables.h"
+
+typedef struct {
+    TnDtype dtype;
+    TnCompute compute;
+    gboolean convert; /* both operands go through scratch */
+    CpuGemm gemm;
+    gint lead; /* leading axes */
+    gint64 dims[TN_MAX_RANK], a_batch[TN_MAX_RANK], b_batch[TN_MAX_RANK];
+    gint64 batches, c_batch, regions;
+    gint64 items, per_chunk; /* regions of all batches, and how many a chunk has */
+    TnArg a, b, out;
+    gsize b_at, out_at; /* in scratch */
+} Matmul;
+
+/* Strides of the leading axes (broadcast to `lead`) and of the matrix; a vector has one stride of 0. */
+static void
+matrix_strides(const TnArg *arg, gboolean left, gint lead, gint64 *batch, gint64 *row,
+               gint64 *column)
+{
+    gint rank = arg->type.rank, own = MAX(0, rank - 2);
+    for (gint i = 0; i < lead; i++) {
+        gint k = i - (lead - own);
+        batch[i] = k < 0 || arg->type.dims[k] == 1 ? 0 : arg->strides[k];
+    }
+    if (rank == 1) {
+        *row = left ? 0 : arg->strides[0];
+        *column = left ? arg->strides[0] : 0;
+    } else {
+        *row = arg->strides[rank - 2];
+        *column = arg->strides[rank - 1];
+    }
+}
+
+/* Leading axes of a that follow each other like rows, with a single b for all, make one taller product. */
+static void
+merge_batches(Matmul *m)
+{
+    CpuGemm *g = &m->gemm;
+    while (m->lead > 0) {
+        gint last = m->lead - 1;
+        gboolean rows_follow = m->a_batch[last] == g->m * g->a_row || g->m == 1;
+        if (m->b_batch[last] != 0 || !rows_follow) {
+            return;
+        }
+        g->a_row = g->m == 1 ? m->a_batch[last] : g->a_row;
+        g->m *= m->dims[last];
+        m->lead--;
+    }
+}
+
+/* Sizes of 1 may have any stride: give them one that needs no packing. */
+static void
+tidy_strides(CpuGemm *g)
+{
+    if (g->k == 1) {
+        g->a_col = 1;
+        g->b_row = g->n;
+    }
+    if (g->n == 1) {
+        g->b_col = 1;
+    }
+    if (g->m == 1) {
+        g->a_row = g->k;
+    }
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    const TnArg *out = &node->out[0];
+    TnArg a = node->in[0], b = node->in[1];
+    Matmul *m = g_new0(Matmul, 1);
+    (void)error;
+    m->a = a;
+    m->b = b;
+    m->out = *out;
+    m->dtype = a.type.dtype;
+    m->compute = tn_dtype_info(m->dtype)->compute;
+    m->convert = m->dtype != TN_DTYPE_F32 && m->dtype != TN_DTYPE_F64;
+    if (m->convert) {
+        gsize size = m->compute == TN_COMPUTE_F32 ? 4 : 8;
+        tn_type_strides(&a.type, a.strides);
+        tn_type_strides(&b.type, b.strides);
+        m->b_at = ((gsize)a.count * size + 63) & ~(gsize)63;
+        m->out_at = m->b_at + (((gsize)b.count * size + 63) & ~(gsize)63);
+        prepared->scratch = m->out_at + (gsize)out->count * size;
+    }
+    gint rank_a = a.type.rank, rank_b = b.type.rank;
+    CpuGemm *g = &m->gemm;
+    m->lead = out->type.rank - (rank_a > 1) - (rank_b > 1);
+    memcpy(m->dims, out->type.dims, sizeof m->dims);
+    g->f64 = m->compute == TN_COMPUTE_F64;
+    g->m = rank_a > 1 ? a.type.dims[rank_a - 2] : 1;
+    g->k = a.type.dims[rank_a - 1];
+    g->n = rank_b > 1 ? b.type.dims[rank_b - 1] : 1;
+    g->c_row = g->n;
+    matrix_strides(&a, TRUE, m->lead, m->a_batch, &g->a_row, &g->a_col);
+    matrix_strides(&b, FALSE, m->lead, m->b_batch, &g->b_row, &g->b_col);
+    merge_batches(m);
+    tidy_strides(g);
+    cpu_gemm_plan(g);
+    m->batches = cpu_count(m->lead, m->dims);
+    m->c_batch = g->m * g->n;
+    m->regions = cpu_gemm_regions(g);
+    m->items = m->batches * m->regions;
+    m->per_chunk = MAX(1, 65536 / MAX(1, g->rows * g->cols * g->k));
+    prepared->state = m;
+    return TRUE;
+}
+
+typedef struct {
+    const Matmul *m;
+    const char *a, *b;
+    char *c;
+} Job;
+
+static TnStatus
+run_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Job *job = data;
+    const Matmul *m = job->m;
+    gint64 end = MIN(m->items, ((gint64)chunk + 1) * m->per_chunk);
+    gint64 size = m->gemm.f64 ? sizeof(double) : sizeof(float);
+    (void)n;
+    for (gint64 i = (gint64)chunk * m->per_chunk; i < end; i++) {
+        gint64 index[TN_MAX_RANK] = { 0 }, batch = i / m->regions;
+        cpu_position(m->lead, m->dims, batch, index);
+        cpu_gemm_region(&m->gemm, job->a + cpu_dot(m->lead, index, m->a_batch) * size,
+                        job->b + cpu_dot(m->lead, index, m->b_batch) * size,
+                        job->c + batch * m->c_batch * size, i % m->regions);
+    }
+    return TN_OK;
+}
+
+static TnStatus
+run_float(void *state, const TnRun *run)
+{
+    const Matmul *m = state;
+    Job job = { m, run->in[0], run->in[1], run->out[0] };
+    if (m->items == 0) {
+        return TN_OK;
+    }
+    return tn_parallel_for((gsize)((m->items + m->per_chunk - 1) / m->per_chunk), run_chunk, &job);
+}
+
+/* --- Other dtypes --------------------------------------------------------------------------------------------- */
+
+/* The whole operand, contiguous, in its compute type. */
+static void
+load_all(const TnArg *arg, gsize cell, const void *from, char *to)
+{
+    gint rank = arg->type.rank;
+    gint64 index[TN_MAX_RANK] = { 0 }, row = arg->type.dims[rank - 1];
+    gint64 size = (gint64)tn_dtype_size(arg->type.dtype);
+    for (gint64 done = 0; done < arg->count; done += row, to += row * (gint64)cell) {
+        gint64 at = cpu_dot(rank - 1, index, arg->strides);
+        tn_dtype_info(arg->type.dtype)
+            ->load(to, (const char *)from + at * size, arg->strides[rank - 1], (gsize)row);
+        cpu_next(rank - 1, arg->type.dims, index);
+    }
+}
+
+static void
+multiply_integers(const Matmul *m, const guint64 *a, const guint64 *b, guint64 *c)
+{
+    const CpuGemm *g = &m->gemm;
+    for (gint64 i = 0; i < g->m; i++) {
+        memset(c + i * g->n, 0, (gsize)g->n * sizeof *c);
+        for (gint64 p = 0; p < g->k; p++) {
+            guint64 x = a[i * g->a_row + p * g->a_col];
+            for (gint64 j = 0; j < g->n; j++) {
+                c[i * g->n + j] += x * b[p * g->b_row + j * g->b_col];
+            }
+        }
+    }
+}
+
+static TnStatus
+run_converted(void *state, const TnRun *run)
+{
+    const Matmul *m = state;
+    char *a = run->scratch, *b = a + m->b_at, *c = a + m->out_at;
+    gsize cell = m->compute == TN_COMPUTE_F32 ? 4 : 8;
+    TnStatus status = TN_OK;
+    if (m->out.count == 0) {
+        return TN_OK;
+    }
+    load_all(&m->a, cell, run->in[0], a);
+    load_all(&m->b, cell, run->in[1], b);
+    if (m->compute == TN_COMPUTE_F32) {
+        TnRun inner = *run;
+        inner.in = (void *const[]){ a, b };
+        inner.out = (void *const[]){ c };
+        status = run_float(state, &inner);
+    } else {
+        for (gint64 i = 0; i < m->batches; i++) {
+            gint64 index[TN_MAX_RANK] = { 0 };
+            cpu_position(m->lead, m->dims, i, index);
+            multiply_integers(m, (guint64 *)a + cpu_dot(m->lead, index, m->a_batch),
+                              (guint64 *)b + cpu_dot(m->lead, index, m->b_batch),
+                              (guint64 *)c + i * m->c_batch);
+        }
+    }
+    tn_dtype_info(m->dtype)->store(run->out[0], c, 1, (gsize)m->out.count);
+    return status;
+}
+
+static const TnKernel kernels[] = {
+    { .op = "matmul",
+      .dtypes = TN_DT(F32) | TN_DT(F64),
+      .flags = TN_KERNEL_STRIDED,
+      .prepare = prepare,
+      .run = run_float,
+      .release = g_free },
+    { .op = "matmul",
+      .dtypes = TN_DTYPES_NUMBER & ~(TN_DT(F32) | TN_DT(F64)),
+      .flags = TN_KERNEL_STRIDED,
+      .prepare = prepare,
+      .run = run_converted,
+      .release = g_free },
+};
+
+const TnKernelTable cpu_matmul = CPU_TABLE(kernels);

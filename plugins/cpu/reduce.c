@@ -1,0 +1,394 @@
+/* reduce.c: reductions over any axes of any strided input. What is kept is cut into chunks; where little is kept, what is
+ * reduced is cut into slices whose results are put together in order. Either way borders depend on the sizes alone. */
+#include "fold.h"
+#include "tables.h"
+
+/* Columns at once, and rows that are added in f32 before they go to f64. */
+#define COLUMNS 512
+#define ROWS 64
+/* Elements of a run that are loaded at once when their dtype is not one that loops work in. */
+#define LOAD 512
+#define MAX_SLICES 16
+
+typedef struct {
+    FoldKind kind;
+    TnDtype dtype;
+    TileType type; /* bool: as u64 */
+    gboolean native;
+    gsize size;
+    gint kept_rank, reduced_rank;
+    gint64 kept[TN_MAX_RANK], kept_strides[TN_MAX_RANK];
+    gint64 reduced[TN_MAX_RANK], reduced_strides[TN_MAX_RANK];
+    gint64 n_kept, n_reduced;
+    gboolean by_columns; /* the last kept axis has neighbours, the last reduced one has not */
+    gint64 slices;       /* of the first reduced axis */
+    gint64 items, per_chunk;
+    FoldFn run;
+    FoldColumnsFn columns;
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    const char *in;
+    char *out;
+    Fold *partial; /* [slice][kept], NULL if there is one slice */
+} Job;
+
+/* The part of the reduced axes that a slice has. */
+typedef struct {
+    gint64 dims[TN_MAX_RANK];
+    gint64 at; /* of its first element */
+} Slice;
+
+static Slice
+slice_of(const Plan *plan, gint64 number)
+{
+    Slice slice = { 0 };
+    memcpy(slice.dims, plan->reduced, sizeof slice.dims);
+    if (plan->slices > 1) {
+        gint64 each = (plan->reduced[0] + plan->slices - 1) / plan->slices;
+        gint64 first = MIN(plan->reduced[0], number * each);
+        slice.dims[0] = MIN(each, plan->reduced[0] - first);
+        slice.at = first * plan->reduced_strides[0];
+    }
+    return slice;
+}
+
+static gboolean
+is_float(const Plan *plan)
+{
+    return plan->type == TILE_F32 || plan->type == TILE_F64;
+}
+
+static void
+store(const Plan *plan, char *out, gint64 at, Fold fold)
+{
+    float single = (float)fold.f64;
+    tn_dtype_info(plan->dtype)
+        ->store(out + at * (gint64)plan->size,
+                plan->type == TILE_F32 ? (const void *)&single : (const void *)&fold, 1, 1);
+}
+
+/* Where a result goes: straight to the output, or among the partial ones. */
+static void
+put(const Job *job, gint64 slice, gint64 kept, Fold fold)
+{
+    if (job->partial) {
+        job->partial[slice * job->plan->n_kept + kept] = fold;
+    } else {
+        store(job->plan, job->out, kept, fold);
+    }
+}
+
+/* Folds n elements, `stride` apart. */
+static void
+fold_line(const Plan *plan, Fold *fold, const char *x, gint64 stride, gint64 n)
+{
+    guint64 loaded[LOAD];
+    if (plan->native && stride == 1) {
+        plan->run(fold, x, n);
+        return;
+    }
+    for (gint64 at = 0; at < n; at += LOAD) {
+        gint64 m = MIN(LOAD, n - at);
+        tn_dtype_info(plan->dtype)
+            ->load(loaded, x + at * stride * (gint64)plan->size, stride, (gsize)m);
+        plan->run(fold, loaded, m);
+    }
+}
+
+static void
+reduce_one(const Job *job, gint64 number, gint64 kept)
+{
+    const Plan *plan = job->plan;
+    gint64 index[TN_MAX_RANK] = { 0 };
+    Slice slice = slice_of(plan, number);
+    gint last = plan->reduced_rank - 1;
+    Fold fold = fold_begin(plan->kind, plan->dtype);
+    cpu_position(plan->kept_rank, plan->kept, kept, index);
+    gint64 base = slice.at + cpu_dot(plan->kept_rank, index, plan->kept_strides);
+    memset(index, 0, sizeof index);
+    if (cpu_count(plan->reduced_rank, slice.dims) > 0) {
+        do {
+            gint64 at = base + cpu_dot(last, index, plan->reduced_strides);
+            fold_line(plan, &fold, job->in + at * (gint64)plan->size, plan->reduced_strides[last],
+                      slice.dims[last]);
+        } while (cpu_next(last, slice.dims, index));
+    }
+    put(job, number, kept, fold);
+}
+
+/* --- Columns ------------------------------------------------------------------------------------------------------ */
+
+/* A block of columns: `acc` in the type of the run; sums of floats go to `wide` now and then. */
+typedef struct {
+    guint64 acc[COLUMNS];
+    double wide[COLUMNS];
+} Columns;
+
+static void
+columns_begin(const Plan *plan, Columns *c, gint64 n)
+{
+    Fold begin = fold_begin(plan->kind, plan->dtype);
+    for (gint64 j = 0; j < n; j++) {
+        if (plan->type == TILE_F32) {
+            ((float *)(void *)c->acc)[j] = (float)begin.f64;
+        } else {
+            memcpy(&c->acc[j], &begin, sizeof begin);
+        }
+    }
+}
+
+static double
+column_f64(const Plan *plan, const Columns *c, gint64 j)
+{
+    double value;
+    if (plan->type == TILE_F32) {
+        return (double)((const float *)(const void *)c->acc)[j];
+    }
+    memcpy(&value, &c->acc[j], sizeof value);
+    return value;
+}
+
+static void
+columns_flush(const Plan *plan, Columns *c, gint64 n)
+{
+    for (gint64 j = 0; j < n; j++) {
+        c->wide[j] += column_f64(plan, c, j);
+    }
+    columns_begin(plan, c, n);
+}
+
+static void
+columns_put(const Job *job, const Columns *c, gint64 number, gint64 kept, gint64 n, gboolean wide)
+{
+    for (gint64 j = 0; j < n; j++) {
+        Fold fold = { .u64 = c->acc[j] };
+        if (is_float(job->plan)) {
+            fold.f64 = wide ? c->wide[j] : column_f64(job->plan, c, j);
+        }
+        put(job, number, kept + j, fold);
+    }
+}
+
+/* n columns (neighbours) of the last kept axis, from kept element `kept` on. */
+static void
+reduce_columns(const Job *job, gint64 number, gint64 kept, gint64 n)
+{
+    const Plan *plan = job->plan;
+    gint64 index[TN_MAX_RANK] = { 0 }, rows = 0;
+    Slice slice = slice_of(plan, number);
+    gboolean wide = plan->type == TILE_F32 && plan->kind == FOLD_SUM;
+    Columns c;
+    cpu_position(plan->kept_rank, plan->kept, kept, index);
+    gint64 base = slice.at + cpu_dot(plan->kept_rank, index, plan->kept_strides);
+    columns_begin(plan, &c, n);
+    memset(c.wide, 0, sizeof c.wide);
+    memset(index, 0, sizeof index);
+    if (cpu_count(plan->reduced_rank, slice.dims) > 0) {
+        do {
+            gint64 at = base + cpu_dot(plan->reduced_rank, index, plan->reduced_strides);
+            plan->columns(c.acc, job->in + at * (gint64)plan->size, n);
+            if (wide && ++rows % ROWS == 0) {
+                columns_flush(plan, &c, n);
+            }
+        } while (cpu_next(plan->reduced_rank, slice.dims, index));
+    }
+    if (wide) {
+        columns_flush(plan, &c, n);
+    }
+    columns_put(job, &c, number, kept, n, wide);
+}
+
+/* --- Chunks -------------------------------------------------------------------------------------------------------- */
+
+/* Columns of one block of one row of the last kept axis. */
+static void
+reduce_block(const Job *job, gint64 item)
+{
+    const Plan *plan = job->plan;
+    gint64 width = plan->kept[plan->kept_rank - 1], blocks = (width + COLUMNS - 1) / COLUMNS;
+    gint64 rows = plan->n_kept / width, number = item / (rows * blocks);
+    gint64 row = item / blocks % rows, col = item % blocks * COLUMNS;
+    reduce_columns(job, number, row * width + col, MIN(COLUMNS, width - col));
+}
+
+static TnStatus
+reduce_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Job *job = data;
+    const Plan *plan = job->plan;
+    gint64 first = (gint64)chunk * plan->per_chunk, end = MIN(plan->items, first + plan->per_chunk);
+    (void)n;
+    for (gint64 item = first; item < end; item++) {
+        if (plan->by_columns) {
+            reduce_block(job, item);
+        } else {
+            reduce_one(job, item / plan->n_kept, item % plan->n_kept);
+        }
+    }
+    return TN_OK;
+}
+
+/* Puts the slices' results together, in order. */
+static void
+combine(const Job *job)
+{
+    const Plan *plan = job->plan;
+    TileType type = plan->type == TILE_F32 ? TILE_F64 : plan->type;
+    FoldFn run = fold_run(plan->kind, type);
+    for (gint64 k = 0; k < plan->n_kept; k++) {
+        Fold fold = job->partial[k];
+        for (gint64 s = 1; s < plan->slices; s++) {
+            run(&fold, &job->partial[s * plan->n_kept + k], 1);
+        }
+        store(plan, job->out, k, fold);
+    }
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    const Plan *plan = state;
+    Job job = { plan, run->in[0], run->out[0], plan->slices > 1 ? run->scratch : NULL };
+    TnStatus status = TN_OK;
+    if (plan->items > 0) {
+        status = tn_parallel_for((gsize)((plan->items + plan->per_chunk - 1) / plan->per_chunk),
+                                 reduce_chunk, &job);
+    }
+    if (status == TN_OK && plan->slices > 1) {
+        combine(&job);
+    }
+    return status;
+}
+
+/* --- Planning ------------------------------------------------------------------------------------------------------- */
+
+static void
+split_axes(Plan *plan, const TnArg *in, guint32 mask)
+{
+    for (gint i = 0; i < in->type.rank; i++) {
+        if (mask >> i & 1) {
+            plan->reduced[plan->reduced_rank] = in->type.dims[i];
+            plan->reduced_strides[plan->reduced_rank++] = in->strides[i];
+        } else {
+            plan->kept[plan->kept_rank] = in->type.dims[i];
+            plan->kept_strides[plan->kept_rank++] = in->strides[i];
+        }
+    }
+    plan->n_kept = cpu_count(plan->kept_rank, plan->kept);
+    plan->n_reduced = cpu_count(plan->reduced_rank, plan->reduced);
+    plan->kept_rank = cpu_collapse(plan->kept_rank, plan->kept, 1, &plan->kept_strides);
+    plan->reduced_rank = cpu_collapse(plan->reduced_rank, plan->reduced, 1, &plan->reduced_strides);
+    if (plan->reduced_rank == 0) {
+        plan->reduced_rank = 1;
+        plan->reduced[0] = plan->n_reduced;
+        plan->reduced_strides[0] = 0;
+    }
+}
+
+static void
+choose_items(Plan *plan)
+{
+    gint64 total = plan->n_kept * plan->n_reduced, last = plan->kept_rank - 1;
+    gint64 width = plan->kept_rank > 0 ? plan->kept[last] : 1;
+    plan->by_columns = plan->native && plan->kept_rank > 0 && plan->kept_strides[last] == 1 &&
+                       width >= 8 &&
+                       (plan->reduced_strides[plan->reduced_rank - 1] != 1 || plan->n_reduced < 4);
+    gint64 blocks =
+        plan->by_columns ? plan->n_kept / width * ((width + COLUMNS - 1) / COLUMNS) : plan->n_kept;
+    plan->slices = 1;
+    if (blocks < 4 && total > 2 * CPU_GRAIN) {
+        plan->slices = CLAMP(total / CPU_GRAIN, 2, MAX_SLICES);
+        plan->slices = MIN(plan->slices, plan->reduced[0]);
+    }
+    plan->items = blocks * plan->slices;
+    plan->per_chunk = cpu_items_per_chunk(total / MAX(1, plan->items) + 8);
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
+{
+    const TnArg *in = &node->in[0];
+    Plan *plan = g_new0(Plan, 1);
+    plan->kind = kind;
+    plan->dtype = in->type.dtype;
+    plan->type = tile_type_of(plan->dtype);
+    plan->native = tile_is_native(plan->dtype) && plan->type != TILE_BOOL;
+    if (plan->type == TILE_BOOL) {
+        plan->type = TILE_U64;
+    }
+    plan->size = tn_dtype_size(plan->dtype);
+    plan->run = fold_run(kind, plan->type);
+    plan->columns = fold_columns(kind, plan->type);
+    split_axes(plan, in, mask);
+    choose_items(plan);
+    prepared->state = plan;
+    prepared->scratch = plan->slices > 1 ? (gsize)(plan->slices * plan->n_kept) * sizeof(Fold) : 0;
+    return TRUE;
+}
+
+static gboolean
+prepare_reduce(const TnNode *node, TnPrepared *prepared, FoldKind kind)
+{
+    const TnReduceAttrs *attrs = node->attrs;
+    return prepare(node, prepared, kind, tn_axes_mask(&attrs->axes, node->in[0].type.rank));
+}
+
+static gboolean
+prepare_sum(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    (void)error;
+    return prepare_reduce(node, prepared, FOLD_SUM);
+}
+
+static gboolean
+prepare_prod(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    (void)error;
+    return prepare_reduce(node, prepared, FOLD_PROD);
+}
+
+static gboolean
+prepare_max(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    (void)error;
+    return prepare_reduce(node, prepared, FOLD_MAX);
+}
+
+static gboolean
+prepare_min(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    (void)error;
+    return prepare_reduce(node, prepared, FOLD_MIN);
+}
+
+/* Sums over every axis in which out has size 1 or no axis at all. */
+static gboolean
+prepare_reduce_to(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    const TnType *in = &node->in[0].type, *out = &node->out[0].type;
+    gint lead = in->rank - out->rank;
+    guint32 mask = 0;
+    (void)error;
+    for (gint i = 0; i < in->rank; i++) {
+        if (i < lead || out->dims[i - lead] == 1) {
+            mask |= 1u << i;
+        }
+    }
+    return prepare(node, prepared, FOLD_SUM, mask);
+}
+
+#define ROW(name, function)                                                                        \
+    {                                                                                              \
+        .op = (name), .dtypes = TN_DTYPES_ALL, .flags = TN_KERNEL_STRIDED, .prepare = (function),  \
+        .run = run, .release = g_free                                                              \
+    }
+
+static const TnKernel kernels[] = {
+    ROW("reduce_sum", prepare_sum),      ROW("reduce_prod", prepare_prod),
+    ROW("reduce_max", prepare_max),      ROW("reduce_min", prepare_min),
+    ROW("reduce_to", prepare_reduce_to),
+};
+
+const TnKernelTable cpu_reduce = CPU_TABLE(kernels);

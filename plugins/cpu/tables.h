@@ -1,0 +1,7 @@
+/* tables.h: the tables of kernels, one a file. */
+#pragma once
+
+#include <tenon/device.h>
+
+extern const TnKernelTable cpu_elementwise, cpu_matmul, cpu_conv, cpu_reduce, cpu_scan,
+    cpu_movement, cpu_index, cpu_random, cpu_window;

@@ -1,0 +1,39 @@
+/* tile_compile.h: a program in the making: steps over values, before places and sizes are chosen. */
+#pragma once
+
+#include "tile.h"
+
+typedef struct {
+    TileType type;
+    TnDtype dtype;
+    gint input;    /* number among the builder's inputs, or -1 */
+    gint constant; /* byte offset among the constants, or -1 */
+    gint step;     /* that computes it, or -1 */
+} TileValue;
+
+typedef struct {
+    TileFn fn;
+    gint arity, in[TILE_MAX_ARITY], out; /* values */
+    TnDtype dtype, from;
+} TileStep;
+
+/* What a value that is not computed is read from. */
+typedef struct {
+    gint in; /* the node's input, or -1 */
+    const void *data;
+    TnArg arg;
+    gint value; /* -1: not read so far */
+} TileSource;
+
+typedef struct {
+    const TnNode *node;
+    GArray *values;  /* TileValue */
+    GArray *steps;   /* TileStep */
+    GArray *sources; /* TileSource: the node's inputs, then constants that are no scalars */
+    GByteArray *constants;
+    GPtrArray *tensors;
+    gint outputs[TN_MAX_OUT]; /* values */
+} TileBuilder;
+
+/* Chooses loops, places and sizes for what the builder holds. NULL with *error if it is too much. (transfer full). */
+TileProgram *tile_plan(TileBuilder *builder, GError **error);
