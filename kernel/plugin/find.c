@@ -347,16 +347,40 @@ tn_registry_add(const TnPlugin *plugin, GError **error)
     return ok;
 }
 
+/* Lines "fault<TAB>text" and "part<TAB>text" of tenon-scan --try. */
+static char *
+read_trial(const char *output, char **parts)
+{
+    g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+    g_autoptr(GString) found = g_string_new(NULL);
+    char *fault = NULL;
+    for (char **line = lines; *line != NULL; line++) {
+        const char *tab = strchr(*line, '\t');
+        if (tab == NULL)
+            continue;
+        char *text = tn_record_unescape(tab + 1, strlen(tab + 1));
+        if (g_str_has_prefix(*line, "fault\t") && fault == NULL) {
+            fault = text;
+            continue;
+        }
+        g_string_append_printf(found, "%s%s", found->len > 0 ? "\n" : "", text);
+        g_free(text);
+    }
+    if (parts != NULL && found->len > 0)
+        *parts = g_string_free(g_steal_pointer(&found), FALSE);
+    return fault;
+}
+
 char *
-tn_registry_try(const TnPluginInfo *info)
+tn_registry_try(const TnPluginInfo *info, char **parts)
 {
     enum { TRY_SECONDS = 20 };
     g_autofree char *output = NULL;
     gboolean transient;
-    if (info->broken != NULL)
+    if (parts != NULL)
+        *parts = NULL;
+    if (info->broken != NULL || info->path[0] == '\0')
         return g_strdup(info->broken);
-    if (info->opened)
-        return NULL;
     tn_registry_lock_slow();
     g_autoptr(GPtrArray) folders = tn_plugin_folders();
     tn_registry_unlock_slow();
@@ -364,7 +388,5 @@ tn_registry_try(const TnPluginInfo *info)
     g_autofree char *path = g_strjoinv(":", (char **)folders->pdata);
     const char *args[] = { "--try", info->path, NULL };
     char *fault = tn_plugin_run_scanner(args, path, TRY_SECONDS, &output, &transient);
-    if (fault == NULL && output[0] != '\0')
-        fault = g_steal_pointer(&output);
-    return fault;
+    return fault != NULL ? fault : read_trial(output, parts);
 }

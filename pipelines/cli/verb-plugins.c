@@ -15,11 +15,26 @@ static const TnOption rows[] = {
       .help = "do not try each plugin: tell what the index knows" },
 };
 
-/* Why it cannot be used; NULL if it can. (transfer full). */
-static char *
-find_fault(const TnPluginInfo *info, gboolean quick)
+/* Whether a plugin can be used. */
+typedef struct {
+    char *fault; /* why it cannot; NULL: it can */
+    char *parts; /* what of it cannot, a line each; NULL: nothing */
+} Trial;
+
+static void
+trial_clear(Trial *trial)
 {
-    return quick ? g_strdup(info->broken) : tn_registry_try(info);
+    g_free(trial->fault);
+    g_free(trial->parts);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Trial, trial_clear)
+
+static Trial
+try_plugin(const TnPluginInfo *info, gboolean quick)
+{
+    Trial trial = { 0 };
+    trial.fault = quick ? g_strdup(info->broken) : tn_registry_try(info, &trial.parts);
+    return trial;
 }
 
 /* "dataset: hdf5, idx", a line per interface; long lists are cut. */
@@ -44,37 +59,45 @@ print_supplies(FILE *out, const TnPluginInfo *info)
         if (n > MOST)
             g_string_append_printf(text, " and %u more", n - MOST);
         g_autofree char *label = g_strdup_printf("  %s", word);
-        print_entry(out, label, 14, text->str);
+        print_entry(out, label, 18, text->str);
     }
     if (info->n_modules > 0) {
         g_autoptr(GString) text = g_string_new(NULL);
         for (guint i = 0; i < info->n_modules; i++)
             g_string_append_printf(text, "%stn.%s", i > 0 ? ", " : "", info->modules[i]);
-        print_entry(out, "  Lua", 14, text->str);
+        print_entry(out, "  Lua", 18, text->str);
     }
     for (guint i = 0; i < info->n_verbs; i++) {
         g_autofree char *text =
             g_strdup_printf("tenon %s: %s", info->verbs[i], info->verb_helps[i]);
-        print_entry(out, i == 0 ? "  verb" : "", 14, text);
+        print_entry(out, i == 0 ? "  verb" : "", 18, text);
     }
 }
 
 static void
-print_plugin(TnVerbCall *call, const TnPluginInfo *info, const char *fault)
+print_fault(TnVerbCall *call, const char *text)
+{
+    g_auto(GStrv) lines = g_strsplit(text != NULL ? text : "", "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        g_autofree char *told = g_strdup_printf("cannot be used here: %s", *line);
+        if (call->color)
+            fputs("\033[31m", call->out);
+        print_filled(call->out, told, 2);
+        if (call->color)
+            fputs("\033[0m", call->out);
+    }
+}
+
+static void
+print_plugin(TnVerbCall *call, const TnPluginInfo *info, const Trial *trial)
 {
     g_autofree char *head =
         g_strdup_printf("%s %s", info->name, info->version != NULL ? info->version : "");
     print_heading(call->out, call->color, g_strstrip(head));
     if (info->summary != NULL)
         print_filled(call->out, info->summary, 2);
-    if (fault != NULL) {
-        g_autofree char *text = g_strdup_printf("cannot be used here: %s", fault);
-        if (call->color)
-            fputs("\033[31m", call->out);
-        print_filled(call->out, text, 2);
-        if (call->color)
-            fputs("\033[0m", call->out);
-    }
+    print_fault(call, trial->fault);
+    print_fault(call, trial->parts);
     print_supplies(call->out, info);
 }
 
@@ -88,7 +111,7 @@ strings_to_value(const char *const *strings, guint n)
 }
 
 static TnValue *
-plugin_to_value(const TnPluginInfo *info, const char *fault)
+plugin_to_value(const TnPluginInfo *info, const Trial *trial)
 {
     TnValue *map = tn_value_map();
     TnValue *factories = tn_value_list();
@@ -97,8 +120,9 @@ plugin_to_value(const TnPluginInfo *info, const char *fault)
     set_text(map, "license", info->license);
     set_text(map, "summary", info->summary);
     set_text(map, "path", info->path);
-    tn_value_set(map, "usable", tn_value_bool(fault == NULL));
-    set_text(map, "why_not", fault);
+    tn_value_set(map, "usable", tn_value_bool(trial->fault == NULL));
+    set_text(map, "why_not", trial->fault);
+    set_text(map, "unusable_parts", trial->parts);
     for (guint i = 0; i < info->n_factories; i++) {
         TnValue *factory = tn_value_map();
         set_text(factory, "interface", info->ifaces[i]);
@@ -115,10 +139,10 @@ plugin_to_value(const TnPluginInfo *info, const char *fault)
 /* --- One plugin ------------------------------------------------------------------------------------------- */
 
 static void
-print_details(TnVerbCall *call, const TnPluginInfo *info, const char *fault)
+print_details(TnVerbCall *call, const TnPluginInfo *info, const Trial *trial)
 {
-    const TnPlugin *plugin = fault == NULL ? tn_registry_plugin(info->name) : NULL;
-    print_plugin(call, info, fault);
+    const TnPlugin *plugin = trial->fault == NULL ? tn_registry_plugin(info->name) : NULL;
+    print_plugin(call, info, trial);
     fprintf(call->out, "  %s\n", info->path[0] != '\0' ? info->path : "in the program");
     if (info->license != NULL)
         fprintf(call->out, "  license %s\n", info->license);
@@ -133,10 +157,10 @@ print_details(TnVerbCall *call, const TnPluginInfo *info, const char *fault)
 }
 
 static TnValue *
-details_to_value(const TnPluginInfo *info, const char *fault)
+details_to_value(const TnPluginInfo *info, const Trial *trial)
 {
-    TnValue *map = plugin_to_value(info, fault);
-    const TnPlugin *plugin = fault == NULL ? tn_registry_plugin(info->name) : NULL;
+    TnValue *map = plugin_to_value(info, trial);
+    const TnPlugin *plugin = trial->fault == NULL ? tn_registry_plugin(info->name) : NULL;
     if (plugin == NULL)
         return map;
     TnValue *factories = tn_value_list();
@@ -157,14 +181,14 @@ show_one(TnVerbCall *call, const GPtrArray *plugins, const char *name, GError **
         g_ptr_array_add(names, (gpointer)info->name);
         if (strcmp(info->name, name) != 0)
             continue;
-        g_autofree char *fault = find_fault(info, FALSE);
-        if (fault == NULL && !tn_registry_open(name, &why))
-            fault = g_strdup(why->message);
+        g_auto(Trial) trial = try_plugin(info, FALSE);
+        if (trial.fault == NULL && !tn_registry_open(name, &why))
+            trial.fault = g_strdup(why->message);
         if (call->json) {
-            g_autoptr(TnValue) value = details_to_value(info, fault);
+            g_autoptr(TnValue) value = details_to_value(info, &trial);
             print_json(call->out, value);
         } else {
-            print_details(call, info, fault);
+            print_details(call, info, &trial);
         }
         return 0;
     }
@@ -185,11 +209,11 @@ run(TnVerbCall *call, GError **error)
         return show_one(call, plugins, call->args[0], error);
     for (guint i = 0; i < plugins->len; i++) {
         const TnPluginInfo *info = plugins->pdata[i];
-        g_autofree char *fault = find_fault(info, options->quick);
+        g_auto(Trial) trial = try_plugin(info, options->quick);
         if (call->json)
-            tn_value_push(list, plugin_to_value(info, fault));
+            tn_value_push(list, plugin_to_value(info, &trial));
         else
-            print_plugin(call, info, fault);
+            print_plugin(call, info, &trial);
     }
     if (call->json)
         print_json(call->out, list);

@@ -158,20 +158,26 @@ trying_opens_nothing(void)
     for (guint i = 0; i < list->len; i++) {
         const TnPluginInfo *info = list->pdata[i];
         if (strcmp(info->name, "init_fails") == 0) {
-            g_autofree char *why = tn_registry_try(info);
-            TN_ASSERT_CONTAINS(why, "libvendor.so.9 is not installed");
+            g_autofree char *why = tn_registry_try(info, NULL);
+            TN_ASSERT_CMPSTR(why, "libvendor.so.9 is not installed");
             tried++;
         } else if (strcmp(info->name, "chatty") == 0) {
-            g_autofree char *why = tn_registry_try(info);
+            g_autofree char *why = tn_registry_try(info, NULL);
             TN_ASSERT_CMPSTR(why, NULL);
             tried++;
+        } else if (strcmp(info->name, "good") == 0) {
+            g_autofree char *parts = NULL;
+            g_autofree char *why = tn_registry_try(info, &parts);
+            TN_ASSERT_CMPSTR(why, NULL);
+            TN_ASSERT_CMPSTR(parts, "test.ranked/1 'unusable': there is no such hardware here");
+            tried++;
         } else if (strcmp(info->name, "wrong_abi") == 0) {
-            g_autofree char *why = tn_registry_try(info);
+            g_autofree char *why = tn_registry_try(info, NULL);
             TN_ASSERT_CONTAINS(why, "ABI");
             tried++;
         }
     }
-    TN_ASSERT_CMPUINT(tried, ==, 3);
+    TN_ASSERT_CMPUINT(tried, ==, 4);
     g_auto(GStrv) after = tn_registry_opened();
     TN_ASSERT(g_strv_equal((const char *const *)before, (const char *const *)after));
 }

@@ -177,8 +177,10 @@ TN_API void tn_registry_add_path(const char *folder);
  * XDG_CACHE_HOME/tenon). (transfer full): g_ptr_array_unref; of const TnPluginInfo *. */
 TN_API GPtrArray *tn_registry_list(void);
 /* Whether a plugin of the list can be used on this machine: a child process opens, initialises and
- * probes it, so nothing is opened here. NULL if it can, else why not (transfer full): g_free. */
-TN_API char *tn_registry_try(const TnPluginInfo *info);
+ * probes it, so nothing is opened here. NULL if it can, else why not (transfer full): g_free.
+ * parts: which of its components cannot although the plugin can, a line each, or NULL (transfer
+ * full); may be NULL. */
+TN_API char *tn_registry_try(const TnPluginInfo *info, char **parts);
 /* Opens and initialises a plugin by name; at once if it is open. FALSE with TN_ERROR_PLUGIN or
  * TN_ERROR_NOT_FOUND (nearest name). */
 TN_API gboolean tn_registry_open(const char *name, GError **error);

@@ -1,7 +1,8 @@
 /* tenon-scan.c: describes one plugin file to its parent, or tries it, in a process that may crash or hang without harm.
  *
  *   tenon-scan FILE         prints the file's descriptor as a block of lines (../record.c reads it); runs nothing of it
- *   tenon-scan --try FILE   opens, initialises and probes it: prints nothing if all went well, else what was wrong
+ *   tenon-scan --try FILE   opens, initialises and probes it: prints "fault<TAB>why" if the plugin, "part<TAB>why" if one
+ *                         of its components cannot be used
  *
  * What the library itself prints is kept away from the answer. */
 #include "../plugin-private.h"
@@ -51,24 +52,36 @@ describe(const char *path, const char *name, GString *out)
         tn_plugin_describe(plugin, out);
 }
 
-/* Every interface it supplies must have a factory that can be used; says which cannot. */
+static void
+add_line(GString *out, const char *tag, const char *text)
+{
+    g_string_append(out, tag);
+    tn_plugin_add_field(out, text);
+    g_string_append_c(out, '\n');
+}
+
 static void
 try_it(const char *path, const char *name, GString *out)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *prefix = g_strdup_printf("plugin '%s' cannot be used here: ", name);
     tn_registry_add_path(folder);
     if (!tn_registry_open(name, &error)) {
-        g_string_append(out, error->message);
+        /* The caller says whose fault it is. */
+        const gboolean said = g_str_has_prefix(error->message, prefix);
+        add_line(out, "fault", error->message + (said ? strlen(prefix) : 0));
         return;
     }
     const TnPlugin *plugin = tn_registry_plugin(name);
     for (guint i = 0; plugin->factories != NULL && plugin->factories[i] != NULL; i++) {
         const TnFactory *f = plugin->factories[i];
         g_autoptr(GError) why = NULL;
-        if (f->probe != NULL && f->probe(&why) <= 0)
-            g_string_append_printf(out, "%s%s '%s': %s", out->len > 0 ? "; " : "", f->iface,
-                                   f->name, why != NULL ? why->message : "not usable here");
+        if (f->probe == NULL || f->probe(&why) > 0)
+            continue;
+        g_autofree char *text = g_strdup_printf("%s '%s': %s", f->iface, f->name,
+                                                why != NULL ? why->message : "not usable here");
+        add_line(out, "part", text);
     }
 }
 
