@@ -1,59 +1,62 @@
-/* context.c: one experiment: seed, rank, devices, store, memory budget, metric sinks, cancel flag. */
+/* context.c: one experiment as the kernel sees it. */
 #include <stdatomic.h>
 
-#include <tenon/base.h>
 #include <tenon/context.h>
 #include <tenon/device.h>
-#include <tenon/store.h>
+
+#include "base/refs.h"
+#include "graph/store-private.h"
 
 typedef struct {
-    TnMetricSink sink;
+    TnMetricSink call;
     gpointer data;
 } Sink;
 
 struct TnContext {
-    atomic_int refs;
+    TnRefs refs;
     guint64 seed;
     guint rank, world;
-    GPtrArray *devices;
+    GPtrArray *devices; /* TnDevice * */
     TnStore *store;
-    guint64 memory_limit;
-    atomic_ullong memory_used;
-    GArray *sinks; /* of Sink */
-    atomic_bool cancelled;
+    atomic_ullong limit, used; /* bytes; limit 0: none */
+    atomic_int cancelled;      /* lock-free, so a signal handler may set it */
+    GArray *sinks;             /* Sink */
 };
 
 TnContext *
 tn_context_new(void)
 {
     TnContext *context = g_new0(TnContext, 1);
-    atomic_init(&context->refs, 1);
-    atomic_init(&context->memory_used, 0);
-    atomic_init(&context->cancelled, FALSE);
+    tn_refs_init(&context->refs);
     context->world = 1;
     context->devices = g_ptr_array_new_with_free_func((GDestroyNotify)tn_device_unref);
-    context->store = tn_store_new(0);
     context->sinks = g_array_new(FALSE, FALSE, sizeof(Sink));
+    context->store = tn_store_new(0);
+    tn_store_set_context(context->store, context);
     return context;
 }
 
 TnContext *
 tn_context_ref(TnContext *context)
 {
-    atomic_fetch_add_explicit(&context->refs, 1, memory_order_relaxed);
+    tn_refs_inc(&context->refs);
     return context;
 }
 
 void
 tn_context_unref(TnContext *context)
 {
-    if (!context || atomic_fetch_sub_explicit(&context->refs, 1, memory_order_acq_rel) != 1)
+    if (!context || !tn_refs_dec(&context->refs))
         return;
-    tn_store_unref(context->store); /* variables before the devices that hold their memory */
+    /* Somebody may keep the store longer. */
+    tn_store_set_context(context->store, NULL);
+    tn_store_unref(context->store);
     g_ptr_array_unref(context->devices);
     g_array_unref(context->sinks);
     g_free(context);
 }
+
+/* --- Seed and rank ------------------------------------------------------------------------------- */
 
 guint64
 tn_context_seed(const TnContext *context)
@@ -88,6 +91,8 @@ tn_context_set_rank(TnContext *context, guint rank, guint world)
     context->world = world;
 }
 
+/* --- Devices and store --------------------------------------------------------------------------- */
+
 void
 tn_context_add_device(TnContext *context, TnDevice *device)
 {
@@ -112,74 +117,78 @@ tn_context_store(const TnContext *context)
     return context->store;
 }
 
+/* --- Memory -------------------------------------------------------------------------------------- */
+
 void
 tn_context_set_memory_limit(TnContext *context, guint64 bytes)
 {
-    context->memory_limit = bytes;
+    atomic_store(&context->limit, bytes);
 }
 
 gboolean
 tn_context_take_memory(TnContext *context, guint64 bytes, const char *what, GError **error)
 {
-    unsigned long long used = atomic_load(&context->memory_used);
+    const guint64 limit = atomic_load(&context->limit);
+    unsigned long long used = atomic_load(&context->used);
+    guint64 sum;
     do {
-        if (context->memory_limit &&
-            (bytes > context->memory_limit || used > context->memory_limit - bytes)) {
-            g_autofree char *need = g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
-            g_autofree char *taken = g_format_size_full(used, G_FORMAT_SIZE_IEC_UNITS);
-            g_autofree char *limit =
-                g_format_size_full(context->memory_limit, G_FORMAT_SIZE_IEC_UNITS);
+        if (__builtin_add_overflow((guint64)used, bytes, &sum) || (limit > 0 && sum > limit)) {
             g_set_error(error, TN_ERROR, TN_ERROR_NO_MEMORY,
-                        "%s needs %s, %s of the memory limit of %s are taken; raise memory_limit",
-                        what, need, taken, limit);
+                        "%s: %" G_GUINT64_FORMAT " bytes would pass the limit of %" G_GUINT64_FORMAT
+                        ", of which %llu are in use",
+                        what, bytes, limit, used);
             return FALSE;
         }
-    } while (!atomic_compare_exchange_weak(&context->memory_used, &used, used + bytes));
+    } while (!atomic_compare_exchange_weak(&context->used, &used, sum));
     return TRUE;
 }
 
 void
 tn_context_give_memory(TnContext *context, guint64 bytes)
 {
-    atomic_fetch_sub(&context->memory_used, bytes);
+    atomic_fetch_sub(&context->used, bytes);
 }
 
 guint64
 tn_context_memory_used(const TnContext *context)
 {
-    return atomic_load(&((TnContext *)context)->memory_used);
+    return atomic_load((atomic_ullong *)&context->used);
 }
+
+/* --- Cancelling ---------------------------------------------------------------------------------- */
 
 void
 tn_context_cancel(TnContext *context)
 {
-    atomic_store_explicit(&context->cancelled, TRUE, memory_order_relaxed);
+    atomic_store_explicit(&context->cancelled, 1, memory_order_release);
 }
 
 gboolean
 tn_context_cancelled(const TnContext *context)
 {
-    return atomic_load_explicit(&((TnContext *)context)->cancelled, memory_order_relaxed);
+    return atomic_load_explicit((atomic_int *)&context->cancelled, memory_order_acquire) != 0;
 }
 
 void
 tn_context_clear_cancel(TnContext *context)
 {
-    atomic_store_explicit(&context->cancelled, FALSE, memory_order_relaxed);
+    atomic_store_explicit(&context->cancelled, 0, memory_order_release);
 }
+
+/* --- Metrics ------------------------------------------------------------------------------------- */
 
 void
 tn_context_add_metric_sink(TnContext *context, TnMetricSink sink, gpointer data)
 {
-    Sink row = { sink, data };
-    g_array_append_val(context->sinks, row);
+    const Sink added = { sink, data };
+    g_array_append_val(context->sinks, added);
 }
 
 void
 tn_context_metric(TnContext *context, const char *name, guint64 step, double value)
 {
     for (guint i = 0; i < context->sinks->len; i++) {
-        Sink *row = &g_array_index(context->sinks, Sink, i);
-        row->sink(name, step, value, row->data);
+        const Sink *sink = &g_array_index(context->sinks, Sink, i);
+        sink->call(name, step, value, sink->data);
     }
 }

@@ -1,12 +1,13 @@
 /* pool.c: the one pool of worker threads.
  *
- * A call of tn_parallel_for is a job on its caller's stack. It stands in a small table while chunks are left; workers look
- * through the table, enter a job, claim chunks by an atomic counter and leave. The caller claims chunks too, then waits
- * until those who entered have left: a short spin, then sleep. So a call makes no allocation, and if every worker is busy
- * elsewhere, the caller does all of it. Workers that find nothing spin for a moment and sleep until a job is posted. */
-#include <errno.h>
+ * A call puts its job into a slot of a fixed table, works on it itself, and returns when the last
+ * worker has left the slot. Joining, claiming a chunk and leaving are single atomic operations; a
+ * lock is taken only to sleep and to wake sleepers. Slots are static, so a worker that looks into
+ * one too late finds it closed, never gone. */
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
@@ -15,300 +16,399 @@
 #include <tenon/pool.h>
 
 #define MAX_THREADS 256
-#define MAX_JOBS 16 /* callers at once that share the workers; a further one works alone */
-#define SPIN_NS 20000
+#define MAX_JOBS 32   /* calls that share the workers; further ones run alone */
+#define SPIN_NS 20000 /* how long a waiting thread looks before it sleeps */
+
+/* A slot's state: two flags of its caller, and how many workers are inside. */
+#define TAKEN 0x80000000u
+#define OPEN 0x40000000u    /* workers may join */
+#define WAITING 0x20000000u /* the caller sleeps until the last worker leaves */
+#define HELPERS 0x0000ffffu
 
 typedef struct {
+    _Alignas(TN_ALIGN) atomic_uint state;
+    /* Written by the caller while no worker can join. */
     TnChunkFunc func;
     gpointer data;
     gsize n;
-    atomic_size_t next;   /* chunk to claim */
-    atomic_size_t failed; /* lowest chunk that failed; n: none */
-    atomic_int status;    /* of that chunk */
-    atomic_int inside;    /* workers that entered and have not left */
-    pthread_mutex_t lock; /* of `status` beside `failed` */
-} Job;
+    /* On a line of their own: every claim writes next. */
+    _Alignas(TN_ALIGN) atomic_size_t next;
+    atomic_ullong failure; /* chunk << 8 | status of the lowest failing chunk */
+    _Alignas(TN_ALIGN) pthread_mutex_t lock;
+    pthread_cond_t left;
+} Slot;
+
+#define NO_FAILURE G_MAXUINT64
 
 static struct {
-    pthread_mutex_t lock; /* of all below */
-    pthread_cond_t posted, left;
-    Job *jobs[MAX_JOBS];
-    atomic_uint n_jobs;
-    atomic_uint posts; /* counts jobs, so that a spinning worker sees a new one */
-    guint threads;     /* wanted, the caller included; 0: not decided */
-    guint running;     /* workers alive */
-    guint sleeping;
-    pthread_t ids[MAX_THREADS];
-} pool = { .lock = PTHREAD_MUTEX_INITIALIZER,
-           .posted = PTHREAD_COND_INITIALIZER,
-           .left = PTHREAD_COND_INITIALIZER };
+    Slot slots[MAX_JOBS];
+    _Alignas(TN_ALIGN) atomic_uint epoch; /* grows whenever there may be something new to do */
+    atomic_uint callers;                  /* calls whose jobs are open */
+    atomic_uint threads;                  /* 0: not asked yet */
+    atomic_uint started;                  /* workers, of threads - 1 */
+    atomic_uint asleep;
+    atomic_bool stop;
+    pthread_mutex_t sleep_lock;
+    pthread_cond_t wake;
+    /* Starting and stopping workers. */
+    pthread_mutex_t admin_lock;
+    pthread_cond_t ended;
+    guint live; /* under admin_lock */
+} pool = {
+    .sleep_lock = PTHREAD_MUTEX_INITIALIZER,
+    .wake = PTHREAD_COND_INITIALIZER,
+    .admin_lock = PTHREAD_MUTEX_INITIALIZER,
+    .ended = PTHREAD_COND_INITIALIZER,
+};
 
-static atomic_uint pool_threads; /* copy of pool.threads that is read without the lock */
-static _Thread_local guint own_number;
-static _Thread_local gboolean in_chunk;
+static _Thread_local guint thread_number;
+static _Thread_local gboolean inside; /* in a chunk: calls from here run inline */
 
-static void
-pause_a_moment(void)
+__attribute__((constructor)) static void
+init_slots(void)
 {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
+    for (guint i = 0; i < MAX_JOBS; i++) {
+        pthread_mutex_init(&pool.slots[i].lock, NULL);
+        pthread_cond_init(&pool.slots[i].left, NULL);
+    }
 }
+
+/* --- Spinning ------------------------------------------------------------------------------------ */
 
 static gint64
 now_ns(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (gint64)t.tv_sec * 1000000000 + t.tv_nsec;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (gint64)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* --- Chunks ---------------------------------------------------------------------------------- */
-
-static void
-record_failure(Job *job, gsize chunk, TnStatus status)
+static inline void
+relax(void)
 {
-    pthread_mutex_lock(&job->lock);
-    if (chunk < atomic_load_explicit(&job->failed, memory_order_relaxed)) {
-        atomic_store_explicit(&job->failed, chunk, memory_order_relaxed);
-        atomic_store_explicit(&job->status, (int)status, memory_order_relaxed);
-    }
-    pthread_mutex_unlock(&job->lock);
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
 }
 
-/* Claims and does chunks until there are none. Chunks after a failed one are skipped; those before it still run, so that the
- * lowest failure is found whatever the order was. */
-static void
-work_on(Job *job)
+/* Looks for a while whether (*word & mask) has stopped being `value`. */
+static gboolean
+spin_until_not(atomic_uint *word, guint mask, guint value)
 {
-    gboolean nested = in_chunk;
-    in_chunk = TRUE;
-    for (;;) {
-        gsize chunk = atomic_fetch_add_explicit(&job->next, 1, memory_order_relaxed);
-        if (chunk >= job->n)
-            break;
-        if (chunk > atomic_load_explicit(&job->failed, memory_order_relaxed))
-            continue;
-        TnStatus status = job->func(job->data, chunk, job->n);
-        if (status != TN_OK)
-            record_failure(job, chunk, status);
-    }
-    in_chunk = nested;
-}
-
-/* --- Workers ------------------------------------------------------------------------------------ */
-
-/* A job that has chunks left, entered; NULL. Under the lock. */
-static Job *
-enter_any(void)
-{
-    for (guint i = 0; i < MAX_JOBS; i++) {
-        Job *job = pool.jobs[i];
-        if (job && atomic_load_explicit(&job->next, memory_order_relaxed) < job->n) {
-            atomic_fetch_add_explicit(&job->inside, 1, memory_order_relaxed);
-            return job;
-        }
-    }
-    return NULL;
-}
-
-static void
-leave(Job *job)
-{
-    /* After the last one has left, the job's memory is its caller's again: nothing of it is touched below. */
-    if (atomic_fetch_sub_explicit(&job->inside, 1, memory_order_acq_rel) == 1) {
-        pthread_mutex_lock(&pool.lock);
-        pthread_cond_broadcast(&pool.left);
-        pthread_mutex_unlock(&pool.lock);
-    }
-}
-
-/* Waits for a job a moment without sleeping. */
-static void
-spin_for_post(guint seen)
-{
-    gint64 end = now_ns() + SPIN_NS;
-    do {
+    const gint64 end = now_ns() + SPIN_NS;
+    do
         for (guint i = 0; i < 32; i++) {
-            if (atomic_load_explicit(&pool.posts, memory_order_relaxed) != seen)
-                return;
-            pause_a_moment();
+            if ((atomic_load_explicit(word, memory_order_acquire) & mask) != value)
+                return TRUE;
+            relax();
         }
-    } while (now_ns() < end);
+    while (now_ns() < end);
+    return FALSE;
+}
+
+/* --- Chunks -------------------------------------------------------------------------------------- */
+
+static void
+record_failure(Slot *slot, gsize chunk, TnStatus status)
+{
+    const guint64 mine = (guint64)chunk << 8 | (guint64)status;
+    unsigned long long lowest = atomic_load(&slot->failure);
+    while (mine < lowest && !atomic_compare_exchange_weak(&slot->failure, &lowest, mine))
+        continue;
+}
+
+/* Workers that may work at once: with the callers they make up the number of threads. */
+static gboolean
+is_wanted(guint worker)
+{
+    const guint callers = atomic_load_explicit(&pool.callers, memory_order_relaxed);
+    return worker + callers <= atomic_load_explicit(&pool.threads, memory_order_relaxed);
+}
+
+/* Claims chunks in ascending order until there are none. So when a chunk fails, every lower one has
+ * begun, and the lowest failure is the same for any number of threads. */
+static gboolean
+work_on(Slot *slot)
+{
+    const TnChunkFunc func = slot->func;
+    const gpointer data = slot->data;
+    const gsize n = slot->n;
+    gboolean worked = FALSE;
+    while (thread_number == 0 || is_wanted(thread_number)) {
+        const gsize chunk = atomic_fetch_add_explicit(&slot->next, 1, memory_order_relaxed);
+        if (chunk >= n)
+            break;
+        worked = TRUE;
+        if (atomic_load_explicit(&slot->failure, memory_order_relaxed) >> 8 < chunk)
+            continue;
+        const TnStatus status = func(data, chunk, n);
+        if (status != TN_OK)
+            record_failure(slot, chunk, status);
+    }
+    return worked;
+}
+
+/* --- Workers ------------------------------------------------------------------------------------- */
+
+static gboolean
+join_slot(Slot *slot)
+{
+    guint state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+    while (state & OPEN)
+        if (atomic_compare_exchange_weak_explicit(&slot->state, &state, state + 1,
+                                                  memory_order_acquire, memory_order_relaxed))
+            return TRUE;
+    return FALSE;
+}
+
+static void
+leave_slot(Slot *slot)
+{
+    const guint before = atomic_fetch_sub_explicit(&slot->state, 1, memory_order_acq_rel);
+    if ((before & HELPERS) == 1 && (before & WAITING)) {
+        pthread_mutex_lock(&slot->lock);
+        pthread_cond_signal(&slot->left);
+        pthread_mutex_unlock(&slot->lock);
+    }
+}
+
+/* One look at every job; TRUE if there was something to do. */
+static gboolean
+help(guint worker)
+{
+    gboolean worked = FALSE;
+    for (guint i = 0; i < MAX_JOBS && is_wanted(worker); i++) {
+        /* Workers begin at different slots, so that several jobs get their share. */
+        Slot *slot = &pool.slots[(i + worker - 1) % MAX_JOBS];
+        if (!join_slot(slot))
+            continue;
+        worked = work_on(slot) || worked;
+        leave_slot(slot);
+    }
+    return worked;
+}
+
+/* Sleeps until the epoch is another than the one seen. The opener changes the epoch and then looks
+ * for sleepers, a sleeper counts itself and then looks at the epoch: one of them sees the other. */
+static void
+sleep_since(guint seen)
+{
+    pthread_mutex_lock(&pool.sleep_lock);
+    atomic_fetch_add(&pool.asleep, 1);
+    while (atomic_load(&pool.epoch) == seen)
+        pthread_cond_wait(&pool.wake, &pool.sleep_lock);
+    atomic_fetch_sub(&pool.asleep, 1);
+    pthread_mutex_unlock(&pool.sleep_lock);
 }
 
 static void *
 worker_main(void *data)
 {
-    own_number = GPOINTER_TO_UINT(data);
+    const guint worker = GPOINTER_TO_UINT(data);
+    char name[16];
+    g_snprintf(name, sizeof name, "tenon-pool-%u", worker);
+    pthread_setname_np(pthread_self(), name);
+    /* A new thread inherits the floating-point mode of its maker, flush to zero included. */
+    fesetenv(FE_DFL_ENV);
+    thread_number = worker;
+    inside = TRUE;
     for (;;) {
-        pthread_mutex_lock(&pool.lock);
-        Job *job = enter_any();
-        guint seen = atomic_load_explicit(&pool.posts, memory_order_relaxed);
-        gboolean over = own_number >= pool.threads;
-        pthread_mutex_unlock(&pool.lock);
-        if (job) {
-            work_on(job);
-            leave(job);
-            continue;
-        }
-        if (over)
-            return NULL;
-        spin_for_post(seen);
-        pthread_mutex_lock(&pool.lock);
-        while (atomic_load_explicit(&pool.posts, memory_order_relaxed) == seen &&
-               own_number < pool.threads) {
-            pool.sleeping++;
-            pthread_cond_wait(&pool.posted, &pool.lock);
-            pool.sleeping--;
-        }
-        pthread_mutex_unlock(&pool.lock);
+        const guint seen = atomic_load(&pool.epoch);
+        if (atomic_load(&pool.stop))
+            break;
+        if (!help(worker) && !spin_until_not(&pool.epoch, G_MAXUINT, seen))
+            sleep_since(seen);
     }
+    pthread_mutex_lock(&pool.admin_lock);
+    pool.live--;
+    pthread_cond_broadcast(&pool.ended);
+    pthread_mutex_unlock(&pool.admin_lock);
+    return NULL;
 }
 
-/* Starts the workers that are wanted and not there. Under the lock. A thread that cannot be had is done without. */
+/* Tells up to n sleeping workers to look again. */
+static void
+wake_workers(gsize n)
+{
+    atomic_fetch_add(&pool.epoch, 1);
+    const guint asleep = atomic_load(&pool.asleep);
+    if (asleep == 0)
+        return;
+    pthread_mutex_lock(&pool.sleep_lock);
+    if (n >= asleep)
+        pthread_cond_broadcast(&pool.wake);
+    else
+        for (gsize i = 0; i < n; i++)
+            pthread_cond_signal(&pool.wake);
+    pthread_mutex_unlock(&pool.sleep_lock);
+}
+
+/* Signals are for the threads that expect them, so workers block them all. */
+static int
+start_worker(guint number)
+{
+    sigset_t all, before;
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    const int code = pthread_create(&thread, &attr, worker_main, GUINT_TO_POINTER(number));
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    return code;
+}
+
+/* The first call that wants workers starts them. Where the system gives no more threads, fewer have
+ * to do. */
 static void
 start_workers(void)
 {
-    while (pool.running + 1 < pool.threads) {
-        guint number = pool.running + 1;
-        if (pthread_create(&pool.ids[number], NULL, worker_main, GUINT_TO_POINTER(number)) != 0) {
-            tn_log("pool", TN_LOG_WARN, "thread %u of %u cannot be started: %s", number,
-                   pool.threads, g_strerror(errno));
-            pool.threads = number;
-            atomic_store(&pool_threads, number);
-            return;
-        }
-        pool.running++;
+    pthread_mutex_lock(&pool.admin_lock);
+    const guint wanted = tn_pool_threads() - 1;
+    int code = 0;
+    for (guint i = atomic_load(&pool.started); i < wanted && code == 0; i++) {
+        code = start_worker(i + 1);
+        pool.live += code == 0 ? 1 : 0;
     }
+    if (code != 0)
+        tn_log("pool", TN_LOG_WARN, "%u of %u worker threads started: %s", pool.live, wanted,
+               g_strerror(code));
+    atomic_store(&pool.started, wanted);
+    pthread_mutex_unlock(&pool.admin_lock);
 }
 
-/* --- Jobs ---------------------------------------------------------------------------------------- */
-
-/* TRUE if the job stands in the table. */
-static gboolean
-post(Job *job, guint *slot)
-{
-    gboolean posted = FALSE;
-    pthread_mutex_lock(&pool.lock);
-    start_workers();
-    for (guint i = 0; i < MAX_JOBS && !posted; i++) {
-        if (!pool.jobs[i]) {
-            pool.jobs[i] = job;
-            *slot = i;
-            posted = TRUE;
-        }
-    }
-    atomic_fetch_add_explicit(&pool.posts, 1, memory_order_relaxed);
-    if (posted && pool.sleeping)
-        pthread_cond_broadcast(&pool.posted);
-    pthread_mutex_unlock(&pool.lock);
-    return posted;
-}
-
-/* Takes the job out of the table and waits for those inside. */
-static void
-withdraw(Job *job, guint slot)
-{
-    pthread_mutex_lock(&pool.lock);
-    pool.jobs[slot] = NULL;
-    pthread_mutex_unlock(&pool.lock);
-    gint64 end = 0;
-    while (atomic_load_explicit(&job->inside, memory_order_acquire) != 0) {
-        pause_a_moment();
-        gint64 at = now_ns();
-        end = end ? end : at + SPIN_NS;
-        if (at < end)
-            continue;
-        pthread_mutex_lock(&pool.lock);
-        while (atomic_load_explicit(&job->inside, memory_order_acquire) != 0)
-            pthread_cond_wait(&pool.left, &pool.lock);
-        pthread_mutex_unlock(&pool.lock);
-    }
-}
+/* --- Calls --------------------------------------------------------------------------------------- */
 
 static TnStatus
-run_alone(gsize n, TnChunkFunc func, gpointer data)
+run_inline(gsize n, TnChunkFunc func, gpointer data)
 {
-    for (gsize chunk = 0; chunk < n; chunk++) {
-        TnStatus status = func(data, chunk, n);
+    for (gsize i = 0; i < n; i++) {
+        const TnStatus status = func(data, i, n);
         if (status != TN_OK)
             return status;
     }
     return TN_OK;
 }
 
+/* A free slot; NULL if all are taken. */
+static Slot *
+take_slot(void)
+{
+    static _Thread_local guint last; /* a thread's calls stay in one slot, in its cache */
+    for (guint i = 0; i < MAX_JOBS; i++) {
+        Slot *slot = &pool.slots[(last + i) % MAX_JOBS];
+        guint state = 0;
+        if (atomic_load_explicit(&slot->state, memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong_explicit(&slot->state, &state, TAKEN,
+                                                    memory_order_acquire, memory_order_relaxed)) {
+            last = (last + i) % MAX_JOBS;
+            return slot;
+        }
+    }
+    return NULL;
+}
+
+/* Lets nobody in any more and waits for those inside. */
+static void
+close_slot(Slot *slot)
+{
+    const guint before = atomic_fetch_and_explicit(&slot->state, ~OPEN, memory_order_acq_rel);
+    guint helpers = before & HELPERS;
+    const gint64 end = helpers > 0 ? now_ns() + SPIN_NS : 0;
+    while (helpers > 0 && now_ns() < end) {
+        for (guint i = 0; i < 32 && helpers > 0; i++) {
+            relax();
+            helpers = atomic_load_explicit(&slot->state, memory_order_acquire) & HELPERS;
+        }
+    }
+    if (helpers == 0)
+        return;
+    pthread_mutex_lock(&slot->lock);
+    atomic_fetch_or(&slot->state, WAITING);
+    while (atomic_load(&slot->state) & HELPERS)
+        pthread_cond_wait(&slot->left, &slot->lock);
+    pthread_mutex_unlock(&slot->lock);
+}
+
 TnStatus
 tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
 {
-    if (n <= 1 || in_chunk || tn_pool_threads() == 1)
-        return run_alone(n, func, data);
-    Job job = { .func = func, .data = data, .n = n };
-    guint slot = 0;
-    atomic_init(&job.next, 0);
-    atomic_init(&job.failed, n);
-    atomic_init(&job.status, TN_OK);
-    atomic_init(&job.inside, 0);
-    pthread_mutex_init(&job.lock, NULL);
-    gboolean posted = post(&job, &slot);
-    work_on(&job);
-    if (posted)
-        withdraw(&job, slot);
-    pthread_mutex_destroy(&job.lock);
-    return (TnStatus)atomic_load(&job.status);
+    const guint threads = tn_pool_threads();
+    Slot *slot = n > 1 && threads > 1 && !inside ? take_slot() : NULL;
+    if (!slot)
+        return run_inline(n, func, data);
+    if (atomic_load_explicit(&pool.started, memory_order_acquire) < threads - 1)
+        start_workers();
+    slot->func = func;
+    slot->data = data;
+    slot->n = n;
+    atomic_store_explicit(&slot->next, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->failure, NO_FAILURE, memory_order_relaxed);
+    atomic_fetch_add(&pool.callers, 1);
+    atomic_store_explicit(&slot->state, TAKEN | OPEN, memory_order_release);
+    wake_workers(MIN(n - 1, threads - 1));
+    inside = TRUE;
+    (void)work_on(slot);
+    inside = FALSE;
+    close_slot(slot);
+    const guint64 failure = atomic_load_explicit(&slot->failure, memory_order_relaxed);
+    atomic_store_explicit(&slot->state, 0, memory_order_release);
+    /* Workers that stood back for this call may help another. */
+    if (atomic_fetch_sub(&pool.callers, 1) > 1)
+        wake_workers(1);
+    return failure == NO_FAILURE ? TN_OK : (TnStatus)(failure & 0xff);
 }
 
-/* --- How many --------------------------------------------------------------------------------------- */
+/* --- Settings ------------------------------------------------------------------------------------ */
 
 static guint
 default_threads(void)
 {
-    const char *text = g_getenv("TENON_THREADS");
-    guint64 n = text ? g_ascii_strtoull(text, NULL, 10) : 0;
-    cpu_set_t set;
-    if (n == 0 && sched_getaffinity(0, sizeof set, &set) == 0)
-        n = (guint64)CPU_COUNT(&set);
-    return (guint)CLAMP(n, 1, MAX_THREADS);
+    const char *text = getenv("TENON_THREADS");
+    const guint64 asked = text ? g_ascii_strtoull(text, NULL, 10) : 0;
+    if (asked > 0)
+        return (guint)MIN(asked, MAX_THREADS);
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
+        return (guint)CLAMP(CPU_COUNT(&cpus), 1, MAX_THREADS);
+    return CLAMP(g_get_num_processors(), 1, MAX_THREADS);
 }
 
 guint
 tn_pool_threads(void)
 {
-    guint n = atomic_load_explicit(&pool_threads, memory_order_relaxed);
-    if (n)
-        return n;
-    pthread_mutex_lock(&pool.lock);
-    if (!pool.threads)
-        pool.threads = default_threads();
-    atomic_store(&pool_threads, pool.threads);
-    n = pool.threads;
-    pthread_mutex_unlock(&pool.lock);
-    return n;
+    guint threads = atomic_load_explicit(&pool.threads, memory_order_relaxed);
+    if (threads == 0) {
+        /* Another thread that is here at the same time finds the same number. */
+        const guint found = default_threads();
+        if (atomic_compare_exchange_strong(&pool.threads, &threads, found))
+            threads = found;
+    }
+    return threads;
 }
 
 void
 tn_pool_set_threads(guint n)
 {
-    pthread_t ids[MAX_THREADS];
-    guint first, last;
-    n = CLAMP(n, 1, MAX_THREADS);
-    g_return_if_fail(!in_chunk);
-    pthread_mutex_lock(&pool.lock);
-    pool.threads = n;
-    atomic_store(&pool_threads, n);
-    first = n;
-    last = pool.running;
-    for (guint i = first; i <= last; i++)
-        ids[i] = pool.ids[i];
-    pool.running = MIN(pool.running, n - 1);
-    pthread_cond_broadcast(&pool.posted);
-    pthread_mutex_unlock(&pool.lock);
-    for (guint i = first; i <= last; i++)
-        pthread_join(ids[i], NULL);
+    g_return_if_fail(n >= 1 && n <= MAX_THREADS && !inside);
+    pthread_mutex_lock(&pool.admin_lock);
+    atomic_store(&pool.stop, TRUE);
+    wake_workers(G_MAXSIZE);
+    /* A worker ends when it has left its job; a call that loses its workers finishes alone. */
+    while (pool.live > 0)
+        pthread_cond_wait(&pool.ended, &pool.admin_lock);
+    atomic_store(&pool.stop, FALSE);
+    atomic_store(&pool.threads, n);
+    atomic_store(&pool.started, 0);
+    pthread_mutex_unlock(&pool.admin_lock);
 }
 
 guint
 tn_pool_thread(void)
 {
-    return own_number;
+    return thread_number;
 }

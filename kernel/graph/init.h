@@ -3,5 +3,7 @@
 
 #include <tenon/store.h>
 
-/* A host tensor of info's type with its initial value, a pure function of (seed, info's name). (transfer full). */
-TnTensor *tn_init_make(const TnVarInfo *info, guint64 seed, GError **error);
+/* Writes the initial elements of a variable, a pure function of (seed, info's name), to host memory:
+ * row-major, in its dtype. FALSE with *error (TN_ERROR_NO_MEMORY) when an initialiser needs more
+ * memory than there is. */
+gboolean tn_init_fill(const TnVarInfo *info, guint64 seed, void *to, GError **error);

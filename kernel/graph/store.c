@@ -5,14 +5,15 @@
 #include <tenon/device.h>
 #include <tenon/store.h>
 
-#include "../base/refs.h"
-#include "init.h"
-#include "store-private.h"
+#include "base/refs.h"
+#include "graph/init.h"
+#include "graph/store-private.h"
 
 struct TnVar {
-    TnVarInfo info; /* strings interned */
+    TnVarInfo info;  /* strings interned */
+    guint64 seed;    /* the store's when it was made: what it is drawn from again */
+    gboolean is_key; /* of random nodes: begins as {seed, 0} */
     TnTensor *tensor;
-    TnStore *store; /* (transfer none) */
 };
 
 struct TnStore {
@@ -97,11 +98,11 @@ check_same(const TnVar *var, const TnVarInfo *info, GError **error)
 
 /* Its memory, counted against the context's limit, with its initial value in it. */
 static TnVar *
-var_new(TnStore *store, TnDevice *device, const TnVarInfo *info, GError **error)
+var_new(TnStore *store, TnDevice *device, const TnVarInfo *info, gboolean is_key, GError **error)
 {
     gint64 bytes = tn_type_bytes(&info->type);
     if (store->context && bytes > 0 &&
-        !tn_context_take_memory(store->context, (guint64)bytes, "it", error))
+        !tn_context_take_memory(store->context, (guint64)bytes, "its memory", error))
         return NULL;
     TnTensor *tensor = tn_tensor_new(device, info->type, error);
     TnVar *var = g_new0(TnVar, 1);
@@ -109,7 +110,8 @@ var_new(TnStore *store, TnDevice *device, const TnVarInfo *info, GError **error)
     var->info.name = g_intern_string(info->name);
     var->info.of = g_intern_string(info->of);
     var->tensor = tensor;
-    var->store = store;
+    var->seed = store->seed;
+    var->is_key = is_key;
     if (tensor && tn_var_reset(var, error))
         return var;
     if (store->context && bytes > 0)
@@ -119,8 +121,8 @@ var_new(TnStore *store, TnDevice *device, const TnVarInfo *info, GError **error)
     return NULL;
 }
 
-TnVar *
-tn_store_var(TnStore *store, TnDevice *device, const TnVarInfo *info, GError **error)
+static TnVar *
+add(TnStore *store, TnDevice *device, const TnVarInfo *info, gboolean is_key, GError **error)
 {
     TnVar *var = g_hash_table_lookup(store->names, info->name);
     if (var)
@@ -129,15 +131,21 @@ tn_store_var(TnStore *store, TnDevice *device, const TnVarInfo *info, GError **e
         g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "a variable needs a name and a dtype");
         return NULL;
     }
-    var = var_new(store, device, info, error);
+    var = var_new(store, device, info, is_key, error);
     if (!var) {
-        tn_error_prefix(error, "variable '%s': ", info->name);
+        tn_error_prefix(error, "variable '%s'", info->name);
         return NULL;
     }
     g_ptr_array_add(store->vars, var);
     g_hash_table_insert(store->names, (gpointer)var->info.name, var);
     store->bytes += (guint64)tn_tensor_bytes(var->tensor);
     return var;
+}
+
+TnVar *
+tn_store_var(TnStore *store, TnDevice *device, const TnVarInfo *info, GError **error)
+{
+    return add(store, device, info, FALSE, error);
 }
 
 TnVar *
@@ -229,30 +237,35 @@ tn_var_get(const TnVar *var, GError **error)
 gboolean
 tn_var_reset(TnVar *var, GError **error)
 {
-    g_autoptr(TnTensor) tensor = tn_init_make(&var->info, var->store->seed, error);
-    return tensor && tn_var_write(var, tn_storage_memory(tn_tensor_storage(tensor)),
-                                  (gsize)tn_tensor_bytes(tensor), error);
+    const gsize bytes = (gsize)tn_tensor_bytes(var->tensor);
+    const guint64 key[2] = { var->seed, 0 };
+    if (var->is_key)
+        return tn_var_write(var, key, sizeof key, error);
+    if (tn_device_is_host(tn_tensor_device(var->tensor)))
+        return tn_init_fill(&var->info, var->seed,
+                            tn_storage_memory(tn_tensor_storage(var->tensor)), error);
+    void *elements = tn_data_alloc_for(bytes, "initial values", error);
+    const gboolean ok = elements && tn_init_fill(&var->info, var->seed, elements, error) &&
+                        tn_var_write(var, elements, bytes, error);
+    tn_data_free(elements);
+    return ok;
 }
 
 TnVar *
 tn_store_step(TnStore *store, GError **error)
 {
-    TnVarInfo info = { .name = "train.step",
-                       .type = tn_type(TN_DTYPE_U64, 0, NULL),
-                       .role = TN_ROLE_COUNTER };
-    return tn_store_var(store, NULL, &info, error);
+    const TnVarInfo info = { .name = "train.step",
+                             .type = tn_type(TN_DTYPE_U64, 0, NULL),
+                             .role = TN_ROLE_COUNTER };
+    return add(store, NULL, &info, FALSE, error);
 }
 
 TnVar *
 tn_store_random_key(TnStore *store, GError **error)
 {
-    TnVar *var = tn_store_find(store, "random.key");
-    TnVarInfo info = { .name = "random.key",
-                       .type = tn_type(TN_DTYPE_U64, 1, (gint64[]){ 2 }),
-                       .role = TN_ROLE_COUNTER };
-    if (var)
-        return var;
-    var = tn_store_var(store, NULL, &info, error);
-    const guint64 key[2] = { store->seed, 0 };
-    return var && tn_var_write(var, key, sizeof key, error) ? var : NULL;
+    const gint64 dims[] = { 2 };
+    const TnVarInfo info = { .name = "random.key",
+                             .type = tn_type(TN_DTYPE_U64, 1, dims),
+                             .role = TN_ROLE_COUNTER };
+    return add(store, NULL, &info, TRUE, error);
 }
