@@ -27,14 +27,18 @@ template_fill(const char *text, const char *const *vars)
     return g_string_free(g_steal_pointer(&out), FALSE);
 }
 
-/* Where a template goes; NULL if it does not belong to prefix. (transfer full). */
+/* Where a template goes; NULL if it does not belong to prefix. "NAME" in a file's name is the value of NAME, and ".in" at its
+ * end is dropped: templates are not what they look like, to tools that read the source tree. (transfer full). */
 static char *
-target_of(const TnTemplate *row, const char *prefix, const char *folder, const char *const *vars)
+target_of(const TnTemplate *row, const char *prefix, const char *folder, const char *name)
 {
     if (!g_str_has_prefix(row->name, prefix))
         return NULL;
-    g_autofree char *name = template_fill(row->name + strlen(prefix), vars);
-    return g_build_filename(folder, name, NULL);
+    g_autoptr(GString) file = g_string_new(row->name + strlen(prefix));
+    if (g_str_has_suffix(file->str, ".in"))
+        g_string_truncate(file, file->len - strlen(".in"));
+    g_string_replace(file, "NAME", name, 0);
+    return g_build_filename(folder, file->str, NULL);
 }
 
 static gboolean
@@ -51,10 +55,11 @@ write_one(const TnTemplate *row, const char *path, const char *const *vars, GErr
 }
 
 gboolean
-template_write_all(const char *prefix, const char *folder, const char *const *vars, GError **error)
+template_write_all(const char *prefix, const char *folder, const char *name,
+                   const char *const *vars, GError **error)
 {
     for (const TnTemplate *row = tn_cli_templates; row->name != NULL; row++) {
-        g_autofree char *path = target_of(row, prefix, folder, vars);
+        g_autofree char *path = target_of(row, prefix, folder, name);
         if (path != NULL && g_file_test(path, G_FILE_TEST_EXISTS)) {
             g_set_error(error, TN_ERROR, TN_ERROR_USAGE, "%s is there already; nothing was written",
                         path);
@@ -62,7 +67,7 @@ template_write_all(const char *prefix, const char *folder, const char *const *va
         }
     }
     for (const TnTemplate *row = tn_cli_templates; row->name != NULL; row++) {
-        g_autofree char *path = target_of(row, prefix, folder, vars);
+        g_autofree char *path = target_of(row, prefix, folder, name);
         if (path != NULL && !write_one(row, path, vars, error))
             return FALSE;
     }

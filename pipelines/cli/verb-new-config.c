@@ -30,7 +30,7 @@ run(TnVerbCall *call, GError **error)
     }
     const char *dir = options->dir != NULL ? options->dir : ".";
     const char *const vars[] = { "NAME", name, NULL };
-    if (!template_write_all("config/", dir, vars, error))
+    if (!template_write_all("config/", dir, name, vars, error))
         return 1;
     g_autofree char *file = g_strconcat(name, ".lua", NULL);
     g_autofree char *path =

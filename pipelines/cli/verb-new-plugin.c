@@ -34,7 +34,7 @@ run(TnVerbCall *call, GError **error)
     const char *const vars[] = {
         "NAME", name, "UPPER", upper, "TENON_VERSION", tn_version(), NULL
     };
-    if (!template_write_all("plugin/", dir, vars, error))
+    if (!template_write_all("plugin/", dir, name, vars, error))
         return 1;
     fprintf(call->out,
             "%s holds a plugin with the operator %s. Next:\n"
