@@ -61,7 +61,7 @@ check_reads(const char *path, const char *cache)
     g_autoptr(TnValue) options = tn_value_map();
     tn_value_set(options, "path", tn_value_string(path));
     tn_value_set(options, "split", tn_value_string("train"));
-    tn_value_set(options, "cache", tn_value_string(cache));
+    tn_value_set(options, "cache", tn_value_parse(cache, NULL));
     g_autoptr(TnObject) object = tn_object_create(
         tn_registry_find(TN_IFACE_DATASET, "hdf5", &error), options, context, &error);
     TN_REQUIRE_NO_ERROR(error);
@@ -90,9 +90,9 @@ static void
 reads_what_was_written(void)
 {
     g_autofree char *raw = write_file("raw.h5", 0), *packed = write_file("packed.h5", 6);
-    check_reads(raw, "1GiB");
+    check_reads(raw, "\"1GiB\"");
     check_reads(raw, "0");
-    check_reads(packed, "1GiB");
+    check_reads(packed, "\"1GiB\"");
     check_reads(packed, "0");
 }
 
