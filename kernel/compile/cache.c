@@ -1,4 +1,4 @@
-/* cache.c: programs that are alive, by what they were compiled from, so that trials and functions share them. The cache
+/* cache.c: programs that are alive, by what they were compiled from, so that runs side by side and functions share them. The cache
  * holds no reference: a program leaves it with its last user. */
 #include "program-private.h"
 

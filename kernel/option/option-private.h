@@ -9,7 +9,7 @@
 
 /* --- Text (text.c) ------------------------------------------------------------------------------- */
 
-/* Appends text between double quotes with escapes as Lua reads them. */
+/* Appends text between double quotes with escapes as a config reads them. */
 void tn_text_quote(GString *to, const char *text);
 /* A name that a config may use as a key without brackets and quotes. */
 gboolean tn_text_is_name(const char *text);

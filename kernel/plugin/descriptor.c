@@ -38,7 +38,7 @@ is_text(const char *text)
     return text != NULL && text[0] != '\0' && g_utf8_validate(text, -1, NULL);
 }
 
-/* "tenon.dataset/1", or another's "acme.thing/2": a dotted name, a slash and a number. */
+/* "tenon.device/1", or another's "acme.thing/2": a dotted name, a slash and a number. */
 static gboolean
 is_iface(const char *iface)
 {
@@ -93,7 +93,7 @@ factory_fault(const TnFactory *f)
         return g_strdup_printf("it has %u bytes, this Tenon reads %u", f->size,
                                (guint)sizeof(TnFactory));
     if (!is_iface(f->iface))
-        return g_strdup("its interface is not of the form tenon.dataset/1");
+        return g_strdup("its interface is not of the form tenon.device/1");
     if (!is_text(f->name))
         return g_strdup("it has no name");
     if (!is_text(f->help))

@@ -1,4 +1,4 @@
-/* device-open.c: from a device's name, "cpu" or "cuda:1", to the device, through its factory. */
+/* device-open.c: from a device's name, "cpu" or "far:1", to the device, through its factory. */
 #include "plugin-private.h"
 
 #include <string.h>
@@ -14,7 +14,7 @@ split(const char *name, char **kind, gint64 *index, GError **error)
         (colon == NULL || g_ascii_string_to_signed(colon + 1, 10, 0, G_MAXINT32, index, NULL)))
         return TRUE;
     g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
-                "'%s' names no device; write its kind, such as cpu, or kind:index, such as cuda:1",
+                "'%s' names no device; write its kind, such as cpu, or kind:index, such as cpu:1",
                 name);
     return FALSE;
 }

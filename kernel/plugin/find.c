@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* "dataset" of "tenon.dataset/1", as a user would call it. */
+/* "device" of "tenon.device/1", as a user would call it. */
 static char *
 iface_word(const char *iface)
 {
@@ -349,7 +349,7 @@ tn_registry_add(const TnPlugin *plugin, GError **error)
 
 /* Lines "fault<TAB>text" and "part<TAB>text" of tenon-scan --try. */
 static char *
-read_trial(const char *output, char **parts)
+read_attempt(const char *output, char **parts)
 {
     g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
     g_autoptr(GString) found = g_string_new(NULL);
@@ -388,5 +388,5 @@ tn_registry_try(const TnPluginInfo *info, char **parts)
     g_autofree char *path = g_strjoinv(":", (char **)folders->pdata);
     const char *args[] = { "--try", info->path, NULL };
     char *fault = tn_plugin_run_scanner(args, path, TRY_SECONDS, &output, &transient);
-    return fault != NULL ? fault : read_trial(output, parts);
+    return fault != NULL ? fault : read_attempt(output, parts);
 }

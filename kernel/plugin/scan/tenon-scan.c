@@ -88,11 +88,11 @@ try_it(const char *path, const char *name, GString *out)
 int
 main(int argc, char **argv)
 {
-    const gboolean trial = argc == 3 && strcmp(argv[1], "--try") == 0;
+    const gboolean attempt = argc == 3 && strcmp(argv[1], "--try") == 0;
     const char *path = argc > 1 ? argv[argc - 1] : NULL;
     g_autofree char *base = path != NULL ? g_path_get_basename(path) : NULL;
     g_autofree char *name = NULL;
-    if (argc != (trial ? 3 : 2) || !tn_plugin_name_of_file(base, &name)) {
+    if (argc != (attempt ? 3 : 2) || !tn_plugin_name_of_file(base, &name)) {
         fprintf(stderr, "usage: tenon-scan [--try] .../libtn_NAME.so\n");
         return 2;
     }
@@ -103,7 +103,7 @@ main(int argc, char **argv)
     if (answer < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
         return 3;
     g_autoptr(GString) out = g_string_new(NULL);
-    (trial ? try_it : describe)(path, name, out);
+    (attempt ? try_it : describe)(path, name, out);
     gsize done = 0;
     while (done < out->len) {
         const ssize_t n = write(answer, out->str + done, out->len - done);
