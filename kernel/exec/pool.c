@@ -42,7 +42,7 @@ typedef struct {
 
 static struct {
     Slot slots[MAX_JOBS];
-    _Alignas(TN_ALIGN) atomic_uint epoch; /* grows whenever there may be something new to do */
+    _Alignas(TN_ALIGN) atomic_uint news; /* grows whenever there may be something new to do */
     atomic_uint callers;                  /* calls whose jobs are open */
     atomic_uint threads;                  /* 0: not asked yet */
     atomic_uint started;                  /* workers, of threads - 1 */
@@ -190,14 +190,14 @@ help(guint worker)
     return worked;
 }
 
-/* Sleeps until the epoch is another than the one seen. The opener changes the epoch and then looks
- * for sleepers, a sleeper counts itself and then looks at the epoch: one of them sees the other. */
+/* Sleeps until the news is another than the one seen. The opener changes the news and then looks
+ * for sleepers, a sleeper counts itself and then looks at the news: one of them sees the other. */
 static void
 sleep_since(guint seen)
 {
     pthread_mutex_lock(&pool.sleep_lock);
     atomic_fetch_add(&pool.asleep, 1);
-    while (atomic_load(&pool.epoch) == seen)
+    while (atomic_load(&pool.news) == seen)
         pthread_cond_wait(&pool.wake, &pool.sleep_lock);
     atomic_fetch_sub(&pool.asleep, 1);
     pthread_mutex_unlock(&pool.sleep_lock);
@@ -215,10 +215,10 @@ worker_main(void *data)
     thread_number = worker;
     inside = TRUE;
     for (;;) {
-        const guint seen = atomic_load(&pool.epoch);
+        const guint seen = atomic_load(&pool.news);
         if (atomic_load(&pool.stop))
             break;
-        if (!help(worker) && !spin_until_not(&pool.epoch, G_MAXUINT, seen))
+        if (!help(worker) && !spin_until_not(&pool.news, G_MAXUINT, seen))
             sleep_since(seen);
     }
     pthread_mutex_lock(&pool.admin_lock);
@@ -232,7 +232,7 @@ worker_main(void *data)
 static void
 wake_workers(gsize n)
 {
-    atomic_fetch_add(&pool.epoch, 1);
+    atomic_fetch_add(&pool.news, 1);
     const guint asleep = atomic_load(&pool.asleep);
     if (asleep == 0)
         return;
