@@ -246,8 +246,8 @@ gather_elements_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, element_cases, TnAxisAttrs);
 }
 
-/* Half of the variants add. Without adding, which of equal places stays is a rule of its own, and the gradient of one that
- * does not stay would be wrong: there the indices are a permutation, written out. */
+/* Variant 0 writes. Which of equal places stays is a rule of its own, and the gradient of one that does not stay would be
+ * wrong: there the indices are all different, written out. The others add. */
 static gboolean
 scatter_elements_sample(TnSample *sample)
 {
@@ -255,22 +255,19 @@ scatter_elements_sample(TnSample *sample)
                                      { TN_SHAPE_OF(5, 2), TN_SHAPE_OF(3, 2) },
                                      INDEX(TN_DTYPE_I64, 5) };
     static const gint64 places[] = { 4, 0, -4, 3, 2, -1 };
-    const guint n = G_N_ELEMENTS(element_cases);
     TnScatterAttrs *attrs = sample->attrs;
     TnAxisAttrs axis = { 0 };
     TnSample pair = *sample;
     pair.attrs = &axis;
-    if (sample->variant < n) {
-        if (!gather_elements_sample(&pair) || sample->dtype == TN_DTYPE_BOOL) {
-            return FALSE;
-        }
-        attrs->reduction = TN_SCATTER_ADD;
-    } else {
-        pair.variant -= n;
-        if (!tn_sample_case(&pair, &distinct, 1, 0)) {
-            return FALSE;
-        }
+    if (sample->variant == 0) {
+        tn_sample_case(&pair, &distinct, 1, 0);
         pair.value[1] = tn_tensor_from(pair.in[1], places, NULL);
+    } else {
+        pair.variant--;
+        attrs->reduction = TN_SCATTER_ADD;
+        if (sample->dtype == TN_DTYPE_BOOL || !gather_elements_sample(&pair)) {
+            return FALSE;
+        }
     }
     pair.variant = sample->variant;
     pair.attrs = attrs;

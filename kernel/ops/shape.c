@@ -372,6 +372,7 @@ static const TnCase expand_cases[] = {
     { 1, { TN_SHAPE_OF(2, 3, 4) }, .attrs = TO(3, 1) },
     { 1, { TN_SHAPE_OF(2, 1, 3) }, .attrs = TO(1, 2, 1) },
     { 1, { TN_SHAPE_OF(1, 3) }, .attrs = TO(0, 1) },
+    { 1, { TN_SHAPE_OF(0, 1) }, .attrs = TO(1, 3) },
     { 1, { TN_SHAPE_OF(4) }, .attrs = &(const TnExpandAttrs){ .shape = TN_RANK0 } },
 };
 #undef TO

@@ -56,7 +56,7 @@ PAIRS = [((), ()), ((3,), ()), ((), (2, 3)), ((2, 3), (3,)), ((2, 1), (1, 3)), (
 def binary():
     for a, b in PAIRS:
         case("add", np.add, f32(*a), f32(*b))
-        case("pow", np.power, f32(*a), f32(*b) + 1)
+        case("pow", np.power, f32(*a), np.asarray(f32(*b) + np.float32(1)))
         case("less", np.less, f32(*a), f32(*b))
         case("max", np.maximum, i64(*a), i64(*b))
     case("where", np.where, f32(2, 1) > 0, f32(3), f32(4, 1, 1))
