@@ -22,13 +22,22 @@ keep_input(const TnMatch *m)
     return m->in[0];
 }
 
+/* Whether adding input i changes nothing. Of floats only -0 is neutral: -0 + 0 is 0, and 1 / x tells them apart. */
+static gboolean
+is_neutral(const TnMatch *m, gint i, gboolean subtracted)
+{
+    double value;
+    return tn_match_splat(m, m->in[i], &value) && value == 0 &&
+           (!is_float(m, i) || (signbit(value) != 0) != subtracted);
+}
+
 /* x + 0, x + -y */
 static TnVal
 add_rule(const TnMatch *m)
 {
     for (gint i = 0; i < 2; i++) {
         const TnVal negated = tn_match_inside(m, m->in[1 - i], "neg");
-        if (is_splat(m, 1 - i, 0)) {
+        if (is_neutral(m, 1 - i, FALSE)) {
             return m->in[i];
         }
         if (!tn_val_is_none(negated)) {
@@ -43,7 +52,7 @@ static TnVal
 sub_rule(const TnMatch *m)
 {
     const TnVal negated = tn_match_inside(m, m->in[1], "neg");
-    if (is_splat(m, 1, 0)) {
+    if (is_neutral(m, 1, TRUE)) {
         return m->in[0];
     }
     return tn_val_is_none(negated) ? TN_VAL_NONE

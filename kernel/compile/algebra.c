@@ -1,5 +1,5 @@
 /* algebra.c: the loop over rules that replace a node by something that computes the same with less. Rules keep the bits of
- * every result (but for the sign of a zero that is added). */
+ * every result, but for a sum of one element: what is left out might have made 0 of -0. */
 #include "algebra-private.h"
 
 #include <pthread.h>

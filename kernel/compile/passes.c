@@ -8,7 +8,7 @@ const TnPass tn_pass_table[] = {
       tn_pass_canonical },
     { "fold", "small values that depend on constants alone are computed now", TN_PASS_NEUTRAL,
       tn_pass_fold },
-    { "algebra", "x + 0, x * 1, pairs that cancel, movements that move nothing", TN_PASS_NEUTRAL,
+    { "algebra", "x - 0, x * 1, pairs that cancel, movements that move nothing", TN_PASS_NEUTRAL,
       tn_pass_algebra },
     { "cse", "equal nodes become one", TN_PASS_NEUTRAL, tn_pass_cse },
     { "dce", "nodes that nobody reads are dropped", TN_PASS_NEUTRAL, tn_pass_dce },

@@ -207,6 +207,15 @@ small_enough(gint n, const TnType *types)
     return TRUE;
 }
 
+/* Mostly one of the latest, so that graphs become deep. */
+static guint
+pick_value(Maker *m)
+{
+    const guint near = MIN(m->n, 8);
+    return tn_random_below(&m->random, 3) != 0 ? m->n - 1 - (guint)tn_random_below(&m->random, near)
+                                               : (guint)tn_random_below(&m->random, m->n);
+}
+
 static gboolean
 try_node(Maker *m, const TnOp *op, void *attrs)
 {
@@ -217,7 +226,7 @@ try_node(Maker *m, const TnOp *op, void *attrs)
     if (last != NULL && (last->flags & TN_ARG_VARIADIC))
         n_in += (gint)tn_random_below(&m->random, 3);
     for (gint i = 0; i < n_in; i++) {
-        const guint pick = (guint)tn_random_below(&m->random, m->n);
+        const guint pick = pick_value(m);
         in[i] = m->value[pick];
         types[i] = *type_of(m, pick);
     }
@@ -336,8 +345,7 @@ tn_random_graph(TnRandomGraph *random, guint64 seed, guint size, const char *con
     assign_variables(&m);
     for (guint i = 0; i < 3; i++) {
         g_autofree char *name = g_strdup_printf("y%u", i);
-        tn_graph_output(random->graph, name,
-                        m.value[i == 0 ? m.n - 1 : tn_random_below(&m.random, m.n)]);
+        tn_graph_output(random->graph, name, m.value[i == 0 ? m.n - 1 : pick_value(&m)]);
     }
     g_ptr_array_unref(m.ops);
     g_autoptr(GError) error = NULL;
