@@ -28,6 +28,9 @@ TN_API TnHost *tn_host_new(const TnHostOptions *options, GError **error); /* NUL
 TN_API void tn_host_free(TnHost *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnHost, tn_host_free)
 
+/* Loads every embedded module, so that the registry knows all components written in Lua (`tenon help`). */
+TN_API gboolean tn_host_load_modules(TnHost *host, GError **error);
+
 /* Evaluates the config, applies overrides ("train.lr=3e-4", also to tn.arg names) and validates
  * the whole tree. The root is a spec of "tenon.job/1" (transfer full); NULL if there is any
  * fault: syntax and runtime errors, sandbox breaches, limits are faults too, each with

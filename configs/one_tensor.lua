@@ -1,0 +1,10 @@
+-- The smallest run there is: one tensor. `tenon bench startup` times it.
+local tn = require "tenon"
+
+return tn.script {
+  name = "one_tensor",
+  run = function()
+    local x = tn.tensor { { 1, 2 }, { 3, 4 } }
+    return { elements = x:get(2, 2) }
+  end,
+}

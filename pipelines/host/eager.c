@@ -1,0 +1,195 @@
+/* eager.c: imperative mode: the tapes, and gradients in both modes.
+ *
+ * Two tapes: operators on tensors that somebody tracks (variables, tensors after :track()) are kept until a gradient was
+ * asked for; all others run on a scratch tape that is emptied at once, so that ordinary arithmetic keeps nothing alive. */
+#include "host-private.h"
+
+#include <tenon/tape.h>
+
+#include "job-private.h"
+
+/* The devices of imperative mode outside a job: cpu, else ref. */
+static gboolean
+add_default_device(TnContext *context, GError **error)
+{
+    TnDevice *device = tn_device_open("cpu", context, error);
+    if (!device) {
+        g_clear_error(error);
+        device = tn_device_open("ref", context, error);
+    }
+    if (!device)
+        return FALSE;
+    tn_context_add_device(context, device);
+    tn_device_unref(device);
+    return TRUE;
+}
+
+TnContext *
+tn_host_context(lua_State *L)
+{
+    TnHost *host = tn_host_of(L);
+    GError *error = NULL;
+    if (host->job)
+        return host->job->context;
+    if (!host->eager) {
+        TnContext *context = tn_context_new();
+        if (!add_default_device(context, &error)) {
+            tn_context_unref(context);
+            tn_host_raise(L, error);
+        }
+        host->eager = context;
+    }
+    return host->eager;
+}
+
+void
+tn_host_clear_tape(TnHost *host)
+{
+    if (host->tape)
+        tn_tape_clear(host->tape);
+    host->tape_round++;
+}
+
+TnTape *
+tn_host_tape(lua_State *L, gboolean tracked)
+{
+    TnHost *host = tn_host_of(L);
+    TnContext *context = tn_host_context(L);
+    if (host->tape_context != context) {
+        g_clear_pointer(&host->tape, tn_tape_free);
+        g_clear_pointer(&host->scratch, tn_tape_free);
+        g_clear_pointer(&host->tape_context, tn_context_unref);
+        host->tape = tn_tape_new(context);
+        host->scratch = tn_tape_new(context);
+        host->tape_context = tn_context_ref(context);
+        host->tape_round++;
+    }
+    return tracked ? host->tape : host->scratch;
+}
+
+/* --- Gradients ------------------------------------------------------------------------------------------ */
+
+static int
+grad_in_graph(lua_State *L, TnGraph *graph, gint n, TnVal *x)
+{
+    TnVal *grads = x + n;
+    GError *error = NULL;
+    const TnVal y = tn_operand_in_graph(L, 1, graph);
+    for (gint i = 0; i < n; i++) {
+        lua_rawgeti(L, 2, i + 1);
+        x[i] = tn_operand_in_graph(L, -1, graph);
+        lua_pop(L, 1);
+    }
+    if (!tn_grad(graph, y, TN_VAL_NONE, n, x, grads, &error))
+        return tn_host_raise(L, error);
+    lua_createtable(L, n, 0);
+    for (gint i = 0; i < n; i++) {
+        tn_push_val(L, graph, grads[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+static int
+grad_on_tape(lua_State *L, gint n, TnVal *x, gboolean keep)
+{
+    TnHost *host = tn_host_of(L);
+    TnTape *tape = tn_host_tape(L, TRUE);
+    TnVal *grads = x + n;
+    GError *error = NULL;
+    gboolean tracked;
+    const TnVal y = tn_operand_on_tape(L, 1, tape, &tracked);
+    if (!tracked)
+        return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                  "grad: nothing that led to this value is tracked (variables are; "
+                                  "tensors after t:track()), or a gradient was asked for already: "
+                                  "give {keep = true} there");
+    for (gint i = 0; i < n; i++) {
+        lua_rawgeti(L, 2, i + 1);
+        x[i] = tn_operand_on_tape(L, -1, tape, &tracked);
+        lua_pop(L, 1);
+        if (!tracked)
+            return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                      "grad: tensor %d is not tracked; call its :track() before it "
+                                      "is used",
+                                      i + 1);
+    }
+    if (!tn_tape_grad(tape, y, n, x, grads, &error))
+        return tn_host_raise(L, error);
+    lua_createtable(L, n, 0);
+    for (gint i = 0; i < n; i++) {
+        TnLuaTensor *handle = tn_push_tensor(L);
+        handle->tracked = keep;
+        handle->round = keep ? host->tape_round : 0;
+        handle->val = grads[i];
+        tn_fill_tensor(L, handle, tn_tensor_ref(tn_tape_tensor(tape, grads[i])));
+        lua_rawseti(L, -2, i + 1);
+    }
+    if (!keep)
+        tn_host_clear_tape(host);
+    return 1;
+}
+
+/* grad(y, {x, …} [, {keep = true}]): d(sum(y))/dx for each x, as a list. */
+static int
+grad(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TTABLE);
+    lua_settop(L, 3);
+    const gint n = (gint)lua_rawlen(L, 2);
+    gboolean keep = FALSE;
+    if (lua_type(L, 3) == LUA_TTABLE) {
+        lua_getfield(L, 3, "keep");
+        keep = lua_toboolean(L, -1);
+    }
+    TnVal *x = lua_newuserdatauv(L, sizeof(TnVal) * (2 * (gsize)n + 1), 0);
+    const TnLuaValue *value = tn_to_val(L, 1);
+    TnGraph *graph = value ? value->graph : NULL;
+    return graph ? grad_in_graph(L, graph, n, x) : grad_on_tape(L, n, x, keep);
+}
+
+/* clear(): forgets what tracked tensors led to. */
+static int
+clear(lua_State *L)
+{
+    tn_host_clear_tape(tn_host_of(L));
+    return 0;
+}
+
+/* seed(number): of what is made outside a job. */
+static int
+seed(lua_State *L)
+{
+    tn_context_set_seed(tn_host_context(L), (guint64)luaL_checkinteger(L, 1));
+    return 0;
+}
+
+static int
+is_operand(lua_State *L)
+{
+    TnType type;
+    lua_pushboolean(L, tn_operand_type(L, 1, &type));
+    return 1;
+}
+
+static int
+is_symbolic(lua_State *L)
+{
+    lua_pushboolean(L, luaL_testudata(L, 1, TN_VALUE) != NULL);
+    return 1;
+}
+
+int
+tn_eager_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "grad", grad },
+        { "clear", clear },
+        { "seed", seed },
+        { "is_operand", is_operand },
+        { "is_symbolic", is_symbolic },
+        { NULL, NULL },
+    };
+    luaL_setfuncs(L, functions, 0);
+    return 0;
+}

@@ -1,0 +1,242 @@
+/* host-private.h: what the files of this room share: the host, the values it hands to Lua, and the rules for crossing
+ * between C and Lua.
+ *
+ * Rules. (1) A C function called by Lua keeps nothing in its own frame while it calls what may raise: it first makes the
+ * userdata (whose __gc frees), then fills it. (2) A GError becomes a Lua error through tn_host_raise, which parks it in
+ * the host. (3) Every entry from C is a lua_pcall with tn_host_traceback below it. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include <tenon/host.h>
+#include <tenon/tenon.h>
+
+#define TN_IFACE_SEARCH "tenon.search/"
+#define TN_LOADED "tenon.loaded" /* registry: modules by name, what our `require` looks at */
+
+/* A component written in Lua: its rows as a factory, its functions as a table. */
+typedef struct {
+    TnFactory factory;
+    TnHost *host;
+    int ref;              /* registry: the class table */
+    const char **wrap;    /* per row: component that a plain number stands for; NULL: none */
+    double *wrap_default; /* the number a wrapped row has when nothing was given; NaN: none */
+    GPtrArray *tables;    /* rows and choices, freed with the class */
+} TnClass;
+
+/* An entry of the config's faults, kept until the load is over: a load that had to be given up must not touch what its
+ * caller owns. */
+typedef struct {
+    TnWhere where;
+    char *path, *text;
+} TnFault;
+
+/* A "key=value" of the command line. */
+typedef struct {
+    char *key, *text;
+    gboolean used; /* by tn.arg */
+} TnOverride;
+
+typedef struct {
+    TnHostArg arg;
+    char *name, *help;
+    TnValue *dflt;
+} TnArgRow;
+
+/* What layers and operators add to at present. */
+typedef struct {
+    TnGraph *graph; /* NULL: imperative */
+    TnContext *context;
+} TnBuild;
+
+struct TnHost {
+    lua_State *L;
+    atomic_int owners; /* a load that was given up is the second one */
+    gboolean lost;     /* seen by the caller's thread alone: the state is another's now */
+    gboolean trust;
+    char *data_root;
+    /* limits */
+    guint64 memory, memory_limit;
+    guint64 instructions;
+    double seconds;
+    gboolean loading;
+    atomic_bool stop;     /* the time is up */
+    TnFault *limit;       /* which limit ended the load */
+    TnWhere memory_where; /* what ran when memory was refused */
+    /* the config */
+    char *folder, *real_folder;
+    GHashTable *sources; /* file -> text */
+    GPtrArray *faults;   /* of TnFault */
+    GPtrArray *overrides;
+    GPtrArray *args; /* of TnArgRow */
+    TnSpec *root;
+    /* components in Lua */
+    GHashTable *classes; /* "iface name" -> TnClass */
+    GPtrArray *class_order;
+    GHashTable *funcs; /* live handles of Lua functions in values */
+    /* errors on their way */
+    GError *error;
+    TnErrorCode code; /* of the last error raised, and its text */
+    char *code_text;
+    /* graphs */
+    TnBuild build;
+    TnContext *eager;         /* of imperative mode outside a job */
+    TnContext *tape_context;  /* of the tapes */
+    TnTape *tape;             /* what gradients may be asked of */
+    TnTape *scratch;          /* everything else: emptied after each operator */
+    guint64 tape_round;       /* counts how often tape was emptied */
+    guint64 held, held_limit; /* bytes of tensors since the last collection, and when to collect */
+    GHashTable *ops;          /* name -> TnOp, found already */
+    TnJob *job;
+};
+
+static inline TnHost *
+tn_host_of(lua_State *L)
+{
+    return *(TnHost **)lua_getextraspace(L);
+}
+
+/* --- host.c ------------------------------------------------------------------------------------------ */
+/* Raises error (transfer full) as a Lua error with the user's line before it. Does not return. */
+int tn_host_raise(lua_State *L, GError *error);
+int tn_host_raise_text(lua_State *L, TnErrorCode code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* Message handler: adds the user's frames. */
+int tn_host_traceback(lua_State *L);
+/* lua_pcall with it; FALSE and *error (code kept where it came from a GError). Pops what lua_pcall pops. */
+gboolean tn_host_call(TnHost *host, int n_args, int n_results, GError **error);
+/* The fault or error text at the top of the stack as (where, text). Text is (transfer full). */
+char *tn_host_split(TnHost *host, const char *message, TnWhere *where);
+void tn_host_fault(TnHost *host, TnWhere where, const char *path, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+void tn_fault_free(TnFault *fault);
+/* A metatable in the registry, its own __index, hidden from getmetatable. */
+void tn_host_metatable(lua_State *L, const char *name, const luaL_Reg *methods);
+
+/* --- watch.c: the limits of a load --- */
+/* Calls body(data) in a thread of its own and waits for it, at most host->seconds and a little. FALSE: the thread was
+ * given up; the host belongs to it from now on and must not be touched. */
+gboolean tn_host_watch(TnHost *host, void (*body)(TnHost *host));
+void *tn_host_allocate(void *data, void *memory, size_t old_size, size_t new_size);
+
+/* --- sandbox.c --- */
+int tn_host_open_libs(lua_State *L); /* a lua_CFunction */
+
+/* --- where.c --- */
+TnWhere tn_host_where(lua_State *L); /* the line of the user's file that is running */
+/* Lines of the keys written in the constructor call at `where`: path ("a", "a.b", "a[2]") -> line as GINT_TO_POINTER, in
+ * out. keys: a map; the call whose keys fit best is taken. */
+GHashTable *tn_source_lines(const char *text, gint line, const char *name, const char *const *keys,
+                            guint n_keys);
+const char *tn_host_source(TnHost *host, const char *file); /* NULL: not a file of the config */
+
+/* --- values.c --- */
+typedef struct {
+    TnValue *value;
+} TnValueBox;
+/* A userdata that owns a value, left on the stack: the safe place for one under construction. */
+TnValueBox *tn_push_box(lua_State *L, TnValue *value);
+TnValue *tn_take_box(lua_State *L, int index); /* (transfer full): the box is empty then */
+/* The Lua value at index as a value in a new box on the stack. Wrong things are said as faults while a config loads,
+ * raised otherwise. */
+TnValue *tn_box_from(lua_State *L, int index, const char *what);
+/* Pushes the Lua form of a value; functions as themselves, specs as spec handles. */
+void tn_push_value(lua_State *L, const TnValue *value);
+void tn_push_spec(lua_State *L, TnSpec *spec);
+TnSpec *tn_to_spec(lua_State *L, int index); /* NULL if it is none */
+gboolean tn_push_func(lua_State *L, const TnValue *func);
+/* Converts a table's keys and items into map (a spec's options); positional ones into *items. */
+void tn_fill_map(lua_State *L, int table, TnValue *map, TnValue *items, TnWhere where);
+void tn_funcs_detach(TnHost *host);
+int tn_values_open(lua_State *L);
+
+/* --- spec.c --- */
+int tn_spec_open(lua_State *L);
+/* Pushes the constructor of a component. */
+void tn_push_constructor(lua_State *L, const char *iface, const char *component);
+/* Puts positional items into a map by rows. */
+void tn_place_items(lua_State *L, const TnOptions *rows, TnValue *map, TnValue *items,
+                    TnWhere where, const char *what);
+
+/* --- component.c --- */
+int tn_component_open(lua_State *L);
+TnClass *tn_host_class(TnHost *host, const char *iface, const char *component);
+void tn_class_free(TnClass *klass);
+/* Pushes a new instance of spec, whose component is written in Lua. name: what its parent calls it,
+ * may be NULL. */
+void tn_push_instance(lua_State *L, TnSpec *spec, const char *name);
+
+/* --- override.c --- */
+int tn_arg_open(lua_State *L);
+void tn_host_apply_overrides(TnHost *host, TnSpec *root);
+void tn_host_wrap_numbers(TnHost *host, TnSpec *spec);
+
+/* --- tensor.c: tensors, variables ------------------------------------------------------------------------- */
+typedef struct {
+    TnTensor *tensor;
+    gboolean tracked;
+    gboolean leaf; /* tracked in every round; other results only in that of their making */
+    guint64 round; /* of val */
+    TnVal val;
+} TnLuaTensor;
+typedef struct {
+    TnVar *var; /* (transfer none): the context's store has it */
+    TnContext *context;
+    guint64 round;
+    TnVal val;
+} TnLuaVar;
+#define TN_TENSOR "tenon.tensor"
+#define TN_VARIABLE "tenon.variable"
+int tn_tensor_open(lua_State *L);
+/* Pushes an empty handle first, so that what is put into it cannot be lost. */
+TnLuaTensor *tn_push_tensor(lua_State *L);
+/* Takes tensor and reports its bytes to the collector. */
+void tn_fill_tensor(lua_State *L, TnLuaTensor *handle, TnTensor *tensor);
+TnLuaTensor *tn_to_tensor(lua_State *L,
+                          int index); /* NULL if it is none; raises if it was closed */
+TnLuaVar *tn_push_variable(lua_State *L, TnVar *var, TnContext *context);
+TnLuaVar *tn_to_variable(lua_State *L, int index);
+TnType tn_check_type(lua_State *L, const char *dtype, int shape);
+void tn_push_shape(lua_State *L, const TnType *type);
+
+/* --- graph.c: graphs, their values, functions --------------------------------------------------------------- */
+typedef struct {
+    TnGraph *graph;
+    TnVal val;
+} TnLuaValue;
+#define TN_VALUE "tenon.value"
+#define TN_GRAPH "tenon.graph"
+#define TN_FUNCTION "tenon.function"
+int tn_graph_open(lua_State *L);
+void tn_push_val(lua_State *L, TnGraph *graph, TnVal val);
+TnLuaValue *tn_to_val(lua_State *L, int index);            /* NULL if it is none */
+TnGraph *tn_to_graph(lua_State *L, int index);             /* raises */
+void tn_push_function(lua_State *L, TnFunction *function); /* takes a reference of its own */
+TnFunction *tn_to_function(lua_State *L, int index);       /* raises */
+TnGraph *tn_host_trace(const TnValue *function, const TnSchema *in, gpointer data, GError **error);
+
+/* --- apply.c: operators on whatever they are given ------------------------------------------------------------ */
+int tn_apply_open(lua_State *L);
+/* Pushes the function that applies an operator; raises if there is none of that name. */
+void tn_push_op(lua_State *L, const char *name);
+/* The type of an operand at index; FALSE if it is none. */
+gboolean tn_operand_type(lua_State *L, int index, TnType *type);
+/* The operand as a value of graph. */
+TnVal tn_operand_in_graph(lua_State *L, int index, TnGraph *graph);
+/* The value of it on the tape, and whether gradients may be asked of it. */
+TnVal tn_operand_on_tape(lua_State *L, int index, TnTape *tape, gboolean *tracked);
+
+/* --- eager.c: imperative mode, gradients --- */
+int tn_eager_open(lua_State *L);
+/* What is built with at present: the job's context, else one of the host's own. Raises. */
+TnContext *tn_host_context(lua_State *L);
+TnTape *tn_host_tape(lua_State *L, gboolean tracked);
+void tn_host_clear_tape(TnHost *host);
+
+/* --- object.c, job-lua.c --- */
+int tn_object_open(lua_State *L);
+void tn_push_object(lua_State *L, TnObject *object); /* takes a reference of its own */
+int tn_job_open(lua_State *L);

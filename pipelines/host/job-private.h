@@ -1,0 +1,20 @@
+/* job-private.h: a job's parts in C, which Lua drives through one handle. */
+#pragma once
+
+#include "host-private.h"
+
+struct TnJob {
+    TnHost *host;
+    TnSpec *root;
+    TnContext *context;
+    TnRunDir *run; /* (transfer none), may be NULL */
+    gboolean resume;
+    TnPipeline *pipeline;
+    GPtrArray *steppers; /* of TnStepper; gone before the pipeline */
+    TnLoggers *loggers;
+    GPtrArray *functions; /* of TnFunction */
+    GPtrArray *names;     /* of char * */
+    int instance;         /* registry: the job component; LUA_NOREF */
+    TnValue *result;
+    gboolean cancelled; /* it stopped because it was told to */
+};

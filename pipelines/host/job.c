@@ -1,0 +1,141 @@
+/* job.c: a job's life: the component that the config returns is made, told to prepare, and run. What it does is Lua
+ * (tenon/experiment.lua); what it holds is here, so that it goes away in the right order. */
+#include "job-private.h"
+
+/* (job, spec): the component's instance, prepared, into the registry. */
+static int
+prepare(lua_State *L)
+{
+    TnJob *job = lua_touserdata(L, 1);
+    if (!tn_host_class(job->host, tn_spec_iface(job->root), tn_spec_component(job->root)))
+        return tn_host_raise_text(L, TN_ERROR_UNSUPPORTED, "job '%s' is not written in Lua",
+                                  tn_spec_component(job->root));
+    tn_push_instance(L, job->root, NULL);
+    lua_pushvalue(L, -1);
+    job->instance = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, -1, "prepare");
+    lua_insert(L, -2);
+    lua_getfield(L, LUA_REGISTRYINDEX, "tenon.job.handle");
+    lua_call(L, 2, 0);
+    return 0;
+}
+
+TnJob *
+tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GError **error)
+{
+    g_autoptr(TnJob) job = g_new0(TnJob, 1);
+    g_return_val_if_fail(!host->job, NULL); /* one at a time */
+    job->host = host;
+    job->root = tn_spec_ref(root);
+    job->context = tn_context_new();
+    job->run = run;
+    job->resume = resume;
+    job->steppers = g_ptr_array_new_with_free_func((GDestroyNotify)tn_stepper_free);
+    job->functions = g_ptr_array_new_with_free_func((GDestroyNotify)tn_function_unref);
+    job->names = g_ptr_array_new_with_free_func(g_free);
+    job->instance = LUA_NOREF;
+    host->job = job;
+    lua_pushcfunction(host->L, prepare);
+    lua_pushlightuserdata(host->L, job);
+    return tn_host_call(host, 1, 0, error) ? g_steal_pointer(&job) : NULL;
+}
+
+void
+tn_job_free(TnJob *job)
+{
+    if (!job)
+        return;
+    TnHost *host = job->host;
+    luaL_unref(host->L, LUA_REGISTRYINDEX, job->instance);
+    host->job = NULL;
+    tn_loggers_free(job->loggers);
+    g_ptr_array_unref(job->steppers);
+    tn_pipeline_free(job->pipeline);
+    g_ptr_array_unref(job->functions);
+    g_ptr_array_unref(job->names);
+    tn_value_unref(job->result);
+    tn_spec_unref(job->root);
+    tn_context_unref(job->context);
+    g_free(job);
+}
+
+TnContext *
+tn_job_context(TnJob *job)
+{
+    return job->context;
+}
+
+/* (job, name of a method) -> what it gives */
+static int
+call_method(lua_State *L)
+{
+    TnJob *job = lua_touserdata(L, 1);
+    /* The component's own method, never an option of that name. */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, job->instance);
+    lua_getmetatable(L, -1);
+    lua_getfield(L, -1, lua_tostring(L, 2));
+    lua_remove(L, -2);
+    if (lua_isnil(L, -1))
+        return 0;
+    lua_insert(L, -2);
+    lua_getfield(L, LUA_REGISTRYINDEX, "tenon.job.handle");
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+/* The result is at the top of the stack. */
+static gboolean
+run_method(TnJob *job, const char *name, GError **error)
+{
+    lua_State *L = job->host->L;
+    lua_pushcfunction(L, call_method);
+    lua_pushlightuserdata(L, job);
+    lua_pushstring(L, name);
+    return tn_host_call(job->host, 2, 1, error);
+}
+
+TnStatus
+tn_job_run(TnJob *job, GError **error)
+{
+    GError *why = NULL;
+    if (!run_method(job, "run", &why)) {
+        const TnStatus status = why->code == TN_ERROR_CANCELLED ? TN_CANCELLED : TN_FAILED;
+        g_propagate_error(error, why);
+        return status;
+    }
+    lua_pop(job->host->L, 1);
+    return job->cancelled ? TN_CANCELLED : TN_OK;
+}
+
+guint
+tn_job_n_functions(const TnJob *job)
+{
+    return job->functions->len;
+}
+
+TnFunction *
+tn_job_function(const TnJob *job, guint i, const char **name)
+{
+    if (i >= job->functions->len)
+        return NULL;
+    if (name)
+        *name = job->names->pdata[i];
+    return job->functions->pdata[i];
+}
+
+char *
+tn_job_summary(TnJob *job, GError **error)
+{
+    lua_State *L = job->host->L;
+    if (!run_method(job, "summary", error))
+        return NULL;
+    char *text = g_strdup(lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "");
+    lua_pop(L, 1);
+    return text;
+}
+
+TnValue *
+tn_job_result(TnJob *job)
+{
+    return job->result ? tn_value_ref(job->result) : tn_value_map();
+}

@@ -1,0 +1,384 @@
+/* sandbox.c: what a config may use of Lua.
+ *
+ * Taken away unless trusted: debug, os but for the clock and the calendar, everything of io but reading files, package,
+ * loadfile, dofile, string.dump, chunks in binary, finalisers (they run without hooks). `require` finds embedded
+ * modules and the files of the config's own folder, links followed and then judged. `print` writes to stderr: stdout
+ * belongs to the program. */
+#include "host-private.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run-lua.h"
+
+/* --- require ------------------------------------------------------------------------------------------- */
+
+/* "a.b_c" and the like: words between single dots. */
+static gboolean
+is_module_name(const char *name)
+{
+    gboolean in_word = FALSE;
+    for (const char *c = name; *c; c++) {
+        if (*c == '.' && !in_word)
+            return FALSE;
+        if (*c != '.' && !g_ascii_isalnum(*c) && *c != '_' && *c != '-')
+            return FALSE;
+        in_word = *c != '.';
+    }
+    return in_word;
+}
+
+/* Loads text as chunk `name`; raises on a syntax error. */
+static void
+load_chunk(lua_State *L, const char *text, gsize size, const char *name)
+{
+    if (luaL_loadbufferx(L, text, size, name, "t") != LUA_OK)
+        lua_error(L);
+}
+
+/* Reads the source tree's copy of an embedded module into host->sources, if TENON_LUA_DIR names one. */
+static gboolean
+read_source_copy(lua_State *L, const char *path)
+{
+    const char *dir = g_getenv("TENON_LUA_DIR");
+    if (!dir || !path)
+        return FALSE;
+    g_autofree char *file = g_build_filename(dir, path, NULL);
+    g_autofree char *text = NULL;
+    gsize size;
+    if (!g_file_get_contents(file, &text, &size, NULL))
+        return FALSE;
+    TnHost *host = tn_host_of(L);
+    g_hash_table_insert(host->sources, g_strconcat("=", path, NULL), g_steal_pointer(&text));
+    return TRUE;
+}
+
+static void
+load_embedded(lua_State *L, const char *name, const char *bytes, gsize size, const char *path)
+{
+    if (read_source_copy(L, path)) {
+        lua_pushfstring(L, "=%s", path);
+        const char *text = g_hash_table_lookup(tn_host_of(L)->sources, lua_tostring(L, -1));
+        load_chunk(L, text, strlen(text), lua_tostring(L, -1));
+    } else {
+        lua_pushfstring(L, "=%s", path ? path : name);
+        load_chunk(L, bytes, size, lua_tostring(L, -1));
+    }
+    lua_remove(L, -2);
+}
+
+/* Pushes the chunk of an embedded module; FALSE if there is none of that name. */
+static gboolean
+find_embedded(lua_State *L, const char *name)
+{
+    for (guint i = 0; tn_lua_run_modules[i].name; i++) {
+        if (strcmp(tn_lua_run_modules[i].name, name) != 0)
+            continue;
+        load_embedded(L, name, (const char *)tn_lua_run_modules[i].bytes,
+                      tn_lua_run_modules[i].size, tn_lua_run_modules[i].path);
+        return TRUE;
+    }
+    return FALSE;
+}
+
+/* The same for "tn.NAME", a module that a plugin brings. */
+static gboolean
+find_plugin_module(lua_State *L, const char *name)
+{
+    if (!g_str_has_prefix(name, "tn."))
+        return FALSE;
+    GError *error = NULL;
+    const TnLuaModule *module = tn_registry_lua(name + 3, &error);
+    if (!module)
+        tn_host_raise(L, error);
+    load_embedded(L, name, (const char *)module->bytes, module->n_bytes, module->path);
+    return TRUE;
+}
+
+/* A file of the config's folder: its text into host->sources. NULL with *error if it leads out of the folder or cannot be
+ * read; *file NULL if there is none. */
+static const char *
+read_module_file(TnHost *host, const char *relative, char **file, GError **error)
+{
+    char real[PATH_MAX];
+    g_autofree char *path = g_build_filename(host->folder, relative, NULL);
+    g_autofree char *text = NULL;
+    gsize size;
+    *file = NULL;
+    if (!realpath(path, real))
+        return NULL;
+    if (!host->trust &&
+        !(g_str_has_prefix(real, host->real_folder) &&
+          (real[strlen(host->real_folder)] == '/' || strcmp(host->real_folder, "/") == 0))) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "require: '%s' leads out of the config's folder, to '%s'", path, real);
+        return NULL;
+    }
+    if (!g_file_get_contents(real, &text, &size, error))
+        return NULL;
+    if (strlen(text) != size) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "require: '%s' is not text", path);
+        return NULL;
+    }
+    *file = g_steal_pointer(&path);
+    char *kept = g_steal_pointer(&text);
+    g_hash_table_insert(host->sources, g_strdup(*file), kept);
+    return kept;
+}
+
+/* Pushes the chunk of a module in the config's folder. */
+static gboolean
+find_beside(lua_State *L, const char *name)
+{
+    TnHost *host = tn_host_of(L);
+    static const char *const endings[] = { ".lua", "/init.lua" };
+    if (!host->folder)
+        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(endings); i++) {
+        GError *error = NULL;
+        char *file = NULL;
+        g_autofree char *slashed = g_strdelimit(g_strdup(name), ".", '/');
+        g_autofree char *relative = g_strconcat(slashed, endings[i], NULL);
+        const char *text = read_module_file(host, relative, &file, &error);
+        g_free(g_steal_pointer(&slashed));
+        g_free(g_steal_pointer(&relative));
+        if (error)
+            tn_host_raise(L, error);
+        if (!text)
+            continue;
+        const char *kept = g_intern_string(file);
+        g_free(file);
+        lua_pushfstring(L, "@%s", kept);
+        load_chunk(L, text, strlen(text), lua_tostring(L, -1));
+        lua_remove(L, -2);
+        return TRUE;
+    }
+    return FALSE;
+}
+
+/* require(name): the table of loaded modules is upvalue 1, Lua's own require (trusted configs) upvalue 2. */
+static int
+require(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    lua_settop(L, 1);
+    lua_pushvalue(L, 1);
+    if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
+        return 1;
+    lua_pop(L, 1);
+    if (!is_module_name(name) || strlen(name) != lua_rawlen(L, 1)) {
+        if (!lua_isnil(L, lua_upvalueindex(2)))
+            goto own;
+        return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                  "require: '%s' is no name of a module: words between dots, such "
+                                  "as \"layers\" for layers.lua beside the config",
+                                  name);
+    }
+    if (!find_embedded(L, name) && !find_beside(L, name) && !find_plugin_module(L, name)) {
+        if (!lua_isnil(L, lua_upvalueindex(2)))
+            goto own;
+        return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                  "require: there is no module '%s': neither of Tenon nor a file "
+                                  "in the config's folder",
+                                  name);
+    }
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushboolean(L, TRUE);
+    }
+    lua_pushvalue(L, 1);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, lua_upvalueindex(1));
+    return 1;
+own:
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, LUA_MULTRET);
+    return lua_gettop(L) - 1;
+}
+
+/* --- Guarded functions ---------------------------------------------------------------------------------- */
+
+/* load(chunk, name, "t", env): never binary. Lua's own is upvalue 1. */
+static int
+guarded_load(lua_State *L)
+{
+    lua_settop(L, 4);
+    const gboolean has_env = !lua_isnil(L, 4);
+    lua_pushstring(L, "t");
+    lua_replace(L, 3);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, has_env ? 4 : 3, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+/* setmetatable(t, mt) without __gc. Lua's own is upvalue 1. */
+static int
+guarded_setmetatable(lua_State *L)
+{
+    if (lua_type(L, 2) == LUA_TTABLE) {
+        lua_pushstring(L, "__gc");
+        if (lua_rawget(L, 2) != LUA_TNIL)
+            return tn_host_raise_text(
+                L, TN_ERROR_CONFIG,
+                "setmetatable: a config has no finalisers (__gc); use a local with <close>");
+        lua_settop(L, 2);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+/* io.open(name, mode) to read. Lua's own is upvalue 1. */
+static int
+guarded_open(lua_State *L)
+{
+    const char *mode = luaL_optstring(L, 2, "r");
+    if (strcmp(mode, "r") != 0 && strcmp(mode, "rb") != 0)
+        return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                  "io.open: mode '%s': a config may only read files; --trust lifts "
+                                  "this",
+                                  mode);
+    lua_settop(L, 1);
+    lua_pushstring(L, mode);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 2, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int
+print(lua_State *L)
+{
+    const int n = lua_gettop(L);
+    for (int i = 1; i <= n; i++) {
+        size_t size;
+        const char *text = luaL_tolstring(L, i, &size);
+        if (i > 1)
+            fputc('\t', stderr);
+        fwrite(text, 1, size, stderr);
+        lua_pop(L, 1);
+    }
+    fputc('\n', stderr);
+    return 0;
+}
+
+/* A function that says why it is not there: the name is upvalue 1. */
+static int
+forbidden(lua_State *L)
+{
+    return tn_host_raise_text(L, TN_ERROR_CONFIG, "%s is not for configs; --trust lifts this",
+                              lua_tostring(L, lua_upvalueindex(1)));
+}
+
+/* --- The libraries -------------------------------------------------------------------------------------- */
+
+/* Fields that stay; all others of these libraries say that they are forbidden. */
+static const char *const kept_io[] = { "lines", "type", NULL };
+static const char *const kept_os[] = { "time", "clock", "date", "difftime", NULL };
+static const char *const gone[] = { "dofile", "loadfile", NULL };
+
+static void
+forbid(lua_State *L, int table, const char *library, const char *name)
+{
+    table = lua_absindex(L, table);
+    lua_pushfstring(L, "%s%s%s", library, *library ? "." : "", name);
+    lua_pushcclosure(L, forbidden, 1);
+    lua_setfield(L, table, name);
+}
+
+/* Makes a new table with what is kept of library `name`, the rest forbidden, and puts it in place. */
+static void
+thin(lua_State *L, const char *name, const char *const *kept)
+{
+    lua_getglobal(L, name);
+    const int old = lua_gettop(L);
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, old); lua_pop(L, 1))
+        if (lua_type(L, -2) == LUA_TSTRING && lua_isfunction(L, -1))
+            forbid(L, old + 1, name, lua_tostring(L, -2));
+    for (; *kept; kept++) {
+        lua_getfield(L, old, *kept);
+        lua_setfield(L, old + 1, *kept);
+    }
+    lua_setglobal(L, name);
+    lua_remove(L, old);
+}
+
+/* Puts guard, with the present function as its upvalue, in the place of table.name (global if library is NULL). */
+static void
+guard(lua_State *L, const char *library, const char *name, lua_CFunction function)
+{
+    if (library)
+        lua_getglobal(L, library);
+    else
+        lua_pushglobaltable(L);
+    lua_getfield(L, -1, name);
+    lua_pushcclosure(L, function, 1);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
+static void
+close_doors(lua_State *L)
+{
+    lua_getglobal(L, "io");
+    lua_getfield(L, -1, "open");
+    thin(L, "io", kept_io);
+    lua_getglobal(L, "io");
+    lua_insert(L, -2);
+    lua_pushcclosure(L, guarded_open, 1);
+    lua_setfield(L, -2, "open");
+    lua_pop(L, 2);
+    thin(L, "os", kept_os);
+    guard(L, NULL, "load", guarded_load);
+    guard(L, NULL, "setmetatable", guarded_setmetatable);
+    lua_pushglobaltable(L);
+    for (guint i = 0; gone[i]; i++)
+        forbid(L, -1, "", gone[i]);
+    lua_pushnil(L);
+    lua_setfield(L, -2, "package");
+    lua_pop(L, 1);
+    lua_getglobal(L, "string");
+    forbid(L, -1, "string", "dump");
+    lua_pop(L, 1);
+}
+
+int
+tn_host_open_libs(lua_State *L)
+{
+    static const luaL_Reg safe[] = {
+        { LUA_GNAME, luaopen_base },          { LUA_LOADLIBNAME, luaopen_package },
+        { LUA_COLIBNAME, luaopen_coroutine }, { LUA_TABLIBNAME, luaopen_table },
+        { LUA_IOLIBNAME, luaopen_io },        { LUA_OSLIBNAME, luaopen_os },
+        { LUA_STRLIBNAME, luaopen_string },   { LUA_MATHLIBNAME, luaopen_math },
+        { LUA_UTF8LIBNAME, luaopen_utf8 },
+    };
+    TnHost *host = tn_host_of(L);
+    for (guint i = 0; i < G_N_ELEMENTS(safe); i++) {
+        luaL_requiref(L, safe[i].name, safe[i].func, 1);
+        lua_pop(L, 1);
+    }
+    if (host->trust) {
+        luaL_requiref(L, LUA_DBLIBNAME, luaopen_debug, 1);
+        lua_pop(L, 1);
+    }
+    /* Not Lua's own table of loaded modules: that one has the libraries with all their functions. */
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, TN_LOADED);
+    if (host->trust)
+        lua_getglobal(L, "require");
+    else
+        lua_pushnil(L);
+    lua_pushcclosure(L, require, 2);
+    lua_setglobal(L, "require");
+    lua_pushcfunction(L, print);
+    lua_setglobal(L, "print");
+    if (!host->trust)
+        close_doors(L);
+    return 0;
+}

@@ -1,0 +1,114 @@
+-- The jobs of this library: `tn.experiment`, a pipeline of stages, and `tn.script`, a function that is run.
+local core = require "tenon.core"
+local tn = require "tenon"
+
+-- Options that both have.
+local function common(rows)
+  table.insert(rows, 1, { name = "name", type = "string", default = "run",
+    help = "what the run is called: its folder is runs/NAME/TIME-ID" })
+  table.insert(rows, 2, { name = "seed", type = "int", default = 0, min = 0,
+    help = "of every random number: weights, order of samples, dropout" })
+  table.insert(rows, 3, { name = "devices", type = "strings",
+    help = "devices in the order in which they take operators; default cpu, then ref" })
+  return rows
+end
+
+local function open_devices(self, job)
+  job:seed(self.seed)
+  for _, name in ipairs(self.devices or { "cpu", "ref" }) do job:device(name) end
+end
+
+-- A function that builds tensors and runs operators on them one at a time.
+tn.component {
+  interface = "tenon.job/1", name = "script",
+  help = "runs a function, in imperative mode",
+  options = common {
+    { name = "run", type = "function", required = true,
+      help = "function of the job; what it gives, a table of numbers, is the result" },
+  },
+  prepare = function(self, job) open_devices(self, job) end,
+  run = function(self, job)
+    local f = rawget(self, "run")
+    local result = f(job)
+    if type(result) == "table" then job:result(result) end
+  end,
+  summary = function() return "" end,
+}
+
+tn.component {
+  interface = "tenon.job/1", name = "experiment",
+  help = "a pipeline of stages, of which one trains",
+  options = common {
+    { name = "stages", type = "component_map", of = "stage", required = true,
+      help = "the stages by name; `from` joins them" },
+    { name = "loggers", type = "components", of = "logger",
+      help = "where measured numbers and progress go" },
+  },
+
+  -- Makes everything: devices, pipeline, then each stage of ours with its graphs.
+  prepare = function(self, job)
+    open_devices(self, job)
+    local pure, ours = {}, {}
+    for name, stage in pairs(self.stages) do
+      if core.is_spec(stage) then pure[name] = stage else ours[#ours + 1] = name end
+    end
+    table.sort(ours)
+    job:pipeline(pure)
+    local experiment = { job = job, name = self.name, seed = self.seed, stages = {} }
+    for _, name in ipairs(ours) do
+      local stage = self.stages[name]
+      stage.stage_name = name
+      experiment.stages[name] = stage
+    end
+    -- Stages that use another's model come after it.
+    local function prepare_stage(name, asked)
+      local stage = experiment.stages[name]
+      if stage.prepared then return end
+      if asked[name] then core.fail("config", core.where(stage._spec) .. ": stages." .. name .. ": is used by itself") end
+      asked[name] = true
+      if stage.of then
+        if not experiment.stages[stage.of] then
+          core.fail("config", ("%s: stages.%s.of: there is no stage '%s' with a model"):format(core.where(stage._spec), name, stage.of))
+        end
+        prepare_stage(stage.of, asked)
+      end
+      stage:prepare(experiment)
+      stage.prepared = true
+    end
+    for _, name in ipairs(ours) do prepare_stage(name, {}) end
+    self.experiment = experiment
+    self.order = ours
+  end,
+
+  -- Runs the stage that trains; without one, every other stage once.
+  run = function(self, job)
+    job:loggers(rawget(self, "loggers") or {})
+    local result
+    local trains = false
+    for _, name in ipairs(self.order) do
+      local stage = self.experiment.stages[name]
+      if stage.trains then
+        trains = true
+        result = stage:run(self.experiment)
+      end
+    end
+    for _, name in ipairs(self.order) do
+      if not trains then
+        local metrics = self.experiment.stages[name]:run(self.experiment)
+        result = result or metrics
+      end
+    end
+    job:flush()
+    job:result(result or {})
+  end,
+
+  summary = function(self)
+    for _, name in ipairs(self.order or {}) do
+      local stage = self.experiment.stages[name]
+      if stage.summary then return stage:summary() end
+    end
+    return ""
+  end,
+}
+
+return {}

@@ -1,0 +1,137 @@
+-- tenon: what `require "tenon"` gives.
+--
+-- A config evaluates to a tree of specs; nothing is created while it loads. Namespaces make specs:
+--
+--     tn.dataset.hdf5 { path = tn.data "fashion_mnist.h5" }
+--
+-- is a component named "hdf5" of the interface "tenon.dataset/1". Modules below are loaded when they are first named.
+local core = require "tenon.core"
+
+local tn = {
+  data = core.data, -- tn.data "name": where a data set lies
+  arg = core.arg, -- tn.arg(name, default, {help =, choices =, min =, max =})
+  tensor = core.tensor, -- tn.tensor({{1, 2}, {3, 4}}, "f32")
+  full = core.full, -- tn.full({2, 3}, 0.5)
+  variable = core.variable,
+  grad = core.grad, -- tn.grad(y, {x, …}): d(sum(y))/dx
+  clear = core.clear,
+  seed = core.seed,
+  is_spec = core.is_spec,
+}
+
+-- Namespace -> interface, and the module of ours that supplies components for it.
+local namespaces = {
+  callback = { "tenon.callback/1", "tenon.callback" },
+  dataset = { "tenon.dataset/1" },
+  device = { "tenon.device/1" },
+  job = { "tenon.job/1", "tenon.experiment" },
+  logger = { "tenon.logger/1" },
+  loss = { "tenon.loss/1", "tenon.loss" },
+  metric = { "tenon.metric/1", "tenon.metric" },
+  optim = { "tenon.optimizer/1", "tenon.optim" },
+  pass = { "tenon.pass/1", "tenon.optim" },
+  schedule = { "tenon.schedule/1", "tenon.schedule" },
+  search = { "tenon.search/1" },
+  stage = { "tenon.stage/1", "tenon.stage" },
+}
+
+-- A table whose every field makes specs of iface. That a component does not exist is said when the config is checked.
+local function namespace(iface, fields)
+  return setmetatable(fields or {}, {
+    __index = function(self, name)
+      local constructor = core.constructor(iface, name)
+      rawset(self, name, constructor)
+      return constructor
+    end,
+  })
+end
+tn.namespace = namespace
+
+-- tn.op.matmul(a, b): every registered operator.
+tn.op = setmetatable({}, {
+  __index = function(self, name)
+    local f = core.op(name)
+    rawset(self, name, f)
+    return f
+  end,
+})
+
+function tn.zeros(shape, dtype) return core.full(shape, 0, dtype) end
+function tn.ones(shape, dtype) return core.full(shape, 1, dtype) end
+function tn.uniform(shape, seed) return core.random(shape, "uniform", seed or 0) end
+function tn.normal(shape, seed) return core.random(shape, "normal", seed or 0) end
+
+-- Declares a component: the same rows as a plugin's, so that check, help and overrides do not know the difference. Gives
+-- its constructor. The table given is the metatable of instances, whose fields are the options.
+function tn.component(class)
+  class.__index = class
+  local rows = {}
+  for _, row in ipairs(class.options or {}) do rows[#rows + 1] = row end
+  if class.interface == "tenon.layer/1" or class.interface == "layer" then
+    class.__call = require("tenon.layer").call
+    class.param = class.param or require("tenon.layer").param
+    rows[#rows + 1] = { name = "name", type = "string",
+      help = "what the layer is called in names of variables; else its place" }
+  end
+  class.options = rows
+  return core.define(class)
+end
+
+-- The instance of a spec: of a component in Lua a table, of one in C an object with its methods.
+function tn.new(spec, name)
+  return core.instance(spec, name) or core.object(spec)
+end
+
+-- tn.jit(f): the same function traced into a graph, once per set of argument types, and run as a program.
+function tn.jit(f)
+  local traces = {}
+  local order = {}
+  return function(...)
+    local args = { ... }
+    local key = {}
+    for i, x in ipairs(args) do key[i] = x.type end
+    key = table.concat(key, ";")
+    local compiled = traces[key]
+    if not compiled then
+      local graph = core.graph "jit"
+      local inputs = {}
+      for i, x in ipairs(args) do inputs[i] = graph:input("x" .. i, x.dtype, x.shape) end
+      local results = table.pack(core.build(graph, f, table.unpack(inputs)))
+      for i = 1, results.n do graph:output("y" .. i, results[i]) end
+      compiled = core.func(graph)
+      traces[key] = compiled
+      order[#order + 1] = key
+      if #order > 16 then traces[table.remove(order, 1)] = nil end
+    end
+    return compiled:call(table.unpack(args))
+  end
+end
+
+-- A list of numbers a, a + 1 … b.
+function tn.range(a, b)
+  local list = {}
+  for i = a, b do list[#list + 1] = i end
+  return list
+end
+
+return setmetatable(tn, {
+  __index = function(self, key)
+    local value
+    local row = namespaces[key]
+    if key == "nn" or key == "layer" then
+      -- The layers come with the plugin that has their operators.
+      value = namespace("tenon.layer/1", require "tn.nn")
+    elseif key == "experiment" or key == "script" then
+      value = self.job[key]
+    elseif key == "map" then
+      value = require "tenon.map"
+    elseif row then
+      local fields = row[2] and require(row[2])
+      value = namespace(row[1], type(fields) == "table" and fields[key] or nil)
+    else
+      value = require("tn." .. tostring(key))
+    end
+    rawset(self, key, value)
+    return value
+  end,
+})
