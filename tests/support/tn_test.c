@@ -74,17 +74,35 @@ tn_test_skip(const char *format, ...)
     g_free(state.skip_reason);
     state.skip_reason = g_strdup_vprintf(format, ap);
     va_end(ap);
+    if (CU_get_current_test() == NULL) {
+        printf("skip    everything # skipped: %s\n", state.skip_reason);
+        printf("# passed=0 failed=0 skipped=1\n");
+        exit(77);
+    }
     longjmp(*CU_get_current_test()->pJumpBuf, 1);
+}
+
+/* A check in setup or teardown, where CUnit knows no test. */
+static gboolean
+fail_outside(gboolean fatal, const char *file, unsigned int line, const char *message)
+{
+    state.failed++;
+    printf("not ok  setup or teardown\n    %s:%u: %s\n", file, line, message);
+    if (fatal) {
+        printf("# passed=%u failed=%u skipped=%u\n", state.passed, state.failed, state.skipped);
+        exit(EXIT_FAILURE);
+    }
+    return FALSE;
 }
 
 gboolean
 tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned int line, const char *format,
               ...)
 {
-    if (ok) {
+    if (ok && CU_get_current_test() != NULL)
         CU_assertImplementation(CU_TRUE, line, "", file, "", CU_FALSE);
+    if (ok)
         return TRUE;
-    }
     va_list ap;
     va_start(ap, format);
     char *message = g_strdup_vprintf(format, ap);
@@ -93,6 +111,8 @@ tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned int line, 
     static char text[4096];
     g_strlcpy(text, message, sizeof text);
     g_free(message);
+    if (CU_get_current_test() == NULL)
+        return fail_outside(fatal, file, line, text);
     CU_assertImplementation(CU_FALSE, line, text, file, "", fatal ? CU_TRUE : CU_FALSE);
     return FALSE;
 }
