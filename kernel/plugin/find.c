@@ -46,6 +46,16 @@ add_hint(GString *text, const char *name, GPtrArray *names)
     }
 }
 
+/* Operators of the kernel itself are no plugin's, but a user means them too. */
+static void
+add_primitives(GPtrArray *names)
+{
+    guint n;
+    const TnOp *const *primitives = tn_op_primitives(&n);
+    for (guint i = 0; i < n; i++)
+        g_ptr_array_add(names, (gpointer)primitives[i]->name);
+}
+
 /* A broken plugin cannot say what it supplies; one that was there might have had it. */
 static void
 add_broken(GString *text, const char *name, const GPtrArray *records)
@@ -115,6 +125,8 @@ set_not_found(const char *iface, const char *name, const GPtrArray *records, GEr
                 g_ptr_array_add(names, (gpointer)record->info.names[j]);
         }
     }
+    if (strcmp(iface, TN_IFACE_OP) == 0)
+        add_primitives(names);
     sort_unique(names);
     g_string_append_printf(text, "there is no %s '%s'", word, name);
     add_hint(text, name, names);
