@@ -1,0 +1,219 @@
+// tn-test: timeout=180
+/* test_bad_input.c: wrong configs and wrong files, through the program: the exit code, and a message that says where and what. */
+#include <glib/gstdio.h>
+#include <stdlib.h>
+
+#include <tenon/base.h>
+
+#include "tn_test.h"
+
+/* A small experiment; %s stand for what a case changes: text before, the read stage, the model, more of train. */
+#define CONFIG(before, read, model, train)                                                         \
+    "local tn = require 'tenon'\n"                                                                 \
+    "local nn = tn.nn\n" before "\n"                                                               \
+    "return tn.experiment {\n"                                                                     \
+    "  name = 'bad',\n"                                                                            \
+    "  stages = {\n"                                                                               \
+    "    read = tn.stage.read { data = " read ", batch = 8 },\n"                                   \
+    "    train = tn.stage.train {\n"                                                               \
+    "      from = 'read', input = 'x', target = 'y', epochs = 1,\n"                                \
+    "      model = " model ",\n"                                                                   \
+    "      loss = tn.loss.cross_entropy {},\n"                                                     \
+    "      optimizer = tn.optim.sgd { lr = 0.1 },\n"                                               \
+    "      " train "\n"                                                                            \
+    "    },\n"                                                                                     \
+    "  },\n"                                                                                       \
+    "}\n"
+#define DATA "tn.dataset.random { {4}, classes = 3, length = 64 }"
+#define MODEL "nn.sequential { nn.linear {8}, nn.relu {}, nn.linear {3} }"
+
+static const struct {
+    const char *name, *config;
+    gint code;
+    const char *words[4];
+} configs[] = {
+    { "syntax",
+      "local tn = require 'tenon'\nreturn tn.experiment {\n  name = = 3\n}\n",
+      2,
+      { "syntax.lua:3:", "'='" } },
+    { "runtime",
+      "local tn = require 'tenon'\nlocal x = nil\nreturn x.y\n",
+      2,
+      { "runtime.lua:3:", "'x'" } },
+    { "nothing", "local tn = require 'tenon'\n", 2, { "nothing.lua", "return" } },
+    { "unknown_option",
+      CONFIG("", DATA, MODEL, "epoch = 3,"),
+      2,
+      { "unknown_option.lua:13:", "epoch", "epochs" } },
+    { "wrong_type",
+      CONFIG("", DATA, MODEL, "log_every = {},"),
+      2,
+      { "wrong_type.lua:13:", "log_every" } },
+    { "out_of_range",
+      CONFIG("", DATA, "nn.sequential { nn.dropout {1.5}, nn.linear {3} }", ""),
+      2,
+      { "out_of_range.lua:10:", "1.5" } },
+    { "missing",
+      CONFIG("", DATA, "nn.sequential { nn.linear {} }", ""),
+      2,
+      { "missing.lua:10:", "out" } },
+    { "unknown_layer",
+      CONFIG("", DATA, "nn.sequential { nn.linaer {8} }", ""),
+      2,
+      { "unknown_layer.lua:10:", "linaer", "linear" } },
+    { "unknown_dataset",
+      CONFIG("", "tn.dataset.hdf6 {}", MODEL, ""),
+      2,
+      { "unknown_dataset.lua:7:", "hdf6", "hdf5" } },
+    { "unknown_stage", CONFIG("", DATA, MODEL, "evaluate = 'evalute',"), 2, { "evalute" } },
+    { "unknown_op",
+      CONFIG("", DATA, "tn.layer(function(x) return x:sofmax {} end)", ""),
+      2,
+      { "sofmax" } },
+    { "all_at_once",
+      CONFIG("", DATA, "nn.sequential { nn.linaer {8}, nn.linear {'x'} }",
+             "epoch = 3, optimiser = 1,"),
+      2,
+      { "linaer", "epoch", "optimiser", ":10:" } },
+    { "shapes",
+      CONFIG("", "tn.dataset.random { {1, 8, 8}, classes = 3, length = 64 }",
+             "nn.sequential { nn.conv {4, kernel = 11}, nn.flatten {}, nn.linear {3} }", ""),
+      1,
+      { "model.1", "conv", "[8, 1, 8, 8]" } },
+    { "endless", "while true do end\n", 2, { "endless.lua" } },
+    { "hungry",
+      "local t = {}\nfor i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end\n",
+      2,
+      { "hungry.lua", "memory" } },
+    { "pattern",
+      "local s = ('a'):rep(50000)\nreturn s:find(('a?'):rep(5000) .. ('a'):rep(5000) .. 'b')\n",
+      2,
+      { "pattern.lua" } },
+    { "deep",
+      "local function f() return 1 + f() end\nreturn f()\n",
+      2,
+      { "deep.lua", "overflow" } },
+    { "escape_os", "os.execute('touch /tmp/escaped')\n", 2, { "escape_os.lua:1:", "execute" } },
+    { "escape_io", "io.open('/tmp/escaped', 'w')\n", 2, { "escape_io.lua:1:" } },
+    { "escape_require", "require '../../../etc/passwd'\n", 2, { "escape_require.lua:1:" } },
+    { "escape_bytecode",
+      "return load(string.dump(function() end))()\n",
+      2,
+      { "escape_bytecode.lua:1:" } },
+    { "escape_debug", "return debug.getregistry()\n", 2, { "escape_debug.lua:1:", "debug" } },
+    { "escape_loadlib",
+      "return package.loadlib('/lib/x86_64-linux-gnu/libc.so.6', 'system')\n",
+      2,
+      { "escape_loadlib.lua:1:" } },
+    { "nan", CONFIG("", DATA, MODEL, "log_every = 1,"), 1, { "nan", "step", "model" } },
+};
+
+static void
+wrong_configs(void)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(configs); i++) {
+        g_auto(TnChild) child = { 0 };
+        g_autofree char *path = tn_test_tmp_path("%s.lua", configs[i].name),
+                        *runs = tn_test_tmp_path("runs");
+        gboolean nan = strcmp(configs[i].name, "nan") == 0;
+        tn_test_write_file(path, configs[i].config, -1);
+        tn_test_tenon(&child, "run", "--runs", runs, path, nan ? "train.optimizer.lr=1e38" : NULL,
+                      NULL);
+        g_autofree char *all = g_strconcat(configs[i].name, ": ", child.err, NULL);
+        TN_ASSERT_EXIT(&child, configs[i].code);
+        TN_ASSERT_CMPINT(child.signal, ==, 0);
+        for (guint k = 0; k < 4 && configs[i].words[k]; k++)
+            TN_ASSERT_CONTAINS(all, configs[i].words[k]);
+    }
+    TN_ASSERT(!g_file_test("/tmp/escaped", G_FILE_TEST_EXISTS));
+}
+
+static void
+wrong_command_lines(void)
+{
+    static const struct {
+        const char *args[6];
+        gint code;
+        const char *word;
+    } table[] = {
+        { { "rnu", "x.lua" }, 2, "run" },
+        { { "run" }, 2, "CONFIG" },
+        { { "run", "/nowhere/x.lua" }, 2, "/nowhere/x.lua" },
+        { { "run", "--thread", "2", "x.lua" }, 2, "threads" },
+        { { "run", "--threads", "many", "x.lua" }, 2, "threads" },
+        { { "run", "--threads", "-1", "x.lua" }, 2, "threads" },
+        { { "resume", "nothing-of-that-name" }, 2, "nothing-of-that-name" },
+        { { "help", "linaer" }, 2, "linear" },
+        { { "ops", "sofmax" }, 2, "softmax" },
+        { { "plugins", "cup" }, 2, "cpu" },
+        { { "bench", "train_mpl" }, 2, "train_mlp" },
+        { { "data", "info", "/nowhere/x.h5" }, 1, "/nowhere/x.h5" },
+        { { "data", "imprt" }, 2, "import" },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_auto(TnChild) child = { 0 };
+        const char *const *a = table[i].args;
+        tn_test_tenon(&child, a[0], a[1], a[2], a[3], a[4], NULL);
+        g_autofree char *all = g_strconcat(a[0], " ", a[1] ? a[1] : "", ": ", child.err, NULL);
+        TN_ASSERT_EXIT(&child, table[i].code);
+        TN_ASSERT_CONTAINS(all, table[i].word);
+    }
+}
+
+/* The path of an override that names nothing, and values that do not fit. */
+static void
+wrong_overrides(void)
+{
+    static const struct {
+        const char *override, *word;
+    } table[] = {
+        { "train.epcohs=3", "epochs" }, { "train.epochs=many", "epochs" }, { "train.epochs", "=" },
+        { "tarin.epochs=3", "train" },  { "train.epochs=-3", "epochs" },
+    };
+    g_autofree char *path = tn_test_tmp_path("good.lua");
+    tn_test_write_file(path, CONFIG("", DATA, MODEL, ""), -1);
+    for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
+        g_auto(TnChild) child = { 0 };
+        tn_test_tenon(&child, "check", path, table[i].override, NULL);
+        TN_ASSERT_EXIT(&child, 2);
+        TN_ASSERT_CONTAINS(child.err, table[i].word);
+    }
+    g_auto(TnChild) child = { 0 };
+    tn_test_tenon(&child, "check", path, "train.epochs=3", "train.optimizer.lr=3e-4", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+}
+
+/* Each allocation of data in a short run fails once: a sentence and exit code 1, or no effect; never a crash. */
+static void
+failing_allocations(void)
+{
+    g_autofree char *path = tn_test_tmp_path("alloc.lua"), *runs = tn_test_tmp_path("alloc-runs"),
+                    *program = tn_test_build_path("tenon");
+    tn_test_write_file(path, CONFIG("", DATA, MODEL, ""), -1);
+    guint failures = 0;
+    gboolean ended = FALSE;
+    for (guint nth = 1; nth < 4000 && !ended; nth += nth < 40 ? 1 : nth / 8) {
+        g_auto(TnChild) child = { 0 };
+        g_autofree char *env = g_strdup_printf("TENON_FAIL_ALLOC=%u", nth);
+        const char *const argv[] = { program, "run", "--runs", runs, path, NULL };
+        const char *const environment[] = { env, NULL };
+        tn_test_spawn(&child, argv, &(TnChildOptions){ .env = environment, .timeout = 30 });
+        TN_ASSERT_CMPINT(child.signal, ==, 0);
+        if (child.exit_code == 0) {
+            ended = nth > 40;
+            continue;
+        }
+        TN_ASSERT_EXIT(&child, 1);
+        TN_ASSERT_CONTAINS(child.err, "memory");
+        failures++;
+    }
+    TN_ASSERT_CMPUINT(failures, >, 5);
+}
+
+static const TnTest tests[] = {
+    { "wrong configs", wrong_configs },
+    { "wrong command lines", wrong_command_lines },
+    { "wrong overrides", wrong_overrides },
+    { "failing allocations", failing_allocations },
+};
+TN_TEST_MAIN("bad input", tests)
