@@ -93,7 +93,13 @@ lay_view(TnPlan *plan, guint number, const gboolean *wanted)
     const TnPlanValue *in = tn_plan_value(plan, tn_plan_value_of(plan, node->in[0]));
     TnPlanValue *out = tn_plan_value(plan, plan->first_value[number]);
     TnLayout layout = { .offset = 0 };
-    if (!node->op->view(node->attrs, &in->type, &in->layout, &out->type, &layout)) {
+    TnType types[TN_MAX_IN] = { 0 };
+    for (gint i = 0; i < node->n_in; i++) {
+        if (!tn_val_is_none(node->in[i])) {
+            types[i] = tn_plan_value(plan, tn_plan_value_of(plan, node->in[i]))->type;
+        }
+    }
+    if (!node->op->view(node->attrs, types, &in->layout, &out->type, &layout)) {
         return FALSE;
     }
     const gboolean contiguous = tn_layout_contiguous(&out->type, &layout);

@@ -138,7 +138,8 @@ struct TnOp {
     gboolean (*infer)(TnInfer *infer, GError **error);
     gboolean (*vjp)(TnVjp *vjp, GError **error);
     gboolean (*body)(TnBody *body, GError **error);
-    /* TN_OP_VIEW: the layout of output 0 over input 0's storage, FALSE if strides cannot express it. */
+    /* TN_OP_VIEW: the layout of output 0 over input 0's storage, FALSE if strides cannot express it.
+     * in: the types of all inputs; in_layout: of input 0. */
     gboolean (*view)(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
                      TnLayout *out_layout);
     gboolean (*sample)(TnSample *sample);
