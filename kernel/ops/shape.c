@@ -38,6 +38,17 @@ misfit(const TnInfer *infer, const TnShape *shape, const char *why, GError **err
     return tn_infer_fail(infer, 0, error, "does not fit shape %s: %s", text, why);
 }
 
+/* Elements, axes of the mask left out; -1 if they cannot be counted. */
+static gint64
+count_without(const TnType *type, guint32 mask)
+{
+    TnType rest = *type;
+    for (gint i = 0; i < type->rank; i++) {
+        rest.dims[i] = mask & 1u << i ? 1 : type->dims[i];
+    }
+    return tn_type_count(&rest);
+}
+
 static gboolean
 reshape_infer(TnInfer *infer, GError **error)
 {
@@ -45,6 +56,7 @@ reshape_infer(TnInfer *infer, GError **error)
     const TnType *in = &infer->in[0];
     TnType out = tn_type(in->dtype, attrs->shape.rank, attrs->shape.dims);
     gint open = -1;
+    guint32 copied = 0;
     for (gint i = 0; i < out.rank; i++) {
         if (out.dims[i] == -1) {
             if (open >= 0) {
@@ -57,15 +69,18 @@ reshape_infer(TnInfer *infer, GError **error)
                 return misfit(infer, &attrs->shape, "0 where 'x' has no axis", error);
             }
             out.dims[i] = in->dims[i];
+            copied |= 1u << i;
         }
     }
     const gint64 count = tn_type_count(in);
-    const gint64 rest = tn_type_count(&out);
-    if (open >= 0 && rest > 0 && count % rest == 0) {
-        out.dims[open] = count / rest;
-    }
-    if (open >= 0 && rest == 0) {
-        return misfit(infer, &attrs->shape, "-1 beside a size of 0 could be anything", error);
+    if (open >= 0) {
+        /* Axes that are copied are on both sides: left out, a size of 0 there leaves -1 clear. */
+        const gint64 have = count_without(in, copied);
+        const gint64 rest = count_without(&out, copied);
+        if (rest == 0) {
+            return misfit(infer, &attrs->shape, "-1 beside a size of 0 could be anything", error);
+        }
+        out.dims[open] = rest > 0 && have % rest == 0 ? have / rest : 1;
     }
     if (tn_type_count(&out) != count) {
         g_autofree char *why = g_strdup_printf("%" G_GINT64_FORMAT " elements", count);
