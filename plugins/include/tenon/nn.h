@@ -21,11 +21,13 @@
  * Reductions (axes, keepdims as reduce_sum), float -> T
  *   reduce_mean reduce_l1 reduce_l2 reduce_sum_square reduce_log_sum reduce_log_sum_exp
  *   softmax log_softmax (axis)    axis -1
- *   softmax_grad (axis)           y, g T -> T: y (g - sum (g y)), softmax's gradient from its result
+ *   softmax_grad (axis)           y, g T -> T: y (g - sum (g y)), softmax's gradient from its
+ *                                 result
  *   log_softmax_grad (axis)       y, g T -> T: g - exp (y) sum (g), likewise
  *
  * Sums of products, float -> T
- *   gemm (alpha, beta, trans_a, trans_b)   a [M, K], b [K, N], c optional ~[M, N]: alpha a b + beta c
+ *   gemm (alpha, beta, trans_a, trans_b)   a [M, K], b [K, N], c optional ~[M, N]:
+ *                         alpha a b + beta c
  *   linear                x [lead…, in], w [out, in], b optional [out] -> [lead…, out]: x w^T + b
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
@@ -73,8 +75,8 @@
  *   random_categorical        logits [lead…, C], key -> i64 [lead…]
  *
  * Attention and recurrent cells (PyTorch's formulas and order of gates), float -> T
- *   scaled_dot_product_attention (causal, scale)   q [lead…, L, E], k [lead…, S, E], v [lead…, S, D],
- *               mask optional ~[lead…, L, S]: bool (what holds is attended) or T (added) ->
+ *   scaled_dot_product_attention (causal, scale)   q [lead…, L, E], k [lead…, S, E],
+ *               v [lead…, S, D], mask optional ~[lead…, L, S]: bool (what holds is attended) or T (added) ->
  *               [lead…, L, D]
  *   rnn_cell (nonlinearity)   x [N, I], h [N, H], w_ih [H, I], w_hh [H, H], b_ih, b_hh optional
  *   lstm_cell   x, h, c, w_ih [4H, I], w_hh [4H, H], b_ih, b_hh optional -> h, c; gates i f g o
