@@ -378,20 +378,41 @@ by_worth(gconstpointer a, gconstpointer b)
     return strcmp(x->name, y->name);
 }
 
+/* Those hidden by another of the same name are left out. The table's lock is held. */
+static void
+add_visible(GPtrArray *found, const GPtrArray *all)
+{
+    for (guint i = 0; all != NULL && i < all->len; i++) {
+        const Entry *entry = all->pdata[i];
+        if (entries_of(entry->factory->iface, entry->factory->name)->pdata[0] == entry)
+            g_ptr_array_add(found, (gpointer)entry->factory);
+    }
+}
+
+static gint
+by_iface_and_name(gconstpointer a, gconstpointer b)
+{
+    const TnFactory *x = *(const TnFactory *const *)a, *y = *(const TnFactory *const *)b;
+    const gint order = strcmp(x->iface, y->iface);
+    return order != 0 ? order : strcmp(x->name, y->name);
+}
+
 GPtrArray *
 tn_registry_query(const char *iface)
 {
     GPtrArray *found = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer all;
     tn_registry_lock_table();
-    const GPtrArray *all = entries_of(iface, NULL);
-    for (guint i = 0; all != NULL && i < all->len; i++) {
-        const Entry *entry = all->pdata[i];
-        /* Those hidden by another of the same name are left out. */
-        if (entries_of(iface, entry->factory->name)->pdata[0] == entry)
-            g_ptr_array_add(found, (gpointer)entry->factory);
+    if (iface != NULL) {
+        add_visible(found, entries_of(iface, NULL));
+    } else {
+        g_hash_table_iter_init(&iter, table.by_iface);
+        while (g_hash_table_iter_next(&iter, NULL, &all))
+            add_visible(found, all);
     }
     tn_registry_unlock_table();
-    g_ptr_array_sort(found, by_worth);
+    g_ptr_array_sort(found, iface != NULL ? by_worth : by_iface_and_name);
     return found;
 }
 

@@ -172,17 +172,42 @@ look_in_plugin(Lookup *look, const TnPluginInfo *info)
     }
 }
 
+/* Components written in Lua, which the host makes known. */
+static void
+look_in_lua(Lookup *look, const GPtrArray *plugins)
+{
+    g_autoptr(GPtrArray) factories = tn_registry_query(NULL);
+    for (guint i = 0; i < factories->len; i++) {
+        const TnFactory *factory = factories->pdata[i];
+        const char *owner = tn_registry_owner(factory);
+        gboolean listed = FALSE;
+        for (guint j = 0; j < plugins->len; j++)
+            listed |= g_strcmp0(((const TnPluginInfo *)plugins->pdata[j])->name, owner) == 0;
+        if (listed || (factory->flags & TN_FACTORY_INTERNAL) != 0)
+            continue;
+        g_ptr_array_add(look->names, (gpointer)factory->name);
+        if (strcmp(factory->name, look->name) == 0)
+            show_factory(look, factory);
+    }
+}
+
 static gint
 help_name(TnVerbCall *call, const char *name, GError **error)
 {
+    g_autoptr(TnHost) host = tn_host_new(NULL, NULL);
     g_autoptr(GPtrArray) plugins = tn_registry_list();
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     g_autoptr(TnValue) found = tn_value_list();
+    g_autoptr(GError) unloaded = NULL;
     Lookup look = { .call = call, .name = name, .names = names, .found = found };
     look_for_verb(&look);
     look_for_op(&look);
     for (guint i = 0; i < plugins->len; i++)
         look_in_plugin(&look, plugins->pdata[i]);
+    if (host != NULL && !tn_host_load_modules(host, &unloaded))
+        tn_log("help", TN_LOG_WARN, "components written in Lua are not known: %s",
+               unloaded->message);
+    look_in_lua(&look, plugins);
     for (guint i = 0; i < plugins->len && look.n == 0; i++) {
         const TnPluginInfo *info = plugins->pdata[i];
         g_ptr_array_add(names, (gpointer)info->name);

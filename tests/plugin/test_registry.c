@@ -124,6 +124,11 @@ the_default_is_probed_then_ranked(void)
         TN_ASSERT_CMPSTR(((const TnFactory *)all->pdata[i])->name, order[i]);
     TN_ASSERT(tn_object_create(all->pdata[3], NULL, NULL, &error) == NULL);
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_UNSUPPORTED, "unusable", "no such hardware here");
+    g_autoptr(GPtrArray) every = tn_registry_query(NULL);
+    TN_ASSERT_CMPUINT(every->len, >=, 10);
+    for (guint i = 1; i < every->len; i++)
+        TN_ASSERT(strcmp(((const TnFactory *)every->pdata[i - 1])->iface,
+                         ((const TnFactory *)every->pdata[i])->iface) <= 0);
     g_autoptr(GPtrArray) none = tn_registry_query("test.unheard-of/1");
     TN_ASSERT_CMPUINT(none->len, ==, 0);
 }

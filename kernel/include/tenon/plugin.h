@@ -199,8 +199,8 @@ TN_API const TnPlugin *tn_registry_plugin(const char *name);
  * supplies it. name NULL: the default (highest probe score, then rank, then name). NULL with
  * *error, nearest name included. (transfer none). */
 TN_API const TnFactory *tn_registry_find(const char *iface, const char *name, GError **error);
-/* Every factory of an interface among opened plugins, best first. (transfer full):
- * g_ptr_array_unref. */
+/* Every factory of an interface among opened plugins, best first; iface NULL: of all interfaces, by
+ * interface and name. (transfer full): g_ptr_array_unref. */
 TN_API GPtrArray *tn_registry_query(const char *iface);
 /* Name of the plugin that supplies a factory; (transfer none). */
 TN_API const char *tn_registry_owner(const TnFactory *factory);
