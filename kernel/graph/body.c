@@ -1,10 +1,11 @@
-/* body.c: graphs within graphs: bodies of composites, sub-graphs in place, copies; and types at other input types. */
+/* body.c: graphs within graphs: bodies of composites, sub-graphs in place, copies; and types at
+ * other input types. */
 #include "graph-private.h"
 
 #include <tenon/base.h>
 #include <tenon/ops.h>
 
-/* --- Copies ------------------------------------------------------------------------------------------------ */
+/* --- Copies ----------------------------------------------------------------------------------- */
 
 TnGraph *
 tn_graph_copy(const TnGraph *graph)
@@ -22,7 +23,7 @@ tn_graph_copy(const TnGraph *graph)
     return copy;
 }
 
-/* --- Sub-graphs in place ------------------------------------------------------------------------------------- */
+/* --- Sub-graphs in place ---------------------------------------------------------------------- */
 
 /* What stands for each value of the inner graph: TN_MAX_OUT places a node. */
 typedef struct {
@@ -122,7 +123,7 @@ tn_graph_inline(TnGraph *graph, const TnGraph *inner, const TnVal *in, TnVal *ou
     g_free(map.done);
 }
 
-/* --- Bodies -------------------------------------------------------------------------------------------------- */
+/* --- Bodies ----------------------------------------------------------------------------------- */
 
 static gboolean
 check_results(const TnGraph *graph, gint n_out, const TnType *want, const TnVal *out,
@@ -178,7 +179,7 @@ tn_graph_expand(TnGraph *graph, const TnOp *op, const void *attrs, const char *n
     return TRUE;
 }
 
-/* --- Types at another binding -------------------------------------------------------------------------------- */
+/* --- Types at another binding ----------------------------------------------------------------- */
 
 void
 tn_graph_types_clear(TnGraphTypes *types)

@@ -1,5 +1,6 @@
-/* digest.c: a number that two graphs share when they compute the same: over operators, attributes and wiring, not over
- * names of nodes (streams of random nodes are attributes) nor over sizes of inputs. */
+/* digest.c: a number that two graphs share when they compute the same: over operators, attributes
+ * and wiring, not over names of nodes (streams of random nodes are attributes) nor over sizes of
+ * inputs. */
 #include "graph-private.h"
 
 #include <tenon/base.h>

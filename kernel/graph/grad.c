@@ -1,7 +1,8 @@
 /* grad.c: gradients as nodes: reverse accumulation over the nodes between y and x.
  *
- * Griewank and Walther, Evaluating Derivatives (2008), chapter 3. The gradients of a node's outputs are complete when the
- * walk from the last node to the first reaches it, for all readers come later. */
+ * Griewank and Walther, Evaluating Derivatives (2008), chapter 3. The gradients of a node's outputs
+ * are complete when the walk from the last node to the first reaches it, for all readers come
+ * later. */
 #include "graph-private.h"
 
 /* Values by number, packed so that they fit a hash table's pointers; 0 is no value. */
@@ -25,8 +26,7 @@ typedef struct {
     TnGraph *graph;
     GHashTable *active; /* values that depend on an x */
     GHashTable *grads;  /* value → the sum of its gradients so far */
-    gboolean
-        inner; /* of a composite's body: nodes are named after the body's, which say "grad." already */
+    gboolean inner;     /* of a body: its nodes' names say "grad." already */
 } Walk;
 
 static gboolean
@@ -115,8 +115,8 @@ call_rule(TnVjp *v, const TnGraphNode *node, GError **error)
     return FALSE;
 }
 
-/* Names of what a rule adds begin with "grad." and the node's name; random nodes follow the node's path, so that a rule
- * which draws again draws the same. */
+/* Names of what a rule adds begin with "grad." and the node's name; random nodes follow the node's
+ * path, so that a rule which draws again draws the same. */
 static gboolean
 call_rule_in_scope(const Walk *walk, TnVjp *v, const TnGraphNode *node, GError **error)
 {
@@ -173,7 +173,8 @@ step_back(Walk *walk, guint i, GError **error)
     return tn_graph_check(walk->graph, error);
 }
 
-/* d(sum over k of sum(y[k] * seed[k])) / d(x[i]) over nodes [first, now); TN_VAL_NONE where there is no path. */
+/* d(sum over k of sum(y[k] * seed[k])) / d(x[i]) over nodes [first, now); TN_VAL_NONE where there
+ * is no path. */
 static gboolean
 walk_back(TnGraph *graph, gboolean inner, guint first, gint n_y, const TnVal *y, const TnVal *seed,
           gint n_x, const TnVal *x, TnVal *grad, GError **error)
@@ -198,7 +199,7 @@ walk_back(TnGraph *graph, gboolean inner, guint first, gint n_y, const TnVal *y,
     return ok;
 }
 
-/* --- Public ------------------------------------------------------------------------------------------------- */
+/* --- Public ----------------------------------------------------------------------------------- */
 
 static gboolean
 check_call(const TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal *x, GError **error)

@@ -1,18 +1,19 @@
 /* graph-private.h: what a graph is inside, for the rooms graph, compile and exec.
  *
- * Nodes stand in an order in which inputs come before their readers. Passes do not change a TnGraph that somebody else
- * may hold: they build another with tn_graph_add_node, or change their own copy's nodes in place. */
+ * Nodes stand in an order in which inputs come before their readers. Passes do not change a TnGraph
+ * that somebody else may hold: they build another with tn_graph_add_node, or change their own
+ * copy's nodes in place. */
 #pragma once
 
 #include <tenon/graph.h>
 
 typedef struct {
     const TnOp *op;
-    void *attrs; /* op->attrs.struct_size bytes (NULL if 0), owned, its tensors and graphs held */
+    void *attrs;      /* op->attrs.struct_size bytes (NULL if 0), owned, tensors and graphs held */
     const char *name; /* unique in the graph, dotted, interned */
-    const char *
-        path; /* where random streams come from, interned. The name, but for nodes of a body: the path of the
-                       * composite + the name inside, so that each copy of a body draws the same numbers */
+    /* Where random streams come from, interned. The name, but for nodes of a body: the path of the
+     * composite + the name inside, so that each copy of a body draws the same numbers. */
+    const char *path;
     gint n_in, n_out;
     TnVal *in;
     TnType *out; /* at the binding that the graph was built with */
@@ -61,13 +62,14 @@ TnVal tn_graph_add_named(TnGraph *graph, const TnOp *op, const void *attrs, cons
 TnVal tn_graph_read_named(TnGraph *graph, const char *name, const TnType *type);
 void tn_graph_assign_named(TnGraph *graph, const char *name, const TnType *type, TnVal value);
 
-/* Adds a node whose attributes and types are known already; the name is made unique, the path kept (NULL: the name).
- * Random streams are not touched. Returns the node's number. For passes that copy nodes from graph to graph. */
+/* Adds a node whose attributes and types are known already; the name is made unique, the path kept
+ * (NULL: the name). Random streams are not touched. Returns the node's number. For passes that copy
+ * nodes from graph to graph. */
 guint tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
                         const char *path, gint n_in, const TnVal *in, gint n_out,
                         const TnType *out);
-/* Nodes added between begin and end are a body's: names begin with `name`, random streams follow `path`, counted anew.
- * Returns what end wants back. */
+/* Nodes added between begin and end are a body's: names begin with `name`, random streams follow
+ * `path`, counted anew. Returns what end wants back. */
 typedef struct {
     GHashTable *path_names;
 } TnGraphBodyMark;

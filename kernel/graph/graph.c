@@ -1,11 +1,12 @@
-/* graph.c: the builder: nodes, inputs, constants, variables, outputs, and what can be read of them. */
+/* graph.c: the builder: nodes, inputs, constants, variables, outputs, and what can be read of
+ * them. */
 #include "graph-private.h"
 
 #include <tenon/base.h>
 #include <tenon/ops.h>
 #include <tenon/store.h>
 
-/* --- Life ------------------------------------------------------------------------------------------------- */
+/* --- Life ------------------------------------------------------------------------------------- */
 
 static void
 node_free(gpointer data)
@@ -70,7 +71,7 @@ tn_graph_name(const TnGraph *graph)
     return graph->name;
 }
 
-/* --- Errors ----------------------------------------------------------------------------------------------- */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 void
 tn_graph_latch(TnGraph *graph, GError *error)
@@ -105,7 +106,7 @@ tn_graph_check(const TnGraph *graph, GError **error)
     return FALSE;
 }
 
-/* --- Names ------------------------------------------------------------------------------------------------ */
+/* --- Names ------------------------------------------------------------------------------------ */
 
 static char *
 dotted(const char *scope, const char *name)
@@ -176,7 +177,7 @@ tn_graph_end_body(TnGraph *graph, TnGraphBodyMark mark)
     graph->path_names = mark.path_names;
 }
 
-/* --- Nodes ------------------------------------------------------------------------------------------------ */
+/* --- Nodes ------------------------------------------------------------------------------------ */
 
 /* name is unique; name and path are interned. */
 static guint
@@ -213,7 +214,8 @@ tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char 
     return append_node(graph, op, attrs, own, path, n_in, in, n_out, out);
 }
 
-/* Attributes that outlive the caller's: strings interned. A random node without a stream gets its path's. */
+/* Attributes that outlive the caller's: strings interned. A random node without a stream gets its
+ * path's. */
 static void
 settle_attrs(const TnOp *op, void *attrs, const char *path)
 {
@@ -329,7 +331,7 @@ tn_graph_op(TnGraph *graph, const char *op, const void *attrs, gint n_in, const 
     return tn_graph_add(graph, found, attrs, n_in, in, out);
 }
 
-/* --- Inputs, constants, outputs ------------------------------------------------------------------------- */
+/* --- Inputs, constants, outputs --------------------------------------------------------------- */
 
 static gboolean
 has_port(const GArray *ports, const char *name)
@@ -413,9 +415,10 @@ tn_graph_output(TnGraph *graph, const char *name, TnVal value)
     g_array_append_val(graph->outputs, port);
 }
 
-/* --- Variables ------------------------------------------------------------------------------------------- */
+/* --- Variables -------------------------------------------------------------------------------- */
 
-/* The entry of a name, made if there is none; NULL (and a latched error) if it is there with another type. */
+/* The entry of a name, made if there is none; NULL (and a latched error) if it is there with
+ * another type. */
 static TnGraphVariable *
 variable_entry(TnGraph *graph, const char *name, const TnType *type)
 {
@@ -497,7 +500,7 @@ tn_graph_assign(TnGraph *graph, TnVar *var, TnVal value)
     tn_graph_assign_named(graph, info->name, &info->type, value);
 }
 
-/* --- Reading ----------------------------------------------------------------------------------------------- */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 guint
 tn_graph_n_nodes(const TnGraph *graph)

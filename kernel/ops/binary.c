@@ -12,7 +12,7 @@ static const TnOption shift_rows[] = {
             .dflt = "left"),
 };
 
-/* --- Gradients ----------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 static TnVal
 sub_b(TnVjp *v, TnVal g)
@@ -71,7 +71,8 @@ pow_a(TnVjp *v, TnVal g)
     return tn_f_mul(graph, g, tn_f_mul(graph, b, tn_f_pow(graph, a, less)));
 }
 
-/* g a^b log a; 0 where a is 0. The logarithm never sees that 0, so that no NaN reaches further derivatives. */
+/* g a^b log a; 0 where a is 0. The logarithm never sees that 0, so that no NaN reaches further
+ * derivatives. */
 static TnVal
 pow_b(TnVjp *v, TnVal g)
 {
@@ -133,7 +134,7 @@ where_b(TnVjp *v, TnVal g)
     return tn_f_where(v->graph, v->in[0], tn_f_const(v->graph, g, 0), g);
 }
 
-/* --- Samples ------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 static gboolean
 mod_sample(TnSample *sample)
@@ -173,7 +174,7 @@ where_sample(TnSample *sample)
     return tn_sample_case(sample, where_cases, G_N_ELEMENTS(where_cases), 0);
 }
 
-/* --- The table ------------------------------------------------------------------------------------------ */
+/* --- The table -------------------------------------------------------------------------------- */
 
 /* b's sampling domain comes last; a has the usual one. */
 #define BINARY(name_, onnx_, set, flags_, help_, a_, b_, ...)                                      \

@@ -15,7 +15,7 @@ static const TnOption split_rows[] = {
     TN_ATTR(TnSplitAttrs, num_outputs, TN_OPT_INT64, "number of equal parts", .dflt = "0"),
 };
 
-/* --- Infer ------------------------------------------------------------------------------------------------ */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 /* The shape of inputs [first, n_in) concatenated. */
 static gboolean
@@ -82,7 +82,8 @@ part_infer(TnInfer *infer, GError **error)
     return tn_infer_shape_of(infer, (gint)attrs->index + 1);
 }
 
-/* Sizes of the parts of an axis of n elements; FALSE with *error if the attributes do not say how. */
+/* Sizes of the parts of an axis of n elements; FALSE with *error if the attributes do not say
+ * how. */
 static gboolean
 part_sizes(const TnInfer *infer, gint64 n, gint64 *size, GError **error)
 {
@@ -139,7 +140,7 @@ split_infer(TnInfer *infer, GError **error)
     return TRUE;
 }
 
-/* --- Views ------------------------------------------------------------------------------------------------- */
+/* --- Views ------------------------------------------------------------------------------------ */
 
 static gboolean
 part_view(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
@@ -155,7 +156,7 @@ part_view(const void *attrs, const TnType *in, const TnLayout *in_layout, const 
     return TRUE;
 }
 
-/* --- Gradients ---------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 static gboolean
 concat_vjp(TnVjp *v, GError **error)
@@ -209,7 +210,7 @@ split_vjp(TnVjp *v, GError **error)
     return TRUE;
 }
 
-/* --- Samples ------------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 static const TnCase concat_cases[] = {
     { 1, { TN_SHAPE_OF(3) } },
@@ -269,7 +270,7 @@ split_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, split_cases, TnSplitAttrs);
 }
 
-/* --- The table ------------------------------------------------------------------------------------------------ */
+/* --- The table -------------------------------------------------------------------------------- */
 
 static const TnPrimitive rows[] = {
     { .op = { TN_OP("concat", "Concat", "Inputs one after another along an axis"),

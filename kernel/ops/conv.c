@@ -1,5 +1,6 @@
-/* conv.c: convolution and its two transposes, closed under differentiation. The three are one trilinear form, the sum of
- * x[n, c, o * stride + k * dilation - pad] w[m, c, k] g[n, m, o], seen from g, from x and from w. */
+/* conv.c: convolution and its two transposes, closed under differentiation. The three are one
+ * trilinear form, the sum of x[n, c, o * stride + k * dilation - pad] w[m, c, k] g[n, m, o], seen
+ * from g, from x and from w. */
 #include "ops-private.h"
 
 #define CONV_ATTRS                                                                                 \
@@ -31,7 +32,7 @@ tn_conv_axis(const TnConvAttrs *attrs, gint n, gint i)
     };
 }
 
-/* --- Infer ------------------------------------------------------------------------------------------------- */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 static gboolean
 check_list(const TnInfer *infer, const char *name, const TnInts *list, gint n, gint64 least,
@@ -218,9 +219,10 @@ conv_grad_weight_infer(TnInfer *infer, GError **error)
     return tn_infer_shape_of(infer, 2);
 }
 
-/* --- Gradients ----------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
-/* The attributes that all three share: an output padding has done its work in the shape that `like` gives. */
+/* The attributes that all three share: an output padding has done its work in the shape that `like`
+ * gives. */
 static TnConvAttrs
 shared(const TnVjp *v)
 {
@@ -270,7 +272,7 @@ weight_g(TnVjp *v, TnVal g)
     return tn_add2(v, "conv", v->attrs, v->in[0], g);
 }
 
-/* --- Samples --------------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 #define STRIDES(...) .strides = TN_INTS_OF(__VA_ARGS__)
 #define PADS(...) .pads = TN_INTS_OF(__VA_ARGS__)
@@ -353,7 +355,7 @@ conv_transpose_sample(TnSample *sample)
     return TRUE;
 }
 
-/* --- The table ---------------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 #define ARG(name_, help_, ...)                                                                     \
     TN_ARG_ROW(name_, 'T', TN_DTYPES_FLOAT, help_, .min_rank = 3, .max_rank = 5, ##__VA_ARGS__)

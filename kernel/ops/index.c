@@ -12,7 +12,7 @@ static const TnOption sort_rows[] = {
     TN_ATTR(TnSortAttrs, descending, TN_OPT_BOOL, "the largest first", .dflt = "false"),
 };
 
-/* --- Infer ------------------------------------------------------------------------------------------------- */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 /* Fails if indices are to be read from an axis that has nothing. */
 static gboolean
@@ -140,7 +140,7 @@ sort_infer(TnInfer *infer, GError **error)
     return tn_infer_same(infer, error);
 }
 
-/* --- Gradients ---------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 /* The zeros stay a node of their own: an optimiser may take (indices, g) instead of the table. */
 static TnVal
@@ -195,7 +195,7 @@ sort_rule(TnVjp *v, TnVal g)
     return tn_add3(v, "scatter_elements", &add, zeros, v->out[1], g);
 }
 
-/* --- Samples -------------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 #define INDEX(n, bound_) .dtype = { 0, n }, .bound = { 0, bound_ }
 #define AXIS(a)                                                                                    \
@@ -246,8 +246,9 @@ gather_elements_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, element_cases, TnAxisAttrs);
 }
 
-/* Variant 0 writes. Which of equal places stays is a rule of its own, and the gradient of one that does not stay would be
- * wrong: there the indices are all different, written out. The others add. */
+/* Variant 0 writes. Which of equal places stays is a rule of its own, and the gradient of one that
+ * does not stay would be wrong: there the indices are all different, written out. The others
+ * add. */
 static gboolean
 scatter_elements_sample(TnSample *sample)
 {
@@ -296,7 +297,7 @@ sort_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, sort_cases, TnSortAttrs);
 }
 
-/* --- The table --------------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 static const TnOption axis_rows[] = {
     TN_ATTR(TnAxisAttrs, axis, TN_OPT_INT64, "axis of data that indices are positions of",

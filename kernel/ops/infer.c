@@ -1,8 +1,8 @@
-/* infer.c: types of a node's outputs: checks by the schema's rows, then the operator's own infer, and the pieces that
- * many infers share. */
+/* infer.c: types of a node's outputs: checks by the schema's rows, then the operator's own infer,
+ * and the pieces that many infers share. */
 #include "ops-private.h"
 
-/* --- Messages ---------------------------------------------------------------------------------------- */
+/* --- Messages --------------------------------------------------------------------------------- */
 
 static gboolean
 set_shape_error(GError **error, const char *where, const char *format, va_list args)
@@ -48,7 +48,7 @@ tn_infer_fail2(const TnInfer *infer, gint i, gint j, GError **error, const char 
     return FALSE;
 }
 
-/* --- Broadcasting ------------------------------------------------------------------------------------ */
+/* --- Broadcasting ----------------------------------------------------------------------------- */
 
 typedef struct {
     gint i, j; /* inputs */
@@ -114,7 +114,7 @@ tn_infer_elementwise(TnInfer *infer, GError **error)
     return TRUE;
 }
 
-/* --- Pieces ------------------------------------------------------------------------------------------ */
+/* --- Pieces ----------------------------------------------------------------------------------- */
 
 gboolean
 tn_infer_same(TnInfer *infer, GError **error)
@@ -201,7 +201,7 @@ tn_sizes_product(const TnType *type, gint from, gint to)
     return product;
 }
 
-/* --- The schema's rows -------------------------------------------------------------------------------- */
+/* --- The schema's rows ------------------------------------------------------------------------ */
 
 static gboolean
 check_number(const TnInfer *infer, GError **error)

@@ -1,4 +1,5 @@
-/* like.c: operators that take their shape from another value, so that no rule needs to know a size. */
+/* like.c: operators that take their shape from another value, so that no rule needs to know a
+ * size. */
 #include "ops-private.h"
 
 static const TnOption full_like_rows[] = {
@@ -14,7 +15,7 @@ static const TnOption iota_rows[] = {
     TN_ATTR_DTYPE(TnIotaAttrs, dtype, "dtype of the output", .dflt = "i64"),
 };
 
-/* --- Infer ---------------------------------------------------------------------------------------------- */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 /* narrow broadcasts to exactly wide's shape. */
 static gboolean
@@ -117,7 +118,7 @@ iota_infer(TnInfer *infer, GError **error)
     return TRUE;
 }
 
-/* --- Views ----------------------------------------------------------------------------------------------- */
+/* --- Views ------------------------------------------------------------------------------------ */
 
 gboolean
 tn_view_broadcast(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
@@ -142,7 +143,7 @@ reduce_to_view(const void *attrs, const TnType *in, const TnLayout *in_layout, c
            tn_view_reshape(attrs, in, in_layout, out, out_layout);
 }
 
-/* --- Gradients ------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 static TnVal
 expand_as_rule(TnVjp *v, TnVal g)
@@ -156,7 +157,7 @@ reduce_to_rule(TnVjp *v, TnVal g)
     return tn_f_expand_as(v->graph, g, v->in[0]);
 }
 
-/* --- Samples --------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 /* Pairs narrow, wide. */
 static const TnCase widening[] = {
@@ -248,7 +249,7 @@ iota_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, iota_cases, TnIotaAttrs);
 }
 
-/* --- The table ------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 #define FILLED(name_, help_)                                                                       \
     {                                                                                              \

@@ -1,7 +1,7 @@
 /* matmul.c: NumPy's matrix product. */
 #include "ops-private.h"
 
-/* --- Infer ------------------------------------------------------------------------------------------------- */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 static gboolean
 matmul_infer(TnInfer *infer, GError **error)
@@ -32,7 +32,7 @@ matmul_infer(TnInfer *infer, GError **error)
     return TRUE;
 }
 
-/* --- Gradients ----------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 typedef struct {
     TnVal a, b, g; /* as matrices: vectors have got their axis of size 1 */
@@ -68,7 +68,8 @@ matmul_a(TnVjp *v, TnVal g)
     return plain ? grad : tn_f_reduce_to(v->graph, grad, v->in[0]);
 }
 
-/* A' G; a column's axis goes before the sum. One matrix for a whole batch: its rows are those of one tall matrix. */
+/* A' G; a column's axis goes before the sum. One matrix for a whole batch: its rows are those of
+ * one tall matrix. */
 static TnVal
 matmul_b(TnVjp *v, TnVal g)
 {
@@ -87,7 +88,7 @@ matmul_b(TnVjp *v, TnVal g)
     return plain ? grad : tn_f_reduce_to(v->graph, grad, v->in[1]);
 }
 
-/* --- Samples --------------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 static const TnCase matmul_cases[] = {
     { 2, { TN_SHAPE_OF(2, 3), TN_SHAPE_OF(3, 4) } },

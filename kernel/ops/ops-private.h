@@ -1,4 +1,5 @@
-/* ops-private.h: how the files of kernel/ops write their rows: macros for schemas, helpers for infer, rules and samples.
+/* ops-private.h: how the files of kernel/ops write their rows: macros for schemas, helpers for
+ * infer, rules and samples.
  *
  * A family is one file: a table of TnPrimitive, and the few functions that its rows share. */
 #pragma once
@@ -8,8 +9,8 @@
 
 #define TN_MAX_RULES 3
 
-/* A gradient rule for one input: the gradient that g, the gradient of output 0, gives it. Called only if it is needed
- * and g is not none. */
+/* A gradient rule for one input: the gradient that g, the gradient of output 0, gives it. Called
+ * only if it is needed and g is not none. */
 typedef TnVal (*TnRule)(TnVjp *v, TnVal g);
 
 /* A primitive: the schema that others see, and its rules per input for tn_vjp_rules. */
@@ -27,7 +28,7 @@ extern const TnFamily tn_family_source, tn_family_unary, tn_family_binary, tn_fa
     tn_family_reduce, tn_family_shape, tn_family_slice, tn_family_concat, tn_family_window,
     tn_family_index, tn_family_matmul, tn_family_conv, tn_family_random;
 
-/* --- Rows ------------------------------------------------------------------------------------------- */
+/* --- Rows ------------------------------------------------------------------------------------- */
 
 #define TN_COUNT(Type, ...) (sizeof((const Type[]){ __VA_ARGS__ }) / sizeof(Type))
 #define TN_INPUTS(...)                                                                             \
@@ -60,7 +61,7 @@ extern const TnFamily tn_family_source, tn_family_unary, tn_family_binary, tn_fa
 
 extern const TnOptions tn_attrs_axis0; /* TnAxisAttrs, default 0 */
 
-/* --- Infer ------------------------------------------------------------------------------------------ */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 /* "input 'x' f32[2]: TEXT" with *error of TN_ERROR_SHAPE; returns FALSE. */
 gboolean tn_infer_fail(const TnInfer *infer, gint i, GError **error, const char *format, ...)
@@ -85,7 +86,7 @@ tn_axis(gint64 axis, gint rank)
 /* Product of sizes of axes [from, to). */
 gint64 tn_sizes_product(const TnType *type, gint from, gint to);
 
-/* --- Views ------------------------------------------------------------------------------------------ */
+/* --- Views ------------------------------------------------------------------------------------ */
 
 gboolean tn_view_same(const void *attrs, const TnType *in, const TnLayout *in_layout,
                       const TnType *out, TnLayout *out_layout);
@@ -96,11 +97,12 @@ gboolean tn_view_broadcast(const void *attrs, const TnType *in, const TnLayout *
 gboolean tn_view_reshape(const void *attrs, const TnType *in, const TnLayout *in_layout,
                          const TnType *out, TnLayout *out_layout);
 
-/* --- Rules ------------------------------------------------------------------------------------------ */
+/* --- Rules ------------------------------------------------------------------------------------ */
 
 /* Calls the row's rules. */
 gboolean tn_vjp_rules(TnVjp *v, GError **error);
-/* The same for element-wise operators: what a rule gives has the output's shape, and is reduced to the input's. */
+/* The same for element-wise operators: what a rule gives has the output's shape, and is reduced to
+ * the input's. */
 gboolean tn_vjp_elementwise(TnVjp *v, GError **error);
 /* Rules that many rows share: g itself; g in input 0's shape. */
 TnVal tn_rule_pass(TnVjp *v, TnVal g);
@@ -122,7 +124,7 @@ tn_add3(TnVjp *v, const char *op, const void *attrs, TnVal a, TnVal b, TnVal c)
     return tn_graph_op(v->graph, op, attrs, 3, (const TnVal[]){ a, b, c }, NULL);
 }
 
-/* --- Samples ---------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 /* One variant. A shape of rank -1: the input is absent. dtype none: the suite's. */
 typedef struct {

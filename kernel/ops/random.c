@@ -1,4 +1,5 @@
-/* random.c: random numbers that are a pure function of (key, stream, element), so that recomputing draws the same. */
+/* random.c: random numbers that are a pure function of (key, stream, element), so that recomputing
+ * draws the same. */
 #include "ops-private.h"
 
 #define RANDOM_ATTRS(Struct)                                                                       \
@@ -33,7 +34,7 @@ static const TnOption normal_rows[] = {
     TN_ATTR(TnNormalAttrs, scale, TN_OPT_DOUBLE, "standard deviation", .dflt = "1"),
 };
 
-/* --- Infer ------------------------------------------------------------------------------------------------- */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 static gboolean
 random_infer(TnInfer *infer, GError **error)
@@ -68,7 +69,7 @@ random_infer(TnInfer *infer, GError **error)
     return TRUE;
 }
 
-/* --- Samples --------------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 #define KEY                                                                                        \
     {                                                                                              \
@@ -124,7 +125,7 @@ normal_sample(TnSample *sample)
     return with_dtype(sample, cases, G_N_ELEMENTS(cases), sizeof(TnNormalAttrs));
 }
 
-/* --- The table --------------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 #define RANDOM(name_, onnx_, help_, set, Attrs, rows_, sample_)                                    \
     {                                                                                              \

@@ -18,7 +18,7 @@ static const TnOption cumsum_rows[] = {
     TN_ATTR(TnCumsumAttrs, reverse, TN_OPT_BOOL, "begin at the end", .dflt = "false"),
 };
 
-/* --- Infer ------------------------------------------------------------------------------------------------ */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 static void
 reduced(TnInfer *infer, guint32 mask, gboolean keepdims)
@@ -74,7 +74,7 @@ cumsum_infer(TnInfer *infer, GError **error)
     return tn_infer_same(infer, error);
 }
 
-/* --- Gradients --------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 /* A value of the output's shape, repeated along the reduced axes. */
 static TnVal
@@ -113,8 +113,9 @@ extreme_rule(TnVjp *v, TnVal g)
     return tn_f_mul(graph, spread(v, g), share);
 }
 
-/* g times the product of the other elements: with p the product of those that are not 0, it is p / x where x is not 0 and
- * no other is 0, p where x is the only 0, and 0 elsewhere. (Second derivatives at zeros are not those of the product.) */
+/* g times the product of the other elements: with p the product of those that are not 0, it is p /
+ * x where x is not 0 and no other is 0, p where x is the only 0, and 0 elsewhere. (Second
+ * derivatives at zeros are not those of the product.) */
 static TnVal
 prod_rule(TnVjp *v, TnVal g)
 {
@@ -142,7 +143,7 @@ cumsum_rule(TnVjp *v, TnVal g)
     return tn_add1(v, "cumsum", &attrs, g);
 }
 
-/* --- Samples ----------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 #define REDUCE(keepdims_, ...) (&(const TnReduceAttrs){ TN_INTS_OF(__VA_ARGS__), keepdims_ })
 static const TnCase reduce_cases[] = {
@@ -217,7 +218,7 @@ cumsum_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, cumsum_cases, TnCumsumAttrs);
 }
 
-/* --- The table --------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 #define REDUCTION(name_, onnx_, set, help_, rule_)                                                 \
     {                                                                                              \

@@ -1,4 +1,5 @@
-/* shape.c: the same elements under other sizes: reshape, flatten, transpose, squeeze, unsqueeze, expand. */
+/* shape.c: the same elements under other sizes: reshape, flatten, transpose, squeeze, unsqueeze,
+ * expand. */
 #include "ops-private.h"
 
 static const TnOption reshape_rows[] = {
@@ -18,7 +19,7 @@ static const TnOption expand_rows[] = {
     TN_ATTR(TnExpandAttrs, shape, TN_OPT_SHAPE, "sizes to broadcast with; 1 and -1 keep x's"),
 };
 
-/* --- Infer ----------------------------------------------------------------------------------------------- */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 static char *
 shape_text(const TnShape *shape)
@@ -187,7 +188,7 @@ expand_infer(TnInfer *infer, GError **error)
     return TRUE;
 }
 
-/* --- Views ------------------------------------------------------------------------------------------------ */
+/* --- Views ------------------------------------------------------------------------------------ */
 
 gboolean
 tn_view_same(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
@@ -200,8 +201,8 @@ tn_view_same(const void *attrs, const TnType *in, const TnLayout *in_layout, con
     return TRUE;
 }
 
-/* Walks both lists of sizes from the first axis; where products of runs of axes meet, the input's run must be contiguous
- * in itself, and the output's gets its strides. */
+/* Walks both lists of sizes from the first axis; where products of runs of axes meet, the input's
+ * run must be contiguous in itself, and the output's gets its strides. */
 gboolean
 tn_view_reshape(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
                 TnLayout *out_layout)
@@ -270,7 +271,7 @@ tn_transpose_resolve(const TnTransposeAttrs *attrs, gint rank, gint *perm)
     }
 }
 
-/* --- Gradients --------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 static TnVal
 transpose_rule(TnVjp *v, TnVal g)
@@ -291,7 +292,7 @@ expand_rule(TnVjp *v, TnVal g)
     return tn_f_reduce_to(v->graph, g, v->in[0]);
 }
 
-/* --- Samples ------------------------------------------------------------------------------------------------ */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 #define TO(...) (&(const TnReshapeAttrs){ .shape = TN_SHAPE_OF(__VA_ARGS__) })
 static const TnCase reshape_cases[] = {
@@ -398,7 +399,7 @@ expand_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, expand_cases, TnExpandAttrs);
 }
 
-/* --- The table ----------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 #define MOVE(name_, onnx_, help_, Attrs, attrs_, infer_, view_, sample_, rule_)                    \
     {                                                                                              \

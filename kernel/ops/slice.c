@@ -13,7 +13,7 @@ static const TnOption pad_rows[] = {
     TN_ATTR(TnPadAttrs, value, TN_OPT_DOUBLE, "value of added elements", .dflt = "0"),
 };
 
-/* --- What the attributes mean --------------------------------------------------------------------------- */
+/* --- What the attributes mean ----------------------------------------------------------------- */
 
 static gint
 named_axis(const TnInts *axes, gint k, gint rank)
@@ -68,7 +68,7 @@ tn_pad_resolve(const TnPadAttrs *attrs, gint rank, gint64 *begin, gint64 *end)
     }
 }
 
-/* --- Infer ------------------------------------------------------------------------------------------------ */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 /* The type that slicing input i gives. */
 static gboolean
@@ -153,7 +153,7 @@ pad_infer(TnInfer *infer, GError **error)
     return TRUE;
 }
 
-/* --- Views ------------------------------------------------------------------------------------------------ */
+/* --- Views ------------------------------------------------------------------------------------ */
 
 static gboolean
 slice_view(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
@@ -190,7 +190,7 @@ pad_view(const void *attrs, const TnType *in, const TnLayout *in_layout, const T
     return TRUE;
 }
 
-/* --- Gradients --------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 static TnVal
 slice_rule(TnVjp *v, TnVal g)
@@ -215,7 +215,7 @@ pad_rule(TnVjp *v, TnVal g)
     return tn_add1(v, "pad", &attrs, g);
 }
 
-/* --- Samples ------------------------------------------------------------------------------------------------ */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 #define END G_MAXINT64
 #define START G_MININT64
@@ -281,7 +281,7 @@ pad_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, pad_cases, TnPadAttrs);
 }
 
-/* --- The table ----------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 static const TnPrimitive rows[] = {
     { .op = { TN_OP("slice", "Slice", "Part of x along axes, with steps"), .flags = TN_OP_VIEW,

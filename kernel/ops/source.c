@@ -1,4 +1,5 @@
-/* source.c: nodes that are of the graph itself: input, variable, constant, assign; and call, a sub-graph in place. */
+/* source.c: nodes that are of the graph itself: input, variable, constant, assign; and call, a
+ * sub-graph in place. */
 #include "graph/graph-private.h"
 #include "ops-private.h"
 

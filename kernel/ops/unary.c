@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* --- Attributes and infer ----------------------------------------------------------------------------- */
+/* --- Attributes and infer --------------------------------------------------------------------- */
 
 static const TnOption cast_rows[] = {
     TN_ATTR_DTYPE(TnCastAttrs, to, "dtype of the output", .flags = TN_OPTION_REQUIRED),
@@ -45,7 +45,7 @@ bitcast_infer(TnInfer *infer, GError **error)
     return FALSE;
 }
 
-/* --- Gradients: g times the derivative ----------------------------------------------------------------- */
+/* --- Gradients: g times the derivative -------------------------------------------------------- */
 
 static TnVal
 neg_rule(TnVjp *v, TnVal g)
@@ -127,7 +127,7 @@ cast_rule(TnVjp *v, TnVal g)
     return tn_f_cast(v->graph, g, from);
 }
 
-/* --- Samples ------------------------------------------------------------------------------------------ */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 /* Every dtype (i of those that `set` holds) over every shape. */
 static gboolean
@@ -164,7 +164,7 @@ bitcast_sample(TnSample *sample)
     return sample_to(sample, same);
 }
 
-/* --- The table ---------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 #define UNARY(name_, onnx_, set, help_, rule_, ...)                                                \
     {                                                                                              \

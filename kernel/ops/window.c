@@ -1,4 +1,5 @@
-/* window.c: the sliding view and its transpose, overlap-add: what pooling and unfolding are made of. */
+/* window.c: the sliding view and its transpose, overlap-add: what pooling and unfolding are made
+ * of. */
 #include "ops-private.h"
 
 static const TnOption window_rows[] = {
@@ -22,7 +23,7 @@ tn_window_axis(const TnWindowAttrs *attrs, gint i)
     };
 }
 
-/* --- Infer ------------------------------------------------------------------------------------------------- */
+/* --- Infer ------------------------------------------------------------------------------------ */
 
 static gboolean
 check_attrs(const TnInfer *infer, gint input, GError **error)
@@ -101,7 +102,7 @@ unwindow_infer(TnInfer *infer, GError **error)
     return tn_infer_shape_of(infer, 1);
 }
 
-/* --- View, gradients ------------------------------------------------------------------------------------------ */
+/* --- View, gradients -------------------------------------------------------------------------- */
 
 static gboolean
 window_view(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
@@ -133,7 +134,7 @@ unwindow_rule(TnVjp *v, TnVal g)
     return tn_add1(v, "window", v->attrs, g);
 }
 
-/* --- Samples -------------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 #define KERNEL(...) .kernel_shape = TN_INTS_OF(__VA_ARGS__)
 #define STRIDES(...) .strides = TN_INTS_OF(__VA_ARGS__)
@@ -178,7 +179,7 @@ unwindow_sample(TnSample *sample)
     return TRUE;
 }
 
-/* --- The table --------------------------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 static const TnPrimitive rows[] = {
     { .op = { TN_OP("window", NULL, "A sliding view of the last axes"), .flags = TN_OP_VIEW,

@@ -1,5 +1,5 @@
-/* The gradient's graph: which nodes are there, where it stops, what its nodes are called. Its numbers are judged by the
- * conformance suite. */
+/* The gradient's graph: which nodes are there, where it stops, what its nodes are called. Its
+ * numbers are judged by the conformance suite. */
 #include <tenon/base.h>
 #include <tenon/graph.h>
 #include <tenon/ops.h>
@@ -110,7 +110,8 @@ sums_of_paths(void)
     TN_ASSERT(tn_val_equal(grads[0], seed) && tn_val_equal(grads[2], seed));
 }
 
-/* The gradient of an inner value takes only the paths behind it; that of an outer one passes through it. */
+/* The gradient of an inner value takes only the paths behind it; that of an outer one passes
+ * through it. */
 static void
 inner_values(void)
 {
@@ -209,7 +210,7 @@ matmul_of_batch(void)
     TN_ASSERT_CMPUINT(count_op(graph, "reduce_to"), ==, 0);
 }
 
-/* --- Again ------------------------------------------------------------------------------------------------------ */
+/* --- Again ------------------------------------------------------------------------------------ */
 
 static void
 second_derivative(void)
@@ -250,7 +251,7 @@ at_other_sizes(void)
     tn_graph_types_clear(&types);
 }
 
-/* --- Composites ------------------------------------------------------------------------------------------------ */
+/* --- Composites ------------------------------------------------------------------------------- */
 
 static gboolean
 product_body(TnBody *body, GError **error)
@@ -343,7 +344,8 @@ body_with_one_value_twice(void)
     TN_ASSERT_CMPSTR(op_of(graph, input_of(graph, grad, 1)), "reduce_to");
 }
 
-/* The streams of random nodes in the order in which they stand, those of nodes before `first` left out. */
+/* The streams of random nodes in the order in which they stand, those of nodes before `first` left
+ * out. */
 static guint
 streams_from(const TnGraph *graph, guint first, guint64 *streams)
 {
@@ -356,7 +358,8 @@ streams_from(const TnGraph *graph, guint first, guint64 *streams)
     return n;
 }
 
-/* The body in the gradient, the body in its place, and the body in the gradient of the gradient draw the same numbers. */
+/* The body in the gradient, the body in its place, and the body in the gradient of the gradient
+ * draw the same numbers. */
 static void
 random_in_body(void)
 {
@@ -418,7 +421,7 @@ gradient_of_call(void)
     TN_ASSERT(tn_type_equal(tn_graph_type(graph, grad), tn_graph_type(graph, x)));
 }
 
-/* --- Errors ---------------------------------------------------------------------------------------------------- */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 static void
 assert_grad_fails(const TnOp *op, TnErrorCode code, const char *text)

@@ -1,4 +1,5 @@
-/* The builder: names, scopes, latching errors, variables, sub-graphs, copies, types at other sizes, printing. */
+/* The builder: names, scopes, latching errors, variables, sub-graphs, copies, types at other sizes,
+ * printing. */
 #include "graph/graph-private.h"
 
 #include <tenon/base.h>
@@ -21,7 +22,7 @@ assert_type(const TnGraph *graph, TnVal val, const char *want)
     TN_ASSERT_CMPSTR(got, want);
 }
 
-/* --- Names -------------------------------------------------------------------------------------------------- */
+/* --- Names ------------------------------------------------------------------------------------ */
 
 static void
 names(void)
@@ -64,7 +65,7 @@ names_that_look_numbered(void)
     TN_ASSERT_CMPSTR(tn_graph_node_name(graph, c.node), "neg_4");
 }
 
-/* --- Errors -------------------------------------------------------------------------------------------------- */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 static void
 errors_latch(void)
@@ -195,7 +196,7 @@ errors(void)
     }
 }
 
-/* --- Nodes ---------------------------------------------------------------------------------------------------- */
+/* --- Nodes ------------------------------------------------------------------------------------ */
 
 static void
 reading(void)
@@ -262,7 +263,7 @@ formulas(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_SHAPE, "a matrix has two axes");
 }
 
-/* --- Variables -------------------------------------------------------------------------------------------------- */
+/* --- Variables -------------------------------------------------------------------------------- */
 
 static TnVar *
 make_var(TnStore *store, const char *name, TnType type)
@@ -312,7 +313,7 @@ assign_of_other_type(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_SHAPE, "variable 'w' is f32[3]", "f32[4]");
 }
 
-/* --- Sub-graphs, copies, other sizes ------------------------------------------------------------------------------ */
+/* --- Sub-graphs, copies, other sizes ---------------------------------------------------------- */
 
 /* y = x * k + x with k of the outer graph, and x's sum. */
 static TnGraph *
@@ -443,7 +444,7 @@ copy(void)
     TN_ASSERT_CMPUINT(tn_graph_n_nodes(other), ==, tn_graph_n_nodes(graph) + 1);
 }
 
-/* --- Text ----------------------------------------------------------------------------------------------------------- */
+/* --- Text ------------------------------------------------------------------------------------- */
 
 static void
 print(void)
@@ -470,7 +471,7 @@ print(void)
     TN_ASSERT(g_str_has_suffix(dot, "}\n"));
 }
 
-/* --- Digest ----------------------------------------------------------------------------------------------------------- */
+/* --- Digest ----------------------------------------------------------------------------------- */
 
 /* A graph of one attribute, sizes and names that the test varies. */
 static guint64
@@ -503,7 +504,8 @@ random_stream(TnGraph *graph, TnVal val)
     return ((const TnRandomAttrs *)tn_graph_node_attrs(graph, val.node))->stream;
 }
 
-/* A random node's stream is that of its name unless given, so that its digest and numbers hang on the name. */
+/* A random node's stream is that of its name unless given, so that its digest and numbers hang on
+ * the name. */
 static void
 streams(void)
 {

@@ -33,8 +33,8 @@ ops_types(const char *text, TnType *types)
     return n;
 }
 
-/* "axis=1;keepdims=false", "-" for defaults, into a new struct of op's attributes; NULL (and a failed check) if they are
- * not op's. (transfer full): g_free. */
+/* "axis=1;keepdims=false", "-" for defaults, into a new struct of op's attributes; NULL (and a
+ * failed check) if they are not op's. (transfer full): g_free. */
 static inline void *
 ops_attrs(const TnOp *op, const char *text)
 {

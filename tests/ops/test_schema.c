@@ -1,5 +1,5 @@
-/* Every primitive's row: that it is whole, that its samples are calls that infer accepts, and that gradients can be built
- * of them, twice, without storing a size. */
+/* Every primitive's row: that it is whole, that its samples are calls that infer accepts, and that
+ * gradients can be built of them, twice, without storing a size. */
 #include "ops_test.h"
 
 #include <tenon/graph.h>
@@ -71,8 +71,9 @@ attributes(void)
             TN_ASSERT(row->help != NULL && !g_str_has_suffix(row->help, "."));
             TN_ASSERT(row->offset < ops[i]->attrs.struct_size);
             if (row->dflt != NULL) {
-                g_autoptr(TnValue) value = tn_value_parse(row->dflt, &error);
+                TnValue *value = tn_value_parse(row->dflt, &error);
                 TN_ASSERT_NO_ERROR(error);
+                tn_value_unref(value);
             }
         }
     }
@@ -91,7 +92,7 @@ attributes(void)
     TN_ASSERT_CMPINT(uniform.random.dtype, ==, TN_DTYPE_NONE);
 }
 
-/* --- Samples ---------------------------------------------------------------------------------------------- */
+/* --- Samples ---------------------------------------------------------------------------------- */
 
 /* The dtypes of letter 'T'. */
 static TnDtypes
@@ -181,10 +182,10 @@ samples(void)
     }
 }
 
-/* --- Gradients of samples ------------------------------------------------------------------------------------ */
+/* --- Gradients of samples --------------------------------------------------------------------- */
 
-/* The graph of a call, its gradients and the gradients of their sum, as a digest; 0 if infer refuses the types. order: how
- * often to differentiate. */
+/* The graph of a call, its gradients and the gradients of their sum, as a digest; 0 if infer
+ * refuses the types. order: how often to differentiate. */
 static guint64
 gradient_digest(const TnOp *op, const TnSample *sample, const TnType *in, gint order)
 {
