@@ -196,7 +196,9 @@ tn_sizes_product(const TnType *type, gint from, gint to)
 {
     gint64 product = 1;
     for (gint i = from; i < to; i++) {
-        product *= type->dims[i];
+        if (__builtin_mul_overflow(product, type->dims[i], &product)) {
+            product = G_MAXINT64;
+        }
     }
     return product;
 }

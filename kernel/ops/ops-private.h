@@ -83,7 +83,7 @@ tn_axis(gint64 axis, gint rank)
 {
     return (gint)(axis < 0 ? axis + rank : axis);
 }
-/* Product of sizes of axes [from, to). */
+/* Product of sizes of axes [from, to); the largest number where there is none. */
 gint64 tn_sizes_product(const TnType *type, gint from, gint to);
 
 /* --- Views ------------------------------------------------------------------------------------ */

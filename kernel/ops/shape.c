@@ -73,7 +73,7 @@ reshape_infer(TnInfer *infer, GError **error)
             copied |= 1u << i;
         }
     }
-    const gint64 count = tn_type_count(in);
+    gboolean fits = TRUE;
     if (open >= 0) {
         /* Axes that are copied are on both sides: left out, a size of 0 there leaves -1 clear. */
         const gint64 have = count_without(in, copied);
@@ -81,10 +81,11 @@ reshape_infer(TnInfer *infer, GError **error)
         if (rest == 0) {
             return misfit(infer, &attrs->shape, "-1 beside a size of 0 could be anything", error);
         }
-        out.dims[open] = rest > 0 && have % rest == 0 ? have / rest : 1;
+        fits = rest > 0 && have % rest == 0;
+        out.dims[open] = fits ? have / rest : 1;
     }
-    if (tn_type_count(&out) != count) {
-        g_autofree char *why = g_strdup_printf("%" G_GINT64_FORMAT " elements", count);
+    if (!fits || tn_type_count(&out) != tn_type_count(in)) {
+        g_autofree char *why = g_strdup_printf("%" G_GINT64_FORMAT " elements", tn_type_count(in));
         return misfit(infer, &attrs->shape, why, error);
     }
     infer->out[0] = out;
