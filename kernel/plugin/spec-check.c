@@ -93,7 +93,8 @@ tn_spec_check(const TnSpec *spec, const char *path, TnFaults *faults)
     }
     const TnOptions *rows = &factory->options;
     g_autofree char *folder = where.file != NULL ? g_path_get_dirname(where.file) : NULL;
-    g_autoptr(TnConfig) config = tn_config_parse(rows, options, path, where, folder, faults);
+    G_GNUC_UNUSED g_autoptr(TnConfig) config =
+        tn_config_parse(rows, options, path, where, folder, faults);
     check_rows(rows->rows, rows->row_size, rows->n, options, path, faults);
     return tn_faults_count(faults) == before;
 }

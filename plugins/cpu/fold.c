@@ -99,8 +99,8 @@
     }                                                                                              \
     CPU_VERSIONS(name, FoldColumnsFn, (void *acc, const void *from, gint64 n), (acc, from, n))
 
-#define HIGHER (a > b) | (a != a) ? a : b
-#define LOWER (a < b) | (a != a) ? a : b
+#define HIGHER ((a > b) | (a != a)) ? a : b
+#define LOWER ((a < b) | (a != a)) ? a : b
 
 SUM(f32_sum, float)
 SUM(f64_sum, double)
