@@ -11,6 +11,8 @@ install(TARGETS tenon-kernel ${TN_DOMAIN_LIBRARIES} EXPORT TenonTargets
   LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 if(TARGET tenon)
   install(TARGETS tenon RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+  install(FILES "${PROJECT_SOURCE_DIR}/pipelines/cli/templates/completion.bash"
+    DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" RENAME tenon)
 endif()
 if(TARGET tenon-scan)
   file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBEXECDIR}/tenon" "/${CMAKE_INSTALL_LIBDIR}")
