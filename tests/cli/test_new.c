@@ -1,5 +1,5 @@
 /* test_new.c: what `tenon new` writes works: the plugin builds out of tree against an installed Tenon, both ways, and passes its
- * own test. */
+ * own test; what docs/plugins.md shows builds too. */
 // tn-test: timeout=300
 #include "tn_test.h"
 
@@ -89,6 +89,54 @@ plugin_with_cmake(void)
     TN_ASSERT_CONTAINS(child.out, "operator other_op");
 }
 
+/* Writes every block of docs/plugins.md that names a file ("```c primes.c") into folder; returns how many. */
+static guint
+take_out_files(const char *folder)
+{
+    guint n = 0;
+    g_autofree char *guide = tn_test_source_path("docs/plugins.md");
+    g_autofree char *text = tn_test_read_file(guide, NULL);
+    for (const char *at = strstr(text, "\n```"); at != NULL; at = strstr(at, "\n```")) {
+        const char *line = at + strlen("\n```");
+        const char *body = strchr(line, '\n');
+        const char *end = body != NULL ? strstr(body, "\n```") : NULL;
+        if (end == NULL)
+            break;
+        g_autofree char *head = g_strndup(line, (gsize)(body - line));
+        const char *name = strchr(head, ' ');
+        if (name != NULL) {
+            g_autofree char *path = g_build_filename(folder, name + 1, NULL);
+            tn_test_write_file(path, body + 1, end - body);
+            n++;
+        }
+        at = end + strlen("\n```");
+    }
+    return n;
+}
+
+/* What docs/plugins.md shows is what builds and works. */
+static void
+the_guide(void)
+{
+    install();
+    g_autofree char *work = work_folder("guide");
+    g_auto(TnChild) child = { 0 };
+    TN_ASSERT_CMPUINT(take_out_files(work), ==, 4);
+    script(&child, work,
+           "cmake -S . -B b -DCMAKE_PREFIX_PATH=\"$PREFIX\" -DCMAKE_C_FLAGS=-Werror\n"
+           "cmake --build b\n"
+           "for name in primes csv twin; do\n"
+           "    \"$PREFIX\"/bin/tenon --plugin-path b/plugins plugins $name\n"
+           "done\n"
+           "\"$PREFIX\"/bin/tenon --plugin-path b/plugins ops add\n");
+    TN_ASSERT(strstr(child.out, "cannot be used") == NULL);
+    TN_ASSERT_CONTAINS(child.out, "dataset primes\n");
+    TN_ASSERT_CONTAINS(child.out, "numbers from 0 to this, exclusive");
+    TN_ASSERT_CONTAINS(child.out, "logger csv\n");
+    TN_ASSERT_CONTAINS(child.out, "device twin\n");
+    TN_ASSERT_CONTAINS(child.out, "  twin                  f32\n");
+}
+
 static void
 nothing_is_overwritten(void)
 {
@@ -109,6 +157,7 @@ nothing_is_overwritten(void)
 static const TnTest tests[] = {
     { "plugin_with_make", plugin_with_make },
     { "plugin_with_cmake", plugin_with_cmake },
+    { "the_guide", the_guide },
     { "nothing_is_overwritten", nothing_is_overwritten },
 };
 TN_TEST_MAIN("tenon new", tests)
