@@ -4,144 +4,164 @@
 
 #include "blas.h"
 #include "gemm_kernels.h"
+#include "gemm_pack.h"
 
-/* A block of k and of rows: both packed operands stay in the second-level cache. Packed on the stack. */
+/* What is packed at once: both copies stay in the second-level cache. They are made on the stack. */
 #define BLOCK_K 256
-#define BLOCK_ROWS 96
-#define BLOCK_COLS 64
+#define BLOCK_ROWS 192
+#define BLOCK_COLS 256
 
-/* Below this many multiplications one region is enough. */
-#define ONE_REGION 131072
+/* Multiplications that a region should have at least. */
+#define REGION_WORK 262144
+#define MAX_COLS 512
 
+/* A part of the result, and of k. */
 typedef struct {
     const CpuGemm *gemm;
-    gint64 row, rows, col, cols, k0, k; /* what of c and of k */
+    gint64 row, rows, col, cols, k0, k;
 } Block;
 
-/* Columns that a panel has, as much as one call of an innermost product does. */
+/* Both operands as a block reads them, packed or where they lie. */
+typedef struct {
+    const char *a, *b;
+    gint64 a_row, a_col, a_group; /* a_group: from one group of rows to the next */
+    gint64 b_row;
+} Operands;
+
+static gint64
+size_of(const CpuGemm *gemm)
+{
+    return gemm->f64 ? sizeof(double) : sizeof(float);
+}
+
+/* The set of innermost products for so many columns: narrow panels waste less with shorter vectors. */
+static const GemmKernels *
+kernels_for(gint64 bytes)
+{
+    CpuIsa isa = bytes <= 16 ? CPU_PORTABLE : bytes <= 32 ? CPU_AVX2 : CPU_AVX512;
+    return &gemm_kernels[MIN(isa, cpu_isa)];
+}
+
+/* Columns that a panel has, as many as one call of an innermost product takes. */
 static gint64
 panel_width(const CpuGemm *gemm)
 {
     const GemmKernels *kernels = &gemm_kernels[cpu_isa];
-    return (gemm->f64 ? kernels->lanes / 2 : kernels->lanes) * kernels->vectors;
+    return kernels->lanes[gemm->f64] * kernels->vectors;
 }
 
 /* Whether panels of b are copied: columns apart, a part of a vector, or enough reuse to pay for the copy. */
 static gboolean
-packs_b(const CpuGemm *gemm, gint64 rows, gint64 cols, gint64 lanes)
+packs_b(const CpuGemm *gemm, gint64 rows, gint64 cols, gint64 width)
 {
-    return gemm->b_col != 1 || cols % lanes != 0 || (rows > 48 && gemm->b_row > 128);
+    return gemm->b_col != 1 || cols % width != 0 || (rows > 48 && gemm->b_row > 128);
 }
 
 static gboolean
-packs_a(const CpuGemm *gemm)
+packs_a(const CpuGemm *gemm, gint64 cols)
 {
-    return gemm->a_col != 1 && gemm->n > 64 && gemm->k > 32;
+    gboolean one_set = gemm->a_row % 256 == 0; /* rows that fall on the same places of the cache */
+    return gemm->k > 16 && cols > 64 && (gemm->a_col != 1 || (one_set && cols > 128));
 }
 
-#define DEFINE(T, suffix, member, HALF)                                                            \
-    /* Rows in groups of GEMM_ROWS, within a group column by column. */                            \
-    static void pack_a_##suffix(const Block *block, const T *a, T *to)                             \
-    {                                                                                              \
-        const CpuGemm *g = block->gemm;                                                            \
-        for (gint64 i = 0; i < block->rows; i += GEMM_ROWS) {                                      \
-            gint64 rows = MIN(GEMM_ROWS, block->rows - i);                                         \
-            const T *from = a + (block->row + i) * g->a_row + block->k0 * g->a_col;                \
-            for (gint64 p = 0; p < block->k; p++, from += g->a_col, to += GEMM_ROWS) {             \
-                for (gint64 r = 0; r < rows; r++) {                                                \
-                    to[r] = from[r * g->a_row];                                                    \
-                }                                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-    }                                                                                              \
-                                                                                                   \
-    /* cols columns from `col`, `width` apart, zeros after the last. */                            \
-    static void pack_b_##suffix(const Block *block, const T *b, gint64 col, gint64 cols,           \
-                                gint64 width, T *to)                                               \
-    {                                                                                              \
-        const CpuGemm *g = block->gemm;                                                            \
-        const T *from = b + block->k0 * g->b_row + col * g->b_col;                                 \
-        if (g->b_row == 1) {                                                                       \
-            for (gint64 j = 0; j < width; j++) {                                                   \
-                for (gint64 p = 0; p < block->k; p++) {                                            \
-                    to[p * width + j] = j < cols ? from[j * g->b_col + p] : 0;                     \
-                }                                                                                  \
-            }                                                                                      \
-            return;                                                                                \
-        }                                                                                          \
-        for (gint64 p = 0; p < block->k; p++, from += g->b_row, to += width) {                     \
-            if (g->b_col == 1) {                                                                   \
-                memcpy(to, from, (gsize)cols * sizeof(T));                                         \
-            } else {                                                                               \
-                for (gint64 j = 0; j < cols; j++) {                                                \
-                    to[j] = from[j * g->b_col];                                                    \
-                }                                                                                  \
-            }                                                                                      \
-            for (gint64 j = cols; j < width; j++) {                                                \
-                to[j] = 0;                                                                         \
-            }                                                                                      \
-        }                                                                                          \
-    }                                                                                              \
-                                                                                                   \
-    /* One panel: every group of rows times `vectors` vectors of columns. */                       \
-    static void panel_##suffix(const Block *block, const T *a, gint64 a_row, gint64 a_col,         \
-                               gint64 a_group, const T *b, gint64 b_row, T *c, gint64 cols,        \
-                               gint vectors, gint64 lanes)                                         \
-    {                                                                                              \
-        const CpuGemm *g = block->gemm;                                                            \
-        gboolean add = g->accumulate || block->k0 > 0;                                             \
-        gint64 width = vectors * lanes;                                                            \
-        for (gint64 i = 0; i < block->rows; i += GEMM_ROWS) {                                      \
-            gint64 rows = MIN(GEMM_ROWS, block->rows - i);                                         \
-            T *to = c + i * g->c_row;                                                              \
-            if (cols == width) {                                                                   \
-                gemm_kernels[cpu_isa].member[rows - 1][vectors - 1](block->k, a, a_row, a_col, b,  \
-                                                                    b_row, to, g->c_row, add);     \
-            } else {                                                                               \
-                T edge[GEMM_ROWS * BLOCK_COLS];                                                    \
-                gemm_kernels[cpu_isa].member[rows - 1][vectors - 1](block->k, a, a_row, a_col, b,  \
-                                                                    b_row, edge, width, FALSE);    \
-                for (gint64 r = 0; r < rows; r++) {                                                \
-                    for (gint64 j = 0; j < cols; j++) {                                            \
-                        T sum = edge[r * width + j];                                               \
-                        to[r * g->c_row + j] = add ? to[r * g->c_row + j] + sum : sum;             \
-                    }                                                                              \
-                }                                                                                  \
-            }                                                                                      \
-            a += a_group;                                                                          \
-        }                                                                                          \
-    }                                                                                              \
-                                                                                                   \
-    static void block_##suffix(const Block *block, const T *a, const T *b, T *c)                   \
-    {                                                                                              \
-        const CpuGemm *g = block->gemm;                                                            \
-        T packed_a[BLOCK_ROWS * BLOCK_K] __attribute__((aligned(64)));                             \
-        T packed_b[BLOCK_COLS * BLOCK_K] __attribute__((aligned(64)));                             \
-        gint64 lanes = gemm_kernels[cpu_isa].lanes / (HALF), most = panel_width(g);                \
-        gboolean pack_a = packs_a(g);                                                              \
-        const T *from_a = pack_a ? packed_a : a + block->row * g->a_row + block->k0 * g->a_col;    \
-        gint64 a_row = pack_a ? 1 : g->a_row, a_col = pack_a ? GEMM_ROWS : g->a_col;               \
-        gint64 a_group = pack_a ? GEMM_ROWS * block->k : GEMM_ROWS * g->a_row;                     \
-        if (pack_a) {                                                                              \
-            pack_a_##suffix(block, a, packed_a);                                                   \
-        }                                                                                          \
-        for (gint64 j = 0; j < block->cols; j += most) {                                           \
-            gint64 cols = MIN(most, block->cols - j), col = block->col + j;                        \
-            gint vectors = (gint)((cols + lanes - 1) / lanes);                                     \
-            gint64 width = vectors * lanes, b_row = g->b_row;                                      \
-            const T *from_b = b + block->k0 * g->b_row + col;                                      \
-            if (packs_b(g, block->rows, cols, lanes)) {                                            \
-                pack_b_##suffix(block, b, col, cols, width, packed_b);                             \
-                from_b = packed_b;                                                                 \
-                b_row = width;                                                                     \
-            }                                                                                      \
-            panel_##suffix(block, from_a, a_row, a_col, a_group, from_b, b_row,                    \
-                           c + block->row * g->c_row + col, cols, vectors, lanes);                 \
-        }                                                                                          \
+/* Adds or moves the columns that there are from a panel's full rows. */
+static void
+store_edge(const CpuGemm *g, const void *edge, gint64 width, gint64 rows, gint64 cols, void *to,
+           gboolean add)
+{
+    for (gint64 r = 0; r < rows; r++) {
+        for (gint64 j = 0; j < cols; j++) {
+            if (g->f64) {
+                double *c = (double *)to + r * g->c_row + j,
+                       x = ((const double *)edge)[r * width + j];
+                *c = add ? *c + x : x;
+            } else {
+                float *c = (float *)to + r * g->c_row + j, x = ((const float *)edge)[r * width + j];
+                *c = add ? *c + x : x;
+            }
+        }
     }
+}
 
-DEFINE(float, f32, f32, 1)
-DEFINE(double, f64, f64, 2)
+/* One panel: every group of rows times its columns. */
+static void
+panel(const Block *block, const Operands *in, char *c, gint64 cols, const GemmKernels *kernels,
+      gint64 width)
+{
+    const CpuGemm *g = block->gemm;
+    gboolean add = g->accumulate || block->k0 > 0;
+    gint vectors = (gint)(width / kernels->lanes[g->f64]);
+    const char *a = in->a;
+    double edge[GEMM_ROWS * 64];
+    for (gint64 i = 0; i < block->rows; i += GEMM_ROWS) {
+        gint64 rows = MIN(GEMM_ROWS, block->rows - i);
+        char *to = c + i * g->c_row * size_of(g);
+        GemmFn fn = kernels->fn[g->f64][rows - 1][vectors - 1];
+        if (cols == width) {
+            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, to, g->c_row, add);
+        } else {
+            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, edge, width, FALSE);
+            store_edge(g, edge, width, rows, cols, to, add);
+        }
+        a += in->a_group * size_of(g);
+    }
+}
+
+/* cols columns from `col` of the block on, all in panels of one width. */
+static void
+panels(const Block *block, Operands *in, const char *b, char *c, gint64 col, gint64 cols,
+       const GemmKernels *kernels, gint64 width)
+{
+    const CpuGemm *g = block->gemm;
+    gint64 size = size_of(g), at = block->col + col;
+    guint8 packed[BLOCK_COLS * BLOCK_K * sizeof(double)] __attribute__((aligned(64)));
+    gint64 step = width; /* from one panel to the next */
+    in->b = b + (block->k0 * g->b_row + at * g->b_col) * size;
+    in->b_row = g->b_row;
+    if (packs_b(g, block->rows, cols, width)) {
+        GemmPart part = { g->f64, in->b, g->b_row, g->b_col };
+        gemm_pack_b(&part, block->k, cols, width, packed);
+        in->b = (const char *)packed;
+        in->b_row = width;
+        step = width * block->k;
+    }
+    for (gint64 j = 0; j < cols; j += width) {
+        panel(block, in, c + (block->row * g->c_row + at + j) * size, MIN(width, cols - j), kernels,
+              width);
+        in->b += step * size;
+    }
+}
+
+/* At most BLOCK_ROWS rows and BLOCK_K of k. */
+static void
+block_run(const Block *block, const char *a, const char *b, char *c)
+{
+    const CpuGemm *g = block->gemm;
+    gint64 most = panel_width(g);
+    guint8 packed[BLOCK_ROWS * BLOCK_K * sizeof(double)] __attribute__((aligned(64)));
+    Operands in = { .a = a + (block->row * g->a_row + block->k0 * g->a_col) * size_of(g),
+                    .a_row = g->a_row,
+                    .a_col = g->a_col,
+                    .a_group = GEMM_ROWS * g->a_row };
+    if (packs_a(g, block->cols)) {
+        GemmPart part = { g->f64, in.a, g->a_row, g->a_col };
+        gemm_pack_a(&part, block->rows, block->k, packed);
+        in = (Operands){ (const char *)packed, NULL, 1, GEMM_ROWS, GEMM_ROWS * block->k, 0 };
+    }
+    for (gint64 col = 0; col < block->cols;) {
+        gint64 left = block->cols - col, cols = MIN(left, BLOCK_COLS) / most * most;
+        const GemmKernels *kernels = &gemm_kernels[cpu_isa];
+        gint64 width = most;
+        if (cols == 0) {
+            cols = left;
+            kernels = kernels_for(cols * size_of(g));
+            width = (cols + kernels->lanes[g->f64] - 1) / kernels->lanes[g->f64] *
+                    kernels->lanes[g->f64];
+        }
+        panels(block, &in, b, c, col, cols, kernels, width);
+        col += cols;
+    }
+}
 
 /* --- Regions ------------------------------------------------------------------------------------------------ */
 
@@ -172,34 +192,33 @@ fits_blas(const CpuGemm *g)
            blas_layout(g->k, g->n, g->b_row, g->b_col, &trans, &ld);
 }
 
+/* Where OpenBLAS was measured to win: products so small or narrow that copying a panel does not pay. */
+static gboolean
+blas_is_faster(const CpuGemm *g)
+{
+    gint64 work = g->m * g->n * g->k;
+    return (g->b_col != 1 && g->m < 16) || (g->n < 16 && g->k > 4 && work < 32768);
+}
+
 static gint64
 round_up(gint64 value, gint64 to)
 {
     return (value + to - 1) / to * to;
 }
 
-/* Regions of about the same size, at least a few where there is work for several threads. */
+/* Rows of one block, and columns enough for a few regions where there is work for several threads. */
 void
 cpu_gemm_plan(CpuGemm *g)
 {
     gint64 width = panel_width(g), work = g->m * g->n * g->k;
-    g->blas = FALSE;
-    g->rows = MAX(1, g->m);
-    g->cols = MAX(1, g->n);
-    if (work > ONE_REGION) {
-        gint64 wanted = CLAMP(work / ONE_REGION, 2, 16);
-        gint64 panels = (g->n + width - 1) / width;
-        if (panels >= wanted || panels * width > g->m) {
-            gint64 across = MIN(panels, wanted);
-            g->cols = round_up((g->n + across - 1) / across, width);
-        }
-        gint64 across = (g->n + g->cols - 1) / g->cols;
-        gint64 down = MAX(1, wanted / across);
-        g->rows = round_up((g->m + down - 1) / down, GEMM_ROWS);
-    }
+    gint64 down = work > REGION_WORK ? (g->m + BLOCK_ROWS - 1) / BLOCK_ROWS : 1;
+    gint64 across = CLAMP(work / REGION_WORK, 1, 8) / MAX(1, down);
+    g->rows = MAX(1, round_up((g->m + down - 1) / MAX(1, down), GEMM_ROWS));
+    g->cols = MAX(width, round_up((g->n + MAX(1, across) - 1) / MAX(1, across), width));
+    g->cols = work > REGION_WORK ? MIN(g->cols, MAX_COLS) : g->cols;
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
-    g->blas = work > ONE_REGION * 4 && fits_blas(g);
+    g->blas = fits_blas(g) && blas_is_faster(g);
 }
 
 static void
@@ -229,11 +248,7 @@ own_region(const CpuGemm *g, const void *a, const void *b, void *c, Block block)
             Block part = block;
             part.row = row;
             part.rows = MIN(BLOCK_ROWS, rows_end - row);
-            if (g->f64) {
-                block_f64(&part, a, b, c);
-            } else {
-                block_f32(&part, a, b, c);
-            }
+            block_run(&part, a, b, c);
         }
     }
 }

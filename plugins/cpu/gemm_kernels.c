@@ -5,12 +5,14 @@
 #include "cpu.h"
 
 #define KERNEL(name, TARGET, T, LANES, ROWS, VECTORS)                                              \
-    TARGET static void name##_##ROWS##_##VECTORS(gint64 k, const T *a, gint64 a_row, gint64 a_col, \
-                                                 const T *b, gint64 b_row, T *c, gint64 c_row,     \
-                                                 gboolean accumulate)                              \
+    TARGET static void name##_##ROWS##_##VECTORS(gint64 k, const void *from_a, gint64 a_row,       \
+                                                 gint64 a_col, const void *from_b, gint64 b_row,   \
+                                                 void *to_c, gint64 c_row, gboolean accumulate)    \
     {                                                                                              \
         typedef T V __attribute__((vector_size(LANES * sizeof(T))));                               \
         typedef V U __attribute__((aligned(sizeof(T)), may_alias));                                \
+        const T *a = from_a, *b = from_b;                                                          \
+        T *c = to_c;                                                                               \
         V sum[ROWS][VECTORS];                                                                      \
         for (gint i = 0; i < ROWS; i++) {                                                          \
             for (gint j = 0; j < VECTORS; j++) {                                                   \
@@ -83,7 +85,7 @@ KERNELS(avx512_64, CPU_TARGET_AVX512, double, 8, 4)
     }
 
 const GemmKernels gemm_kernels[CPU_N_ISA] = {
-    [CPU_PORTABLE] = { 4, 2, ROWS2(portable32), ROWS2(portable64) },
-    [CPU_AVX2] = { 8, 2, ROWS2(avx2_32), ROWS2(avx2_64) },
-    [CPU_AVX512] = { 16, 4, ROWS4(avx512_32), ROWS4(avx512_64) },
+    [CPU_PORTABLE] = { { 4, 2 }, 2, { ROWS2(portable32), ROWS2(portable64) } },
+    [CPU_AVX2] = { { 8, 4 }, 2, { ROWS2(avx2_32), ROWS2(avx2_64) } },
+    [CPU_AVX512] = { { 16, 8 }, 4, { ROWS4(avx512_32), ROWS4(avx512_64) } },
 };

@@ -1,0 +1,137 @@
+/* gemm_pack.c: packing for products of matrices. Rows that lie the other way round are transposed in squares of 4, a
+ * cache line of each row at a time, for their rows may all fall on the same few places of the cache. */
+#include "gemm_pack.h"
+
+#include <string.h>
+
+#include "gemm_kernels.h"
+
+#define LINE 16
+
+/* Four vectors of four become their columns, interleaved in two steps. */
+#define TRANSPOSE4(V, a, b, c, d)                                                                  \
+    {                                                                                              \
+        V ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);                                          \
+        V ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);                                         \
+        V cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);                                          \
+        V cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);                                         \
+        a = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);                                           \
+        b = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);                                           \
+        c = __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5);                                         \
+        d = __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7);                                         \
+    }
+
+#define DEFINE(T, suffix)                                                                          \
+    static void group_##suffix(const T *from, gint64 row, gint64 col, gint64 rows, gint64 k,       \
+                               T *to)                                                              \
+    {                                                                                              \
+        for (gint64 p = 0; p < k; p++, from += col, to += GEMM_ROWS) {                             \
+            if (rows == GEMM_ROWS && row == 1) {                                                   \
+                memcpy(to, from, GEMM_ROWS * sizeof(T));                                           \
+            } else {                                                                               \
+                for (gint64 r = 0; r < rows; r++) {                                                \
+                    to[r] = from[r * row];                                                         \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
+    /* to[p][j] = from[j][p] for 4 columns j and n (a multiple of 4) rows p. */                    \
+    static inline void turn_##suffix(const T *from, gint64 col, gint64 n, gint64 width, T *to)     \
+    {                                                                                              \
+        typedef T V __attribute__((vector_size(4 * sizeof(T))));                                   \
+        typedef V U __attribute__((aligned(sizeof(T)), may_alias));                                \
+        for (gint64 p = 0; p < n; p += 4, from += 4, to += 4 * width) {                            \
+            V a = *(const U *)from, b = *(const U *)(from + col);                                  \
+            V c = *(const U *)(from + 2 * col), d = *(const U *)(from + 3 * col);                  \
+            TRANSPOSE4(V, a, b, c, d)                                                              \
+            *(U *)to = a;                                                                          \
+            *(U *)(to + width) = b;                                                                \
+            *(U *)(to + 2 * width) = c;                                                            \
+            *(U *)(to + 3 * width) = d;                                                            \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
+    /* A panel of columns whose elements are neighbours. */                                        \
+    static void columns_##suffix(const T *from, gint64 col, gint64 cols, gint64 k, gint64 width,   \
+                                 T *to)                                                            \
+    {                                                                                              \
+        gint64 full = cols & ~(gint64)3, even = k & ~(gint64)3;                                    \
+        for (gint64 p = 0; p < even; p += LINE) {                                                  \
+            gint64 n = MIN(LINE, even - p);                                                        \
+            for (gint64 j = 0; j < full; j += 4) {                                                 \
+                turn_##suffix(from + j * col + p, col, n, width, to + p * width + j);              \
+            }                                                                                      \
+        }                                                                                          \
+        for (gint64 p = 0; p < k; p++) {                                                           \
+            for (gint64 j = p < even ? full : 0; j < width; j++) {                                 \
+                to[p * width + j] = j < cols ? from[j * col + p] : 0;                              \
+            }                                                                                      \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
+    /* Panels of rows, all panels of a row before the next row. */                                 \
+    static void rows_##suffix(const T *from, gint64 row, gint64 col, gint64 cols, gint64 k,        \
+                              gint64 width, T *to)                                                 \
+    {                                                                                              \
+        for (gint64 p = 0; p < k; p++, from += row) {                                              \
+            for (gint64 j = 0; j < cols; j += width) {                                             \
+                T *line = to + j * k + p * width;                                                  \
+                gint64 n = MIN(width, cols - j);                                                   \
+                if (col == 1 && n == 64) {                                                         \
+                    memcpy(line, from + j, 64 * sizeof(T));                                        \
+                    continue;                                                                      \
+                }                                                                                  \
+                for (gint64 q = 0; q < n; q++) {                                                   \
+                    line[q] = from[(j + q) * col];                                                 \
+                }                                                                                  \
+                for (gint64 q = n; q < width; q++) {                                               \
+                    line[q] = 0;                                                                   \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
+    static void pack_a_##suffix(const GemmPart *a, gint64 rows, gint64 k, T *to)                   \
+    {                                                                                              \
+        const T *from = a->from;                                                                   \
+        for (gint64 i = 0; i < rows; i += GEMM_ROWS, to += GEMM_ROWS * k) {                        \
+            group_##suffix(from + i * a->row, a->row, a->col, MIN(GEMM_ROWS, rows - i), k, to);    \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
+    static void pack_b_##suffix(const GemmPart *b, gint64 k, gint64 cols, gint64 width, T *to)     \
+    {                                                                                              \
+        const T *from = b->from;                                                                   \
+        if (b->row != 1 || b->col == 1) {                                                          \
+            rows_##suffix(from, b->row, b->col, cols, k, width, to);                               \
+            return;                                                                                \
+        }                                                                                          \
+        for (gint64 j = 0; j < cols; j += width) {                                                 \
+            columns_##suffix(from + j * b->col, b->col, MIN(width, cols - j), k, width,            \
+                             to + j * k);                                                          \
+        }                                                                                          \
+    }
+
+DEFINE(float, f32)
+DEFINE(double, f64)
+
+void
+gemm_pack_a(const GemmPart *a, gint64 rows, gint64 k, void *to)
+{
+    if (a->f64) {
+        pack_a_f64(a, rows, k, to);
+    } else {
+        pack_a_f32(a, rows, k, to);
+    }
+}
+
+void
+gemm_pack_b(const GemmPart *b, gint64 k, gint64 cols, gint64 width, void *to)
+{
+    if (b->f64) {
+        pack_b_f64(b, k, cols, width, to);
+    } else {
+        pack_b_f32(b, k, cols, width, to);
+    }
+}
