@@ -79,7 +79,6 @@ static gboolean
 judge(TnHost *host, TnOption *row, TnValue *value, TnWhere where)
 {
     const TnOptions rows = { sizeof(ArgSlot), sizeof(TnOption), 1, row };
-    g_autoptr(TnFaults) faults = tn_faults_new();
     g_autoptr(TnValue) map = tn_value_map();
     g_autoptr(GError) error = NULL;
     tn_value_set(map, row->name, tn_value_ref(value));
