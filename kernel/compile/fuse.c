@@ -130,8 +130,9 @@ find_kernel(const Fuse *f, const Body *body, gint device)
     for (guint i = 0; i < body->n_in; i++) {
         /* Constants as they are, so that the kernel sees their values. */
         TnTensor *constant = tn_constant_value(f->graph, body->in[i]);
+        g_autofree char *name = g_strdup_printf("x%u", i);
         in[i] = constant != NULL ? tn_graph_constant(probe, constant)
-                                 : tn_graph_input(probe, "x", *tn_type_of(f->graph, body->in[i]));
+                                 : tn_graph_input(probe, name, *tn_type_of(f->graph, body->in[i]));
     }
     for (guint i = 0; i < body->n_out; i++) {
         out[i] = *tn_type_of(f->graph, body->out[i]);
