@@ -23,12 +23,18 @@ tn_print_float(double value, TnDtype dtype, char buffer[TN_NUMBER_TEXT])
         return strcpy(buffer, "nan");
     if (isinf(value))
         return strcpy(buffer, value < 0 ? "-inf" : "inf");
-    for (int digits = 1; digits <= 17; digits++) {
+    int digits = 0;
+    do {
         char format[8];
-        g_snprintf(format, sizeof format, "%%.%dg", digits);
+        g_snprintf(format, sizeof format, "%%.%de", digits);
         g_ascii_formatd(buffer, TN_NUMBER_TEXT, format, value);
-        if (reads_back(g_ascii_strtod(buffer, NULL), value, dtype))
-            break;
-    }
-    return buffer;
+    } while (!reads_back(g_ascii_strtod(buffer, NULL), value, dtype) && ++digits < 17);
+    const gint64 exponent = g_ascii_strtoll(strchr(buffer, 'e') + 1, NULL, 10);
+    /* Sizes that people write without an exponent. */
+    char format[8] = "%.17g";
+    if (exponent >= -5 && exponent < 16)
+        g_snprintf(format, sizeof format, "%%.%df", (int)MAX(digits - exponent, 0));
+    else
+        g_snprintf(format, sizeof format, "%%.%dg", digits + 1);
+    return g_ascii_formatd(buffer, TN_NUMBER_TEXT, format, value);
 }

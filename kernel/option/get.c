@@ -23,12 +23,12 @@ flags_value(const TnOption *row, guint32 bits)
 }
 
 static TnValue *
-specs_value(const TnSpecs *specs)
+specs_value(const TnSpecs *specs, gboolean named)
 {
-    TnValue *value = specs->names ? tn_value_map() : tn_value_list();
+    TnValue *value = named ? tn_value_map() : tn_value_list();
     for (gint i = 0; i < specs->n; i++) {
         TnValue *spec = tn_value_spec(tn_spec_ref(specs->v[i]));
-        if (specs->names)
+        if (named)
             tn_value_set(value, specs->names[i], spec);
         else
             tn_value_push(value, spec);
@@ -97,7 +97,7 @@ tn_option_get(const TnOption *row, const void *data)
         return numbers_value(((const TnDoubles *)member)->n, NULL, ((const TnDoubles *)member)->v);
     case TN_OPT_STRINGS: return strings_value(member);
     case TN_OPT_COMPONENTS:
-    case TN_OPT_COMPONENT_MAP: return specs_value(member);
+    case TN_OPT_COMPONENT_MAP: return specs_value(member, row->type == TN_OPT_COMPONENT_MAP);
     case TN_OPT_GROUP: {
         TnValue *map = tn_value_map();
         for (guint32 i = 0; i < row->n_sub; i++)
