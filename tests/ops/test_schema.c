@@ -274,7 +274,7 @@ unknown(void)
 {
     g_autoptr(GError) error = NULL;
     TN_ASSERT(tn_op_find("matmull", &error) == NULL);
-    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "matmull", "matmul");
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "'matmull'", "mean 'matmul'");
 }
 
 static const TnTest tests[] = {
