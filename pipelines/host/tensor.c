@@ -630,6 +630,13 @@ variable_role(lua_State *L)
 }
 
 static int
+variable_frozen(lua_State *L)
+{
+    lua_pushboolean(L, tn_var_info(check_variable(L)->var)->frozen);
+    return 1;
+}
+
+static int
 variable_tostring(lua_State *L)
 {
     const TnVarInfo *info = tn_var_info(check_variable(L)->var);
@@ -647,9 +654,29 @@ operand_metatable(lua_State *L, const char *name, const luaL_Reg *events, const 
     luaL_getmetatable(L, name);
     lua_newtable(L);
     luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "methods");
     lua_pushcclosure(L, operand_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pop(L, 1);
+}
+
+/* add_method(name, f): of values, tensors and variables. */
+static int
+add_method(lua_State *L)
+{
+    static const char *const types[] = { TN_VALUE, TN_TENSOR, TN_VARIABLE };
+    luaL_checkstring(L, 1);
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    for (guint i = 0; i < G_N_ELEMENTS(types); i++) {
+        luaL_getmetatable(L, types[i]);
+        lua_getfield(L, -1, "methods");
+        lua_pushvalue(L, 1);
+        lua_pushvalue(L, 2);
+        lua_rawset(L, -3);
+        lua_pop(L, 2);
+    }
+    return 0;
 }
 
 int
@@ -676,7 +703,7 @@ tn_tensor_open(lua_State *L)
         { "read", variable_read },     { "write", variable_write },
         { "assign", variable_assign }, { "reset", variable_reset },
         { "name", variable_name },     { "role", variable_role },
-        { "close", variable_gc },      { NULL, NULL },
+        { "frozen", variable_frozen }, { "close", variable_gc },      { NULL, NULL },
     };
     static const luaL_Reg value_events[] = { { NULL, NULL } };
     static const luaL_Reg value_methods[] = { { NULL, NULL } };
@@ -688,6 +715,7 @@ tn_tensor_open(lua_State *L)
         { "variables", variables },
         { "step_variable", step_variable },
         { "key_variable", key_variable },
+        { "add_method", add_method },
         { NULL, NULL },
     };
     operand_metatable(L, TN_TENSOR, tensor_events, tensor_methods);

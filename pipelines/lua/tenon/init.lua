@@ -56,6 +56,16 @@ tn.op = setmetatable({}, {
   end,
 })
 
+-- Methods of values, tensors and variables that are no operators: reductions that drop their axes, over all or those given.
+local function reduction(op)
+  return function(x, axes, keep)
+    if type(axes) == "number" then axes = { axes } end
+    return core.op(op)(x, { axes = axes or {}, keepdims = keep or false })
+  end
+end
+core.add_method("sum", reduction "reduce_sum")
+core.add_method("mean", reduction "reduce_mean")
+
 function tn.zeros(shape, dtype) return core.full(shape, 0, dtype) end
 function tn.ones(shape, dtype) return core.full(shape, 1, dtype) end
 function tn.uniform(shape, seed) return core.random(shape, "uniform", seed or 0) end
