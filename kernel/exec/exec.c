@@ -373,6 +373,14 @@ tn_exec_bind(TnExec *exec, guint i, TnTensor *tensor)
     }
     const TnProgramPort *port = &exec->program->inputs[i];
     TnBinding *binding = &exec->bindings[i];
+    if (tensor == NULL) {
+        if (binding->tensor != NULL && port->n_patches > 0) {
+            exec->unbound++;
+        }
+        g_clear_pointer(&binding->tensor, tn_tensor_unref);
+        binding->staged = FALSE;
+        return TN_OK;
+    }
     if (!tn_type_equal(tn_tensor_type(tensor), &port->type)) {
         return wrong_type(exec, i, tn_tensor_type(tensor));
     }
