@@ -189,7 +189,7 @@ head_fault(const TnPlugin *plugin)
         return g_strdup_printf("its descriptor begins with 0x%08x, expected Tenon's 0x%08x",
                                plugin->magic, TN_PLUGIN_MAGIC);
     if (!abi_fits(plugin->abi_major, plugin->abi_minor))
-        return g_strdup_printf("it was built for plugin ABI %u.%u, this Tenon (%s) has %u.%u: "
+        return g_strdup_printf("it was built for plugin ABI %u.%u, this Tenon (%s) has %d.%d: "
                                "build it against this one's headers",
                                plugin->abi_major, plugin->abi_minor, tn_version(), TN_ABI_MAJOR,
                                TN_ABI_MINOR);
@@ -266,35 +266,36 @@ tn_plugin_add_field(GString *out, const char *text)
     }
 }
 
-static void add_line(GString *out, const char *tag, ...) G_GNUC_NULL_TERMINATED;
-
+/* fields: NULL-terminated. */
 static void
-add_line(GString *out, const char *tag, ...)
+add_line(GString *out, const char *tag, const char *const *fields)
 {
-    va_list ap;
     g_string_append(out, tag);
-    va_start(ap, tag);
-    for (const char *field = va_arg(ap, const char *); field != NULL;
-         field = va_arg(ap, const char *))
-        tn_plugin_add_field(out, field);
-    va_end(ap);
+    for (; *fields != NULL; fields++)
+        tn_plugin_add_field(out, *fields);
     g_string_append_c(out, '\n');
 }
 
 void
 tn_plugin_describe(const TnPlugin *plugin, GString *out)
 {
-    add_line(out, "plugin", plugin->name, plugin->version, plugin->license, plugin->summary, NULL);
-    for (guint i = 0; plugin->factories != NULL && plugin->factories[i] != NULL; i++) {
-        const TnFactory *f = plugin->factories[i];
+    const TnFactory *const *factory = plugin->factories;
+    const TnLuaModule *const *module = plugin->modules;
+    const TnVerb *const *verb = plugin->verbs;
+    const char *const head[] = { plugin->name, plugin->version, plugin->license, plugin->summary,
+                                 NULL };
+    add_line(out, "plugin", head);
+    for (; factory != NULL && *factory != NULL; factory++) {
+        const TnFactory *f = *factory;
         g_autofree char *rank = g_strdup_printf("%d", f->rank);
         g_autofree char *flags = g_strdup_printf("%u", f->flags);
-        add_line(out, "factory", f->iface, f->name, rank, flags, f->probe != NULL ? "1" : "0",
-                 f->help, NULL);
+        const char *const fields[] = { f->iface, f->name, rank, flags, f->probe != NULL ? "1" : "0",
+                                       f->help,  NULL };
+        add_line(out, "factory", fields);
     }
-    for (guint i = 0; plugin->modules != NULL && plugin->modules[i] != NULL; i++)
-        add_line(out, "module", plugin->modules[i]->name, NULL);
-    for (guint i = 0; plugin->verbs != NULL && plugin->verbs[i] != NULL; i++)
-        add_line(out, "verb", plugin->verbs[i]->name, plugin->verbs[i]->help, NULL);
+    for (; module != NULL && *module != NULL; module++)
+        add_line(out, "module", (const char *const[]){ (*module)->name, NULL });
+    for (; verb != NULL && *verb != NULL; verb++)
+        add_line(out, "verb", (const char *const[]){ (*verb)->name, (*verb)->help, NULL });
     g_string_append(out, "end\n");
 }

@@ -23,7 +23,7 @@ static struct {
 static void
 put_head(GString *out)
 {
-    g_string_append_printf(out, "tenon-index 1\t%u.%u\t%s\n", TN_ABI_MAJOR, TN_ABI_MINOR,
+    g_string_append_printf(out, "tenon-index 1\t%d.%d\t%s\n", TN_ABI_MAJOR, TN_ABI_MINOR,
                            tn_version());
 }
 
@@ -109,7 +109,7 @@ static void
 load(void)
 {
     g_autofree char *name =
-        g_strdup_printf("plugins-%u.%u-%s.index", TN_ABI_MAJOR, TN_ABI_MINOR, tn_version());
+        g_strdup_printf("plugins-%d.%d-%s.index", TN_ABI_MAJOR, TN_ABI_MINOR, tn_version());
     index_.loaded = TRUE;
     index_.old = g_ptr_array_new();
     index_.now = g_ptr_array_new();

@@ -127,7 +127,7 @@ take_line(Parser *p, const char *line, gsize n)
     return ok;
 }
 
-static void
+static TnRecord *
 finish(Parser *p)
 {
     TnRecord *r = p->record;
@@ -145,6 +145,7 @@ finish(Parser *p)
     r->ranks = (const gint32 *)(void *)g_array_free(g_steal_pointer(&p->ranks), FALSE);
     r->flags = (const guint32 *)(void *)g_array_free(g_steal_pointer(&p->flags), FALSE);
     r->probes = (const gboolean *)(void *)g_array_free(g_steal_pointer(&p->probes), FALSE);
+    return r;
 }
 
 static void
@@ -190,37 +191,42 @@ parser_init(Parser *p, const char *path, const char *name)
     p->probes = g_array_new(FALSE, FALSE, sizeof(gboolean));
 }
 
+/* Takes lines up to and with "end"; *at is moved behind it. NULL if all is well, else what is not. (transfer full). */
+static char *
+take_block(Parser *parser, const char **at)
+{
+    for (guint line = 1; line <= MAX_LINES; line++) {
+        const char *begin = *at, *end = strchr(begin, '\n');
+        if (end == NULL)
+            return g_strdup("it breaks off");
+        const gsize n = (gsize)(end - begin);
+        *at = end + 1;
+        if (n == 3 && memcmp(begin, "end", 3) == 0 && parser->described)
+            return NULL;
+        if (!g_utf8_validate(begin, (gssize)n, NULL) || !take_line(parser, begin, n)) {
+            g_autofree char *shown = g_utf8_make_valid(begin, (gssize)MIN(n, 60));
+            return g_strdup_printf("line %u is not as it should be: \"%s\"", line, shown);
+        }
+    }
+    return g_strdup("it does not end");
+}
+
 TnRecord *
 tn_record_parse(const char **text, const char *path, const char *name, char **why)
 {
     Parser parser;
     const char *at = *text;
     parser_init(&parser, path, name);
-    for (guint line = 0; line < MAX_LINES; line++) {
-        const char *end = strchr(at, '\n');
-        if (end == NULL) {
-            *why = g_strdup("it breaks off");
-            break;
-        }
-        const gsize n = (gsize)(end - at);
-        if (n == 3 && memcmp(at, "end", 3) == 0 && parser.described) {
-            finish(&parser);
-            parser.record->text = g_strndup(*text, (gsize)(end + 1 - *text));
-            *text = end + 1;
-            return parser.record;
-        }
-        if (!g_utf8_validate(at, (gssize)n, NULL) || !take_line(&parser, at, n)) {
-            g_autofree char *shown = g_utf8_make_valid(at, (gssize)MIN(n, 60));
-            *why = g_strdup_printf("line %u is not as it should be: \"%s\"", line + 1, shown);
-            break;
-        }
-        at = end + 1;
+    char *fault = take_block(&parser, &at);
+    TnRecord *record = finish(&parser);
+    if (fault != NULL) {
+        *why = fault;
+        tn_record_free(record);
+        return NULL;
     }
-    if (*why == NULL)
-        *why = g_strdup("it does not end");
-    finish(&parser);
-    tn_record_free(parser.record);
-    return NULL;
+    record->text = g_strndup(*text, (gsize)(at - *text));
+    *text = at;
+    return record;
 }
 
 TnRecord *
