@@ -1,0 +1,347 @@
+/* test_pool.c: every chunk once, the lowest failure, several callers at once, and threads that wait. */
+// tn-test: label=threads timeout=120
+#include <fenv.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include <tenon/pool.h>
+
+#include "tn_test.h"
+
+/* --- Chunks -------------------------------------------------------------------------------------- */
+
+typedef struct {
+    atomic_uint *seen;   /* per chunk */
+    atomic_uint threads; /* one bit a thread */
+    gsize n;
+} Count;
+
+static TnStatus
+count_chunk(gpointer data, gsize chunk, gsize n)
+{
+    Count *count = data;
+    if (n != count->n || chunk >= n)
+        return TN_FAILED;
+    atomic_fetch_add(&count->seen[chunk], 1);
+    atomic_fetch_or(&count->threads, 1u << MIN(tn_pool_thread(), 31));
+    return TN_OK;
+}
+
+static void
+each_once(void)
+{
+    static const gsize sizes[] = { 0, 1, 2, 3, 7, 64, 1000, 20000 };
+    static const guint threads[] = { 1, 2, 3, 8, 2 };
+    for (guint t = 0; t < G_N_ELEMENTS(threads); t++) {
+        tn_pool_set_threads(threads[t]);
+        TN_ASSERT_CMPUINT(tn_pool_threads(), ==, threads[t]);
+        for (guint s = 0; s < G_N_ELEMENTS(sizes); s++)
+            for (guint round = 0; round < 20; round++) {
+                const gsize n = sizes[s];
+                Count count = { .seen = g_new0(atomic_uint, n + 1), .n = n };
+                TN_ASSERT_CMPINT(tn_parallel_for(n, count_chunk, &count), ==, TN_OK);
+                guint wrong = 0;
+                for (gsize i = 0; i < n; i++)
+                    wrong += count.seen[i] != 1;
+                TN_ASSERT_CMPUINT(wrong, ==, 0);
+                TN_ASSERT_CMPUINT(count.threads >> threads[t], ==, 0); /* no higher number */
+                g_free(count.seen);
+            }
+    }
+}
+
+/* Holds every chunk until as many threads as there are work at once. */
+static TnStatus
+meet(gpointer data, gsize chunk, gsize n)
+{
+    atomic_uint *here = data;
+    (void)chunk;
+    const guint wanted = (guint)n;
+    const time_t end = time(NULL) + 20;
+    atomic_fetch_add(here, 1);
+    while (atomic_load(here) < wanted && time(NULL) < end)
+        sched_yield();
+    return atomic_load(here) >= wanted ? TN_OK : TN_FAILED;
+}
+
+static void
+all_work(void)
+{
+    static const guint threads[] = { 2, 4, 7 };
+    for (guint t = 0; t < G_N_ELEMENTS(threads); t++)
+        for (guint round = 0; round < 20; round++) {
+            atomic_uint here = 0;
+            tn_pool_set_threads(threads[t]);
+            TN_ASSERT_CMPINT(tn_parallel_for(threads[t], meet, &here), ==, TN_OK);
+            if (round % 5 == 0)
+                g_usleep(1000); /* long enough for the workers to fall asleep */
+        }
+}
+
+/* --- Failure ------------------------------------------------------------------------------------- */
+
+typedef struct {
+    gsize first, second; /* chunks that fail, in their own ways */
+    atomic_uint after;   /* chunks beyond `first` that ran */
+    gboolean slow;
+} Trouble;
+
+static TnStatus
+fail_chunk(gpointer data, gsize chunk, gsize n)
+{
+    Trouble *trouble = data;
+    (void)n;
+    if (chunk == trouble->first && trouble->slow)
+        g_usleep(2000); /* the later failure comes first */
+    if (chunk == trouble->first)
+        return TN_DEVICE_LOST;
+    if (chunk == trouble->second)
+        return TN_CANCELLED;
+    if (chunk > trouble->first)
+        atomic_fetch_add(&trouble->after, 1);
+    return TN_OK;
+}
+
+static void
+lowest_failure(void)
+{
+    for (guint t = 1; t <= 4; t++) {
+        tn_pool_set_threads(t);
+        for (guint round = 0; round < 60; round++) {
+            Trouble trouble = { .first = 3, .second = 4, .slow = round % 2 };
+            TN_ASSERT_CMPINT(tn_parallel_for(100000, fail_chunk, &trouble), ==, TN_DEVICE_LOST);
+            TN_ASSERT_CMPUINT(trouble.after, <, 99000); /* the rest was skipped */
+        }
+        Trouble last = { .first = 999, .second = G_MAXSIZE };
+        TN_ASSERT_CMPINT(tn_parallel_for(1000, fail_chunk, &last), ==, TN_DEVICE_LOST);
+        Trouble none = { .first = 1000, .second = 1000 };
+        TN_ASSERT_CMPINT(tn_parallel_for(1000, fail_chunk, &none), ==, TN_OK);
+        Trouble single = { .first = 0, .second = 1 };
+        TN_ASSERT_CMPINT(tn_parallel_for(1, fail_chunk, &single), ==, TN_DEVICE_LOST);
+    }
+}
+
+/* --- Nested and concurrent calls ----------------------------------------------------------------- */
+
+typedef struct {
+    guint thread;
+    atomic_uint *total;
+} Inner;
+
+static TnStatus
+inner_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Inner *inner = data;
+    (void)chunk;
+    (void)n;
+    atomic_fetch_add(inner->total, 1);
+    return tn_pool_thread() == inner->thread ? TN_OK : TN_FAILED; /* on the caller alone */
+}
+
+static TnStatus
+outer_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Inner inner = { tn_pool_thread(), data };
+    (void)chunk;
+    (void)n;
+    return tn_parallel_for(50, inner_chunk, (gpointer)&inner);
+}
+
+static void
+nested(void)
+{
+    atomic_uint total = 0;
+    tn_pool_set_threads(4);
+    TN_ASSERT_CMPINT(tn_parallel_for(40, outer_chunk, &total), ==, TN_OK);
+    TN_ASSERT_CMPUINT(total, ==, 2000);
+}
+
+static TnStatus
+add_chunk(gpointer data, gsize chunk, gsize n)
+{
+    (void)n;
+    atomic_fetch_add((atomic_ullong *)data, chunk + 1);
+    return TN_OK;
+}
+
+static gpointer
+call_often(gpointer data)
+{
+    guint *wrong = data;
+    for (guint i = 0; i < 400; i++) {
+        atomic_ullong sum = 0;
+        const gsize n = 1 + i % 40;
+        *wrong += tn_parallel_for(n, add_chunk, &sum) != TN_OK || sum != n * (n + 1) / 2;
+        if (i % 100 == 99)
+            g_usleep(200);
+    }
+    return NULL;
+}
+
+/* More callers than the table of jobs has room for. */
+static void
+many_callers(void)
+{
+    enum { CALLERS = 40 };
+    TnThread *threads[CALLERS];
+    guint wrong[CALLERS] = { 0 };
+    tn_pool_set_threads(4);
+    for (guint i = 0; i < CALLERS; i++)
+        threads[i] = tn_thread_spawn("caller", call_often, &wrong[i], NULL);
+    for (guint i = 0; i < CALLERS; i++) {
+        tn_thread_join(threads[i]);
+        TN_ASSERT_CMPUINT(wrong[i], ==, 0);
+    }
+}
+
+/* The number of threads changes under calls that run. */
+static void
+resized(void)
+{
+    TnThread *threads[3];
+    guint wrong[3] = { 0 };
+    tn_pool_set_threads(3);
+    for (guint i = 0; i < 3; i++)
+        threads[i] = tn_thread_spawn("caller", call_often, &wrong[i], NULL);
+    for (guint i = 0; i < 30; i++)
+        tn_pool_set_threads(1 + i % 5);
+    for (guint i = 0; i < 3; i++) {
+        tn_thread_join(threads[i]);
+        TN_ASSERT_CMPUINT(wrong[i], ==, 0);
+    }
+}
+
+typedef struct {
+    atomic_uint working, most, stop;
+} Crowd;
+
+static TnStatus
+crowd_chunk(gpointer data, gsize chunk, gsize n)
+{
+    Crowd *crowd = data;
+    (void)chunk;
+    (void)n;
+    const guint now = atomic_fetch_add(&crowd->working, 1) + 1;
+    guint most = atomic_load(&crowd->most);
+    while (now > most && !atomic_compare_exchange_weak(&crowd->most, &most, now))
+        continue;
+    g_usleep(100);
+    atomic_fetch_sub(&crowd->working, 1);
+    return TN_OK;
+}
+
+static gpointer
+crowd_call(gpointer data)
+{
+    for (guint i = 0; i < 20; i++)
+        (void)tn_parallel_for(30, crowd_chunk, data);
+    return NULL;
+}
+
+/* Callers and workers together are as many as were asked for; a worker that stands back finishes its
+ * chunk first, so there may be one more for a moment. */
+static void
+shared(void)
+{
+    Crowd crowd = { 0 };
+    TnThread *threads[2];
+    tn_pool_set_threads(4);
+    for (guint i = 0; i < 2; i++)
+        threads[i] = tn_thread_spawn("crowd", crowd_call, &crowd, NULL);
+    for (guint i = 0; i < 2; i++)
+        tn_thread_join(threads[i]);
+    TN_ASSERT_CMPUINT(crowd.most, <=, 5);
+    TN_ASSERT_CMPUINT(crowd.most, >=, 2);
+}
+
+/* --- Environment of workers ---------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+static TnStatus
+check_mode(gpointer data, gsize chunk, gsize n)
+{
+    atomic_uint *here = data;
+    volatile float tiny = 0x1p-126f;
+    const gboolean flushed = tn_pool_thread() > 0 && tiny / 4 == 0;
+    (void)meet(here, chunk, n);
+    return flushed ? TN_FAILED : TN_OK;
+}
+
+/* A caller that flushes subnormals to zero does not pass that on to the workers it starts. */
+static void
+no_flush_to_zero(void)
+{
+    atomic_uint here = 0;
+    const guint before = _mm_getcsr();
+    tn_pool_set_threads(3);
+    _mm_setcsr(before | 0x8040);
+    const TnStatus status = tn_parallel_for(3, check_mode, &here);
+    _mm_setcsr(before);
+    TN_ASSERT_CMPINT(status, ==, TN_OK);
+}
+#else
+static void
+no_flush_to_zero(void)
+{
+    tn_test_skip("needs x86-64");
+}
+#endif
+
+static void
+environment(void)
+{
+    if (g_getenv("TN_TEST_POOL_CHILD")) {
+        TN_ASSERT_CMPUINT(tn_pool_threads(), ==, 5);
+        return;
+    }
+    TnChild child = { 0 };
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    const char *const argv[] = { self, "environment", NULL };
+    const char *const env[] = { "TENON_THREADS=5", "TN_TEST_POOL_CHILD=1", NULL };
+    const TnChildOptions options = { .env = env };
+    TN_REQUIRE(tn_test_spawn(&child, argv, &options));
+    TN_ASSERT_EXIT(&child, 0);
+    tn_child_clear(&child);
+}
+
+/* --- Threads that wait --------------------------------------------------------------------------- */
+
+static gpointer
+say_name(gpointer data)
+{
+    char *name = data;
+    pthread_getname_np(pthread_self(), name, 32);
+    return name;
+}
+
+static void
+threads_that_wait(void)
+{
+    char name[32];
+    g_autoptr(GError) error = NULL;
+    TnThread *thread = tn_thread_spawn("a name that is too long", say_name, name, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT(tn_thread_join(thread) == name);
+    TN_ASSERT_CMPSTR(name, "a name that is ");
+}
+
+static const TnTest tests[] = {
+    { "environment", environment },
+    { "each-once", each_once },
+    { "all-work", all_work },
+    { "lowest-failure", lowest_failure },
+    { "nested", nested },
+    { "many-callers", many_callers },
+    { "resized", resized },
+    { "shared", shared },
+    { "no-flush-to-zero", no_flush_to_zero },
+    { "threads-that-wait", threads_that_wait },
+};
+TN_TEST_MAIN("pool", tests)
