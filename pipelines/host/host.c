@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define DEFAULT_MEMORY (G_GUINT64_CONSTANT(1) << 30)
+#define DEFAULT_MEMORY (G_GUINT64_CONSTANT(256) << 20)
 #define DEFAULT_SECONDS 10.0
 #define MOST_FRAMES 12
 

@@ -2,6 +2,7 @@
 #include "host-private.h"
 
 #include <errno.h>
+#include <glib/gstdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,16 +90,21 @@ read_file(TnHost *host, const char *path)
     const TnWhere where = { g_intern_string(path), 0 };
     g_autoptr(GError) error = NULL;
     g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *text = NULL;
+    GStatBuf info;
     gsize size;
-    char *text = tn_file_read(path, MOST_TEXT, &size, &error);
-    if (!text) {
+    if (g_stat(path, &info) == 0 && info.st_size > MOST_TEXT) {
+        tn_host_fault(host, where, NULL, "the file is larger than %u MiB: no config",
+                      MOST_TEXT >> 20);
+        return FALSE;
+    }
+    if (!g_file_get_contents(path, &text, &size, &error)) {
         tn_host_fault(host, where, NULL, "%s", error->message);
         return FALSE;
     }
-    g_hash_table_replace(host->sources, g_strdup(path), g_strdup(text));
     const gboolean has_nul = strlen(text) != size;
     const gboolean binary = size > 0 && text[0] == LUA_SIGNATURE[0];
-    tn_data_free(text);
+    g_hash_table_replace(host->sources, g_strdup(path), g_steal_pointer(&text));
     if (has_nul || binary) {
         tn_host_fault(host, where, NULL,
                       binary ? "this is a compiled chunk; a config is text"

@@ -301,10 +301,22 @@ tn_host_apply_overrides(TnHost *host, TnSpec *root)
     }
 }
 
-/* --- Numbers in the place of components ------------------------------------------------------------------------ */
+/* --- Numbers and names in the place of components --------------------------------------------------------------- */
 
+static TnValue *
+spec_in_place(const TnOption *row, const char *component, TnWhere where, TnValue *number)
+{
+    TnSpec *spec = tn_spec_new(row->iface, component, where);
+    if (number)
+        tn_value_set(tn_spec_options(spec), "value", number);
+    TnValue *item = tn_value_spec(spec);
+    tn_value_set_where(item, where);
+    return item;
+}
+
+/* A number, where the row says what component it stands for. */
 static void
-wrap_value(const TnClass *klass, guint32 i, TnSpec *spec)
+wrap_number(const TnClass *klass, guint32 i, TnSpec *spec)
 {
     const TnOption *row = tn_options_row(&klass->factory.options, i);
     TnValue *options = tn_spec_options(spec);
@@ -315,12 +327,24 @@ wrap_value(const TnClass *klass, guint32 i, TnSpec *spec)
         return;
     if (value && tn_value_where(value).file)
         where = tn_value_where(value);
-    TnSpec *wrapped = tn_spec_new(row->iface, klass->wrap[i], where);
-    tn_value_set(tn_spec_options(wrapped), "value",
-                 value ? tn_value_ref(value) : tn_value_double(klass->wrap_default[i]));
-    TnValue *item = tn_value_spec(wrapped);
-    tn_value_set_where(item, where);
-    tn_value_set(options, row->name, item);
+    tn_value_set(
+        options, row->name,
+        spec_in_place(row, klass->wrap[i], where,
+                      value ? tn_value_ref(value) : tn_value_double(klass->wrap_default[i])));
+}
+
+/* A component's name alone stands for it with its defaults; as a spec it is checked like any other. */
+static void
+wrap_name(const TnOption *row, TnSpec *spec)
+{
+    TnValue *options = tn_spec_options(spec);
+    const TnValue *value = tn_value_get(options, row->name);
+    if (row->type == TN_OPT_COMPONENT && row->iface && tn_value_type(value) == TN_VALUE_STRING) {
+        const TnWhere where = tn_value_where(value);
+        tn_value_set(options, row->name,
+                     spec_in_place(row, tn_value_get_string(value),
+                                   where.file ? where : tn_spec_where(spec), NULL));
+    }
 }
 
 static void
@@ -339,7 +363,10 @@ tn_host_wrap_numbers(TnHost *host, TnSpec *spec)
     const TnClass *klass = tn_host_class(host, tn_spec_iface(spec), tn_spec_component(spec));
     for (guint32 i = 0; klass && i < klass->factory.options.n; i++)
         if (klass->wrap[i])
-            wrap_value(klass, i, spec);
+            wrap_number(klass, i, spec);
+    const TnFactory *factory = factory_of(spec);
+    for (guint32 i = 0; factory && i < factory->options.n; i++)
+        wrap_name(tn_options_row(&factory->options, i), spec);
     wrap_below(host, tn_spec_options(spec));
 }
 

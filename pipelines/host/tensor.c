@@ -700,10 +700,9 @@ tn_tensor_open(lua_State *L)
                                                 { "__tostring", variable_tostring },
                                                 { NULL, NULL } };
     static const luaL_Reg variable_methods[] = {
-        { "read", variable_read },     { "write", variable_write },
-        { "assign", variable_assign }, { "reset", variable_reset },
-        { "name", variable_name },     { "role", variable_role },
-        { "frozen", variable_frozen }, { "close", variable_gc },      { NULL, NULL },
+        { "read", variable_read },     { "write", variable_write }, { "assign", variable_assign },
+        { "reset", variable_reset },   { "name", variable_name },   { "role", variable_role },
+        { "frozen", variable_frozen }, { "close", variable_gc },    { NULL, NULL },
     };
     static const luaL_Reg value_events[] = { { NULL, NULL } };
     static const luaL_Reg value_methods[] = { { NULL, NULL } };

@@ -179,11 +179,24 @@ typedef struct {
     gint depth;
 } Fill;
 
+typedef struct {
+    GHashTable *lines;
+    const char *path; /* of the table */
+} Order;
+
 static gint
-by_line(gconstpointer a, gconstpointer b, gpointer lines)
+line_of_key(const Order *order, const char *key)
 {
-    const gint x = GPOINTER_TO_INT(g_hash_table_lookup(lines, *(const char *const *)a));
-    const gint y = GPOINTER_TO_INT(g_hash_table_lookup(lines, *(const char *const *)b));
+    g_autofree char *path = g_strconcat(order->path, *order->path ? "." : "", key, NULL);
+    return GPOINTER_TO_INT(g_hash_table_lookup(order->lines, path));
+}
+
+/* As written in the file, so that what is printed reads like it. */
+static gint
+by_line(gconstpointer a, gconstpointer b, gpointer order)
+{
+    const gint x = line_of_key(order, *(const char *const *)a);
+    const gint y = line_of_key(order, *(const char *const *)b);
     return x != y ? (x < y ? -1 : 1) : by_name(a, b);
 }
 
@@ -297,6 +310,9 @@ static void
 fill_keys(Fill *fill, int table, Keys *keys, TnValue *map, const char *path)
 {
     lua_State *L = fill->L;
+    Order order = { fill->lines, path };
+    if (fill->lines)
+        g_ptr_array_sort_with_data(keys->names, by_line, &order);
     for (guint i = 0; i < keys->names->len; i++) {
         const char *name = keys->names->pdata[i];
         const char *below = lua_pushfstring(L, "%s%s%s", path, *path ? "." : "", name);
@@ -364,8 +380,6 @@ tn_fill_map(lua_State *L, int table, TnValue *map, TnValue *items, TnWhere where
     if (text && name)
         keys->lines = tn_source_lines(text, where.line, name,
                                       (const char *const *)keys->names->pdata, keys->names->len);
-    if (keys->lines)
-        g_ptr_array_sort_with_data(keys->names, by_line, keys->lines);
     Fill fill = { L, where, keys->lines, 0 };
     fill_keys(&fill, table, keys, map, "");
     fill_list(&fill, table, items, "");

@@ -15,7 +15,7 @@
 
 #define HOOK_EVERY 10000
 #define MOST_INSTRUCTIONS G_GUINT64_CONSTANT(4000000000)
-#define GRACE 0.5 /* seconds between the stop flag and giving the thread up */
+#define GRACE 2.0 /* seconds between the stop flag and giving the thread up */
 
 static void
 set_limit(TnHost *host, TnWhere where, char *text)

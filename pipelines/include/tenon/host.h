@@ -18,7 +18,7 @@ typedef struct TnHost TnHost;
 typedef struct {
     gboolean trust;        /* --trust: lifts the sandbox */
     const char *data_root; /* --data-root; NULL: TENON_DATA, else XDG_DATA_HOME/tenon/data */
-    guint64 memory_limit;  /* bytes of Lua memory while loading; 0: 1 GiB */
+    guint64 memory_limit;  /* bytes of Lua memory; 0: 256 MiB */
     double load_seconds;   /* watchdog on loading; 0: 10 */
     const char *base_dir;  /* folder that relative paths and `require` start from, for a config's copy
                             * in a run folder; NULL: the config file's own */

@@ -35,9 +35,11 @@ local namespaces = {
   stage = { "tenon.stage/1", "tenon.stage" },
 }
 
--- A table whose every field makes specs of iface. That a component does not exist is said when the config is checked.
+-- A table whose every field makes specs of iface. That a component does not exist is said when the config is checked. Called
+-- with a function it makes the component `lambda`: tn.layer(function(x) … end).
 local function namespace(iface, fields)
   return setmetatable(fields or {}, {
+    __call = function(self, f) return self.lambda(f) end,
     __index = function(self, name)
       local constructor = core.constructor(iface, name)
       rawset(self, name, constructor)

@@ -213,7 +213,7 @@ function train:progress(rate)
   local run = self.step - self.first_step
   local left = run > 0 and (core.clock() - self.began) / run * (self.total - self.step) or -1
   shown.step, shown.steps, shown.rate, shown.left = self.step, self.total, rate, left
-  shown.epoch = self.frames > 0 and math.min(self:epoch() + 1, self.epochs > 0 and self.epochs or math.huge) or 0
+  shown.epoch = self.frames > 0 and math.max((self.step + self.frames - 1) // self.frames, 1) or 0
   shown.epochs = self.epochs
   self.job:progress(shown)
 end

@@ -9,8 +9,8 @@ return tn.experiment {
     train = tn.stage.train {
       from = "read", input = "x", target = "y", epochs = 1,
       model = nn.sequential {
-        nn.conv {6, kernel = 5, pad = 2}, nn.relu {}, nn.max_pool {2},
-        nn.conv {16, kernel = 5}, nn.relu {}, nn.max_pool {2},
+        nn.conv {6, 5, padding = 2}, nn.relu {}, nn.max_pool {2},
+        nn.conv {16, 5}, nn.relu {}, nn.max_pool {2},
         nn.flatten {},
         nn.linear {120}, nn.relu {}, nn.linear {84}, nn.relu {}, nn.linear {10},
       },
