@@ -21,11 +21,13 @@ static const TnOption count_rows[] = {
     { .name = "fail_at",
       .type = TN_OPT_INT64,
       .offset = G_STRUCT_OFFSET(CountOptions, fail_at),
-      .dflt = "-1" },
+      .dflt = "-1",
+      .help = "frame that fails" },
     { .name = "end",
       .type = TN_OPT_INT64,
       .offset = G_STRUCT_OFFSET(CountOptions, end),
-      .dflt = "1000000" },
+      .dflt = "1000000",
+      .help = "frames there are" },
     TN_STAGE_ROWS(CountOptions, common),
 };
 
@@ -411,6 +413,7 @@ setup(void)
                                      .factories = factories };
     g_autoptr(GError) error = NULL;
     tn_registry_add(&plugin, &error);
+    TN_ASSERT_NO_ERROR(error);
     tn_stages_register();
 }
 
