@@ -138,6 +138,29 @@ the_guide(void)
 }
 
 static void
+config_runs(void)
+{
+    g_autofree char *work = work_folder("config");
+    g_autofree char *config = g_build_filename(work, "demo.lua", NULL);
+    g_autofree char *runs = g_build_filename(work, "runs", NULL);
+    g_auto(TnChild) made = { 0 }, again = { 0 }, checked = { 0 }, told = { 0 }, ran = { 0 };
+    tn_test_tenon(&made, "new", "config", "demo", "--dir", work, NULL);
+    TN_ASSERT_EXIT(&made, 0);
+    tn_test_tenon(&again, "new", "config", "demo.lua", "--dir", work, NULL);
+    TN_ASSERT_EXIT(&again, 2);
+    TN_ASSERT_CONTAINS(again.err, "demo.lua is there already");
+    tn_test_tenon(&checked, "check", config, NULL);
+    TN_ASSERT_EXIT(&checked, 0);
+    tn_test_tenon(&told, "help", config, NULL);
+    TN_ASSERT_EXIT(&told, 0);
+    TN_ASSERT_CONTAINS(told.out, "learning rate (default 0.001)");
+    tn_test_tenon(&ran, "run", config, "--runs", runs, "epochs=1", "lr=3e-3", NULL);
+    TN_ASSERT_EXIT(&ran, 0);
+    TN_ASSERT_CONTAINS(ran.out, "train/loss");
+    TN_ASSERT(g_file_test(runs, G_FILE_TEST_IS_DIR));
+}
+
+static void
 nothing_is_overwritten(void)
 {
     g_autofree char *dir = tn_test_tmp_path("there-already");
@@ -158,6 +181,7 @@ static const TnTest tests[] = {
     { "plugin_with_make", plugin_with_make },
     { "plugin_with_cmake", plugin_with_cmake },
     { "the_guide", the_guide },
+    { "config_runs", config_runs },
     { "nothing_is_overwritten", nothing_is_overwritten },
 };
 TN_TEST_MAIN("tenon new", tests)
