@@ -19,6 +19,7 @@ typedef struct {
     gsize chunk_bytes;    /* columns, and for WEIGHT by images a partial result */
     gsize col_bytes;
     gsize chunks_at;  /* of the first chunk's part of scratch */
+    gboolean bias;    /* input 2 is added to each map */
     gboolean convert; /* f16, bf16: everything goes through f32 in scratch */
     gint64 count[3];  /* elements of both inputs and the output */
     gsize at[3];      /* of their f32 copies in scratch */
@@ -27,6 +28,7 @@ typedef struct {
 typedef struct {
     const Plan *plan;
     const char *a, *b; /* the operator's data inputs */
+    const char *bias;  /* of each map; NULL: none */
     char *out;
     char *scratch;
 } Job;
@@ -56,6 +58,19 @@ product(const ConvShape *c, gint64 m, gint64 n, gint64 k, const void *a, gint64 
     cpu_gemm_run(&g, a, b, out);
 }
 
+/* The maps of a group, filled with their bias. */
+static void
+begin_with_bias(const Job *job, gint64 group, char *y)
+{
+    const ConvShape *c = &job->plan->shape;
+    for (gint64 m = 0; m < c->maps; m++) {
+        const char *bias = offset(job->bias, group * c->maps + m, c);
+        for (gint64 i = 0; i < c->outs; i++) {
+            memcpy(offset(y, m * c->outs + i, c), bias, c->size);
+        }
+    }
+}
+
 /* y [M, O] = w [M, C*K] col [C*K, O], for the images of a chunk. */
 static void
 forward(const Job *job, gint64 image, gint64 group, void *col)
@@ -64,15 +79,19 @@ forward(const Job *job, gint64 image, gint64 group, void *col)
     const char *x = offset(job->a, (image * c->groups + group) * c->channels * c->in, c);
     const char *w = offset(job->b, group * c->maps * c->depth, c);
     char *y = offset(job->out, (image * c->groups + group) * c->maps * c->outs, c);
+    gboolean add = job->bias != NULL;
+    if (add) {
+        begin_with_bias(job, group, y);
+    }
     if (c->plain) {
-        product(c, c->maps, c->outs, c->depth, w, c->depth, 1, x, c->in, 1, y, c->outs, FALSE);
+        product(c, c->maps, c->outs, c->depth, w, c->depth, 1, x, c->in, 1, y, c->outs, add);
         return;
     }
     for (gint64 row = 0; row < c->rows; row += c->block_rows) {
         gint64 rows = MIN(c->block_rows, c->rows - row), n = rows * c->o[2];
         conv_im2col(c, x, 0, c->channels, row, rows, col, n);
         product(c, c->maps, n, c->depth, w, c->depth, 1, col, n, 1, offset(y, row * c->o[2], c),
-                c->outs, FALSE);
+                c->outs, add);
     }
 }
 
@@ -206,14 +225,15 @@ sum_partials(const Job *job)
 }
 
 static TnStatus
-run_floats(const Plan *plan, const void *a, const void *b, void *out, void *scratch)
+run_floats(const Plan *plan, const void *a, const void *b, const void *bias, void *out,
+           void *scratch)
 {
-    Job job = { plan, a, b, out, scratch };
+    Job job = { plan, a, b, bias, out, scratch };
     TnStatus status = TN_OK;
     if (plan->count[2] == 0) {
         return TN_OK;
     }
-    if (plan->count[0] == 0 || plan->count[1] == 0) {
+    if (!bias && (plan->count[0] == 0 || plan->count[1] == 0)) {
         memset(out, 0, (gsize)plan->count[2] * plan->shape.size);
         return TN_OK;
     }
@@ -231,11 +251,12 @@ run(void *state, const TnRun *run)
     const TnDtypeInfo *info = tn_dtype_info(plan->dtype);
     char *scratch = run->scratch;
     if (!plan->convert) {
-        return run_floats(plan, run->in[0], run->in[1], run->out[0], scratch);
+        return run_floats(plan, run->in[0], run->in[1], plan->bias ? run->in[2] : NULL, run->out[0],
+                          scratch);
     }
     info->load(scratch + plan->at[0], run->in[0], 1, (gsize)plan->count[0]);
     info->load(scratch + plan->at[1], run->in[1], 1, (gsize)plan->count[1]);
-    TnStatus status = run_floats(plan, scratch + plan->at[0], scratch + plan->at[1],
+    TnStatus status = run_floats(plan, scratch + plan->at[0], scratch + plan->at[1], NULL,
                                  scratch + plan->at[2], scratch);
     info->store(run->out[0], scratch + plan->at[2], 1, (gsize)plan->count[2]);
     return status;
@@ -294,6 +315,14 @@ prepare_forward(const TnNode *node, TnPrepared *prepared, GError **error)
 }
 
 static gboolean
+prepare_forward_bias(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    prepare_forward(node, prepared, error);
+    ((Plan *)prepared->state)->bias = TRUE;
+    return TRUE;
+}
+
+static gboolean
 prepare_transpose(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
@@ -317,6 +346,11 @@ prepare_weight(const TnNode *node, TnPrepared *prepared, GError **error)
 
 static const TnKernel kernels[] = {
     ROW("conv", prepare_forward),
+    { .op = "conv_bias",
+      .dtypes = TN_DT(F32) | TN_DT(F64),
+      .prepare = prepare_forward_bias,
+      .run = run,
+      .release = g_free },
     ROW("conv_transpose", prepare_transpose),
     ROW("conv_grad_weight", prepare_weight),
 };

@@ -187,10 +187,14 @@ TABLE(movement, "operators that move or fill elements");
 TABLE(index, "gathering and scattering");
 TABLE(random, "random numbers");
 TABLE(window, "overlap-add");
+TABLE(softmax, "softmax and log_softmax");
+TABLE(cross_entropy, "cross-entropy from logits");
+TABLE(pool, "pooling");
 
 static const TnFactory *const factories[] = {
-    &device,         &table_elementwise, &table_matmul, &table_conv,   &table_reduce, &table_scan,
-    &table_movement, &table_index,       &table_random, &table_window, NULL
+    &device,        &table_elementwise,   &table_matmul, &table_conv,   &table_reduce,
+    &table_scan,    &table_movement,      &table_index,  &table_random, &table_window,
+    &table_softmax, &table_cross_entropy, &table_pool,   NULL
 };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(

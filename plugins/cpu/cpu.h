@@ -37,8 +37,8 @@ const char *cpu_isa_name(CpuIsa isa);
 #define CPU_TARGET_AVX512
 #endif
 
-/* Defines name_portable, name_avx2, name_avx512 from the always-inlined name_body, and the array `name` of the three. */
-#define CPU_VERSIONS(name, type, params, args)                                                     \
+/* Defines name_portable, name_avx2, name_avx512 from the always-inlined name_body. */
+#define CPU_FUNCTIONS(name, params, args)                                                          \
     static void name##_portable params                                                             \
     {                                                                                              \
         name##_body args;                                                                          \
@@ -50,7 +50,10 @@ const char *cpu_isa_name(CpuIsa isa);
     CPU_TARGET_AVX512 static void name##_avx512 params                                             \
     {                                                                                              \
         name##_body args;                                                                          \
-    }                                                                                              \
+    }
+/* These, and the static array `name` of the three. */
+#define CPU_VERSIONS(name, type, params, args)                                                     \
+    CPU_FUNCTIONS(name, params, args)                                                              \
     static const type name[CPU_N_ISA] = { name##_portable, name##_avx2, name##_avx512 };
 
 /* --- Nodes and tables ---------------------------------------------------------------------------------- */

@@ -14,6 +14,8 @@ typedef struct {
     gint64 items, per_chunk; /* regions of all batches, and how many a chunk has */
     TnArg a, b, out;
     gsize b_at, out_at; /* in scratch */
+    gboolean bias;      /* every row of the result begins as input 2 */
+    gint64 bias_stride;
 } Matmul;
 
 /* Strides of the leading axes (broadcast to `lead`) and of the matrix; a vector has one stride of 0. */
@@ -68,6 +70,17 @@ tidy_strides(CpuGemm *g)
     }
 }
 
+static TnArg
+transposed(const TnArg *matrix)
+{
+    TnArg turned = *matrix;
+    for (gint i = 0; i < 2; i++) {
+        turned.type.dims[i] = matrix->type.dims[1 - i];
+        turned.strides[i] = matrix->strides[1 - i];
+    }
+    return turned;
+}
+
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
@@ -75,6 +88,11 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     TnArg a = node->in[0], b = node->in[1];
     Matmul *m = g_new0(Matmul, 1);
     (void)error;
+    if (strcmp(node->op->name, "linear") == 0) {
+        b = transposed(&b);
+        m->bias = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
+        m->bias_stride = m->bias ? node->in[2].strides[0] : 0;
+    }
     m->a = a;
     m->b = b;
     m->out = *out;
@@ -102,6 +120,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     matrix_strides(&b, FALSE, m->lead, m->b_batch, &g->b_row, &g->b_col);
     merge_batches(m);
     tidy_strides(g);
+    g->accumulate = m->bias;
     cpu_gemm_plan(g);
     m->batches = cpu_count(m->lead, m->dims);
     m->c_batch = g->m * g->n;
@@ -116,7 +135,30 @@ typedef struct {
     const Matmul *m;
     const char *a, *b;
     char *c;
+    const char *bias;
 } Job;
+
+/* The bias in every row of a region. */
+static void
+begin_with_bias(const Job *job, gint64 batch, gint64 region)
+{
+    const Matmul *m = job->m;
+    const CpuGemm *g = &m->gemm;
+    gint64 size = g->f64 ? sizeof(double) : sizeof(float);
+    gint64 row = region / g->n_across * g->rows, col = region % g->n_across * g->cols;
+    gint64 rows = MIN(g->rows, g->m - row), cols = MIN(g->cols, g->n - col);
+    const char *from = job->bias + col * m->bias_stride * size;
+    char *first = job->c + (batch * m->c_batch + row * g->c_row + col) * size;
+    if (rows <= 0) {
+        return;
+    }
+    for (gint64 j = 0; j < cols; j++) {
+        memcpy(first + j * size, from + j * m->bias_stride * size, (gsize)size);
+    }
+    for (gint64 i = 1; i < rows; i++) {
+        memcpy(first + i * g->c_row * size, first, (gsize)(cols * size));
+    }
+}
 
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n)
@@ -129,6 +171,9 @@ run_chunk(gpointer data, gsize chunk, gsize n)
     for (gint64 i = (gint64)chunk * m->per_chunk; i < end; i++) {
         gint64 index[TN_MAX_RANK] = { 0 }, batch = i / m->regions;
         cpu_position(m->lead, m->dims, batch, index);
+        if (m->bias) {
+            begin_with_bias(job, batch, i % m->regions);
+        }
         cpu_gemm_region(&m->gemm, job->a + cpu_dot(m->lead, index, m->a_batch) * size,
                         job->b + cpu_dot(m->lead, index, m->b_batch) * size,
                         job->c + batch * m->c_batch * size, i % m->regions);
@@ -140,7 +185,7 @@ static TnStatus
 run_float(void *state, const TnRun *run)
 {
     const Matmul *m = state;
-    Job job = { m, run->in[0], run->in[1], run->out[0] };
+    Job job = { m, run->in[0], run->in[1], run->out[0], m->bias ? run->in[2] : NULL };
     if (m->items == 0) {
         return TN_OK;
     }
@@ -193,7 +238,7 @@ run_converted(void *state, const TnRun *run)
     load_all(&m->b, cell, run->in[1], b);
     if (m->compute == TN_COMPUTE_F32) {
         TnRun inner = *run;
-        inner.in = (void *const[]){ a, b };
+        inner.in = (void *const[]){ a, b, NULL };
         inner.out = (void *const[]){ c };
         status = run_float(state, &inner);
     } else {
@@ -210,6 +255,12 @@ run_converted(void *state, const TnRun *run)
 }
 
 static const TnKernel kernels[] = {
+    { .op = "linear",
+      .dtypes = TN_DT(F32) | TN_DT(F64),
+      .flags = TN_KERNEL_STRIDED,
+      .prepare = prepare,
+      .run = run_float,
+      .release = g_free },
     { .op = "matmul",
       .dtypes = TN_DT(F32) | TN_DT(F64),
       .flags = TN_KERNEL_STRIDED,

@@ -1,0 +1,12 @@
+/* softmax.h: the innermost loops over one row of logits that its users share. */
+#pragma once
+
+#include "cpu.h"
+
+/* out[i] = e^(x[i] - max x); their sum is returned through *sum and max x through *max. x and out may be the same. */
+typedef void (*SoftmaxRowFn)(const float *x, gint64 n, float *out, float *max, float *sum);
+/* Sum of a[i] * b[i], or of a[i] if b is NULL, over 16 lanes. */
+typedef void (*SoftmaxDotFn)(const float *a, const float *b, gint64 n, float *sum);
+
+extern const SoftmaxRowFn softmax_row[CPU_N_ISA];
+extern const SoftmaxDotFn softmax_dot[CPU_N_ISA];
