@@ -21,7 +21,8 @@ deps: ## install the Debian packages that are missing
 run: deps ## import Fashion-MNIST, train LeNet on it
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@cmake --build $(BUILD) -j $(JOBS) --target program
-	@.ci/first-run $(BUILD)
+	@.ci/import $(BUILD)/tenon
+	@$(BUILD)/tenon run configs/fashion_mnist.lua
 
 test: deps ## build and run every test
 	@$(MAKE) --no-print-directory all
