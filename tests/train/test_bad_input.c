@@ -77,7 +77,7 @@ static const struct {
       { "linaer", "epoch", "optimiser", ":10:" } },
     { "shapes",
       CONFIG("", "tn.dataset.random { {1, 8, 8}, classes = 3, length = 64 }",
-             "nn.sequential { nn.conv {4, kernel = 11}, nn.flatten {}, nn.linear {3} }", ""),
+             "nn.sequential { nn.conv {4, 11}, nn.flatten {}, nn.linear {3} }", ""),
       1,
       { "model.1", "conv", "[8, 1, 8, 8]" } },
     { "endless", "while true do end\n", 2, { "endless.lua" } },
@@ -147,7 +147,7 @@ wrong_command_lines(void)
         { { "ops", "sofmax" }, 2, "softmax" },
         { { "plugins", "cup" }, 2, "cpu" },
         { { "bench", "train_mpl" }, 2, "train_mlp" },
-        { { "data", "info", "/nowhere/x.h5" }, 1, "/nowhere/x.h5" },
+        { { "data", "info", "/nowhere/x.h5" }, 2, "/nowhere/x.h5" },
         { { "data", "imprt" }, 2, "import" },
     };
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
