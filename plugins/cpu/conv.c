@@ -1,7 +1,9 @@
-/* conv.c: convolution and its two transposes through columns and products of matrices. Images are shared out in a number
+/* conv.c: convolution and its two transposes: those of stride 1 over framed images (conv_direct.h), the others through
+ * columns and products of matrices. Images are shared out in a number
  * of chunks that depends on the sizes alone; each chunk has its own columns. Weight gradients are summed over a chunk's
  * images in order, and over the chunks in order; where there are many channels they are what is shared out instead. */
 #include "conv.h"
+#include "conv_direct.h"
 #include "gemm.h"
 #include "tables.h"
 
@@ -12,6 +14,9 @@ typedef enum { FORWARD, TRANSPOSE, WEIGHT } ConvKind;
 typedef struct {
     ConvKind kind;
     ConvShape shape;
+    gboolean direct;
+    ConvFrame frame; /* if direct */
+    gsize flip_at;   /* in scratch: the transpose's weights, if direct */
     TnDtype dtype;
     gint64 chunks;
     gboolean by_channels; /* WEIGHT: chunks share out channels instead of images */
@@ -171,6 +176,30 @@ weight_by_channels(const Job *job, gsize chunk, gint64 first, gint64 end)
     }
 }
 
+/* A chunk's images without columns. */
+static void
+run_direct(const Job *job, gsize chunk, gint64 first, gint64 end)
+{
+    const Plan *plan = job->plan;
+    float *memory = chunk_memory(job, chunk);
+    const float *a = (const float *)(const void *)job->a, *b = (const float *)(const void *)job->b;
+    float *out = (float *)(void *)job->out;
+    switch (plan->kind) {
+    case FORWARD:
+        conv_forward_images(&plan->frame, first, end, a, b, (const float *)(const void *)job->bias,
+                            out, memory);
+        break;
+    case TRANSPOSE:
+        b = (const float *)(const void *)(job->scratch + plan->flip_at);
+        conv_forward_images(&plan->frame, first, end, a, b, NULL, out, memory);
+        break;
+    case WEIGHT:
+        out = memory + plan->col_bytes / sizeof(float);
+        conv_weight_images(&plan->frame, first, end, a, b, out, memory);
+        break;
+    }
+}
+
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n)
 {
@@ -181,6 +210,10 @@ run_chunk(gpointer data, gsize chunk, gsize n)
     gint64 first = MIN(all, (gint64)chunk * plan->per_chunk);
     gint64 end = MIN(all, first + plan->per_chunk);
     (void)n;
+    if (plan->direct) {
+        run_direct(job, chunk, first, end);
+        return TN_OK;
+    }
     if (plan->by_channels) {
         weight_by_channels(job, chunk, first, end);
         return TN_OK;
@@ -237,6 +270,9 @@ run_floats(const Plan *plan, const void *a, const void *b, const void *bias, voi
         memset(out, 0, (gsize)plan->count[2] * plan->shape.size);
         return TN_OK;
     }
+    if (plan->direct && plan->kind == TRANSPOSE) {
+        conv_flip_weights(&plan->shape, b, (float *)(void *)(job.scratch + plan->flip_at));
+    }
     status = tn_parallel_for((gsize)plan->chunks, run_chunk, &job);
     if (status == TN_OK && plan->kind == WEIGHT && !plan->by_channels) {
         sum_partials(&job);
@@ -289,19 +325,32 @@ prepare(const TnNode *node, TnPrepared *prepared, ConvKind kind, const TnType *x
     plan->count[2] = node->out[0].count;
     ConvShape *c = &plan->shape;
     gint64 weights = c->groups * c->maps * c->depth;
-    plan->by_channels = kind == WEIGHT && c->groups * c->channels >= MAX_CHUNKS &&
+    plan->direct = conv_frame_fits(c) && plan->count[2] > 0;
+    if (plan->direct) {
+        plan->frame = conv_frame_new(c, kind == TRANSPOSE);
+    }
+    plan->by_channels = !plan->direct && kind == WEIGHT && c->groups * c->channels >= MAX_CHUNKS &&
                         (c->batch < 4 || weights > 65536);
     gint64 all = plan->by_channels ? c->groups * c->channels : c->batch;
     gint64 work = c->batch * c->groups * c->maps * c->depth * c->outs;
     plan->chunks = CLAMP(work / CPU_GRAIN, 1, MIN(MAX_CHUNKS, MAX(1, all)));
     plan->per_chunk = (all + plan->chunks - 1) / plan->chunks;
     plan->col_bytes = (gsize)conv_col_bytes(c);
+    if (plan->direct) {
+        gint64 floats =
+            kind == WEIGHT ? conv_weight_floats(&plan->frame) : conv_forward_floats(&plan->frame);
+        plan->col_bytes = ((gsize)floats * sizeof(float) + 63) & ~(gsize)63;
+    }
     plan->chunk_bytes = plan->col_bytes;
     if (kind == WEIGHT && !plan->by_channels) {
         plan->chunk_bytes += ((gsize)weights * c->size + 63) & ~(gsize)63;
     }
     plan->chunks_at = place_copies(plan);
-    prepared->scratch = plan->chunks_at + (gsize)plan->chunks * plan->chunk_bytes;
+    plan->flip_at = plan->chunks_at + (gsize)plan->chunks * plan->chunk_bytes;
+    prepared->scratch = plan->flip_at;
+    if (plan->direct && kind == TRANSPOSE) {
+        prepared->scratch += (gsize)weights * sizeof(float);
+    }
     prepared->state = plan;
     return TRUE;
 }
@@ -338,10 +387,18 @@ prepare_weight(const TnNode *node, TnPrepared *prepared, GError **error)
                    &node->in[1].type);
 }
 
+static void
+release(void *state)
+{
+    Plan *plan = state;
+    conv_frame_clear(&plan->frame);
+    g_free(plan);
+}
+
 #define ROW(name, function)                                                                        \
     {                                                                                              \
         .op = (name), .dtypes = TN_DTYPES_FLOAT, .prepare = (function), .run = run,                \
-        .release = g_free                                                                          \
+        .release = release                                                                         \
     }
 
 static const TnKernel kernels[] = {
@@ -350,7 +407,7 @@ static const TnKernel kernels[] = {
       .dtypes = TN_DT(F32) | TN_DT(F64),
       .prepare = prepare_forward_bias,
       .run = run,
-      .release = g_free },
+      .release = release },
     ROW("conv_transpose", prepare_transpose),
     ROW("conv_grad_weight", prepare_weight),
 };
