@@ -10,15 +10,17 @@ typedef struct {
     double factor;
 } Unit;
 
+/* A number alone, as a command line gives it, counts seconds or bytes. */
 static const Unit durations[] = {
-    { "s", 1 },     { "ms", 1e-3 }, { "us", 1e-6 },    { "\xc2\xb5s", 1e-6 },
-    { "ns", 1e-9 }, { "sec", 1 },   { "min", 60 },     { "m", 60 },
-    { "h", 3600 },  { "d", 86400 }, { "days", 86400 }, { "week", 604800 },
+    { "", 1 },      { "s", 1 },        { "ms", 1e-3 },     { "us", 1e-6 }, { "\xc2\xb5s", 1e-6 },
+    { "ns", 1e-9 }, { "sec", 1 },      { "min", 60 },      { "m", 60 },    { "h", 3600 },
+    { "d", 86400 }, { "days", 86400 }, { "week", 604800 },
 };
 /* Every factor is a whole number that a double holds exactly. */
 static const Unit sizes[] = {
-    { "B", 1 },     { "kB", 1e3 },     { "KB", 1e3 },     { "MB", 1e6 },     { "GB", 1e9 },
-    { "TB", 1e12 }, { "KiB", 0x1p10 }, { "MiB", 0x1p20 }, { "GiB", 0x1p30 }, { "TiB", 0x1p40 },
+    { "", 1 },         { "B", 1 },        { "kB", 1e3 },     { "KB", 1e3 },
+    { "MB", 1e6 },     { "GB", 1e9 },     { "TB", 1e12 },    { "KiB", 0x1p10 },
+    { "MiB", 0x1p20 }, { "GiB", 0x1p30 }, { "TiB", 0x1p40 },
 };
 
 /* The unit's factor after optional blanks; 0 if unknown. */
