@@ -16,7 +16,7 @@ if(TARGET tenon)
 endif()
 if(TARGET tenon-scan)
   file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBEXECDIR}/tenon" "/${CMAKE_INSTALL_LIBDIR}")
-  set_target_properties(tenon-scan PROPERTIES INSTALL_RPATH "$ORIGIN/${up}")
+  set_target_properties(tenon-scan PROPERTIES INSTALL_RPATH "$ORIGIN/${up};$ORIGIN")
   install(TARGETS tenon-scan RUNTIME DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}/tenon")
 endif()
 

@@ -134,10 +134,11 @@ function(tn_plugin)
     endif()
   endif()
   get_filename_component(P_OUTPUT "${P_OUTPUT}" ABSOLUTE BASE_DIR "${CMAKE_BINARY_DIR}")
+  set(rpath "$ORIGIN/.." "$ORIGIN/../.." ${TENON_LIBDIR})
   set_target_properties(${target} PROPERTIES
     PREFIX lib SUFFIX .so C_VISIBILITY_PRESET hidden C_STANDARD 17 C_STANDARD_REQUIRED ON
     LIBRARY_OUTPUT_DIRECTORY "${P_OUTPUT}" LINK_DEPENDS "${map}"
-    INSTALL_RPATH "$ORIGIN/../..;${TENON_LIBDIR}")
+    BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "${rpath}")
   target_include_directories(${target} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}" ${TN_PUBLIC_INCLUDES})
   target_compile_definitions(${target} PRIVATE "TN_PLUGIN_VERSION=\"${PROJECT_VERSION}\"")
   target_link_options(${target} PRIVATE "LINKER:--version-script=${map}")

@@ -62,12 +62,10 @@ if(TN_RUN_SOURCES AND TN_CLI_SOURCES)
     DEPENDS ${files} "${TENON_CMAKE_DIR}/TenonEmbed.cmake"
     COMMENT "Embedding the templates of tenon new"
     VERBATIM)
-  install(FILES "${templates}/completion.bash" DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions"
-    RENAME tenon)
 
   add_executable(tenon ${TN_CLI_SOURCES} "${table}" "${embedded}/cli-templates.c")
   target_include_directories(tenon PRIVATE "${embedded}")
-  set_target_properties(tenon PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
+  set_target_properties(tenon PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR};$ORIGIN")
   target_include_directories(tenon PRIVATE "${PROJECT_SOURCE_DIR}/pipelines")
   target_link_libraries(tenon PRIVATE tenon-flags tenon-run tenon-kernel PkgConfig::TN_RUN_DEPS m)
 endif()

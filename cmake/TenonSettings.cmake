@@ -20,7 +20,9 @@ set(CMAKE_C_STANDARD_REQUIRED ON)
 set(CMAKE_C_EXTENSIONS ON)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
-set(CMAKE_BUILD_RPATH_USE_ORIGIN ON)
+# A run path that is rewritten when it is installed has an empty entry at its end, and that is the working directory: so what
+# is built has the installed one, which says where things lie in a build tree too.
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
