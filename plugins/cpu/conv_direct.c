@@ -7,7 +7,8 @@
 #define MAX_FRAME 131072
 /* Images whose frames are kept at once for weight gradients, so that sums stay in registers longer. */
 #define IMAGES 4
-/* The longest vector, in floats: room behind a frame for what is read beyond its end. */
+/* Floats of the longest vector; room behind a frame for what a panel reads beyond its end. */
+#define MAX_LANES 16
 #define SLACK 64
 
 gboolean
@@ -184,7 +185,7 @@ weight_group(const ConvFrame *f, gint64 images, const float *frames, const float
 static float
 add_lanes(const float *sum, gint lanes)
 {
-    float lane[16];
+    float lane[MAX_LANES];
     memcpy(lane, sum, (gsize)lanes * sizeof(float));
     for (gint half = lanes / 2; half > 0; half /= 2) {
         for (gint j = 0; j < half; j++) {
