@@ -78,7 +78,7 @@ struct TnProgram {
     guint32 n_refs; /* under the lock of cache.c */
     GBytes *key;    /* in the process-wide cache; NULL: not there */
     char *name;
-    TnGraph *graph;       /* after the last pass: kernels may point to its attributes and names */
+    TnGraph *graph; /* after the last pass: kernels may point to its attributes and names */
     guint n_devices;
     TnDevice **devices;
     guint *space; /* of each device */
