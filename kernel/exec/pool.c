@@ -43,9 +43,9 @@ typedef struct {
 static struct {
     Slot slots[MAX_JOBS];
     _Alignas(TN_ALIGN) atomic_uint news; /* grows whenever there may be something new to do */
-    atomic_uint callers;                  /* calls whose jobs are open */
-    atomic_uint threads;                  /* 0: not asked yet */
-    atomic_uint started;                  /* workers, of threads - 1 */
+    atomic_uint callers;                 /* calls whose jobs are open */
+    atomic_uint threads;                 /* 0: not asked yet */
+    atomic_uint started;                 /* workers, of threads - 1 */
     atomic_uint asleep;
     atomic_bool stop;
     pthread_mutex_t sleep_lock;
