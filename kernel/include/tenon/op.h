@@ -32,19 +32,21 @@ tn_val_equal(TnVal a, TnVal b)
 typedef enum {
     TN_ARG_OPTIONAL = 1 << 0, /* may be TN_VAL_NONE */
     TN_ARG_VARIADIC = 1 << 1, /* the last one: one or more */
-    TN_ARG_SHAPE = 1 << 2,    /* only its type counts: no data is read, nothing is kept alive, no gradient flows */
-    TN_ARG_STATIC = 1 << 3,   /* its value takes part in infer and in the program's key */
-    TN_ARG_INDEX = 1 << 4,    /* integers: sampled from [0, TnSample.index_bound[i]) */
-    TN_ARG_NO_GRAD = 1 << 5,  /* never gets a gradient */
+    TN_ARG_SHAPE =
+        1
+        << 2, /* only its type counts: no data is read, nothing is kept alive, no gradient flows */
+    TN_ARG_STATIC = 1 << 3,  /* its value takes part in infer and in the program's key */
+    TN_ARG_INDEX = 1 << 4,   /* integers: sampled from [0, TnSample.index_bound[i]) */
+    TN_ARG_NO_GRAD = 1 << 5, /* never gets a gradient */
 } TnArgFlags;
 
 /* One input or output. Arguments with the same letter have the same dtype. */
 typedef struct {
     const char *name;
-    const char *help;   /* shape and meaning, such as "[N, C, spatial…]" */
-    char type;          /* letter, such as 'T'; 0: a dtype of its own */
-    TnDtypes dtypes;    /* allowed */
-    guint32 flags;      /* TnArgFlags */
+    const char *help;          /* shape and meaning, such as "[N, C, spatial…]" */
+    char type;                 /* letter, such as 'T'; 0: a dtype of its own */
+    TnDtypes dtypes;           /* allowed */
+    guint32 flags;             /* TnArgFlags */
     gint32 min_rank, max_rank; /* 0, 0: any */
     /* Where tests sample its values: uniform in [lo, hi] (0, 0: [-2, 2]), at least `gap` away from each kink. */
     double lo, hi;
@@ -54,7 +56,8 @@ typedef struct {
 } TnOpArg;
 
 typedef enum {
-    TN_OP_ELEMENTWISE = 1 << 0, /* out[i] depends on in[..][i] alone (broadcast); a composite's whole body is so */
+    TN_OP_ELEMENTWISE =
+        1 << 0, /* out[i] depends on in[..][i] alone (broadcast); a composite's whole body is so */
     TN_OP_VIEW = 1 << 1,        /* output can be a strided view of input 0: see `view` */
     TN_OP_RANDOM = 1 << 2,      /* never merged with another */
     TN_OP_EFFECT = 1 << 3,      /* kept although nobody reads it */
@@ -69,12 +72,12 @@ typedef struct {
     guint32 size;
     const TnOp *op;
     const void *attrs;
-    const char *name;            /* dotted name of the node, for messages (the caller prefixes it: do not) */
+    const char *name; /* dotted name of the node, for messages (the caller prefixes it: do not) */
     gint n_in;
-    const TnType *in;            /* of an absent optional input: dtype TN_DTYPE_NONE */
-    TnTensor *const *value;      /* TN_ARG_STATIC inputs' values (host); NULL elsewhere */
-    gint n_out;                  /* may be set by ops whose number of outputs depends on attributes (split) */
-    TnType *out;                 /* to be filled; TN_MAX_OUT of room */
+    const TnType *in;       /* of an absent optional input: dtype TN_DTYPE_NONE */
+    TnTensor *const *value; /* TN_ARG_STATIC inputs' values (host); NULL elsewhere */
+    gint n_out;  /* may be set by ops whose number of outputs depends on attributes (split) */
+    TnType *out; /* to be filled; TN_MAX_OUT of room */
 } TnInfer;
 
 /* Asked to add nodes that compute gradients of inputs. */
@@ -116,34 +119,35 @@ typedef struct {
 typedef struct {
     guint32 size;
     guint variant;
-    TnDtype dtype;              /* of letter 'T' */
+    TnDtype dtype; /* of letter 'T' */
     void *attrs;
     gint n_in;
-    TnType in[TN_MAX_IN];       /* dtype TN_DTYPE_NONE: absent */
+    TnType in[TN_MAX_IN];          /* dtype TN_DTYPE_NONE: absent */
     gint64 index_bound[TN_MAX_IN]; /* TN_ARG_INDEX inputs */
-    TnTensor *value[TN_MAX_IN];    /* optional: fixed contents instead of random ones (transfer full) */
+    TnTensor
+        *value[TN_MAX_IN]; /* optional: fixed contents instead of random ones (transfer full) */
 } TnSample;
 
 struct TnOp {
-    guint32 size;            /* sizeof (TnOp) where it was compiled */
-    guint32 flags;           /* TnOpFlags */
+    guint32 size;  /* sizeof (TnOp) where it was compiled */
+    guint32 flags; /* TnOpFlags */
     const char *name;
-    const char *help;        /* one line */
-    const char *onnx;        /* ONNX's name, NULL if ONNX has none */
+    const char *help; /* one line */
+    const char *onnx; /* ONNX's name, NULL if ONNX has none */
     const TnOpArg *inputs;
     const TnOpArg *outputs;
     guint32 n_inputs, n_outputs;
-    guint32 arg_size;        /* sizeof (TnOpArg) */
+    guint32 arg_size; /* sizeof (TnOpArg) */
     TnOptions attrs;
     gboolean (*infer)(TnInfer *infer, GError **error);
     gboolean (*vjp)(TnVjp *vjp, GError **error);
     gboolean (*body)(TnBody *body, GError **error);
     /* TN_OP_VIEW: the layout of output 0 over input 0's storage, FALSE if strides cannot express it.
      * in: the types of all inputs; in_layout: of input 0. */
-    gboolean (*view)(const void *attrs, const TnType *in, const TnLayout *in_layout, const TnType *out,
-                     TnLayout *out_layout);
+    gboolean (*view)(const void *attrs, const TnType *in, const TnLayout *in_layout,
+                     const TnType *out, TnLayout *out_layout);
     gboolean (*sample)(TnSample *sample);
-    guint32 in_place;        /* bit i: output 0 may be computed into input i's memory (same type) */
+    guint32 in_place; /* bit i: output 0 may be computed into input i's memory (same type) */
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */
@@ -163,8 +167,9 @@ TN_API const TnOp *tn_op_find(const char *name, GError **error);
 
 /* Checks number, dtypes and ranks of inputs against op's rows and calls op->infer; prefixes errors with
  * "NAME (OP): ". out has room for TN_MAX_OUT; *n_out is set. */
-TN_API gboolean tn_op_infer(const TnOp *op, const void *attrs, const char *name, gint n_in, const TnType *in,
-                            TnTensor *const *value, gint *n_out, TnType *out, GError **error);
+TN_API gboolean tn_op_infer(const TnOp *op, const void *attrs, const char *name, gint n_in,
+                            const TnType *in, TnTensor *const *value, gint *n_out, TnType *out,
+                            GError **error);
 
 /* NumPy's broadcasting of n types' sizes into out (dtype left alone); FALSE with TN_ERROR_SHAPE, both shapes named. */
 TN_API gboolean tn_infer_broadcast(gint n, const TnType *in, TnType *out, GError **error);
@@ -177,7 +182,7 @@ TN_API gboolean tn_infer_axis(gint64 axis, gint rank, gint *out, GError **error)
 
 /* Shared attribute structs of primitives and composites; rows are beside the operators. */
 typedef struct {
-    TnInts axes;        /* empty: all */
+    TnInts axes; /* empty: all */
     gboolean keepdims;
 } TnReduceAttrs;
 typedef struct {
