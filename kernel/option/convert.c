@@ -170,8 +170,8 @@ to_path(const Call *call, void *to)
     if (!text || !*text)
         return refuse(call, NULL);
     /* The config's file may have been named by a relative path itself. */
-    g_autofree char *base = g_canonicalize_filename(
-        call->fill->base_dir != NULL ? call->fill->base_dir : ".", NULL);
+    g_autofree char *base =
+        g_canonicalize_filename(call->fill->base_dir != NULL ? call->fill->base_dir : ".", NULL);
     g_autofree char *whole = g_canonicalize_filename(text, base);
     *(const char **)to = tn_fill_string(call->fill, whole);
     return TRUE;
