@@ -16,7 +16,6 @@ static const TnLuaModule *const modules[] = { &layers, NULL };
 static const TnPlugin plugin = { TN_PLUGIN_HEAD("nn", TN_PLUGIN_VERSION, "Apache-2.0",
                                                 "Composite operators: activations, norms, losses, "
                                                 "attention, recurrent cells, optimiser steps"),
-                                 .factories = factories,
-                                 .modules = modules };
+                                 .factories = factories, .modules = modules };
 
 TN_PLUGIN(nn, plugin)
