@@ -7,12 +7,12 @@
 #include <tenon/pool.h>
 
 gboolean
-config_load(TnVerbCall *call, const ConfigOptions *options, const char *path, const char *base_dir,
+config_load(TnVerbCall *call, const ConfigOptions *options, const char *path, const char *text,
             gint n_overrides, const char *const *overrides, LoadedConfig *loaded, GError **error)
 {
     TnHostOptions host_options = { .trust = options->trust,
                                    .data_root = options->data_root,
-                                   .base_dir = base_dir };
+                                   .text = text };
     g_autoptr(TnFaults) faults = tn_faults_new();
     *loaded = (LoadedConfig){ NULL, NULL };
     if (options->threads)

@@ -41,10 +41,10 @@ typedef struct {
     TnSpec *root;
 } LoadedConfig;
 
-/* Loads and checks; prints every fault to call->err. FALSE: exit code 2 (with *error if it is more than faults). base_dir as in
+/* Loads and checks; prints every fault to call->err. FALSE: exit code 2 (with *error if it is more than faults). text as in
  * TnHostOptions. */
 gboolean config_load(TnVerbCall *call, const ConfigOptions *options, const char *path,
-                     const char *base_dir, gint n_overrides, const char *const *overrides,
+                     const char *text, gint n_overrides, const char *const *overrides,
                      LoadedConfig *loaded, GError **error);
 void config_clear(LoadedConfig *loaded);
 

@@ -36,17 +36,21 @@ resume(TnVerbCall *call, GError **error)
     if (!provenance)
         return 1;
     const TnValue *original = tn_value_get(provenance, "config");
-    g_autofree char *base = original ? g_path_get_dirname(tn_value_get_string(original)) : NULL;
     g_autofree char *copy = g_build_filename(tn_run_path(run), "config.lua", NULL);
+    g_autofree char *text = read_text(copy, error);
+    const char *path =
+        tn_value_type(original) == TN_VALUE_STRING ? tn_value_get_string(original) : copy;
+    if (!text)
+        return 1;
     g_autoptr(GPtrArray) overrides = all_overrides(provenance, call);
     LoadedConfig loaded;
     gint code = 2;
-    if (config_load(call, &options->config, copy, base, (gint)overrides->len,
+    if (config_load(call, &options->config, path, text, (gint)overrides->len,
                     (const char *const *)overrides->pdata, &loaded, error)) {
         code = 1;
         g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, TRUE, error);
         if (job)
-            code = job_finish(call, job, run, copy, error);
+            code = job_finish(call, job, run, path, error);
     }
     config_clear(&loaded);
     return code;

@@ -38,7 +38,7 @@ run_name(const RunOptions *options, const TnSpec *root, const char *path)
 static gboolean
 keep_config(TnRunDir *run, const char *path, const TnSpec *root, GError **error)
 {
-    g_autofree char *text = read_text(path, error);
+    g_autofree char *text = tn_host_config_text(path, error);
     g_autoptr(TnValue) tree = tn_value_spec(tn_spec_ref((TnSpec *)root));
     g_autofree char *resolved = tn_value_print(tree, 0);
     g_autofree char *line = g_strconcat(
@@ -79,7 +79,9 @@ static gboolean
 keep_provenance(TnVerbCall *call, TnRunDir *run, TnJob *job, const char *path, GError **error)
 {
     g_autoptr(TnValue) extra = tn_value_map();
-    g_autofree char *full = g_canonicalize_filename(path, NULL);
+    g_autofree char *full = g_str_has_prefix(path, TN_CONFIG_MODULE)
+                                ? g_strdup(path)
+                                : g_canonicalize_filename(path, NULL);
     TnValue *overrides = tn_value_list();
     g_autoptr(GPtrArray) words = g_ptr_array_new();
     g_ptr_array_add(words, (gpointer) "tenon");

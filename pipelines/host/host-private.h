@@ -68,6 +68,7 @@ struct TnHost {
     TnFault *limit;       /* which limit ended the load */
     TnWhere memory_where; /* what ran when memory was refused */
     /* the config */
+    char *text; /* given instead of its file; NULL */
     char *folder, *real_folder;
     GHashTable *sources; /* file -> text */
     GPtrArray *faults;   /* of TnFault */

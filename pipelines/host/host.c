@@ -204,6 +204,7 @@ tn_host_new(const TnHostOptions *options, GError **error)
     atomic_init(&host->owners, 1);
     host->trust = options && options->trust;
     host->data_root = data_root(options);
+    host->text = g_strdup(options ? options->text : NULL);
     host->memory_limit = options && options->memory_limit ? options->memory_limit : DEFAULT_MEMORY;
     host->seconds = options && options->load_seconds > 0 ? options->load_seconds : DEFAULT_SECONDS;
     host->sources = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -235,6 +236,7 @@ free_config(TnHost *host)
     g_ptr_array_unref(host->overrides);
     g_ptr_array_unref(host->args);
     g_hash_table_unref(host->sources);
+    g_free(host->text);
     g_free(host->folder);
     free(host->real_folder); /* realpath's */
 }

@@ -1,5 +1,6 @@
 /* load.c: from a config file to a checked tree: evaluate, override, validate, all faults at once. */
 #include "host-private.h"
+#include "run-lua.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -84,33 +85,61 @@ read_overrides(TnHost *host, gint n, const char *const *texts)
     }
 }
 
+/* The text of a module of the library, such as "tenon.bench.train_mlp"; NULL if there is none. */
+static char *
+module_text(const char *name)
+{
+    for (guint i = 0; tn_lua_run_modules[i].name; i++)
+        if (strcmp(tn_lua_run_modules[i].name, name) == 0)
+            return g_strndup((const char *)tn_lua_run_modules[i].bytes, tn_lua_run_modules[i].size);
+    return NULL;
+}
+
+char *
+tn_host_config_text(const char *path, GError **error)
+{
+    char *text = NULL;
+    GStatBuf info;
+    gsize size = 0;
+    g_autoptr(GError) why = NULL;
+    if (g_str_has_prefix(path, TN_CONFIG_MODULE)) {
+        text = module_text(path + strlen(TN_CONFIG_MODULE));
+        if (!text)
+            g_set_error(error, TN_ERROR, TN_ERROR_NOT_FOUND, "the library has no such module");
+        return text;
+    }
+    if (g_stat(path, &info) == 0 && info.st_size > MOST_TEXT) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "the file is larger than %u MiB: no config",
+                    MOST_TEXT >> 20);
+        return NULL;
+    }
+    if (!g_file_get_contents(path, &text, &size, &why)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s", why->message);
+        return NULL;
+    }
+    const gboolean binary = size > 0 && text[0] == LUA_SIGNATURE[0];
+    if (!binary && strlen(text) == size)
+        return text;
+    g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "%s",
+                binary ? "this is a compiled chunk; a config is text"
+                       : "the file holds a NUL byte: a config is text");
+    g_free(text);
+    return NULL;
+}
+
 static gboolean
 read_file(TnHost *host, const char *path)
 {
     const TnWhere where = { g_intern_string(path), 0 };
     g_autoptr(GError) error = NULL;
-    g_autofree char *folder = g_path_get_dirname(path);
-    g_autofree char *text = NULL;
-    GStatBuf info;
-    gsize size;
-    if (g_stat(path, &info) == 0 && info.st_size > MOST_TEXT) {
-        tn_host_fault(host, where, NULL, "the file is larger than %u MiB: no config",
-                      MOST_TEXT >> 20);
-        return FALSE;
-    }
-    if (!g_file_get_contents(path, &text, &size, &error)) {
+    const gboolean module = g_str_has_prefix(path, TN_CONFIG_MODULE);
+    g_autofree char *folder = module ? g_strdup(".") : g_path_get_dirname(path);
+    char *text = host->text ? g_strdup(host->text) : tn_host_config_text(path, &error);
+    if (!text) {
         tn_host_fault(host, where, NULL, "%s", error->message);
         return FALSE;
     }
-    const gboolean has_nul = strlen(text) != size;
-    const gboolean binary = size > 0 && text[0] == LUA_SIGNATURE[0];
-    g_hash_table_replace(host->sources, g_strdup(path), g_steal_pointer(&text));
-    if (has_nul || binary) {
-        tn_host_fault(host, where, NULL,
-                      binary ? "this is a compiled chunk; a config is text"
-                             : "the file holds a NUL byte: a config is text");
-        return FALSE;
-    }
+    g_hash_table_replace(host->sources, g_strdup(path), text);
     g_free(host->folder);
     free(host->real_folder);
     host->folder = g_steal_pointer(&folder);

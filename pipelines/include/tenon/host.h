@@ -12,6 +12,8 @@
 G_BEGIN_DECLS
 
 #define TN_IFACE_JOB "tenon.job/1"
+/* A config's path may name a module of the library instead of a file: "module:tenon.bench.train_mlp". */
+#define TN_CONFIG_MODULE "module:"
 
 typedef struct TnHost TnHost;
 
@@ -20,8 +22,9 @@ typedef struct {
     const char *data_root; /* --data-root; NULL: TENON_DATA, else XDG_DATA_HOME/tenon/data */
     guint64 memory_limit;  /* bytes of Lua memory; 0: 256 MiB */
     double load_seconds;   /* watchdog on loading; 0: 10 */
-    const char *base_dir;  /* folder that relative paths and `require` start from, for a config's copy
-                            * in a run folder; NULL: the config file's own */
+    const char
+        *text; /* what the config's file said, for the copy in a run folder: its path then only
+                            * says where it stood, and from where relative paths start. NULL: the file */
 } TnHostOptions;
 
 TN_API TnHost *tn_host_new(const TnHostOptions *options, GError **error); /* NULL: defaults */
@@ -37,6 +40,9 @@ TN_API gboolean tn_host_load_modules(TnHost *host, GError **error);
  * FILE:LINE. */
 TN_API TnSpec *tn_host_load(TnHost *host, const char *path, gint n_overrides,
                             const char *const *overrides, TnFaults *faults);
+
+/* The text that such a path stands for. (transfer full): g_free. Thread: any. */
+TN_API char *tn_host_config_text(const char *path, GError **error);
 
 /* What the config declared with tn.arg, in order: rows for `tenon help CONFIG`. Valid as long as
  * the host. */

@@ -60,7 +60,7 @@ local function define(name, help, options, update)
     interface = "tenon.optimizer/1", name = name, help = help, options = options, init = check_groups,
     -- params: variables; grads: values; step: the symbolic number of updates done, f64. Gives the rate.
     apply = function(self, params, grads, step)
-      local rate = self.lr:at(step)
+      local rate = self.lr:rate(step)
       local number = step + 1
       for i, param in ipairs(params) do
         local own = options_for(self, param:name())

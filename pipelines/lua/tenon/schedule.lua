@@ -5,10 +5,10 @@ local tn = require "tenon"
 
 local pi = math.pi
 
--- Each row: name, help, options besides `value`, and value(self, t).
-local function define(name, help, options, at)
+-- Each row: name, help, options besides `value`, and rate(self, t).
+local function define(name, help, options, rate)
   table.insert(options, 1, { name = "value", type = "number", required = true, positional = true, help = "the rate to begin from" })
-  tn.component { interface = "tenon.schedule/1", name = name, help = help, options = options, at = at }
+  tn.component { interface = "tenon.schedule/1", name = name, help = help, options = options, rate = rate }
 end
 
 local function steps_row(help) return { name = "steps", type = "int", required = true, min = 1, unit = "steps", help = help } end
@@ -71,19 +71,19 @@ tn.component {
     { name = "after", type = "component", of = "schedule", wrap = "constant", required = true, positional = true, help = "what follows; its own steps begin then" },
     steps_row "steps of the way up", number("from", 0, "share of the rate at step 0", { min = 0, max = 1 }),
   },
-  at = function(self, t)
-    local top = self.after:at(t * 0)
+  rate = function(self, t)
+    local top = self.after:rate(t * 0)
     local up = top * (share(t, self.steps) * (1 - self.from) + self.from)
-    return tn.op.where(t:less(self.steps), up, self.after:at((t - self.steps):max(0)))
+    return tn.op.where(t:less(self.steps), up, self.after:rate((t - self.steps):max(0)))
   end,
 }
 
 tn.component {
   interface = "tenon.schedule/1", name = "sum", help = "several schedules added", 
   options = { { name = "of", type = "components", of = "schedule", required = true, positional = true, help = "the schedules" } },
-  at = function(self, t)
+  rate = function(self, t)
     local sum = t * 0
-    for _, schedule in ipairs(self.of) do sum = sum + schedule:at(t) end
+    for _, schedule in ipairs(self.of) do sum = sum + schedule:rate(t) end
     return sum
   end,
 }
@@ -91,9 +91,9 @@ tn.component {
 tn.component {
   interface = "tenon.schedule/1", name = "product", help = "several schedules multiplied", 
   options = { { name = "of", type = "components", of = "schedule", required = true, positional = true, help = "the schedules" } },
-  at = function(self, t)
+  rate = function(self, t)
     local product = t * 0 + 1
-    for _, schedule in ipairs(self.of) do product = product * schedule:at(t) end
+    for _, schedule in ipairs(self.of) do product = product * schedule:rate(t) end
     return product
   end,
 }
@@ -101,7 +101,7 @@ tn.component {
 tn.component {
   interface = "tenon.schedule/1", name = "lambda", help = "any function of the symbolic step",
   options = { { name = "f", type = "function", required = true, positional = true, help = "function of the step, an f64 value" } },
-  at = function(self, t) return self.f(t) end,
+  rate = function(self, t) return self.f(t) end,
 }
 
 return {}
