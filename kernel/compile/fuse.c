@@ -1,6 +1,7 @@
-/* fuse.c: groups of element-wise nodes of one device and one shape become one node, `fused`, that holds them as a small
- * graph, so that intermediate values never reach memory. Only where the device has a kernel that takes the group. A group
- * must not need, by way of nodes outside it, what it computes itself. */
+/* fuse.c: groups of element-wise nodes of one device and one shape become one node, `fused`, that
+ * holds them as a small graph, so that intermediate values never reach memory. Only where the
+ * device has a kernel that takes the group. A group must not need, by way of nodes outside it, what
+ * it computes itself. */
 #include "compile-private.h"
 
 #define MAX_OPS 24
@@ -41,7 +42,7 @@ group_at(const Fuse *f, guint32 number)
     return g_ptr_array_index(f->groups, number);
 }
 
-/* --- The small graph ---------------------------------------------------------------------------------------------------- */
+/* --- The small graph -------------------------------------------------------------------------- */
 
 /* A group written as inputs, outputs and a graph over them. Values are of the old graph. */
 typedef struct {
@@ -145,7 +146,7 @@ find_kernel(const Fuse *f, const Body *body, gint device)
     return tn_kernel_find(tn_device_kind(f->c->options->devices[device]), &view.node);
 }
 
-/* --- Grouping ----------------------------------------------------------------------------------------------------------- */
+/* --- Grouping --------------------------------------------------------------------------------- */
 
 static guint32
 new_group(Fuse *f, guint32 number)
@@ -192,12 +193,12 @@ push_inputs(const Fuse *f, guint32 number, GArray *stack)
     }
 }
 
-/* Whether the group needs itself by way of nodes outside: a walk from its inputs backwards, group by group. */
+/* Whether the group needs itself by way of nodes outside: a walk from its inputs backwards, group
+ * by group. */
 static gboolean
 needs_itself(const Fuse *f, guint32 number)
 {
     const Group *group = group_at(f, number);
-    const guint32 first = g_array_index(group->members, guint32, 0);
     g_autofree gboolean *seen = g_new0(gboolean, f->graph->nodes->len + 1);
     g_autoptr(GArray) stack = g_array_new(FALSE, FALSE, sizeof(guint32));
     for (guint i = 0; i < group->members->len; i++) {
@@ -216,7 +217,9 @@ needs_itself(const Fuse *f, guint32 number)
             return TRUE;
         }
         const Group *other = f->group[at] != NO_GROUP ? group_at(f, f->group[at]) : NULL;
-        if (seen[at] || (other != NULL ? other->last : at) < first) {
+        /* Numbers give no bound here: a group that is read may have later members, which need this
+         * one. */
+        if (seen[at]) {
             continue;
         }
         seen[at] = TRUE;
@@ -355,7 +358,7 @@ drop_groups(Fuse *f)
     }
 }
 
-/* --- Order and rewriting ------------------------------------------------------------------------------------------------ */
+/* --- Order and rewriting ---------------------------------------------------------------------- */
 
 /* Puts a node, or its whole group, after everything it needs. */
 static void
@@ -447,7 +450,7 @@ fuse_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in
     return TRUE;
 }
 
-/* --- The pass ----------------------------------------------------------------------------------------------------------- */
+/* --- The pass --------------------------------------------------------------------------------- */
 
 static void
 find_readers(Fuse *f)
