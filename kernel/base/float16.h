@@ -22,6 +22,14 @@ tn_f32_of_bits(guint32 bits)
     return x;
 }
 
+/* condition ? a : b, without a branch that would keep loops from becoming vector code. */
+static inline guint32
+tn_pick(gboolean condition, guint32 a, guint32 b)
+{
+    const guint32 mask = -(guint32)condition;
+    return (a & mask) | (b & ~mask);
+}
+
 static inline float
 tn_f16_to_f32(guint16 half)
 {
@@ -34,9 +42,8 @@ tn_f16_to_f32(guint16 half)
     const guint32 special = shifted + (224u << 23);
     /* A subnormal half m * 2^-24 is (1 + m/1024) * 2^-14 without its 2^-14. */
     const guint32 subnormal = tn_f32_bits(tn_f32_of_bits(shifted + (113u << 23)) - 0x1p-14f);
-    return tn_f32_of_bits(sign | (exponent == 0                 ? subnormal
-                                  : exponent == (0x7c00u << 13) ? special
-                                                                : normal));
+    const guint32 number = tn_pick(exponent == (0x7c00u << 13), special, normal);
+    return tn_f32_of_bits(sign | tn_pick(exponent == 0, subnormal, number));
 }
 
 /* Rounds to nearest, ties to even. A NaN stays one and becomes quiet. */
@@ -46,13 +53,15 @@ tn_f16_from_f32(float x)
     const guint32 bits = tn_f32_bits(x);
     const guint32 sign = (bits >> 16) & 0x8000;
     const guint32 size = bits & 0x7fffffff;
+    const gint32 order = (gint32)size; /* signed: what vector instructions compare */
     const guint32 normal = (size - (112u << 23) + 0xfff + ((size >> 13) & 1)) >> 13;
     /* The last bit of 0.5 is worth 2^-24, as is that of a subnormal half: the addition rounds. */
-    const float small = tn_f32_of_bits(MIN(size, 0x38800000u));
+    const float small = tn_f32_of_bits(tn_pick(order < 0x38800000, size, 0x38800000u));
     const guint32 subnormal = tn_f32_bits(small + 0.5f) - 0x3f000000u;
     const guint32 nan = 0x7e00u | ((size >> 13) & 0x3ff);
-    const guint32 finite = size < 0x38800000u ? subnormal : normal;
-    return (guint16)(sign | (size > 0x7f800000u ? nan : size >= 0x47800000u ? 0x7c00u : finite));
+    const guint32 finite = tn_pick(order < 0x38800000, subnormal, normal);
+    const guint32 number = tn_pick(order >= 0x47800000, 0x7c00u, finite);
+    return (guint16)(sign | tn_pick(order > 0x7f800000, nan, number));
 }
 
 static inline float
@@ -68,7 +77,7 @@ tn_bf16_from_f32(float x)
     const guint32 bits = tn_f32_bits(x);
     const guint32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     const guint32 nan = (bits >> 16) | 0x40;
-    return (guint16)((bits & 0x7fffffff) > 0x7f800000u ? nan : rounded);
+    return (guint16)tn_pick((bits & 0x7fffffff) > 0x7f800000u, nan, rounded);
 }
 
 /* Rounding to odd: towards zero, then the last bit set if anything was cut off. A second rounding

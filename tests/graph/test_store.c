@@ -314,7 +314,7 @@ dtypes(void)
         TN_ASSERT(x[0] == 1 && x[299] == 1);
         const TnVarInfo empty =
             param("e", (TnDtype)d, 2, DIMS(3, 0), (TnInit){ TN_INIT_HE_NORMAL });
-        g_autofree double *nothing = draw(0, &empty, NULL);
+        g_free(draw(0, &empty, NULL));
     }
 }
 
