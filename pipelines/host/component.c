@@ -399,6 +399,7 @@ instance(lua_State *L)
                                   luaL_typename(L, 1));
     if (!tn_host_class(tn_host_of(L), tn_spec_iface(spec), tn_spec_component(spec)))
         return 0;
+    tn_host_wrap_numbers(tn_host_of(L), spec); /* a spec of the config's tree has that behind it */
     tn_push_instance(L, spec, luaL_optstring(L, 2, NULL));
     return 1;
 }

@@ -130,11 +130,11 @@ end)
 
 -- --- Between gradient and optimiser ------------------------------------------------------------------------------------------
 
--- The square root of the sum of all squares, f32.
+-- The square root of the sum of all squares, f64.
 local function global_norm(grads)
   local sum
   for _, grad in ipairs(grads) do
-    local square = (grad * grad):sum():cast("f32")
+    local square = (grad * grad):sum():cast("f64")
     sum = sum and sum + square or square
   end
   return sum:sqrt()

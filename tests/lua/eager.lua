@@ -1,0 +1,150 @@
+-- Tensors, operators and gradients in imperative mode, and the same function traced.
+local tn = require "tenon"
+local check = require "check"
+
+-- Central differences of f at x (a flat list).
+local function difference(f, x, i)
+  local h = 1e-5
+  local function at(d)
+    local y = table.move(x, 1, #x, 1, {})
+    y[i] = y[i] + d
+    return f(tn.tensor(y, "f64")):item()
+  end
+  return (at(h) - at(-h)) / (2 * h)
+end
+
+return tn.script {
+  name = "eager",
+  run = function()
+    -- Tensors.
+    local x = tn.tensor { { 1, 2, 3 }, { 4, 5, 6 } }
+    check.equal(x.shape, { 2, 3 })
+    check.equal(x.dtype, "f32")
+    check.equal(x.rank, 2)
+    check.equal(x.type, "f32[2, 3]")
+    check.equal(x:get(2, 1), 4)
+    check.equal(x:list(), { { 1, 2, 3 }, { 4, 5, 6 } })
+    check.equal(tn.tensor(7, "i64"):item(), 7)
+    check.equal(tn.tensor({ true, false }, "bool"):list(), { true, false })
+    check.equal(tn.tensor({ 300, -1 }, "u8"):list(), { 255, 0 }, "C's conversion saturates")
+    check.equal(tn.zeros({ 2 }, "i32"):list(), { 0, 0 })
+    check.equal(tostring(tn.tensor { 1, 2 }), "f32[2] {1, 2}")
+    check.equal(tn.uniform({ 4 }, 1):list(), tn.uniform({ 4 }, 1):list())
+    check.fails(function() return x:get(3, 1) end, "index 1 is 3, outside 1 to 2")
+    check.fails(function() return x:get(1) end, "1 indices for 2 dimensions")
+    check.fails(function() return x:item() end, "6 elements")
+    check.fails(function() return tn.tensor { { 1, 2 }, { 3 } } end, "different lengths")
+    check.fails(function() return tn.tensor { { 1, 2 }, 3 } end, "different lengths")
+    check.fails(function() return tn.tensor({ 1 }, "f31") end, "f31", "f32")
+
+    -- Operators: arithmetic, inputs, attributes in every form.
+    check.equal((x + 1):list(), { { 2, 3, 4 }, { 5, 6, 7 } })
+    check.equal((2 - x):list(), { { 1, 0, -1 }, { -2, -3, -4 } })
+    check.equal((-x):list(), { { -1, -2, -3 }, { -4, -5, -6 } })
+    check.equal((x ^ 2):list()[2], { 16, 25, 36 })
+    check.equal((1 / tn.tensor { 2, 4 }):list(), { 0.5, 0.25 })
+    check.equal((tn.tensor({ -3 }, "i64") % 5):list(), { 2 })
+    check.equal(x:matmul(x:transpose { 1, 0 }):list(), { { 14, 32 }, { 32, 77 } })
+    check.equal(x:transpose().shape, { 3, 2 })
+    check.equal(x:reshape { 3, -1 }:list(), { { 1, 2 }, { 3, 4 }, { 5, 6 } })
+    check.equal(x:reshape(6).shape, { 6 })
+    check.equal(x:cast("i64").dtype, "i64")
+    check.equal(x:cast { to = "f64" }.dtype, "f64")
+    check.equal(x:reduce_sum({ 1 }, false):list(), { 6, 15 })
+    check.equal(x:reduce_sum { axes = { 0 } }:list(), { { 5, 7, 9 } })
+    check.equal(x:sum():item(), 21)
+    check.equal(x:sum(0):list(), { 5, 7, 9 })
+    check.equal(x:mean({ 1 }, true):list(), { { 2 }, { 5 } })
+    check.equal(tn.op.concat(x, x, { axis = 0 }).shape, { 4, 3 })
+    check.equal(select("#", x:split { axis = 1, num_outputs = 3 }), 3)
+    check.equal(tn.op.where(x:greater(3), x, 0):list(), { { 0, 0, 0 }, { 4, 5, 6 } })
+    check.near(tn.op.softmax(tn.tensor { { 0, 0 } }, { axis = -1 }):list(), { { 0.5, 0.5 } })
+    check.equal(x:max(4):list(), { { 4, 4, 4 }, { 4, 5, 6 } })
+    check.fails(function() return x:matmul(x) end, "matmul", "[2, 3]")
+    check.fails(function() return x:matmul() end, "matmul", "'B' is missing")
+    check.fails(function() return x:cast { too = "f64" } end, "cast", "too", "to")
+    check.fails(function() return x:cast("f33") end, "cast", "f33")
+    check.fails(function() return x:sofmax() end, "sofmax", "softmax")
+    check.fails(function() return tn.tensor({ 1 }, "i64") + 0.5 end, "0.5", "i64", "cast")
+    check.fails(function() return x + "one" end, "add")
+    check.fails(function() return tn.op.assign(x) end, "assign")
+
+    -- Gradients of what is tracked.
+    local w = tn.tensor { 1, 2, 3 }:track()
+    local loss = (w * w * 2):sum()
+    check.equal(tn.grad(loss, { w })[1]:list(), { 4, 8, 12 })
+    check.fails(function() return tn.grad(loss, { w }) end, "keep = true")
+    check.fails(function() return tn.grad((x * 2):sum(), { x }) end, "track")
+    local y = (w ^ 3):sum()
+    local first = tn.grad(y, { w }, { keep = true })[1]
+    check.near(first:list(), { 3, 12, 27 })
+    check.near(tn.grad(first:sum(), { w })[1]:list(), { 6, 12, 18 }, 1e-6, "second derivative")
+
+    -- A function of many operators: gradient against differences, traced against at once.
+    local a = tn.tensor({ { 0.3, -0.2, 0.5 }, { 0.1, 0.7, -0.4 }, { -0.6, 0.2, 0.9 } }, "f64")
+    local function f(v)
+      local h = (v:reshape { 1, 3 }:matmul(a)):tanh():sigmoid()
+      return (h:log_softmax(-1) * h:exp()):sum() + (v * v):sum():sqrt()
+    end
+    local at = { 0.4, -1.1, 0.8 }
+    local v = tn.tensor(at, "f64"):track()
+    local grad = tn.grad(f(v), { v })[1]:list()
+    for i = 1, 3 do check.near(grad[i], difference(f, at, i), 1e-8, "gradient") end
+    local traced = tn.jit(f)
+    check.near(traced(v:detach()):item(), f(tn.tensor(at, "f64")):item(), 1e-12)
+    local traced_grad = tn.jit(function(value) return tn.grad(f(value), { value })[1] end)
+    check.near(traced_grad(v:detach()):list(), grad, 1e-12, "gradient in a graph")
+
+    -- jit: one trace a shape, several results, and the same answers at each.
+    local traces = 0
+    local g = tn.jit(function(p, q)
+      traces = traces + 1
+      return p + q, p * q
+    end)
+    for _, n in ipairs { 2, 3, 2, 3, 2 } do
+      local sum, product = g(tn.full({ n }, 3), tn.full({ n }, 4))
+      check.equal(sum.shape, { n })
+      check.equal({ sum:get(n), product:get(1) }, { 7, 12 })
+    end
+    check.equal(traces, 2)
+    check.fails(function() return g(tn.ones { 2 }, tn.ones { 3 }) end, "[2]", "[3]")
+
+    -- Handles: closed ones say so, values keep their graph.
+    local closed = tn.ones { 2 }
+    closed:close()
+    check.fails(function() return closed + 1 end, "closed")
+    do
+      local t <close> = tn.ones { 2 }
+      check.equal(t:sum():item(), 2)
+    end
+    local core = require "tenon.core"
+    local value
+    do
+      local graph = core.graph "gone"
+      value = graph:input("x", "f32", { 2 }) * 2
+      graph:close()
+    end
+    collectgarbage()
+    check.equal((value + 1).shape, { 2 })
+    check.fails(function() return value + core.graph("other"):input("y", "f32", { 2 }) end, "graph")
+
+    -- Large ones go when nobody holds them: 4 GB pass through a few handles.
+    local big = tn.zeros { 1024, 1024 }
+    for _ = 1, 1000 do big = big + 1 end
+    check.equal(big:get(1, 1), 1000)
+
+    -- Variables.
+    local variable = tn.variable { name = "v", shape = { 2 }, init = { "constant", 3 } }
+    check.equal(variable:read():list(), { 3, 3 })
+    check.equal((variable * 2):list(), { 6, 6 })
+    check.equal(tn.grad((variable * variable):sum(), { variable })[1]:list(), { 6, 6 })
+    variable:assign(variable - 1)
+    check.equal(variable:read():list(), { 2, 2 })
+    check.equal((variable * 2):list(), { 4, 4 }, "the new value")
+    variable:write(9)
+    check.equal(variable:read():list(), { 9, 9 })
+    check.fails(function() variable:write(tn.ones { 3 }) end, "'v'", "f32[2]", "f32[3]")
+    check.fails(function() return tn.variable { name = "v", shape = { 3 } } end, "v")
+    check.fails(function() return tn.variable { name = "u", shape = { 3 }, init = "zeroes" } end, "zeroes", "zeros")
+  end,
+}
