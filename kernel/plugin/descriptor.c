@@ -86,6 +86,79 @@ options_fault(const TnOptions *options)
     return fault;
 }
 
+/* --- The tables of the kernel's own interfaces -------------------------------------------------- */
+
+static char *
+op_fault(const TnFactory *f)
+{
+    const TnOp *op = f->vtable;
+    if (!COVERS(op, TnOp, in_place))
+        return g_strdup_printf("its operator has %u bytes, this Tenon reads %u", op->size,
+                               (guint)sizeof(TnOp));
+    if (!is_text(op->name) || strcmp(op->name, f->name) != 0)
+        return g_strdup_printf("its operator is called '%s'", is_text(op->name) ? op->name : "");
+    if (op->infer == NULL && op->body == NULL)
+        return g_strdup("its operator has neither infer nor a body");
+    if ((op->n_inputs > 0 && op->inputs == NULL) || op->n_outputs == 0 || op->outputs == NULL)
+        return g_strdup("its operator lacks inputs or outputs");
+    if (op->arg_size < G_STRUCT_OFFSET(TnOpArg, gap) + sizeof(double))
+        return g_strdup_printf("rows of its arguments have %u bytes, this Tenon reads %u",
+                               op->arg_size, (guint)sizeof(TnOpArg));
+    return options_fault(&op->attrs);
+}
+
+static char *
+kernels_fault(const TnFactory *f)
+{
+    const TnKernelTable *table = f->vtable;
+    if (!COVERS(table, TnKernelTable, kernels) || !is_text(table->kind))
+        return g_strdup("its kernel table lacks size or kind");
+    if (table->n_kernels > 0 && table->kernels == NULL)
+        return g_strdup("its kernels are missing");
+    if (table->kernel_size < G_STRUCT_OFFSET(TnKernel, release) + sizeof(void (*)(void)))
+        return g_strdup_printf("its kernels have %u bytes, this Tenon reads %u", table->kernel_size,
+                               (guint)sizeof(TnKernel));
+    for (guint32 i = 0; i < table->n_kernels; i++) {
+        const char *at = (const char *)table->kernels + (gsize)i * table->kernel_size;
+        const TnKernel *kernel = (const TnKernel *)(gconstpointer)at;
+        if (!is_text(kernel->op) || kernel->run == NULL || kernel->dtypes == 0)
+            return g_strdup_printf("kernel %u%s%s lacks operator, dtypes or run", i + 1,
+                                   is_text(kernel->op) ? ", of " : "",
+                                   is_text(kernel->op) ? kernel->op : "");
+    }
+    return NULL;
+}
+
+static char *
+device_fault(const TnFactory *f)
+{
+    const TnDeviceVTable *device = f->vtable;
+    if (!COVERS(device, TnDeviceVTable, host_memory) || !is_text(device->kind))
+        return g_strdup("its device table lacks size or kind");
+    return f->create == NULL ? g_strdup("its device has no create") : NULL;
+}
+
+static const struct {
+    const char *iface;
+    char *(*fault)(const TnFactory *f);
+} vtable_rules[] = {
+    { "tenon.op/1", op_fault },
+    { "tenon.kernel/1", kernels_fault },
+    { "tenon.device/1", device_fault },
+};
+
+static char *
+vtable_fault(const TnFactory *f)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(vtable_rules); i++) {
+        if (strcmp(f->iface, vtable_rules[i].iface) == 0)
+            return f->vtable != NULL ? vtable_rules[i].fault(f) : g_strdup("it has no table");
+    }
+    return NULL;
+}
+
+/* --- Factories ------------------------------------------------------------------------------------ */
+
 static char *
 factory_fault(const TnFactory *f)
 {
@@ -112,7 +185,8 @@ factory_fault(const TnFactory *f)
         if (fault != NULL)
             return fault;
     }
-    return options_fault(&f->options);
+    char *fault = vtable_fault(f);
+    return fault != NULL ? fault : options_fault(&f->options);
 }
 
 static char *

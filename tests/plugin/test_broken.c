@@ -20,6 +20,8 @@ static const Broken cases[] = {
     { "misnamed", { "calls itself 'somebody'", "libtn_misnamed.so" } },
     { "no_texts", { "no license" } },
     { "bad_factory", { "odd", "'far' lies at 4096", "outside its struct" } },
+    { "bad_kernel", { "factory 1 bad", "kernel 1, of add lacks" } },
+    { "bad_op", { "factory 1 one", "its operator is called 'another'" } },
     { "no_vendor", { "libtn-absent.so", "cannot open shared object file" } },
     /* Where the file ends decides whether the system notices or dies of it. */
     { "truncated", { "broken=" } },
