@@ -38,6 +38,11 @@ set_environment(void)
 void
 cpu_blas_open(void)
 {
+    if (g_strcmp0(g_getenv("TENON_CPU_BLAS"), "off") == 0) {
+        g_strlcpy(cpu_blas.description, "OpenBLAS turned off by TENON_CPU_BLAS",
+                  sizeof cpu_blas.description);
+        return;
+    }
     set_environment();
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!library) {

@@ -27,5 +27,5 @@ typedef struct {
 } CpuBlas;
 
 extern CpuBlas cpu_blas;
-/* Opens it, single-threaded. Without it `available` stays FALSE and the description says so. */
+/* Opens it, single-threaded, unless TENON_CPU_BLAS is "off". Without it `available` stays FALSE and the description says so. */
 void cpu_blas_open(void);

@@ -115,6 +115,18 @@ load_rows(Frame *frame, const TileInput *input, gint64 row, gint64 rows)
 
 /* --- Tiles ----------------------------------------------------------------------------------------------- */
 
+/* n elements of a dtype that is not computed in; of a scalar the same n times. */
+static void
+store_converted(const TileOp *op, char *to, const void *from, gint64 n)
+{
+    const TnDtypeInfo *info = tn_dtype_info(op->dtype);
+    const gsize size = tn_dtype_size(op->dtype);
+    info->store(to, from, 1, op->scalar ? MIN((gsize)n, 1) : (gsize)n);
+    for (gint64 i = 1; op->scalar && i < n; i++) {
+        memcpy(to + (gsize)i * size, to, size);
+    }
+}
+
 static void
 store_outputs(Frame *frame, gint64 n)
 {
@@ -124,8 +136,7 @@ store_outputs(Frame *frame, gint64 n)
         if (tile_is_native(op->dtype)) {
             execute(frame, op, n);
         } else {
-            tn_dtype_info(op->dtype)->store(frame->slot[op->out], frame->slot[op->in[0]],
-                                            op->scalar ? 0 : 1, (gsize)n);
+            store_converted(op, frame->slot[op->out], frame->slot[op->in[0]], n);
         }
     }
 }

@@ -113,7 +113,7 @@ vm_tanh(float x)
     p = p * z - 0x1.555532p-2f;
     float small = x + x * (z * p);
     float big = 1.0f - 2.0f / (vm_exp(2.0f * (a > 10.0f ? 10.0f : a)) + 1.0f);
-    return a < 0.625f ? small : copysignf(a != a ? a : big, x);
+    return copysignf(a < 0.625f ? small : a != a ? a : big, x);
 }
 
 /* erf: odd polynomial below 1, else 1 - e^q(|x|) with a polynomial for log erfc. */
