@@ -99,16 +99,18 @@ tn_plugin_folders(void)
     GPtrArray *folders = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; added != NULL && i < added->len; i++)
         add_folder(folders, g_strdup(added->pdata[i]));
+    static gboolean told; /* the slow lock is held */
     const char *variable = g_getenv("TENON_PLUGIN_PATH");
     g_auto(GStrv) parts = g_strsplit(variable != NULL ? variable : "", ":", -1);
     for (char **part = parts; *part != NULL; part++) {
         /* An empty or relative part would be the working directory, from which nothing is ever loaded. */
         if (g_path_is_absolute(*part))
             add_folder(folders, g_canonicalize_filename(*part, "/"));
-        else if (**part != '\0')
+        else if (**part != '\0' && !told)
             tn_log("plugin", TN_LOG_WARN, "TENON_PLUGIN_PATH: '%s' is not absolute, passed over",
                    *part);
     }
+    told = TRUE;
     add_folder(folders, g_build_filename(self.folder, "plugins", NULL));
     add_folder(folders, g_build_filename(self.folder, TN_PLUGINDIR_FROM_LIB, NULL));
     return folders;

@@ -88,7 +88,6 @@ gboolean tn_registry_supplies(const char *iface); /* among opened ones; takes th
 TnLoaded *tn_registry_owner_of(
     const TnFactory *factory); /* NULL: made at run time; takes the table lock */
 void tn_registry_count(const TnFactory *factory, gint change); /* instances; takes the table lock */
-guint tn_registry_instances(const TnFactory *factory);
 /* What its probe says, asked once: 1 without a probe; 0 or less with *error (TN_ERROR_UNSUPPORTED). */
 gint tn_registry_score(const TnFactory *factory, GError **error);
 const TnFactory *tn_registry_find_open(const char *iface, const char *name);

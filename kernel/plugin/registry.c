@@ -184,9 +184,11 @@ tn_registry_add_factory(const TnFactory *factory, const char *owner)
 void
 tn_registry_remove_factory(const TnFactory *factory)
 {
+    gint instances = 0;
     tn_registry_lock_table();
     Entry *entry = g_hash_table_lookup(table.factories, factory);
     if (entry != NULL && entry->loaded == NULL) {
+        instances = entry->instances;
         g_ptr_array_remove(entries_of(factory->iface, factory->name), entry);
         g_ptr_array_remove(entries_of(factory->iface, NULL), entry);
         g_hash_table_remove(table.factories, factory);
@@ -194,6 +196,9 @@ tn_registry_remove_factory(const TnFactory *factory)
         g_free(entry);
     }
     tn_registry_unlock_table();
+    if (instances > 0)
+        tn_log("plugin", TN_LOG_WARN, "%s '%s' is removed, but %d of it are in use", factory->iface,
+               factory->name, instances);
 }
 
 gboolean
@@ -224,16 +229,6 @@ tn_registry_count(const TnFactory *factory, gint change)
     if (entry != NULL)
         entry->instances += change;
     tn_registry_unlock_table();
-}
-
-guint
-tn_registry_instances(const TnFactory *factory)
-{
-    tn_registry_lock_table();
-    const Entry *entry = g_hash_table_lookup(table.factories, factory);
-    const guint n = entry != NULL ? (guint)entry->instances : 0;
-    tn_registry_unlock_table();
-    return n;
 }
 
 /* --- Lists ---------------------------------------------------------------------------------------------- */
