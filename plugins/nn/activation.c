@@ -563,6 +563,8 @@ sample_attrs(TnSample *sample, const void *attrs, gsize size, guint n)
 ATTRS_SAMPLER(alpha_sample, TnAlphaAttrs, { 0.3 }, { 1.5 })
 ATTRS_SAMPLER(gelu_sample, TnGeluAttrs, { TN_GELU_TANH }, { TN_GELU_TANH })
 ATTRS_SAMPLER(hard_sigmoid_sample, TnHardSigmoidAttrs, { 0.1, 0.25 })
+ATTRS_SAMPLER(selu_sample, TnSeluAttrs, { 1.5, 2 })
+ATTRS_SAMPLER(thresholded_sample, TnAlphaAttrs, { 0 })
 ATTRS_SAMPLER(clip_sample, TnClipAttrs, { -1, 1 }, { -1, DBL_MAX }, { -DBL_MAX, 1 })
 
 /* --- The table ------------------------------------------------------------------------------- */
@@ -601,9 +603,9 @@ WITH(elu, "Elu", "x where x > 0, else alpha (exp (x) - 1)", TnAlphaAttrs, elu_ro
 WITH(celu, "Celu", "x where x > 0, else alpha (exp (x / alpha) - 1)", TnAlphaAttrs, celu_rows,
      alpha_sample, KINK_AT_0);
 WITH(selu, "Selu", "gamma x where x > 0, else gamma alpha (exp (x) - 1)", TnSeluAttrs, selu_rows,
-     unary_sample, KINK_AT_0);
+     selu_sample, KINK_AT_0);
 WITH(thresholded_relu, "ThresholdedRelu", "x where x > alpha, else 0", TnAlphaAttrs,
-     thresholded_rows, unary_sample, .kinks = { 1 }, .n_kinks = 1, .gap = 0.1);
+     thresholded_rows, thresholded_sample, .kinks = { 0, 1 }, .n_kinks = 2, .gap = 0.1);
 UNARY(gelu, "Gelu", TN_DTYPES_FLOAT, "x times the normal distribution's cumulative function",
       TN_OPTIONS(TnGeluAttrs, gelu_rows), gelu_sample, gelu_formula, NULL, NULL);
 PLAIN(sigmoid, "Sigmoid", "1 / (1 + exp (-x))", .lo = -6, .hi = 6);

@@ -54,7 +54,18 @@ static const NnCase embedding_cases[] = {
     { 2, { NN_SHAPE(5, 3), NN_RANK0 }, INDEX_AT_1(I64, 5) },
     { 2, { NN_SHAPE(5, 3), NN_SHAPE(0, 2) }, INDEX_AT_1(I64, 5) },
 };
-NN_SAMPLER(embedding_sample, embedding_cases, TnEmbeddingAttrs)
+/* Away from the padding, whose missing gradient no difference would show. */
+static const gint64 not_padding[12] = { 0, 2, 2, 0, 0, 0, 2, 2, 2, 0, 2, 0 };
+
+static gboolean
+embedding_sample(TnSample *sample)
+{
+    const gboolean ok = NN_SAMPLE(sample, embedding_cases, TnEmbeddingAttrs);
+    if (ok && ((const TnEmbeddingAttrs *)sample->attrs)->padding_idx >= 0) {
+        sample->value[1] = tn_tensor_from(sample->in[1], not_padding, NULL);
+    }
+    return ok;
+}
 
 NN_OP(embedding, NULL, "Rows of a table",
       NN_IN(NN_ARG("weight", 'T', TN_DTYPES_FLOAT, "[V, D]", NN_RANK(2, 2)),

@@ -104,11 +104,13 @@ draw(TnRandom *random, const TnOpArg *row, TnDtype dtype, gint64 bound)
     return hi; /* no integer of the domain is away from its kinks */
 }
 
-/* Values that f16 can hold, so that all floats see the same. */
+/* Values that f16 can hold, so that the short floats see the same. f64, in which derivatives are
+ * measured, keeps all digits: no two elements are equal then. */
 static double
 coarse(double value, TnDtype dtype)
 {
-    return tn_dtype_info(dtype)->klass == TN_CLASS_FLOAT ? round(value * 64) / 64 : value;
+    const gboolean is_short = tn_dtype_in(dtype, TN_DTYPES_FLOAT) && dtype != TN_DTYPE_F64;
+    return is_short ? round(value * 64) / 64 : value;
 }
 
 static TnTensor *
