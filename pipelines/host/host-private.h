@@ -16,6 +16,7 @@
 #include <tenon/tenon.h>
 
 #define TN_IFACE_SEARCH "tenon.search/"
+#define TN_LUA_MEMORY "there is not enough memory for Lua"
 #define TN_LOADED "tenon.loaded" /* registry: modules by name, what our `require` looks at */
 
 /* A component written in Lua: its rows as a factory, its functions as a table. */

@@ -51,10 +51,10 @@ evaluate_watched(TnHost *host)
     if (!host->limit) {
         TnWhere where = { NULL, 0 };
         g_autofree char *text = NULL;
-        if (error->code == TN_ERROR_NO_MEMORY) {
-            g_autofree char *limit =
-                g_format_size_full(host->memory_limit, G_FORMAT_SIZE_IEC_UNITS);
-            text = g_strdup_printf("the config needs more than %s of memory to load", limit);
+        if (g_str_equal(error->message, TN_LUA_MEMORY)) {
+            text = g_strdup_printf("the config needs more than %" G_GUINT64_FORMAT
+                                   " MiB of memory to load",
+                                   host->memory_limit >> 20);
             where = host->memory_where;
         } else {
             text = tn_host_split(host, error->message, &where);

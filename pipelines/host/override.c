@@ -333,14 +333,38 @@ wrap_number(const TnClass *klass, guint32 i, TnSpec *spec)
                       value ? tn_value_ref(value) : tn_value_double(klass->wrap_default[i])));
 }
 
+/* Has Lua load the module that supplies components of an interface; it may well be one of C's. */
+static void
+load_module_of(TnHost *host, const char *iface)
+{
+    g_autoptr(GError) error = NULL;
+    if (lua_getfield(host->L, LUA_REGISTRYINDEX, "tenon.loader") != LUA_TFUNCTION) {
+        lua_pop(host->L, 1);
+        return;
+    }
+    lua_pushstring(host->L, iface);
+    if (!tn_host_call(host, 1, 0, &error))
+        tn_log("host", TN_LOG_DEBUG, "%s", error->message);
+}
+
+/* set_loader(f) */
+static int
+set_loader(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_setfield(L, LUA_REGISTRYINDEX, "tenon.loader");
+    return 0;
+}
+
 /* A component's name alone stands for it with its defaults; as a spec it is checked like any other. */
 static void
-wrap_name(const TnOption *row, TnSpec *spec)
+wrap_name(TnHost *host, const TnOption *row, TnSpec *spec)
 {
     TnValue *options = tn_spec_options(spec);
     const TnValue *value = tn_value_get(options, row->name);
     if (row->type == TN_OPT_COMPONENT && row->iface && tn_value_type(value) == TN_VALUE_STRING) {
         const TnWhere where = tn_value_where(value);
+        load_module_of(host, row->iface);
         tn_value_set(options, row->name,
                      spec_in_place(row, tn_value_get_string(value),
                                    where.file ? where : tn_spec_where(spec), NULL));
@@ -366,14 +390,18 @@ tn_host_wrap_numbers(TnHost *host, TnSpec *spec)
             wrap_number(klass, i, spec);
     const TnFactory *factory = factory_of(spec);
     for (guint32 i = 0; factory && i < factory->options.n; i++)
-        wrap_name(tn_options_row(&factory->options, i), spec);
+        wrap_name(host, tn_options_row(&factory->options, i), spec);
     wrap_below(host, tn_spec_options(spec));
 }
 
 int
 tn_arg_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = { { "arg", arg }, { NULL, NULL } };
+    static const luaL_Reg functions[] = {
+        { "arg", arg },
+        { "set_loader", set_loader },
+        { NULL, NULL },
+    };
     luaL_setfuncs(L, functions, 0);
     return 0;
 }

@@ -212,6 +212,7 @@ guarded_load(lua_State *L)
     lua_replace(L, 3);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
+    lua_settop(L, has_env ? 5 : 4);
     lua_call(L, has_env ? 4 : 3, LUA_MULTRET);
     return lua_gettop(L);
 }

@@ -119,6 +119,14 @@ function tn.jit(f)
   end
 end
 
+-- Loads what supplies components of an interface: a config may name one by a string alone.
+core.set_loader(function(iface)
+  for key, row in pairs(namespaces) do
+    if row[1] == iface then return tn[key] end
+  end
+  if iface == "tenon.layer/1" then return tn.nn end
+end)
+
 -- A list of numbers a, a + 1 … b.
 function tn.range(a, b)
   local list = {}

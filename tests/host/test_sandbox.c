@@ -1,0 +1,207 @@
+// tn-test: timeout=120
+/* test_sandbox.c: what a config may not do, and what ends one that does not end by itself. */
+#include <glib/gstdio.h>
+#include <unistd.h>
+
+#include <tenon/host.h>
+
+#include "tn_test.h"
+
+static char *folder, *path;
+
+static void
+setup(void)
+{
+    folder = tn_test_tmp_path("box");
+    path = tn_test_tmp_path("box/c.lua");
+    g_mkdir_with_parents(folder, 0700);
+}
+
+static void
+teardown(void)
+{
+    g_free(folder);
+    g_free(path);
+}
+
+static char *
+load(const char *text, const TnHostOptions *options)
+{
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnHost) host = tn_host_new(options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autofree char *all =
+        g_strconcat(text, "\nreturn require('tenon').experiment { stages = {} }\n", NULL);
+    tn_test_write_file(path, all, -1);
+    g_autoptr(TnSpec) root = tn_host_load(host, path, 0, NULL, faults);
+    g_autoptr(GString) lines = g_string_new(NULL);
+    for (gsize i = 0; i < tn_faults_count(faults); i++)
+        g_string_append_printf(lines, "%s\n", tn_faults_text(faults, i));
+    g_string_replace(lines, path, "c.lua", 0);
+    g_string_replace(lines, folder, "BOX", 0);
+    return g_string_free(g_steal_pointer(&lines), FALSE);
+}
+
+/* --- Doors ------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *text, *fault; /* "": allowed */
+} doors[] = {
+    { "os.execute('true')", "c.lua:1: os.execute is not for configs; --trust lifts this" },
+    { "os.exit(0)", "os.exit is not for configs" },
+    { "os.remove('x')", "os.remove is not for configs" },
+    { "os.rename('x', 'y')", "os.rename is not for configs" },
+    { "os.tmpname()", "os.tmpname is not for configs" },
+    { "os.getenv('HOME')", "os.getenv is not for configs" },
+    { "os.setlocale('C')", "os.setlocale is not for configs" },
+    { "io.popen('true')", "io.popen is not for configs" },
+    { "io.open('x', 'w')", "mode 'w': a config may only read files" },
+    { "io.open('x', 'r+')", "mode 'r+': a config may only read files" },
+    { "io.open('x', 'a')", "mode 'a'" },
+    { "io.output('x')", "io.output is not for configs" },
+    { "io.input('x')", "io.input is not for configs" },
+    { "io.tmpfile()", "io.tmpfile is not for configs" },
+    { "io.stdout:write('x')", "nil value (field 'stdout')" },
+    { "debug.getregistry()", "global 'debug'" },
+    { "package.loadlib('x', 'y')", "global 'package'" },
+    { "require('debug')", "no module 'debug'" },
+    { "require('io').popen('true')", "no module 'io'" },
+    { "require('package')", "no module 'package'" },
+    { "require('_G')", "no module '_G'" },
+    { "dofile('/etc/passwd')", "dofile is not for configs" },
+    { "loadfile('/etc/passwd')", "loadfile is not for configs" },
+    { "string.dump(function() end)", "string.dump is not for configs" },
+    { "('').dump(function() end)", "string.dump is not for configs" },
+    { "assert(load('\\27Lua'))", "attempt to load a binary chunk" },
+    { "assert(load('\\27Lua', 'x', 'b'))", "attempt to load a binary chunk" },
+    { "assert(load(function() return nil end, 'x', 'bt'))()", "" },
+    { "setmetatable({}, { __gc = function() end })", "no finalisers (__gc)" },
+    { "getmetatable(require('tenon').nn.relu {}).__gc = nil", "attempt to index a string value" },
+    { "getmetatable(require('tenon.core').graph('g')).__index = nil",
+      "attempt to index a string value" },
+    { "require('../x')", "is no name of a module" },
+    { "require('/etc/passwd')", "is no name of a module" },
+    { "require('a..b')", "is no name of a module" },
+    { "require('.a')", "is no name of a module" },
+    { "require('a.')", "is no name of a module" },
+    { "require('')", "is no name of a module" },
+    { "require('a\\0b')", "is no name of a module" },
+    { "require('missing')", "there is no module 'missing'" },
+    { "require('tn.missing')", "missing" },
+    { "require('outside')", "leads out of the config's folder" },
+    { "require('linked.secret')", "leads out of the config's folder" },
+    /* allowed */
+    { "assert(os.time() > 0 and os.clock() >= 0 and os.date('%Y'))", "" },
+    { "assert(require('beside').answer == 42)", "" },
+    { "assert(require('sub.inner') == 'inner')\nassert(require('sub') == 'sub')", "" },
+    { "assert(io.open('/dev/null'):read('a') == '')", "" },
+    { "assert(load('return 1 + 1')() == 2)", "" },
+    { "assert(load('return x', 'c', 't', { x = 3 })() == 3)", "" },
+    { "assert(setmetatable({}, { __index = { a = 1 } }).a == 1)", "" },
+    { "local ok, why = pcall(error, 'x') assert(not ok and why == 'x')", "" },
+};
+
+static void
+guarded(void)
+{
+    g_autofree char *beside = g_build_filename(folder, "beside.lua", NULL);
+    g_autofree char *sub = g_build_filename(folder, "sub", NULL);
+    g_autofree char *inner = g_build_filename(folder, "sub/inner.lua", NULL);
+    g_autofree char *init = g_build_filename(folder, "sub/init.lua", NULL);
+    g_autofree char *secret = tn_test_tmp_path("secret.lua");
+    g_autofree char *outside = g_build_filename(folder, "outside.lua", NULL);
+    g_autofree char *linked = g_build_filename(folder, "linked", NULL);
+    g_mkdir_with_parents(sub, 0700);
+    tn_test_write_file(beside, "return { answer = 42 }", -1);
+    tn_test_write_file(inner, "return 'inner'", -1);
+    tn_test_write_file(init, "return 'sub'", -1);
+    tn_test_write_file(secret, "return 'secret'", -1);
+    TN_ASSERT_CMPINT(symlink(secret, outside), ==, 0);
+    TN_ASSERT_CMPINT(symlink("..", linked), ==, 0);
+    for (guint i = 0; i < G_N_ELEMENTS(doors); i++) {
+        g_autofree char *got = load(doors[i].text, NULL);
+        if (*doors[i].fault)
+            tn_test_check(strstr(got, doors[i].fault) != NULL, FALSE, __FILE__, __LINE__,
+                          "%s gives %s, not %s", doors[i].text, got, doors[i].fault);
+        else
+            tn_test_check(!*got, FALSE, __FILE__, __LINE__, "%s gives %s", doors[i].text, got);
+        if (*doors[i].fault)
+            TN_ASSERT(g_str_has_prefix(got, "c.lua:1:"));
+    }
+}
+
+static void
+trusted(void)
+{
+    const TnHostOptions trust = { .trust = TRUE };
+    g_autofree char *got =
+        load("assert(os.getenv and debug.getinfo and io.popen and package.path)\n"
+             "assert(os.execute('true'))\nassert(require('string') == string)\n"
+             "assert(require('outside') == 'secret')",
+             &trust);
+    TN_ASSERT_CMPSTR(got, "");
+}
+
+/* --- Limits -------------------------------------------------------------------------------------------------- */
+
+static void
+limits(void)
+{
+    static const struct {
+        const char *text, *fault;
+    } rows[] = {
+        { "\nwhile true do end", "c.lua:2: the config was still loading after 0.5 s" },
+        { "while true do pcall(function() while true do end end) end",
+          "still loading after 0.5 s" },
+        { "local c = coroutine.wrap(function() while true do end end)\nwhile true do pcall(c) end",
+          "still loading after 0.5 s" },
+        { "local t = {}\nfor i = 1, 1e9 do t[i] = ('x'):rep(1e5) .. i end",
+          "c.lua:2: the config needs more than 32 MiB of memory to load" },
+        { "local s = ('x'):rep(1 << 30)", "memory" },
+        { "local s = 'x'\nwhile true do pcall(function() s = s .. s end) end", "c.lua:2:" },
+        { "require('tenon').zeros({ 1 << 20, 64 })", "a tensor this large belongs into the run" },
+        { "local function f() return 1 + f() end\nf()", "c.lua:1:" },
+        { "local s = ('('):rep(1000)\nassert(load(s))", "c.lua:2:" },
+    };
+    const TnHostOptions small = { .memory_limit = 32 << 20, .load_seconds = 0.5 };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *got = load(rows[i].text, &small);
+        tn_test_check(strstr(got, rows[i].fault) != NULL, FALSE, __FILE__, __LINE__,
+                      "%s gives %s, not %s", rows[i].text, got, rows[i].fault);
+    }
+}
+
+/* Inside a C function of Lua's the hook does not fire: the load is given up, and the caller goes on. */
+static void
+hostile_pattern(void)
+{
+    const TnHostOptions small = { .load_seconds = 0.3 };
+    const gint64 before = g_get_monotonic_time();
+    g_autofree char *got = load("local s = ('a'):rep(30)\ns:find(('a*'):rep(30) .. 'b')", &small);
+    const double took = (double)(g_get_monotonic_time() - before) * 1e-6;
+    TN_ASSERT_CONTAINS(got, "c.lua:1: the config was still loading after 0.3 s");
+    TN_ASSERT_CONTAINS(got, "pattern");
+    TN_ASSERT_CMPFLOAT(took, <, 10);
+    /* and another host works beside it */
+    g_autofree char *none = load("", NULL);
+    TN_ASSERT_CMPSTR(none, "");
+}
+
+/* A thread that was given up and comes back ends quietly and frees what it had. */
+static void
+late_return(void)
+{
+    const TnHostOptions small = { .load_seconds = 0.05 };
+    g_autofree char *got =
+        load("local s = ('a'):rep(2000)\ns:find(('a-'):rep(4) .. 'b')\n", &small);
+    TN_ASSERT_CONTAINS(got, "still loading");
+    g_usleep(200 * 1000);
+}
+
+static const TnTest tests[] = {
+    { "guarded", guarded },         { "trusted", trusted },
+    { "limits", limits },           { "hostile pattern", hostile_pattern },
+    { "late return", late_return },
+};
+TN_TEST_MAIN_WITH("sandbox", tests, setup, teardown)
