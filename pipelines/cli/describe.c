@@ -34,7 +34,38 @@ open_suppliers(const char *iface)
     }
 }
 
+/* The fewest names of sets and dtypes. (transfer full): g_free. */
+static char *
+dtypes_text(TnDtypes dtypes)
+{
+    static const struct {
+        TnDtypes set;
+        const char *name;
+    } sets[] = { { TN_DTYPES_ALL, "any" },       { TN_DTYPES_NUMBER, "number" },
+                 { TN_DTYPES_SIGNED, "signed" }, { TN_DTYPES_FLOAT, "float" },
+                 { TN_DTYPES_INT, "int" },       { TN_DTYPES_UINT, "uint" } };
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
+        if ((dtypes & sets[i].set) == sets[i].set) {
+            g_string_append_printf(text, "%s%s", text->len > 0 ? " " : "", sets[i].name);
+            dtypes &= ~sets[i].set;
+        }
+    }
+    for (TnDtype d = TN_DTYPE_NONE + 1; d < TN_N_DTYPES; d++) {
+        if ((dtypes & (1u << d)) != 0)
+            g_string_append_printf(text, "%s%s", text->len > 0 ? " " : "", tn_dtype_info(d)->name);
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 /* --- Components ------------------------------------------------------------------------------------------- */
+
+static const TnKernel *
+kernel_row(const TnKernelTable *table, guint32 i)
+{
+    const char *row = (const char *)table->kernels + (gsize)i * table->kernel_size;
+    return (const TnKernel *)(gconstpointer)row;
+}
 
 static const char *const thread_rules[] = { "any", "serial", "module", "owner" };
 
@@ -55,6 +86,18 @@ print_methods(FILE *out, const TnFactory *factory)
     }
 }
 
+/* Rows of a kernel table: operator, dtypes. */
+static void
+print_kernels(FILE *out, const TnKernelTable *table)
+{
+    fprintf(out, "\nkernels for devices of kind %s\n", table->kind);
+    for (guint32 i = 0; i < table->n_kernels; i++) {
+        const TnKernel *kernel = kernel_row(table, i);
+        g_autofree char *dtypes = dtypes_text(kernel->dtypes);
+        print_entry(out, kernel->op, 24, dtypes);
+    }
+}
+
 void
 print_factory(FILE *out, gboolean color, const TnFactory *factory)
 {
@@ -71,6 +114,8 @@ print_factory(FILE *out, gboolean color, const TnFactory *factory)
         fputs("\nmethods\n", out);
         print_methods(out, factory);
     }
+    if (strcmp(factory->iface, "tenon.kernel/1") == 0)
+        print_kernels(out, factory->vtable);
 }
 
 TnValue *
@@ -98,29 +143,6 @@ factory_to_value(const TnFactory *factory)
 }
 
 /* --- Operators -------------------------------------------------------------------------------------------- */
-
-static char *
-dtypes_text(TnDtypes dtypes)
-{
-    static const struct {
-        TnDtypes set;
-        const char *name;
-    } sets[] = { { TN_DTYPES_ALL, "any" },       { TN_DTYPES_NUMBER, "number" },
-                 { TN_DTYPES_SIGNED, "signed" }, { TN_DTYPES_FLOAT, "float" },
-                 { TN_DTYPES_INT, "int" },       { TN_DTYPES_UINT, "uint" } };
-    g_autoptr(GString) text = g_string_new(NULL);
-    for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        if ((dtypes & sets[i].set) == sets[i].set) {
-            g_string_append_printf(text, "%s%s", text->len > 0 ? " " : "", sets[i].name);
-            dtypes &= ~sets[i].set;
-        }
-    }
-    for (TnDtype d = TN_DTYPE_NONE + 1; d < TN_N_DTYPES; d++) {
-        if ((dtypes & (1u << d)) != 0)
-            g_string_append_printf(text, "%s%s", text->len > 0 ? " " : "", tn_dtype_info(d)->name);
-    }
-    return g_string_free(g_steal_pointer(&text), FALSE);
-}
 
 static const struct {
     guint32 flag;
@@ -175,8 +197,7 @@ kernels_of(const TnOp *op)
         const TnValue *before = tn_value_get(sets, table->kind);
         TnDtypes dtypes = before != NULL ? (TnDtypes)tn_value_get_int(before) : 0;
         for (guint32 k = 0; k < table->n_kernels; k++) {
-            const TnKernel *kernel =
-                (const TnKernel *)((const char *)table->kernels + (gsize)k * table->kernel_size);
+            const TnKernel *kernel = kernel_row(table, k);
             if (strcmp(kernel->op, op->name) == 0)
                 dtypes |= kernel->dtypes;
         }

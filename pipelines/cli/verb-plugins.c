@@ -149,8 +149,6 @@ print_details(TnVerbCall *call, const TnPluginInfo *info, const Trial *trial)
     for (guint i = 0; plugin != NULL && plugin->factories != NULL && plugin->factories[i] != NULL;
          i++) {
         const TnFactory *factory = plugin->factories[i];
-        if ((factory->flags & TN_FACTORY_INTERNAL) != 0)
-            continue;
         fputc('\n', call->out);
         print_factory(call->out, call->color, factory);
     }
