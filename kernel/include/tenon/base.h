@@ -35,7 +35,7 @@ TN_API void tn_log(const char *category, TnLogLevel level, const char *format, .
 /* TRUE if a line would go anywhere: guards costly arguments. */
 TN_API gboolean tn_log_enabled(const char *category, TnLogLevel level);
 /* Filter such as "loader:debug,*:info"; FALSE and *error on bad syntax, with the filter
- * unchanged. TENON_LOG sets the first filter. */
+ * unchanged. A level may be off; one alone is for all. TENON_LOG sets the first filter. */
 TN_API gboolean tn_log_set_filter(const char *filter, GError **error);
 typedef void (*TnLogSink)(const char *category, TnLogLevel level, const char *line, gpointer data);
 /* Adds a sink, called under the log's lock for every line that the filter passes (not only those

@@ -25,7 +25,7 @@ typedef enum {
     TN_OPT_DOUBLES,       /* TnDoubles */
     TN_OPT_STRINGS,       /* TnStrings */
     TN_OPT_GROUP,         /* a struct in place, described by sub/n_sub */
-    TN_OPT_COMPONENT,     /* const TnSpec *: a component of interface iface */
+    TN_OPT_COMPONENT,     /* const TnSpec *: a component of interface iface, or its name alone */
     TN_OPT_COMPONENTS,    /* TnSpecs: list of them */
     TN_OPT_COMPONENT_MAP, /* TnSpecs with names */
     TN_OPT_FUNCTION,      /* const TnValue *: a function; components made at run time only */

@@ -90,7 +90,7 @@ TN_API gboolean tn_value_assign(TnValue *root, const char *path, TnValue *item, 
  */
 TN_API TnValue *tn_value_parse(const char *text, GError **error);
 /* The tree as text in the syntax of a config, keys sorted as written, for `tenon show` and
- * provenance. (transfer full): g_free. */
+ * provenance. indent: columns before it; -1: on one line. (transfer full): g_free. */
 TN_API char *tn_value_print(const TnValue *value, gint indent);
 /* Structural hash and equality; functions by handle, places ignored. */
 TN_API guint64 tn_value_hash(const TnValue *value);
