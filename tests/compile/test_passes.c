@@ -193,7 +193,7 @@ random_nodes_are_never_one(void)
     g_autoptr(TnGraph) graph = tn_graph_new("random");
     const gint64 two[] = { 2 };
     const TnVal in[] = { input(graph, "key", TN_DTYPE_U64, 1, two), matrix(graph, "like") };
-    const TnUniformAttrs attrs = { .high = 1 };
+    const TnUniformAttrs attrs = { .random = { .stream = 5 }, .high = 1 };
     const TnVal a = tn_graph_op(graph, "random_uniform", &attrs, 2, in, NULL);
     const TnVal b = tn_graph_op(graph, "random_uniform", &attrs, 2, in, NULL);
     tn_graph_output(graph, "z", tn_f_sub(graph, a, b));
@@ -226,6 +226,32 @@ shapes_keep_nothing_alive(void)
     tn_graph_output(graph, "y", y);
     TN_ASSERT_CMPUINT(count(graph, NULL, "exp"), ==, 0);
     TN_ASSERT_CMPUINT(count(graph, NULL, "matmul"), ==, 0);
+}
+
+/* Nothing is computed into memory that the same instruction still reads in another order. */
+static void
+overlapping_inputs_are_not_overwritten(void)
+{
+    g_autoptr(TnGraph) graph = tn_graph_new("overlap");
+    g_autoptr(GError) error = NULL;
+    const gint64 square[] = { 2, 2 };
+    const float numbers[] = { 1, 2, 3, 4 };
+    const TnVal e = tn_f_neg(graph, input(graph, "x", TN_DTYPE_F32, 2, square));
+    const TnVal first = tn_f_sub(graph, e, tn_f_transpose_matrix(graph, e));
+    const TnVal s = tn_f_abs(graph, first);
+    tn_graph_output(graph, "y", first);
+    tn_graph_output(graph, "z", tn_f_add(graph, tn_f_transpose_matrix(graph, s), s));
+    g_autoptr(TnProgram) program = compile(graph, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(TnExec) exec = tn_exec_new(program, NULL, NULL, NULL);
+    g_autoptr(TnTensor) x = tn_tensor_from(tn_type(TN_DTYPE_F32, 2, square), numbers, NULL);
+    TN_ASSERT(tn_exec_bind(exec, 0, x) == TN_OK && tn_exec_run(exec) == TN_OK);
+    static const double want[2][4] = { { 0, 1, -1, 0 }, { 0, 2, 2, 0 } };
+    for (guint k = 0; k < 2; k++) {
+        for (gint64 i = 0; i < 4; i++) {
+            TN_ASSERT_CMPFLOAT(tn_tensor_get(tn_exec_output(exec, k), i), ==, want[k][i]);
+        }
+    }
 }
 
 /* --- Composites --------------------------------------------------------------------------------------------------- */
@@ -400,6 +426,7 @@ static const TnTest tests[] = {
     { "random nodes are never one", random_nodes_are_never_one },
     { "constants are folded", constants_are_folded },
     { "shapes keep nothing alive", shapes_keep_nothing_alive },
+    { "overlapping inputs are not overwritten", overlapping_inputs_are_not_overwritten },
     { "composites become their bodies", composites_become_their_bodies },
     { "calls are put in place", calls_are_put_in_place },
     { "nodes that nobody takes are listed", nodes_that_nobody_takes_are_listed },
