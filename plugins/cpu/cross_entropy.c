@@ -16,6 +16,7 @@ typedef struct {
     gboolean i32, weighted;
     gint reduction;
     gint64 ignore;
+    gboolean few; /* few classes in neighbouring rows: many samples at once */
 } Plan;
 
 /* A sample's own terms. */
@@ -78,6 +79,29 @@ row_of(const Plan *plan, const float *logits, gint64 item, float *buffer)
     return buffer;
 }
 
+/* Samples [item, item + n), n <= SOFTMAX_ROWS, of few classes. */
+static TnStatus
+loss_few(const Job *job, gint64 item, gint64 n)
+{
+    const Plan *plan = job->plan;
+    const float *rows = job->logits + item * plan->classes;
+    SoftmaxBlock block;
+    softmax_block[cpu_isa](rows, n, plan->classes, &block);
+    for (gint64 i = 0; i < n; i++) {
+        gint64 target = class_of(job, item + i);
+        job->terms[item + i] = (Term){ 0, 0 };
+        if (target == -2) {
+            return out_of_range(job, item + i);
+        }
+        if (target >= 0) {
+            float weight = plan->weighted ? job->weight[target] : 1;
+            float logp = (rows[i * plan->classes + target] - block.max[i]) - block.log_sum[i];
+            job->terms[item + i] = (Term){ -(logp * weight), weight };
+        }
+    }
+    return TN_OK;
+}
+
 static TnStatus
 loss_chunk(gpointer data, gsize chunk, gsize n)
 {
@@ -86,7 +110,13 @@ loss_chunk(gpointer data, gsize chunk, gsize n)
     gint64 first = (gint64)chunk * plan->per_chunk, end = MIN(plan->items, first + plan->per_chunk);
     float buffer[MAX_CLASSES], terms[MAX_CLASSES], max, sum;
     (void)n;
-    for (gint64 item = first; item < end; item++) {
+    for (gint64 item = first; plan->few && item < end; item += SOFTMAX_ROWS) {
+        TnStatus status = loss_few(job, item, MIN(SOFTMAX_ROWS, end - item));
+        if (status != TN_OK) {
+            return status;
+        }
+    }
+    for (gint64 item = first; !plan->few && item < end; item++) {
         gint64 target = class_of(job, item);
         job->terms[item] = (Term){ 0, 0 };
         if (target == -2) {
@@ -130,15 +160,44 @@ run_loss(void *state, const TnRun *run)
     return status;
 }
 
+/* What a sample's gradient is multiplied by. */
+static float
+scale_of(const Job *job, gint64 item, gint64 target)
+{
+    const Plan *plan = job->plan;
+    float g = job->g[plan->reduction == TN_LOSS_NONE ? item : 0];
+    float weight = plan->weighted ? job->weight[target] : 1;
+    g = plan->reduction == TN_LOSS_MEAN ? (float)((double)g / job->total) : g;
+    return g * weight;
+}
+
+static TnStatus
+grad_few(const Job *job, gint64 item, gint64 n)
+{
+    const Plan *plan = job->plan;
+    SoftmaxBlock block;
+    softmax_block[cpu_isa](job->logits + item * plan->classes, n, plan->classes, &block);
+    for (gint64 i = 0; i < n; i++) {
+        gint64 target = class_of(job, item + i);
+        float *to = job->out + (item + i) * plan->classes;
+        if (target == -2) {
+            return out_of_range(job, item + i);
+        }
+        float scale = target >= 0 ? scale_of(job, item + i, target) : 0;
+        for (gint64 c = 0; c < plan->classes; c++) {
+            float p = block.terms[c][i] / block.sum[i] - (c == target ? 1.0f : 0.0f);
+            to[c] = target >= 0 ? p * scale : 0;
+        }
+    }
+    return TN_OK;
+}
+
 static void
 grad_row(const Job *job, gint64 item, gint64 target, const float *row, float *terms, float *to)
 {
     const Plan *plan = job->plan;
-    float g = job->g[plan->reduction == TN_LOSS_NONE ? item : 0], max, sum;
-    float weight = plan->weighted ? job->weight[target] : 1;
-    g = plan->reduction == TN_LOSS_MEAN ? (float)((double)g / job->total) : g;
+    float scale = scale_of(job, item, target), max, sum;
     softmax_row[cpu_isa](row, plan->classes, terms, &max, &sum);
-    float scale = g * weight;
     for (gint64 c = 0; c < plan->classes; c++) {
         to[c * plan->places] = terms[c] / sum * scale;
     }
@@ -153,7 +212,13 @@ grad_chunk(gpointer data, gsize chunk, gsize n)
     gint64 first = (gint64)chunk * plan->per_chunk, end = MIN(plan->items, first + plan->per_chunk);
     float buffer[MAX_CLASSES], terms[MAX_CLASSES];
     (void)n;
-    for (gint64 item = first; item < end; item++) {
+    for (gint64 item = first; plan->few && item < end; item += SOFTMAX_ROWS) {
+        TnStatus status = grad_few(job, item, MIN(SOFTMAX_ROWS, end - item));
+        if (status != TN_OK) {
+            return status;
+        }
+    }
+    for (gint64 item = first; !plan->few && item < end; item++) {
         gint64 target = class_of(job, item);
         gint64 at = item / plan->places * plan->classes * plan->places + item % plan->places;
         if (target == -2) {
@@ -217,6 +282,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     plan->places = cpu_count(logits->rank - 2, logits->dims + 2);
     plan->items = plan->samples * plan->places;
     plan->per_chunk = cpu_items_per_chunk(plan->classes * 8 + 32);
+    plan->few = plan->places == 1 && plan->classes <= SOFTMAX_FEW;
     plan->i32 = node->in[1].type.dtype == TN_DTYPE_I32;
     plan->weighted = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
     plan->reduction = attrs->reduction;

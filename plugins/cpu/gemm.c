@@ -34,6 +34,12 @@ size_of(const CpuGemm *gemm)
     return gemm->f64 ? sizeof(double) : sizeof(float);
 }
 
+static gint64
+round_up(gint64 value, gint64 to)
+{
+    return (value + to - 1) / to * to;
+}
+
 /* The set of innermost products for so many columns: narrow panels waste less with shorter vectors. */
 static const GemmKernels *
 kernels_for(gint64 bytes)
@@ -107,29 +113,67 @@ panel(const Block *block, const Operands *in, char *c, gint64 cols, const GemmKe
     }
 }
 
-/* cols columns from `col` of the block on, all in panels of one width. */
+/* cols columns of b from in->b on, all in panels of one width, `step` elements apart. */
 static void
-panels(const Block *block, Operands *in, const char *b, char *c, gint64 col, gint64 cols,
-       const GemmKernels *kernels, gint64 width)
+panels(const Block *block, Operands in, char *c, gint64 cols, const GemmKernels *kernels,
+       gint64 width, gint64 step)
+{
+    for (gint64 j = 0; j < cols; j += width) {
+        panel(block, &in, c + j * size_of(block->gemm), MIN(width, cols - j), kernels, width);
+        in.b += step * size_of(block->gemm);
+    }
+}
+
+/* The same with the columns packed first. Apart, for its large frame is wanted only then. */
+static G_GNUC_NO_INLINE void
+packed_panels(const Block *block, Operands in, char *c, gint64 cols, const GemmKernels *kernels,
+              gint64 width)
 {
     const CpuGemm *g = block->gemm;
-    gint64 size = size_of(g), at = block->col + col;
     guint8 packed[BLOCK_COLS * BLOCK_K * sizeof(double)] __attribute__((aligned(64)));
-    gint64 step = width; /* from one panel to the next */
-    in->b = b + (block->k0 * g->b_row + at * g->b_col) * size;
-    in->b_row = g->b_row;
-    if (packs_b(g, block->rows, cols, width)) {
-        GemmPart part = { g->f64, in->b, g->b_row, g->b_col };
-        gemm_pack_b(&part, block->k, cols, width, packed);
-        in->b = (const char *)packed;
-        in->b_row = width;
-        step = width * block->k;
+    GemmPart part = { g->f64, in.b, g->b_row, g->b_col };
+    gemm_pack_b(&part, block->k, cols, width, packed);
+    in.b = (const char *)packed;
+    in.b_row = width;
+    panels(block, in, c, cols, kernels, width, width * block->k);
+}
+
+/* A block's columns, whole panels first, then what is left in shorter vectors. */
+static void
+block_columns(const Block *block, Operands in, const char *b, char *c)
+{
+    const CpuGemm *g = block->gemm;
+    gint64 most = panel_width(g), size = size_of(g);
+    for (gint64 col = 0; col < block->cols;) {
+        gint64 left = block->cols - col, cols = MIN(left, BLOCK_COLS) / most * most;
+        const GemmKernels *kernels = &gemm_kernels[cpu_isa];
+        gint64 width = most, at = block->col + col;
+        if (cols == 0) {
+            cols = left;
+            kernels = kernels_for(cols * size);
+            width = round_up(cols, kernels->lanes[g->f64]);
+        }
+        char *to = c + (block->row * g->c_row + at) * size;
+        in.b = b + (block->k0 * g->b_row + at * g->b_col) * size;
+        in.b_row = g->b_row;
+        if (packs_b(g, block->rows, cols, width)) {
+            packed_panels(block, in, to, cols, kernels, width);
+        } else {
+            panels(block, in, to, cols, kernels, width, width);
+        }
+        col += cols;
     }
-    for (gint64 j = 0; j < cols; j += width) {
-        panel(block, in, c + (block->row * g->c_row + at + j) * size, MIN(width, cols - j), kernels,
-              width);
-        in->b += step * size;
-    }
+}
+
+static G_GNUC_NO_INLINE void
+packed_block(const Block *block, const char *a, const char *b, char *c)
+{
+    const CpuGemm *g = block->gemm;
+    guint8 packed[BLOCK_ROWS * BLOCK_K * sizeof(double)] __attribute__((aligned(64)));
+    GemmPart part = { g->f64, a, g->a_row, g->a_col };
+    gemm_pack_a(&part, block->rows, block->k, packed);
+    Operands in = { (const char *)packed, NULL, 1, GEMM_ROWS, GEMM_ROWS * block->k, 0 };
+    block_columns(block, in, b, c);
 }
 
 /* At most BLOCK_ROWS rows and BLOCK_K of k. */
@@ -137,29 +181,12 @@ static void
 block_run(const Block *block, const char *a, const char *b, char *c)
 {
     const CpuGemm *g = block->gemm;
-    gint64 most = panel_width(g);
-    guint8 packed[BLOCK_ROWS * BLOCK_K * sizeof(double)] __attribute__((aligned(64)));
-    Operands in = { .a = a + (block->row * g->a_row + block->k0 * g->a_col) * size_of(g),
-                    .a_row = g->a_row,
-                    .a_col = g->a_col,
-                    .a_group = GEMM_ROWS * g->a_row };
+    a += (block->row * g->a_row + block->k0 * g->a_col) * size_of(g);
     if (packs_a(g, block->cols)) {
-        GemmPart part = { g->f64, in.a, g->a_row, g->a_col };
-        gemm_pack_a(&part, block->rows, block->k, packed);
-        in = (Operands){ (const char *)packed, NULL, 1, GEMM_ROWS, GEMM_ROWS * block->k, 0 };
-    }
-    for (gint64 col = 0; col < block->cols;) {
-        gint64 left = block->cols - col, cols = MIN(left, BLOCK_COLS) / most * most;
-        const GemmKernels *kernels = &gemm_kernels[cpu_isa];
-        gint64 width = most;
-        if (cols == 0) {
-            cols = left;
-            kernels = kernels_for(cols * size_of(g));
-            width = (cols + kernels->lanes[g->f64] - 1) / kernels->lanes[g->f64] *
-                    kernels->lanes[g->f64];
-        }
-        panels(block, &in, b, c, col, cols, kernels, width);
-        col += cols;
+        packed_block(block, a, b, c);
+    } else {
+        Operands in = { a, NULL, g->a_row, g->a_col, GEMM_ROWS * g->a_row, 0 };
+        block_columns(block, in, b, c);
     }
 }
 
@@ -198,12 +225,6 @@ blas_is_faster(const CpuGemm *g)
 {
     gint64 work = g->m * g->n * g->k;
     return (g->b_col != 1 && g->m < 16) || (g->n < 16 && g->k > 4 && work < 32768);
-}
-
-static gint64
-round_up(gint64 value, gint64 to)
-{
-    return (value + to - 1) / to * to;
 }
 
 /* Rows of one block, and columns enough for a few regions where there is work for several threads. */

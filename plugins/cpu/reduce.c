@@ -183,7 +183,7 @@ reduce_columns(const Job *job, gint64 number, gint64 kept, gint64 n)
     cpu_position(plan->kept_rank, plan->kept, kept, index);
     gint64 base = slice.at + cpu_dot(plan->kept_rank, index, plan->kept_strides);
     columns_begin(plan, &c, n);
-    memset(c.wide, 0, sizeof c.wide);
+    memset(c.wide, 0, (gsize)n * sizeof c.wide[0]);
     memset(index, 0, sizeof index);
     if (cpu_count(plan->reduced_rank, slice.dims) > 0) {
         do {

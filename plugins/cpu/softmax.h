@@ -8,5 +8,16 @@ typedef void (*SoftmaxRowFn)(const float *x, gint64 n, float *out, float *max, f
 /* Sum of a[i] * b[i], or of a[i] if b is NULL, over 16 lanes. */
 typedef void (*SoftmaxDotFn)(const float *a, const float *b, gint64 n, float *sum);
 
+/* Up to SOFTMAX_ROWS rows of few numbers at once, one a lane: terms[c][lane] = e^(x - max), and of each row the largest, the
+ * sum of the terms and its logarithm. */
+#define SOFTMAX_ROWS 16
+#define SOFTMAX_FEW 64
+typedef struct {
+    float terms[SOFTMAX_FEW][SOFTMAX_ROWS];
+    float max[SOFTMAX_ROWS], sum[SOFTMAX_ROWS], log_sum[SOFTMAX_ROWS];
+} SoftmaxBlock;
+typedef void (*SoftmaxBlockFn)(const float *x, gint64 rows, gint64 n, SoftmaxBlock *block);
+
+extern const SoftmaxBlockFn softmax_block[CPU_N_ISA];
 extern const SoftmaxRowFn softmax_row[CPU_N_ISA];
 extern const SoftmaxDotFn softmax_dot[CPU_N_ISA];

@@ -85,6 +85,37 @@ dot_body(const float *a, const float *b, gint64 n, float *sum)
     *sum = add_lanes(lane);
 }
 
+static CPU_INLINE void
+block_body(const float *x, gint64 rows, gint64 n, SoftmaxBlock *b)
+{
+    for (gint j = 0; j < SOFTMAX_ROWS; j++) {
+        b->max[j] = -INFINITY;
+        b->sum[j] = 0;
+    }
+    for (gint64 i = 0; i < n; i++) {
+        for (gint j = 0; j < SOFTMAX_ROWS; j++) {
+            b->terms[i][j] = j < rows ? x[j * n + i] : 0;
+        }
+    }
+    for (gint64 i = 0; i < n; i++) {
+        for (gint j = 0; j < SOFTMAX_ROWS; j++) {
+            b->max[j] = b->terms[i][j] > b->max[j] ? b->terms[i][j] : b->max[j];
+        }
+    }
+    for (gint64 i = 0; i < n; i++) {
+        for (gint j = 0; j < SOFTMAX_ROWS; j++) {
+            b->terms[i][j] = vm_exp(b->terms[i][j] - b->max[j]);
+        }
+        for (gint j = 0; j < SOFTMAX_ROWS; j++) {
+            b->sum[j] += b->terms[i][j];
+        }
+    }
+    for (gint j = 0; j < SOFTMAX_ROWS; j++) {
+        b->log_sum[j] = vm_log(b->sum[j]);
+    }
+}
+
+CPU_FUNCTIONS(block, (const float *x, gint64 rows, gint64 n, SoftmaxBlock *b), (x, rows, n, b))
 CPU_FUNCTIONS(row, (const float *x, gint64 n, float *out, float *max, float *sum),
               (x, n, out, max, sum))
 CPU_FUNCTIONS(dot, (const float *a, const float *b, gint64 n, float *sum), (a, b, n, sum))
@@ -94,4 +125,7 @@ const SoftmaxRowFn softmax_row[CPU_N_ISA] = {
 };
 const SoftmaxDotFn softmax_dot[CPU_N_ISA] = {
     [CPU_PORTABLE] = dot_portable, [CPU_AVX2] = dot_avx2, [CPU_AVX512] = dot_avx512
+};
+const SoftmaxBlockFn softmax_block[CPU_N_ISA] = {
+    [CPU_PORTABLE] = block_portable, [CPU_AVX2] = block_avx2, [CPU_AVX512] = block_avx512
 };
