@@ -121,20 +121,24 @@ the_guide(void)
     install();
     g_autofree char *work = work_folder("guide");
     g_auto(TnChild) child = { 0 };
-    TN_ASSERT_CMPUINT(take_out_files(work), ==, 4);
+    TN_ASSERT_CMPUINT(take_out_files(work), ==, 5);
     script(&child, work,
            "cmake -S . -B b -DCMAKE_PREFIX_PATH=\"$PREFIX\" -DCMAKE_C_FLAGS=-Werror\n"
            "cmake --build b\n"
            "for name in primes csv twin; do\n"
            "    \"$PREFIX\"/bin/tenon --plugin-path b/plugins plugins $name\n"
            "done\n"
-           "\"$PREFIX\"/bin/tenon --plugin-path b/plugins ops add\n");
+           "\"$PREFIX\"/bin/tenon --plugin-path b/plugins ops add\n"
+           "\"$PREFIX\"/bin/tenon --plugin-path b/plugins run guide.lua\n"
+           "cat runs/guide/*/metrics.csv\n");
     TN_ASSERT(strstr(child.out, "cannot be used") == NULL);
     TN_ASSERT_CONTAINS(child.out, "dataset primes\n");
     TN_ASSERT_CONTAINS(child.out, "numbers from 0 to this, exclusive");
     TN_ASSERT_CONTAINS(child.out, "logger csv\n");
     TN_ASSERT_CONTAINS(child.out, "device twin\n");
     TN_ASSERT_CONTAINS(child.out, "  twin                  f32\n");
+    TN_ASSERT_CONTAINS(child.out, "step,name,value\n");
+    TN_ASSERT_CONTAINS(child.out, ",train/loss,");
 }
 
 static void
