@@ -12,7 +12,8 @@ local tn = {
   arg = core.arg, -- tn.arg(name, default, {help =, choices =, min =, max =})
   tensor = core.tensor, -- tn.tensor({{1, 2}, {3, 4}}, "f32")
   full = core.full, -- tn.full({2, 3}, 0.5)
-  variable = core.variable,
+  variable = core.variable, -- tn.variable {name =, shape =, dtype =, init =}
+  variables = core.variables, -- all that there are
   grad = core.grad, -- tn.grad(y, {x, …}): d(sum(y))/dx
   clear = core.clear,
   seed = core.seed,

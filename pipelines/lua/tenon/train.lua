@@ -167,7 +167,7 @@ function train:find_bad(name, value)
   local found, done = self.stepper:find_bad(to - from - quick)
   local folder = self.job:folder()
   core.fail("numeric", ("%s became %s at step %d; the first bad number is in %s; %s"):format(
-    name, value, from + quick + done + (found and 0 or 1), found or "no tensor any more when it is run again",
+    name, value ~= value and "nan" or tostring(value), from + quick + done + (found and 1 or 0), found or "no tensor any more when it is run again",
     good and ("the last good checkpoint is %s/checkpoints/%d.safetensors"):format(folder, good)
       or "there is no checkpoint before it"))
 end
