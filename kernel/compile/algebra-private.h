@@ -33,6 +33,12 @@ tn_match_type(const TnMatch *m, TnVal val)
 {
     return tn_type_of(m->rw->to, val);
 }
+/* Whether a node is of the named operator: looked up only if the first letters agree. */
+static inline gboolean
+tn_is_op(const TnGraphNode *node, const char *op)
+{
+    return node->op->name[0] == op[0] && node->op == tn_op_find(op, NULL);
+}
 /* The input of val's node if that is of the named operator; TN_VAL_NONE. */
 TnVal tn_match_inside(const TnMatch *m, TnVal val, const char *op);
 /* A new node of the named operator. */

@@ -34,7 +34,7 @@ TnVal
 tn_match_inside(const TnMatch *m, TnVal val, const char *op)
 {
     const TnGraphNode *node = tn_match_node(m, val);
-    return node->op == tn_op_find(op, NULL) ? node->in[0] : TN_VAL_NONE;
+    return tn_is_op(node, op) ? node->in[0] : TN_VAL_NONE;
 }
 
 TnVal
@@ -48,8 +48,9 @@ gboolean
 tn_match_splat(const TnMatch *m, TnVal val, double *value)
 {
     const TnGraphNode *node = tn_match_node(m, val);
-    if (node->op == tn_op_find("zeros_like", NULL) || node->op == tn_op_find("ones_like", NULL)) {
-        *value = node->op == tn_op_find("ones_like", NULL);
+    const gboolean ones = tn_is_op(node, "ones_like");
+    if (ones || tn_is_op(node, "zeros_like")) {
+        *value = ones;
         return TRUE;
     }
     const TnVal inside = tn_match_inside(m, val, "expand_as");
@@ -71,7 +72,7 @@ drop_expansions(TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal 
     for (gint i = 0; i < node->n_in; i++) {
         for (gsize k = 0; k < G_N_ELEMENTS(names) && !tn_val_is_none(use[i]); k++) {
             const TnGraphNode *from = tn_graph_node(rw->to, use[i].node);
-            if (from->op != tn_op_find(names[k], NULL)) {
+            if (!tn_is_op(from, names[k])) {
                 continue;
             }
             const TnVal before = use[i];

@@ -1,6 +1,8 @@
 /* claim.c: which device runs which node, and composites that nobody takes replaced by their bodies. */
 #include "compile-private.h"
 
+#include "kernels.h"
+
 /* Sources are there already, assigns are done by the plan, transfers by the devices themselves. */
 static gboolean
 is_run(const TnGraphNode *node)
@@ -15,7 +17,8 @@ claim_node(TnCompiler *c, guint number)
     TnNodeView view;
     tn_node_view(&view, c->graph, number);
     for (guint d = 0; d < c->options->n_devices; d++) {
-        const TnKernel *kernel = tn_kernel_find(tn_device_kind(c->options->devices[d]), &view.node);
+        const TnKernel *kernel =
+            tn_kernel_find_known(tn_device_kind(c->options->devices[d]), &view.node);
         if (kernel != NULL) {
             return (TnClaim){ (gint)d, kernel };
         }
@@ -28,6 +31,7 @@ tn_pass_claim(TnCompiler *c, GError **error)
 {
     (void)error;
     const guint n = c->graph->nodes->len;
+    tn_kernels_refresh();
     g_free(c->claims);
     c->claims = g_new(TnClaim, n + 1);
     for (guint i = 0; i < n; i++) {

@@ -4,6 +4,8 @@
  * it computes itself. */
 #include "compile-private.h"
 
+#include "kernels.h"
+
 #define MAX_OPS 24
 #define MAX_INPUTS 12
 #define NO_GROUP G_MAXUINT32
@@ -143,7 +145,7 @@ find_kernel(const Fuse *f, const Body *body, gint device)
                                            in, (gint)body->n_out, out);
     TnNodeView view;
     tn_node_view(&view, probe, number);
-    return tn_kernel_find(tn_device_kind(f->c->options->devices[device]), &view.node);
+    return tn_kernel_find_known(tn_device_kind(f->c->options->devices[device]), &view.node);
 }
 
 /* --- Grouping --------------------------------------------------------------------------------- */

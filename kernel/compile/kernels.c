@@ -59,8 +59,8 @@ rebuild(GPtrArray *factories)
     state.index = (Index){ rows, factories->len };
 }
 
-static void
-refresh(void)
+void
+tn_kernels_refresh(void)
 {
     g_autoptr(GPtrArray) factories = tn_registry_query("tenon.kernel/1");
     pthread_rwlock_rdlock(&state.lock);
@@ -88,7 +88,13 @@ takes(const TnKernel *kernel, const TnNode *node)
 const TnKernel *
 tn_kernel_find(const char *kind, const TnNode *node)
 {
-    refresh();
+    tn_kernels_refresh();
+    return tn_kernel_find_known(kind, node);
+}
+
+const TnKernel *
+tn_kernel_find_known(const char *kind, const TnNode *node)
+{
     char key[256];
     g_snprintf(key, sizeof key, "%s %s", kind, node->op->name);
     pthread_rwlock_rdlock(&state.lock);

@@ -225,6 +225,7 @@ tn_exec_run(TnExec *exec)
     if (G_UNLIKELY(exec->unbound > 0)) {
         return fail_outside(exec, TN_FAILED, "not every input was given");
     }
+    exec->has_fail_text = FALSE; /* of a kernel that went on after all */
     TnStatus status = exec->may_stage ? stage_inputs(exec) : TN_OK;
     if (status == TN_OK && exec->n_shadows > 0) {
         status = move_shadows(exec, TRUE);
