@@ -190,11 +190,12 @@ TABLE(window, "overlap-add");
 TABLE(softmax, "softmax and log_softmax");
 TABLE(cross_entropy, "cross-entropy from logits");
 TABLE(pool, "pooling");
+TABLE(norm, "layer and batch normalisation");
 
 static const TnFactory *const factories[] = {
     &device,        &table_elementwise,   &table_matmul, &table_conv,   &table_reduce,
     &table_scan,    &table_movement,      &table_index,  &table_random, &table_window,
-    &table_softmax, &table_cross_entropy, &table_pool,   NULL
+    &table_softmax, &table_cross_entropy, &table_pool,   &table_norm,   NULL
 };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(

@@ -4,4 +4,5 @@
 #include <tenon/device.h>
 
 extern const TnKernelTable cpu_elementwise, cpu_matmul, cpu_conv, cpu_reduce, cpu_scan,
-    cpu_movement, cpu_index, cpu_random, cpu_window, cpu_softmax, cpu_cross_entropy, cpu_pool;
+    cpu_movement, cpu_index, cpu_random, cpu_window, cpu_softmax, cpu_cross_entropy, cpu_pool,
+    cpu_norm;

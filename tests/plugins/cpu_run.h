@@ -123,7 +123,21 @@ outputs_new(const TnOp *op, const void *attrs, gint n_in, const Array *in, TnTen
     return TRUE;
 }
 
-/* Runs the kernel that a device of `kind` has; TN_UNSUPPORTED if it has none. flags (may be NULL) gets the kernel's. */
+static inline gboolean
+array_contiguous(const Array *array)
+{
+    gint64 strides[TN_MAX_RANK] = { 0 };
+    tn_type_strides(&array->arg.type, strides);
+    for (gint i = 0; i < array->arg.type.rank; i++) {
+        if (array->arg.type.dims[i] != 1 && array->arg.strides[i] != strides[i]) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* Runs the kernel that a device of `kind` has; TN_UNSUPPORTED if it has none, TN_AGAIN if it does not take inputs
+ * that lie like this. flags (may be NULL) gets the kernel's. */
 static inline TnStatus
 kernel_run(const char *kind, const TnOp *op, const void *attrs, gint n_in, const Array *in,
            gint n_out, const Array *out, guint32 *flags)
@@ -152,6 +166,11 @@ kernel_run(const char *kind, const TnOp *op, const void *attrs, gint n_in, const
     }
     if (flags) {
         *flags = kernel->flags;
+    }
+    for (gint i = 0; i < n_in; i++) {
+        if (!(kernel->flags & TN_KERNEL_STRIDED) && in[i].block && !array_contiguous(&in[i])) {
+            return TN_AGAIN;
+        }
     }
     TnPrepared prepared = { .size = sizeof prepared };
     g_autoptr(GError) error = NULL;

@@ -1,0 +1,307 @@
+/* norm.c: layer normalisation and batch normalisation while training, and their gradients, in f32. Means and variances
+ * are computed in two passes. What layer normalisation's gradient sums over rows is summed in a fixed number of slices. */
+#include <math.h>
+
+#include <tenon/nn.h>
+
+#include "fold.h"
+#include "norm_rows.h"
+#include "tables.h"
+
+#define MAX_SLICES 8
+
+typedef struct {
+    double epsilon;
+    gint64 rows, n;              /* layer: rows of n features */
+    gint64 batch, channels, run; /* batch: [batch, channels, run] */
+    gboolean bias;
+    gint64 slices, per_slice; /* layer's gradient: of rows */
+    gint64 per_chunk;
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    const float *in[5];
+    float *out[3];
+    float *partial; /* [slice][dscale, dbias][n] */
+} Job;
+
+static Job
+job_of(const Plan *plan, const TnRun *run, gint n_in)
+{
+    Job job = { .plan = plan, .partial = run->scratch };
+    for (gint i = 0; i < n_in; i++) {
+        job.in[i] = run->in[i];
+    }
+    for (gint i = 0; i < 3; i++) {
+        job.out[i] = run->out[i];
+    }
+    return job;
+}
+
+static double
+sum_of(const float *x, gint64 n)
+{
+    Fold fold = { .f64 = 0 };
+    fold_run(FOLD_SUM, TILE_F32)(&fold, x, n);
+    return fold.f64;
+}
+
+/* --- Layers --------------------------------------------------------------------------------------------------- */
+
+static TnStatus
+layer_chunk(gpointer data, gsize chunk, gsize n_chunks)
+{
+    const Job *job = data;
+    const Plan *plan = job->plan;
+    const NormRows *rows = &norm_rows[cpu_isa];
+    gint64 first = (gint64)chunk * plan->per_chunk, end = MIN(plan->rows, first + plan->per_chunk);
+    (void)n_chunks;
+    for (gint64 row = first; row < end; row++) {
+        const float *x = job->in[0] + row * plan->n;
+        double spread;
+        float mean = (float)(sum_of(x, plan->n) / (double)plan->n);
+        rows->spread(x, plan->n, mean, &spread);
+        float inverse = (float)(1 / sqrt(spread / (double)plan->n + plan->epsilon));
+        rows->apply(x, plan->n, mean, inverse, job->in[1], plan->bias ? job->in[2] : NULL, 0, 0,
+                    job->out[0] + row * plan->n);
+        job->out[1][row] = mean;
+        job->out[2][row] = inverse;
+    }
+    return TN_OK;
+}
+
+static TnStatus
+run_layer(void *state, const TnRun *run)
+{
+    const Plan *plan = state;
+    Job job = job_of(plan, run, plan->bias ? 3 : 2);
+    if (plan->rows == 0) {
+        return TN_OK;
+    }
+    return tn_parallel_for((gsize)((plan->rows + plan->per_chunk - 1) / plan->per_chunk),
+                           layer_chunk, &job);
+}
+
+/* Inputs: x, scale, mean, inverse deviation, g. */
+static TnStatus
+layer_grad_slice(gpointer data, gsize slice, gsize n_slices)
+{
+    const Job *job = data;
+    const Plan *plan = job->plan;
+    const NormRows *rows = &norm_rows[cpu_isa];
+    gint64 n = plan->n, first = (gint64)slice * plan->per_slice;
+    gint64 end = MIN(plan->rows, first + plan->per_slice);
+    float *dscale = job->partial + (gint64)slice * 2 * n, *dbias = dscale + n;
+    (void)n_slices;
+    memset(dscale, 0, 2 * (gsize)n * sizeof(float));
+    for (gint64 row = first; row < end; row++) {
+        const float *x = job->in[0] + row * n, *g = job->in[4] + row * n;
+        float mean = job->in[2][row], inverse = job->in[3][row];
+        double sum, along;
+        rows->sums(x, g, n, mean, inverse, job->in[1], &sum, &along);
+        rows->grad(x, g, n, mean, inverse, job->in[1], inverse, (float)(sum / (double)n),
+                   (float)(along / (double)n), job->out[0] + row * n);
+        rows->columns(x, g, n, mean, inverse, dscale, dbias);
+    }
+    return TN_OK;
+}
+
+static TnStatus
+run_layer_grad(void *state, const TnRun *run)
+{
+    const Plan *plan = state;
+    Job job = job_of(plan, run, 5);
+    TnStatus status = TN_OK;
+    if (plan->slices > 0) {
+        status = tn_parallel_for((gsize)plan->slices, layer_grad_slice, &job);
+    }
+    for (gint64 i = 0; i < plan->n; i++) {
+        double dscale = 0, dbias = 0;
+        for (gint64 s = 0; s < plan->slices; s++) {
+            dscale += (double)job.partial[s * 2 * plan->n + i];
+            dbias += (double)job.partial[(s * 2 + 1) * plan->n + i];
+        }
+        job.out[1][i] = (float)dscale;
+        job.out[2][i] = (float)dbias;
+    }
+    return status;
+}
+
+static gboolean
+all_f32(const TnNode *node)
+{
+    for (gint i = 0; i < node->n_in; i++) {
+        TnDtype dtype = node->in[i].type.dtype;
+        if (dtype != TN_DTYPE_F32 && dtype != TN_DTYPE_NONE) {
+            return FALSE;
+        }
+    }
+    for (gint i = 0; i < node->n_out; i++) {
+        if (node->out[i].type.dtype != TN_DTYPE_F32) {
+            return FALSE;
+        }
+    }
+    return node->in[0].count > 0;
+}
+
+static gboolean
+prepare_layer(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    const TnNormAttrs *attrs = node->attrs;
+    const TnType *x = &node->in[0].type;
+    gint axis = cpu_axis(attrs->axis, x->rank);
+    Plan *plan = g_new0(Plan, 1);
+    (void)error;
+    plan->epsilon = attrs->epsilon;
+    plan->rows = cpu_count(axis, x->dims);
+    plan->n = cpu_count(x->rank - axis, x->dims + axis);
+    plan->bias = node->n_in == 3 && node->in[2].type.dtype != TN_DTYPE_NONE;
+    plan->per_chunk = cpu_items_per_chunk(plan->n * 4);
+    plan->slices = CLAMP(plan->rows * plan->n / CPU_GRAIN, 1, MIN(MAX_SLICES, plan->rows));
+    plan->per_slice = (plan->rows + plan->slices - 1) / plan->slices;
+    prepared->state = plan;
+    prepared->scratch = (gsize)(plan->slices * 2 * plan->n) * sizeof(float);
+    return TRUE;
+}
+
+/* --- Batches -------------------------------------------------------------------------------------------------- */
+
+/* First element of a channel of a sample. */
+static gint64
+place(const Plan *plan, gint64 sample, gint64 channel)
+{
+    return (sample * plan->channels + channel) * plan->run;
+}
+
+static void
+batch_channel(const Job *job, gint64 channel)
+{
+    const Plan *plan = job->plan;
+    const NormRows *rows = &norm_rows[cpu_isa];
+    double sum = 0, spread = 0, part, count = (double)(plan->batch * plan->run);
+    for (gint64 i = 0; i < plan->batch; i++) {
+        sum += sum_of(job->in[0] + place(plan, i, channel), plan->run);
+    }
+    float mean = (float)(sum / count);
+    for (gint64 i = 0; i < plan->batch; i++) {
+        rows->spread(job->in[0] + place(plan, i, channel), plan->run, mean, &part);
+        spread += part;
+    }
+    double variance = spread / count;
+    float factor = (float)((double)job->in[1][channel] / sqrt(variance + plan->epsilon));
+    for (gint64 i = 0; i < plan->batch; i++) {
+        gint64 at = place(plan, i, channel);
+        rows->apply(job->in[0] + at, plan->run, mean, 0, NULL, NULL, factor, job->in[2][channel],
+                    job->out[0] + at);
+    }
+    job->out[1][channel] = mean;
+    job->out[2][channel] = (float)variance;
+}
+
+/* Inputs: x, scale, mean, variance, g. */
+static void
+batch_grad_channel(const Job *job, gint64 channel)
+{
+    const Plan *plan = job->plan;
+    const NormRows *rows = &norm_rows[cpu_isa];
+    double sum = 0, along = 0, part, part_along, count = (double)(plan->batch * plan->run);
+    float mean = job->in[2][channel];
+    float inverse = (float)(1 / sqrt((double)job->in[3][channel] + plan->epsilon));
+    for (gint64 i = 0; i < plan->batch; i++) {
+        gint64 at = place(plan, i, channel);
+        rows->sums(job->in[0] + at, job->in[4] + at, plan->run, mean, inverse, NULL, &part,
+                   &part_along);
+        sum += part;
+        along += part_along;
+    }
+    for (gint64 i = 0; i < plan->batch; i++) {
+        gint64 at = place(plan, i, channel);
+        rows->grad(job->in[0] + at, job->in[4] + at, plan->run, mean, inverse, NULL,
+                   inverse * job->in[1][channel], (float)(sum / count), (float)(along / count),
+                   job->out[0] + at);
+    }
+    job->out[1][channel] = (float)along;
+    job->out[2][channel] = (float)sum;
+}
+
+static TnStatus
+batch_chunk(gpointer data, gsize chunk, gsize n)
+{
+    (void)n;
+    batch_channel(data, (gint64)chunk);
+    return TN_OK;
+}
+
+static TnStatus
+batch_grad_chunk(gpointer data, gsize chunk, gsize n)
+{
+    (void)n;
+    batch_grad_channel(data, (gint64)chunk);
+    return TN_OK;
+}
+
+/* Few elements: all channels by the caller, for handing one over would take longer. */
+static TnStatus
+for_channels(const Plan *plan, TnChunkFunc func, Job *job)
+{
+    if (plan->batch * plan->channels * plan->run >= CPU_GRAIN) {
+        return tn_parallel_for((gsize)plan->channels, func, job);
+    }
+    for (gint64 channel = 0; channel < plan->channels; channel++) {
+        func(job, (gsize)channel, (gsize)plan->channels);
+    }
+    return TN_OK;
+}
+
+static TnStatus
+run_batch(void *state, const TnRun *run)
+{
+    Job job = job_of(state, run, 3);
+    return for_channels(state, batch_chunk, &job);
+}
+
+static TnStatus
+run_batch_grad(void *state, const TnRun *run)
+{
+    Job job = job_of(state, run, 5);
+    return for_channels(state, batch_grad_chunk, &job);
+}
+
+/* Runs of neighbours long enough to be vectors; others are left to the body. */
+static gboolean
+claims_batch(const TnNode *node)
+{
+    const TnType *x = &node->in[0].type;
+    return all_f32(node) && cpu_count(x->rank - 2, x->dims + 2) >= 16;
+}
+
+static gboolean
+prepare_batch(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    const TnEpsilonAttrs *attrs = node->attrs;
+    const TnType *x = &node->in[0].type;
+    Plan *plan = g_new0(Plan, 1);
+    (void)error;
+    plan->epsilon = attrs->epsilon;
+    plan->batch = x->dims[0];
+    plan->channels = x->dims[1];
+    plan->run = cpu_count(x->rank - 2, x->dims + 2);
+    prepared->state = plan;
+    return TRUE;
+}
+
+#define ROW(name, claims_, prepare_, run_)                                                         \
+    {                                                                                              \
+        .op = (name), .dtypes = TN_DT(F32), .claims = (claims_), .prepare = (prepare_),            \
+        .run = (run_), .release = g_free                                                           \
+    }
+
+static const TnKernel kernels[] = {
+    ROW("layer_normalization", all_f32, prepare_layer, run_layer),
+    ROW("layer_normalization_grad", all_f32, prepare_layer, run_layer_grad),
+    ROW("batch_normalization_training", claims_batch, prepare_batch, run_batch),
+    ROW("batch_normalization_grad", claims_batch, prepare_batch, run_batch_grad),
+};
+
+const TnKernelTable cpu_norm = CPU_TABLE(kernels);
