@@ -52,6 +52,15 @@ job_device(lua_State *L)
     return 0;
 }
 
+/* job:device_later(name): adds it when something is first computed, so that a plugin nobody needs stays closed. */
+static int
+job_device_later(lua_State *L)
+{
+    TnJob *job = the_job(L);
+    g_ptr_array_add(job->later, g_strdup(luaL_checkstring(L, 2)));
+    return 0;
+}
+
 /* job:pipeline{name = spec}: creates and opens the pure stages among them. */
 static int
 job_pipeline(lua_State *L)
@@ -555,6 +564,7 @@ tn_job_open(lua_State *L)
     static const luaL_Reg methods[] = {
         { "seed", job_seed },
         { "device", job_device },
+        { "device_later", job_device_later },
         { "pipeline", job_pipeline },
         { "port", job_port },
         { "pipeline_state", job_pipeline_state },

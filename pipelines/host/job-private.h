@@ -10,6 +10,7 @@ struct TnJob {
     TnRunDir *run; /* (transfer none), may be NULL */
     gboolean resume;
     TnPipeline *pipeline;
+    GPtrArray *later;    /* of char *: devices to open when something is first computed */
     GPtrArray *steppers; /* of TnStepper; gone before the pipeline */
     TnLoggers *loggers;
     GPtrArray *functions; /* of TnFunction */

@@ -30,6 +30,7 @@ tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GErro
     job->context = tn_context_new();
     job->run = run;
     job->resume = resume;
+    job->later = g_ptr_array_new_with_free_func(g_free);
     job->steppers = g_ptr_array_new_with_free_func((GDestroyNotify)tn_stepper_free);
     job->functions = g_ptr_array_new_with_free_func((GDestroyNotify)tn_function_unref);
     job->names = g_ptr_array_new_with_free_func(g_free);
@@ -53,6 +54,7 @@ tn_job_free(TnJob *job)
     tn_pipeline_free(job->pipeline);
     g_ptr_array_unref(job->functions);
     g_ptr_array_unref(job->names);
+    g_ptr_array_unref(job->later);
     tn_value_unref(job->result);
     tn_spec_unref(job->root);
     tn_context_unref(job->context);

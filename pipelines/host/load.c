@@ -249,6 +249,7 @@ tn_host_load(TnHost *host, const char *path, gint n_overrides, const char *const
         return NULL;
     }
     host->loading = FALSE;
+    host->memory_limit = G_MAXUINT64; /* the budget was for loading */
     if (host->root) {
         root = own_copy(host->root);
         tn_host_apply_overrides(host, root);

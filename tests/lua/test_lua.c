@@ -46,10 +46,14 @@ eager(void)
     run("eager");
 }
 
+static void
+training(void)
+{
+    run("training");
+}
+
 static const TnTest tests[] = {
-    { "layers", layers },
-    { "schedules", schedules },
-    { "optimisers", optimisers },
-    { "eager", eager },
+    { "layers", layers }, { "schedules", schedules }, { "optimisers", optimisers },
+    { "eager", eager },   { "training", training },
 };
 TN_TEST_MAIN("lua", tests)

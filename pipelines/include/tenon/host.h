@@ -20,7 +20,7 @@ typedef struct TnHost TnHost;
 typedef struct {
     gboolean trust;        /* --trust: lifts the sandbox */
     const char *data_root; /* --data-root; NULL: TENON_DATA, else XDG_DATA_HOME/tenon/data */
-    guint64 memory_limit;  /* bytes of Lua memory; 0: 256 MiB */
+    guint64 memory_limit;  /* bytes of Lua memory while loading; 0: 256 MiB */
     double load_seconds;   /* watchdog on loading; 0: 10 */
     const char
         *text; /* what the config's file said, for the copy in a run folder: its path then only

@@ -13,9 +13,9 @@ local function common(rows)
   return rows
 end
 
-local function open_devices(self, job)
+local function open_devices(self, job, method)
   job:seed(self.seed)
-  for _, name in ipairs(self.devices or { "cpu", "ref" }) do job:device(name) end
+  for _, name in ipairs(self.devices or { "cpu", "ref" }) do job[method](job, name) end
 end
 
 -- A function that builds tensors and runs operators on them one at a time.
@@ -26,7 +26,7 @@ tn.component {
     { name = "run", type = "function", required = true,
       help = "function of the job; what it gives, a table of numbers, is the result" },
   },
-  prepare = function(self, job) open_devices(self, job) end,
+  prepare = function(self, job) open_devices(self, job, "device_later") end,
   run = function(self, job)
     local f = rawget(self, "run")
     local result = f(job)
@@ -47,7 +47,7 @@ tn.component {
 
   -- Makes everything: devices, pipeline, then each stage of ours with its graphs.
   prepare = function(self, job)
-    open_devices(self, job)
+    open_devices(self, job, "device")
     local pure, ours = {}, {}
     for name, stage in pairs(self.stages) do
       if core.is_spec(stage) then pure[name] = stage else ours[#ours + 1] = name end

@@ -223,7 +223,7 @@ function train:epoch() return self.frames > 0 and self.step // self.frames or 0 
 
 -- After the last step of an epoch: evaluation, callbacks. FALSE if it was cut off by somebody who asked to stop.
 function train:end_epoch()
-  self:log()
+  if self.logged_samples > 0 then self:log() end
   local metrics = {}
   for _, pair in ipairs(self.meter:means(self.epoch_sums)) do metrics[self.stage_name .. "/" .. pair[1]] = pair[2] end
   if self.evaluate then
