@@ -19,6 +19,12 @@ join(const char *path, const char *key)
 static void
 check_component(const TnOption *row, const TnValue *value, const char *path, TnFaults *faults)
 {
+    const char *name = tn_value_get_string(value);
+    if (name != NULL && row->iface != NULL) { /* its name alone: with its defaults */
+        g_autoptr(TnSpec) plain = tn_spec_new(row->iface, name, tn_value_where(value));
+        tn_spec_check(plain, path, faults);
+        return;
+    }
     if (tn_value_type(value) != TN_VALUE_SPEC)
         return;
     const TnSpec *spec = tn_value_get_spec(value);
@@ -65,11 +71,16 @@ static void
 check_rows(const TnOption *rows, guint32 row_size, guint32 n, const TnValue *map, const char *path,
            TnFaults *faults)
 {
+    guint position = 0;
     for (guint32 i = 0; i < n; i++) {
         const TnOption *row = (const TnOption *)((const char *)rows + (gsize)i * row_size);
         const TnValue *value = tn_value_get(map, row->name);
         if (value == NULL && row->was != NULL)
             value = tn_value_get(map, row->was);
+        if (row->flags & TN_OPTION_POSITIONAL) {
+            g_autofree char *number = g_strdup_printf("%u", ++position);
+            value = value != NULL ? value : tn_value_get(map, number);
+        }
         if (value == NULL)
             continue;
         g_autofree char *below = join(path, row->name);

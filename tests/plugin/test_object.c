@@ -119,6 +119,24 @@ specs_are_followed_down(void)
     }
 }
 
+/* A component given by its name alone, and one given without its option's name. */
+static void
+short_forms_are_followed_too(void)
+{
+    g_autoptr(TnSpec) rack = thing("rack", 1);
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    TnValue *boxes = tn_value_list(), *crate = tn_value_string("crate");
+    tn_value_set_where(crate, (TnWhere){ g_intern_string("conf/exp.lua"), 3 });
+    tn_value_push(boxes, tn_value_string("rack"));
+    tn_value_push(boxes, crate);
+    tn_value_set(tn_spec_options(rack), "boxes", boxes);
+    tn_value_set(tn_spec_options(rack), "1", tn_value_spec(box_spec("box", 500, 2)));
+    TN_ASSERT(!tn_spec_check(rack, "store", faults));
+    TN_ASSERT_CMPUINT(tn_faults_count(faults), ==, 2);
+    TN_ASSERT_CONTAINS(tn_faults_text(faults, 0), "conf/exp.lua:2: store.first.size");
+    TN_ASSERT_CONTAINS(tn_faults_text(faults, 1), "conf/exp.lua:3: store.boxes[2]");
+}
+
 static void
 a_sound_tree_has_no_fault(void)
 {
@@ -272,6 +290,7 @@ static const TnTest tests[] = {
     { "all_faults_at_once", all_faults_at_once },
     { "create_says_where", create_says_where },
     { "specs_are_followed_down", specs_are_followed_down },
+    { "short_forms_are_followed_too", short_forms_are_followed_too },
     { "a_sound_tree_has_no_fault", a_sound_tree_has_no_fault },
     { "thread_rules_are_kept", thread_rules_are_kept },
     { "devices_by_name", devices_by_name },
