@@ -48,13 +48,10 @@ fails_nth(void)
 static void
 environment(void)
 {
-    const char *again = g_getenv("TN_TEST_ALLOC_CHILD");
-    if (again) /* the child: its second allocation is to fail */
-        return;
     TnChild child = { 0 };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    const char *const argv[] = { self, "second-fails", NULL };
-    const char *const env[] = { "TENON_FAIL_ALLOC=2", "TN_TEST_ALLOC_CHILD=1", NULL };
+    const char *const argv[] = { self, "child:second-fails", NULL };
+    const char *const env[] = { "TENON_FAIL_ALLOC=2", NULL };
     const TnChildOptions options = { .env = env };
     TN_REQUIRE(tn_test_spawn(&child, argv, &options));
     TN_ASSERT_EXIT(&child, 0);
@@ -65,8 +62,6 @@ environment(void)
 static void
 second_fails(void)
 {
-    if (!g_getenv("TN_TEST_ALLOC_CHILD"))
-        tn_test_skip("only in the child process of `environment`");
     void *a = tn_data_alloc(1), *b = tn_data_alloc(1), *c = tn_data_alloc(1);
     TN_ASSERT(a && !b && c);
     tn_data_free(a);
@@ -87,7 +82,11 @@ products(void)
 }
 
 static const TnTest tests[] = {
-    { "aligned", aligned },         { "too-much", too_much },         { "fails-nth", fails_nth },
-    { "environment", environment }, { "second-fails", second_fails }, { "products", products },
+    { "aligned", aligned },
+    { "too-much", too_much },
+    { "fails-nth", fails_nth },
+    { "environment", environment },
+    { "child:second-fails", second_fails },
+    { "products", products },
 };
 TN_TEST_MAIN("alloc", tests)

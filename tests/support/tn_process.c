@@ -196,7 +196,8 @@ tn_test_spawn(TnChild *child, const char *const *argv, const TnChildOptions *opt
     }
     for (int i = 0; i < 2; i++)
         r.text[i] = g_string_new(NULL);
-    child->timed_out = serve(&r, o, begin, o->timeout > 0 ? o->timeout : 30);
+    const double timeout = (o->timeout > 0 ? o->timeout : 30) * (TN_TEST_SANITIZED ? 5 : 1);
+    child->timed_out = serve(&r, o, begin, timeout);
     child->seconds = now() - begin;
     child->exit_code = WIFEXITED(r.status) ? WEXITSTATUS(r.status) : -1;
     child->signal = WIFSIGNALED(r.status) ? WTERMSIG(r.status) : 0;

@@ -6,7 +6,8 @@
  *     static const TnTest tests[] = {{"adds", adds}};
  *     TN_TEST_MAIN("arithmetic", tests)
  *
- * The program runs all tests, or those whose names are its arguments, and ends with "# passed=N failed=M skipped=K".
+ * The program runs all tests, or those whose names are its arguments (a test called "child:…" runs only when it is named:
+ * by another one that runs this program again), and ends with "# passed=N failed=M skipped=K".
  * Exit code: 0 all good, 1 a test failed, 77 every test was skipped. The checks may be used in helper functions, on the
  * thread that runs the test only. CUnit's own CU_ASSERT… macros work too.
  */
@@ -37,6 +38,22 @@ int tn_test_main(const char *suite, const TnTest *table, size_t n, void (*setup)
 
 /* Ends the running test as skipped. It jumps out of the test, so call it before anything is owned. */
 G_NORETURN void tn_test_skip(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+/* Ends the running test without counting it: it says nothing about this kind of build (allocations that are counted, in a
+ * build with sanitizers). What another machine or another setting would run is skipped instead. */
+G_NORETURN void tn_test_leave_out(const char *reason);
+
+/* 1 in a build with AddressSanitizer or ThreadSanitizer. Time limits of child processes are five times as long there. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TN_TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TN_TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TN_TEST_SANITIZED
+#define TN_TEST_SANITIZED 0
+#endif
 
 /* Records one check. The message is printf's; with `fatal` a failure ends the test (and leaks what it owned). */
 gboolean tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned int line,
@@ -157,7 +174,7 @@ typedef struct {
     const char *const
         *env; /* "KEY=value" added to the environment, "KEY" removed from it; NULL-terminated */
     const char *input;   /* text for stdin; NULL: empty */
-    double timeout;      /* seconds until SIGKILL; 0: 30 */
+    double timeout;      /* seconds until SIGKILL; 0: 30; with sanitizers times 5 */
     double signal_after; /* seconds until `signal_number` is sent once; 0: never */
     int signal_number;   /* with signal_after; for a kill test SIGKILL */
     const char *
