@@ -168,7 +168,7 @@ function train:find_bad(name, value)
   local folder = self.job:folder()
   core.fail("numeric", ("%s became %s at step %d; the first bad number is in %s; %s"):format(
     name, value ~= value and "nan" or tostring(value), from + quick + done + (found and 1 or 0), found or "no tensor any more when it is run again",
-    good and ("the last good checkpoint is %s/checkpoints/%d.safetensors"):format(folder, good)
+    good and ("the last good checkpoint is %s/checkpoints/%012d.safetensors"):format(folder, good)
       or "there is no checkpoint before it"))
 end
 
