@@ -22,7 +22,8 @@ keep_input(const TnMatch *m)
     return m->in[0];
 }
 
-/* Whether adding input i changes nothing. Of floats only -0 is neutral: -0 + 0 is 0, and 1 / x tells them apart. */
+/* Whether adding input i changes nothing. Of floats only -0 is neutral: -0 + 0 is 0, and 1 / x
+ * tells them apart. */
 static gboolean
 is_neutral(const TnMatch *m, gint i, gboolean subtracted)
 {
@@ -134,7 +135,7 @@ where_rule(const TnMatch *m)
     return tn_val_equal(m->in[1], m->in[2]) ? m->in[1] : TN_VAL_NONE;
 }
 
-/* --- Cast --------------------------------------------------------------------------------------------------------------- */
+/* --- Cast ------------------------------------------------------------------------------------- */
 
 /* Bits of exact integers that a type holds. */
 static guint

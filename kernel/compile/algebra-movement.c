@@ -1,4 +1,5 @@
-/* algebra-movement.c: rules of movements and reductions that move or reduce nothing at these sizes. */
+/* algebra-movement.c: rules of movements and reductions that move or reduce nothing at these
+ * sizes. */
 #include "algebra-private.h"
 
 /* Whatever gives what it got. */

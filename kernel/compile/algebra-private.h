@@ -1,6 +1,7 @@
-/* algebra-private.h: how rules are written. A rule belongs to one operator; it looks at a node whose inputs are simplified
- * already and gives a value that may stand for output 0, or TN_VAL_NONE. Values of another type are not taken, so a rule
- * need not check that its result has the node's. */
+/* algebra-private.h: how rules are written. A rule belongs to one operator; it looks at a node
+ * whose inputs are simplified already and gives a value that may stand for output 0, or
+ * TN_VAL_NONE. Values of another type are not taken, so a rule need not check that its result
+ * has the node's. */
 #pragma once
 
 #include "compile-private.h"

@@ -1,5 +1,6 @@
-/* algebra.c: the loop over rules that replace a node by something that computes the same with less. Rules keep the bits of
- * every result, but for a sum of one element: what is left out might have made 0 of -0. */
+/* algebra.c: the loop over rules that replace a node by something that computes the same with
+ * less. Rules keep the bits of every result, but for a sum of one element: what is left out
+ * might have made 0 of -0. */
 #include "algebra-private.h"
 
 #include <pthread.h>
@@ -28,7 +29,7 @@ index_rules(void)
     }
 }
 
-/* --- What rules are made of ------------------------------------------------------------------------------------------- */
+/* --- What rules are made of ------------------------------------------------------------------- */
 
 TnVal
 tn_match_inside(const TnMatch *m, TnVal val, const char *op)
@@ -57,7 +58,7 @@ tn_match_splat(const TnMatch *m, TnVal val, double *value)
     return tn_constant_splat(m->rw->to, tn_val_is_none(inside) ? val : inside, value);
 }
 
-/* --- The pass --------------------------------------------------------------------------------------------------------- */
+/* --- The pass --------------------------------------------------------------------------------- */
 
 /* Element-wise operators broadcast by themselves: an input need not be expanded for them. */
 static gboolean

@@ -1,5 +1,6 @@
-/* arena.c: where values lie. Each gets a slot for the positions between which it is alive; a result may take over the slot
- * of an input that dies with it; slots are laid out largest first, each into the smallest gap that holds it. */
+/* arena.c: where values lie. Each gets a slot for the positions between which it is alive; a
+ * result may take over the slot of an input that dies with it; slots are laid out largest first,
+ * each into the smallest gap that holds it. */
 #include "plan-private.h"
 
 static guint32
@@ -100,7 +101,7 @@ make_slots(TnPlan *plan)
     }
 }
 
-/* --- Offsets ------------------------------------------------------------------------------------------------------ */
+/* --- Offsets ---------------------------------------------------------------------------------- */
 
 static gint
 larger_first(gconstpointer a, gconstpointer b, gpointer data)
@@ -121,7 +122,8 @@ alive_together(const TnSlot *a, const TnSlot *b)
     return a->space == b->space && a->first <= b->last && b->first <= a->last;
 }
 
-/* Puts slot into the smallest gap between those of `placed` (sorted by offset) that are alive with it. */
+/* Puts slot into the smallest gap between those of `placed` (sorted by offset) that are alive
+ * with it. */
 static void
 place_slot(TnSlot *slot, const GArray *slots, const GArray *placed)
 {
@@ -178,7 +180,7 @@ lay_out(TnPlan *plan)
     }
 }
 
-/* --- What is told about it ------------------------------------------------------------------------------------------ */
+/* --- What is told about it -------------------------------------------------------------------- */
 
 static void
 measure(TnPlan *plan)

@@ -1,8 +1,9 @@
-/* assign.c: variables are written at the end of a program: either the step that computes the new value writes right into
- * the variable, after everybody who reads the old one, or a copy does it at the end. */
+/* assign.c: variables are written at the end of a program: either the step that computes the new
+ * value writes right into the variable, after everybody who reads the old one, or a copy does it
+ * at the end. */
 #include "plan-private.h"
 
-/* --- Overwriting ------------------------------------------------------------------------------------------------ */
+/* --- Overwriting ------------------------------------------------------------------------------ */
 
 static gboolean
 whole(const TnPlan *plan, const TnPlanValue *value)
@@ -28,7 +29,8 @@ tn_plan_may_overwrite(const TnPlan *plan, const TnStep *step, guint out, guint i
     if (!(op->flags & TN_OP_ELEMENTWISE) && (out != 0 || in >= 32 || !(op->in_place >> in & 1u))) {
         return FALSE;
     }
-    /* No other input may see the same memory in another layout; nor at all, unless the operator goes element by element. */
+    /* No other input may see the same memory in another layout; nor at all, unless the operator
+     * goes element by element. */
     for (guint i = 0; i < step->n_in; i++) {
         if (i == in || step->in[i] == TN_NO_VALUE) {
             continue;
@@ -43,7 +45,7 @@ tn_plan_may_overwrite(const TnPlan *plan, const TnStep *step, guint out, guint i
     return TRUE;
 }
 
-/* --- Readers and reachability ------------------------------------------------------------------------------------ */
+/* --- Readers and reachability ----------------------------------------------------------------- */
 
 static gboolean
 reads_root(const TnPlan *plan, const TnStep *step, guint32 root)
@@ -110,7 +112,7 @@ order_after_readers(TnPlan *plan, guint32 old_root, guint32 writer)
     }
 }
 
-/* --- Variables --------------------------------------------------------------------------------------------------- */
+/* --- Variables -------------------------------------------------------------------------------- */
 
 /* Whether the step may write the new value over the old one that it reads itself. */
 static gboolean
@@ -151,7 +153,8 @@ is_assigned(const TnPlan *plan, guint32 variable)
         g_array_index(plan->graph->variables, TnGraphVariable, variable).assigned);
 }
 
-/* The value to be written to variable i. What another variable was, if that one is overwritten too, is copied first. */
+/* The value to be written to variable i. What another variable was, if that one is overwritten
+ * too, is copied first. */
 static guint32
 assigned_value(TnPlan *plan, guint32 i)
 {

@@ -1,5 +1,6 @@
-/* cache.c: programs that are alive, by what they were compiled from, so that runs side by side and functions share them. The cache
- * holds no reference: a program leaves it with its last user. */
+/* cache.c: programs that are alive, by what they were compiled from, so that runs side by side
+ * and functions share them. The cache holds no reference: a program leaves it with its last
+ * user. */
 #include "program-private.h"
 
 #include "graph/graph-private.h"
@@ -13,7 +14,7 @@ static struct {
     GHashTable *programs; /* GBytes * (the program's own) → TnProgram * */
 } cache = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
-/* --- Key -------------------------------------------------------------------------------------------------------------- */
+/* --- Key -------------------------------------------------------------------------------------- */
 
 static void
 put_type(GByteArray *key, const TnType *type)
@@ -62,7 +63,7 @@ tn_program_key(const TnGraph *graph, const TnCompile *options)
     return g_byte_array_free_to_bytes(key);
 }
 
-/* --- Finding and adding ------------------------------------------------------------------------------------------------- */
+/* --- Finding and adding ----------------------------------------------------------------------- */
 
 TnProgram *
 tn_program_cache_find(GBytes *key)
@@ -112,7 +113,7 @@ tn_compile_shared(const TnGraph *graph, const TnCompile *options, GError **error
     return program;
 }
 
-/* --- References: under the cache's lock, so that nobody finds a program that is about to go ------------------------------- */
+/* --- References: under the cache's lock, so that nobody finds a program that is about to go --- */
 
 TnProgram *
 tn_program_ref(TnProgram *program)

@@ -1,10 +1,12 @@
-/* canonical.c: one way to write what can be written in several, so that other passes need to know only that one: inputs
- * that only lend their type, the order of inputs that may be swapped, operators that change nothing but a shape. */
+/* canonical.c: one way to write what can be written in several, so that other passes need to
+ * know only that one: inputs that only lend their type, the order of inputs that may be swapped,
+ * operators that change nothing but a shape. */
 #include "compile-private.h"
 
 #include <pthread.h>
 
-/* Operators that keep the elements in row-major order: at sizes that are known each is a reshape. */
+/* Operators that keep the elements in row-major order: at sizes that are known each is a
+ * reshape. */
 static const char *const reshape_names[] = { "flatten", "squeeze", "unsqueeze", "reshape_as" };
 static struct {
     const TnOp *reshape;

@@ -1,4 +1,5 @@
-/* claim.c: which device runs which node, and composites that nobody takes replaced by their bodies. */
+/* claim.c: which device runs which node, and composites that nobody takes replaced by their
+ * bodies. */
 #include "compile-private.h"
 
 #include "kernels.h"
@@ -41,7 +42,7 @@ tn_pass_claim(TnCompiler *c, GError **error)
     return TRUE;
 }
 
-/* --- Expansion -------------------------------------------------------------------------------------------- */
+/* --- Expansion -------------------------------------------------------------------------------- */
 
 static gboolean
 is_open(const TnCompiler *c, guint number)

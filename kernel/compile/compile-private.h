@@ -1,7 +1,9 @@
-/* compile-private.h: what the passes share: the compiler's state, rewriting a graph into another, claims.
+/* compile-private.h: what the passes share: the compiler's state, rewriting a graph into another,
+ * claims.
  *
- * A pass reads the compiler's graph and replaces it. Nodes of the graph stand in an order in which inputs come first, types
- * are those of the binding. A few operators of the compiler's own stand for things that a user cannot write. */
+ * A pass reads the compiler's graph and replaces it. Nodes of the graph stand in an order in
+ * which inputs come first, types are those of the binding. A few operators of the compiler's own
+ * stand for things that a user cannot write. */
 #pragma once
 
 #include "graph/graph-private.h"
@@ -27,7 +29,7 @@ typedef struct {
         *variable_home; /* devices in whose memory they are; known after `transfer` */
 } TnCompiler;
 
-/* --- The table of passes -------------------------------------------------------------------------------- */
+/* --- The table of passes ---------------------------------------------------------------------- */
 
 typedef enum {
     TN_PASS_NEUTRAL = 1 << 0, /* knows no device; run again after each expansion */
@@ -60,7 +62,7 @@ gboolean tn_pass_expand(TnCompiler *c, GError **error);
 gboolean tn_pass_fuse(TnCompiler *c, GError **error);
 gboolean tn_pass_transfer(TnCompiler *c, GError **error);
 
-/* --- Operators that passes must know -------------------------------------------------------------------- */
+/* --- Operators that passes must know ---------------------------------------------------------- */
 
 typedef struct {
     const TnOp *input, *variable, *constant, *assign, *call;
@@ -90,14 +92,15 @@ tn_is_source(const TnGraphNode *node)
 }
 /* The tensor of a constant, or NULL. (transfer none). */
 TnTensor *tn_constant_value(const TnGraph *graph, TnVal val);
-/* A rank-0-like constant: TRUE with *value if every element of the constant is the same finite number. */
+/* A rank-0-like constant: TRUE with *value if every element of the constant is the same finite
+ * number. */
 gboolean tn_constant_splat(const TnGraph *graph, TnVal val, double *value);
 
-/* --- Rewriting a graph into another ---------------------------------------------------------------------- */
+/* --- Rewriting a graph into another ----------------------------------------------------------- */
 
 typedef struct TnRewriter TnRewriter;
-/* Gives values of rw->to for the outputs of a node of rw->from, whose inputs are in[] in rw->to. Sets *done to FALSE (its
- * value when called) to have the node copied as it is. */
+/* Gives values of rw->to for the outputs of a node of rw->from, whose inputs are in[] in rw->to.
+ * Sets *done to FALSE (its value when called) to have the node copied as it is. */
 typedef gboolean (*TnRewrite)(TnRewriter *rw, guint number, const TnGraphNode *node,
                               const TnVal *in, TnVal *out, gboolean *done, GError **error);
 struct TnRewriter {
@@ -109,9 +112,9 @@ struct TnRewriter {
     gpointer data;
 };
 
-/* A new graph (transfer full) from what func says of each node, in order (NULL: as they stand); inputs, outputs and
- * variables follow. Nodes with keep[i] FALSE are left out (inputs are always kept; keep NULL: all). NULL with *error if
- * func failed. */
+/* A new graph (transfer full) from what func says of each node, in order (NULL: as they stand);
+ * inputs, outputs and variables follow. Nodes with keep[i] FALSE are left out (inputs are always
+ * kept; keep NULL: all). NULL with *error if func failed. */
 TnGraph *tn_rewrite(const TnGraph *from, const gboolean *keep, const guint32 *order, TnRewrite func,
                     gpointer data, GError **error);
 /* tn_rewrite of c->graph, which the result replaces. */
@@ -138,7 +141,7 @@ tn_type_of(const TnGraph *graph, TnVal val)
     return &tn_graph_node(graph, val.node)->out[val.out];
 }
 
-/* --- Nodes as kernels see them ---------------------------------------------------------------------------- */
+/* --- Nodes as kernels see them ---------------------------------------------------------------- */
 
 typedef struct {
     TnNode node;
@@ -149,8 +152,9 @@ void tn_arg_contiguous(TnArg *arg, const TnType *type);
 /* Fills view for a node of graph: contiguous arguments, values of constants. */
 void tn_node_view(TnNodeView *view, const TnGraph *graph, guint number);
 
-/* Computes a node on host tensors at once, with the kernel of the last host device that has one: devices stand in the
- * order in which they claim, so that is the plain one. types[]: of the inputs (dtype none: absent); in[i] NULL: absent, or
- * only the type counts. FALSE without *error if there is no such kernel. out[] (transfer full). */
+/* Computes a node on host tensors at once, with the kernel of the last host device that has one:
+ * devices stand in the order in which they claim, so that is the plain one. types[]: of the
+ * inputs (dtype none: absent); in[i] NULL: absent, or only the type counts. FALSE without *error
+ * if there is no such kernel. out[] (transfer full). */
 gboolean tn_eval_node(const TnCompile *options, const TnGraphNode *node, const TnType *types,
                       TnTensor *const *in, TnTensor **out, GError **error);

@@ -14,7 +14,7 @@ find_spaces(TnCompiler *c)
     }
 }
 
-/* --- The program's ports -------------------------------------------------------------------------------------------- */
+/* --- The program's ports ---------------------------------------------------------------------- */
 
 static void
 fill_inputs(const TnCompiler *c, TnProgram *program)
@@ -83,7 +83,7 @@ begin_program(const TnCompiler *c)
     return program;
 }
 
-/* --- Planning ------------------------------------------------------------------------------------------------------- */
+/* --- Planning --------------------------------------------------------------------------------- */
 
 static void
 free_step(gpointer data)
@@ -134,7 +134,7 @@ plan_program(TnCompiler *c, TnProgram *program, GError **error)
     return ok;
 }
 
-/* --- Entry ---------------------------------------------------------------------------------------------------------- */
+/* --- Entry ------------------------------------------------------------------------------------ */
 
 static gboolean
 check_options(const TnGraph *graph, const TnCompile *options, GError **error)

@@ -1,5 +1,5 @@
-/* cse.c: nodes of the same operator, attributes, inputs and types become one. Never those that draw random numbers or do
- * something besides computing. */
+/* cse.c: nodes of the same operator, attributes, inputs and types become one. Never those that
+ * draw random numbers or do something besides computing. */
 #include "compile-private.h"
 
 /* Larger constants are not compared by content each time. */

@@ -1,4 +1,5 @@
-/* dce.c: drops nodes that no output, assignment or effect needs. Inputs stay: their order is the caller's. */
+/* dce.c: drops nodes that no output, assignment or effect needs. Inputs stay: their order is the
+ * caller's. */
 #include "compile-private.h"
 
 static void

@@ -1,7 +1,8 @@
-/* emit.c: kernels' own preparation, and the plan written down as a program: one flat array of instructions, one of places. */
+/* emit.c: kernels' own preparation, and the plan written down as a program: one flat array of
+ * instructions, one of places. */
 #include "plan-private.h"
 
-/* --- Preparation -------------------------------------------------------------------------------------------------- */
+/* --- Preparation ------------------------------------------------------------------------------ */
 
 static const void *
 constant_pointer(const TnPlan *plan, const TnPlanValue *value)
@@ -86,7 +87,7 @@ tn_plan_prepare(TnPlan *plan, GError **error)
     return TRUE;
 }
 
-/* --- Constants ---------------------------------------------------------------------------------------------------- */
+/* --- Constants -------------------------------------------------------------------------------- */
 
 typedef struct {
     TnPlan *plan;
@@ -146,7 +147,7 @@ constant_number(Emit *emit, guint32 node, guint device, guint32 *number, GError 
     return ok;
 }
 
-/* --- Instructions ------------------------------------------------------------------------------------------------- */
+/* --- Instructions ----------------------------------------------------------------------------- */
 
 static TnReach
 reach_of(const TnPlan *plan, guint32 root)

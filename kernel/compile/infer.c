@@ -1,14 +1,17 @@
-/* infer.c: the first pass: the graph at this binding's input types, with calls of sub-graphs put in place. */
+/* infer.c: the first pass: the graph at this binding's input types, with calls of sub-graphs put
+ * in place. */
 #include "compile-private.h"
 
 typedef struct {
     TnCompiler *c;
-    GHashTable *known; /* node number + 1 in the new graph → TnTensor *: static values worked out */
+    /* Node number + 1 in the new graph → TnTensor *: static values worked out. */
+    GHashTable *known;
 } Infer;
 
 static TnTensor *known_value(Infer *infer, const TnGraph *graph, TnVal val);
 
-/* A value that hangs on constants and static inputs alone, computed: for sizes that a graph computes. */
+/* A value that hangs on constants and static inputs alone, computed: for sizes that a graph
+ * computes. */
 static TnTensor *
 compute_known(Infer *infer, const TnGraph *graph, TnVal val)
 {
@@ -99,7 +102,8 @@ find_input(const TnGraph *graph, guint number)
     return -1;
 }
 
-/* Types of a node that has no inputs to infer from: those it was built with, but for the graph's inputs. */
+/* Types of a node that has no inputs to infer from: those it was built with, but for the graph's
+ * inputs. */
 static gboolean
 source_type(Infer *infer, TnRewriter *rw, guint number, const TnGraphNode *node, TnType *out,
             GError **error)

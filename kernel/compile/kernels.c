@@ -1,5 +1,5 @@
-/* kernels.c: the best kernel for a node: an index over the kernel tables of the plugins opened so far, by kind and
- * operator, made again when another table appears. */
+/* kernels.c: the best kernel for a node: an index over the kernel tables of the plugins opened
+ * so far, by kind and operator, made again when another table appears. */
 #include <tenon/plugin.h>
 
 #include <pthread.h>

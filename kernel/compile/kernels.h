@@ -3,10 +3,11 @@
 
 #include <tenon/device.h>
 
-/* Text of this thread's last tn_run_fail without an exec (a node computed while compiling). (transfer none). */
+/* Text of this thread's last tn_run_fail without an exec (a node computed while compiling).
+ * (transfer none). */
 const char *tn_run_last_text(void);
 
-/* tn_kernel_find in two parts, for those who ask often: looks for tables of plugins opened meanwhile; finds among those
- * known. */
+/* tn_kernel_find in two parts, for those who ask often: looks for tables of plugins opened
+ * meanwhile; finds among those known. */
 void tn_kernels_refresh(void);
 const TnKernel *tn_kernel_find_known(const char *kind, const TnNode *node);

@@ -59,7 +59,7 @@ tn_node_view(TnNodeView *view, const TnGraph *graph, guint number)
     }
 }
 
-/* --- Computing a node at once -------------------------------------------------------------------------------- */
+/* --- Computing a node at once ----------------------------------------------------------------- */
 
 static const TnKernel *
 find_host_kernel(const TnCompile *options, const TnNode *node)

@@ -1,5 +1,6 @@
-/* order.c: the order of steps. Two are tried, the graph's own and one that takes next what frees most (or costs least);
- * the one with the lower peak of live bytes wins, the graph's own if they are equal. */
+/* order.c: the order of steps. Two are tried, the graph's own and one that takes next what frees
+ * most (or costs least); the one with the lower peak of live bytes wins, the graph's own if they
+ * are equal. */
 #include "plan-private.h"
 
 typedef struct {

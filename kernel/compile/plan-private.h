@@ -1,7 +1,8 @@
-/* plan-private.h: what the memory plan is made of: values with their places, steps with their order.
+/* plan-private.h: what the memory plan is made of: values with their places, steps with their
+ * order.
  *
- * A value is an output of a node, or a copy that the plan adds. Values that are views share their root's memory. Positions
- * count steps in the order found. */
+ * A value is an output of a node, or a copy that the plan adds. Values that are views share
+ * their root's memory. Positions count steps in the order found. */
 #pragma once
 
 #include "compile-private.h"

@@ -1,4 +1,5 @@
-/* program-private.h: what a program is inside, for compile (which makes it) and exec (which runs it). */
+/* program-private.h: what a program is inside, for compile (which makes it) and exec (which runs
+ * it). */
 #pragma once
 
 #include <tenon/device.h>
@@ -116,14 +117,14 @@ TnStatus tn_copy_run(void *state, const TnRun *run);
 /* Frees a program that nobody refers to. */
 void tn_program_destroy(TnProgram *program);
 
-/* --- cache.c ---------------------------------------------------------------------------------------------- */
+/* --- cache.c ---------------------------------------------------------------------------------- */
 
 /* What two compilations must have in common to give the same program. (transfer full). */
 GBytes *tn_program_key(const TnGraph *graph, const TnCompile *options);
 /* A program of that key if one is alive (transfer full); NULL. */
 TnProgram *tn_program_cache_find(GBytes *key);
-/* Makes program findable under key until its last reference goes. If another thread was quicker, drops program and gives
- * that one. (transfer full). */
+/* Makes program findable under key until its last reference goes. If another thread was quicker,
+ * drops program and gives that one. (transfer full). */
 TnProgram *tn_program_cache_add(GBytes *key, TnProgram *program);
 /* tn_compile through the cache. (transfer full). */
 TnProgram *tn_compile_shared(const TnGraph *graph, const TnCompile *options, GError **error);

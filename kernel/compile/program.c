@@ -14,7 +14,7 @@ tn_copy_run(void *state, const TnRun *run)
                           run->stream);
 }
 
-/* --- Freeing ---------------------------------------------------------------------------------------------------------- */
+/* --- Freeing ---------------------------------------------------------------------------------- */
 
 static void
 free_instruction(TnInstruction *code, TnInstructionInfo *info)
@@ -74,7 +74,7 @@ tn_program_destroy(TnProgram *program)
     g_free(program);
 }
 
-/* --- Reading ---------------------------------------------------------------------------------------------------------- */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 guint64
 tn_program_arena_bytes(const TnProgram *program)

@@ -1,11 +1,11 @@
-/* rewrite.c: makes a new graph out of an old one, node by node. Every pass that changes the graph is a function given to
- * tn_rewrite; what it does not change is copied. */
+/* rewrite.c: makes a new graph out of an old one, node by node. Every pass that changes the
+ * graph is a function given to tn_rewrite; what it does not change is copied. */
 #include "compile-private.h"
 
 #include <math.h>
 #include <pthread.h>
 
-/* --- Operators by name, looked up once -------------------------------------------------------------------- */
+/* --- Operators by name, looked up once -------------------------------------------------------- */
 
 static TnSourceOps source_ops;
 static pthread_once_t source_once = PTHREAD_ONCE_INIT;
@@ -59,7 +59,7 @@ const TnOp tn_transfer_op = {
     .attrs = { sizeof(TnTransferAttrs), sizeof(TnOption), 0, transfer_rows },
 };
 
-/* --- Constants -------------------------------------------------------------------------------------------- */
+/* --- Constants -------------------------------------------------------------------------------- */
 
 TnTensor *
 tn_constant_value(const TnGraph *graph, TnVal val)
@@ -89,7 +89,7 @@ tn_constant_splat(const TnGraph *graph, TnVal val, double *value)
     return isfinite(first);
 }
 
-/* --- Rewriting ---------------------------------------------------------------------------------------------- */
+/* --- Rewriting -------------------------------------------------------------------------------- */
 
 TnVal
 tn_rewrite_copy(TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
@@ -130,7 +130,8 @@ tn_rewrite_constant(TnRewriter *rw, const TnGraphNode *node, TnTensor *tensor)
                     0 };
 }
 
-/* Variables are known to the new graph from the beginning, because sub-graphs put in place may use them as well. */
+/* Variables are known to the new graph from the beginning, because sub-graphs put in place may
+ * use them as well. */
 static void
 begin_variables(TnRewriter *rw)
 {

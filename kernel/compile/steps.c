@@ -1,5 +1,5 @@
-/* steps.c: what is to be run: a step for each node that is an instruction, and copies for outputs that would otherwise lie
- * in memory that is not the arena's. */
+/* steps.c: what is to be run: a step for each node that is an instruction, and copies for
+ * outputs that would otherwise lie in memory that is not the arena's. */
 #include "plan-private.h"
 
 TnStep *
@@ -43,7 +43,7 @@ tn_plan_add_copy(TnPlan *plan, guint32 value, guint32 node, guint device, gint f
     return copy.root;
 }
 
-/* --- Sources ------------------------------------------------------------------------------------------------- */
+/* --- Sources ---------------------------------------------------------------------------------- */
 
 static void
 place_sources(TnPlan *plan)
@@ -66,7 +66,7 @@ place_sources(TnPlan *plan)
     }
 }
 
-/* --- Nodes --------------------------------------------------------------------------------------------------- */
+/* --- Nodes ------------------------------------------------------------------------------------ */
 
 static gboolean
 all_empty(const TnGraphNode *node)
@@ -122,9 +122,10 @@ place_node(TnPlan *plan, guint number)
     }
 }
 
-/* --- Outputs ------------------------------------------------------------------------------------------------- */
+/* --- Outputs ---------------------------------------------------------------------------------- */
 
-/* An output is valid until the next run, whatever happens to inputs and variables: it lies in the arena. */
+/* An output is valid until the next run, whatever happens to inputs and variables: it lies in
+ * the arena. */
 static void
 place_output(TnPlan *plan, guint i)
 {

@@ -1,5 +1,6 @@
-/* streams.c: on devices whose streams run by themselves, which stream an instruction goes to and what it waits for: every
- * earlier instruction of another stream that touches the same bytes, unless that is known to be done already. */
+/* streams.c: on devices whose streams run by themselves, which stream an instruction goes to and
+ * what it waits for: every earlier instruction of another stream that touches the same bytes,
+ * unless that is known to be done already. */
 #include "plan-private.h"
 
 #include <tenon/plugin.h>
@@ -12,8 +13,8 @@ typedef struct {
     guint *n_streams; /* of each device; 0: the host's order */
     guint32 *first;   /* of each device's streams */
     guint32 *last;    /* of each stream: its latest instruction + 1 */
-    guint32 *
-        known; /* [stream][other]: instructions of other up to here + 1 are done when stream goes on */
+    /* [stream][other]: other's instructions before this number are done when stream goes on. */
+    guint32 *known;
     guint32 **clock; /* of each instruction: its stream's row of `known` when it was issued */
     GArray *waits;
 } Streams;
@@ -96,7 +97,8 @@ conflict(const Streams *s, guint32 earlier, guint32 later)
     return scratch_touches(s, earlier, later) || scratch_touches(s, later, earlier);
 }
 
-/* The stream whose latest instruction this one waits for anyhow; else the one that has least to do. */
+/* The stream whose latest instruction this one waits for anyhow; else the one that has least to
+ * do. */
 static guint32
 choose_stream(const Streams *s, guint32 number)
 {

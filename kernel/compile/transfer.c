@@ -1,11 +1,12 @@
-/* transfer.c: where inputs and variables are at home, and copies for values that are read in another memory than theirs. */
+/* transfer.c: where inputs and variables are at home, and copies for values that are read in
+ * another memory than theirs. */
 #include "compile-private.h"
 
 typedef struct {
     TnCompiler *c;
     const TnClaim *claims; /* of the old graph */
-    gint *
-        device; /* of nodes of the old graph: in whose memory the outputs are; -1: any (constants) */
+    /* Of nodes of the old graph: in whose memory the outputs are; -1: any (constants). */
+    gint *device;
     GArray *new_device; /* the same for the new graph */
     GArray *new_claims; /* TnClaim */
     GHashTable *copies; /* value and space → copy: TnVal */

@@ -1,5 +1,6 @@
-/* views.c: which movements are no instruction. A view is a stride pattern over its root's memory; it becomes an instruction
- * again if strides cannot express it, or if a reader wants it contiguous and it is not. */
+/* views.c: which movements are no instruction. A view is a stride pattern over its root's
+ * memory; it becomes an instruction again if strides cannot express it, or if a reader wants it
+ * contiguous and it is not. */
 #include "plan-private.h"
 
 gboolean
@@ -125,7 +126,8 @@ tn_plan_views(TnPlan *plan)
     for (guint i = 0; i < n; i++) {
         plan->is_view[i] = !skip && may_be_view(plan, i);
     }
-    /* A view that becomes an instruction may want its own input contiguous: again, until nothing changes. */
+    /* A view that becomes an instruction may want its own input contiguous: again, until nothing
+     * changes. */
     for (gboolean changed = TRUE; changed;) {
         changed = FALSE;
         find_wanted(plan, wanted);

@@ -7,7 +7,8 @@
 #include <tenon/context.h>
 #include <tenon/store.h>
 
-/* A variable whose memory is not that which the program works in: its bytes are brought there and back. */
+/* A variable whose memory is not that which the program works in: its bytes are brought there
+ * and back. */
 typedef struct {
     guint variable;
     TnStorage *storage;

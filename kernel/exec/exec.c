@@ -1,10 +1,11 @@
-/* exec.c: one thread's use of a program: its arena, the pointers into it, what inputs and variables are bound to. */
+/* exec.c: one thread's use of a program: its arena, the pointers into it, what inputs and
+ * variables are bound to. */
 #include "exec-private.h"
 
 #include <string.h>
 #include <tenon/base.h>
 
-/* --- Pointers ---------------------------------------------------------------------------------------------------------- */
+/* --- Pointers --------------------------------------------------------------------------------- */
 
 static void *
 tensor_memory(TnTensor *tensor)
@@ -60,7 +61,7 @@ patch(TnExec *exec, const TnProgramPort *port, char *base)
     }
 }
 
-/* --- Making ------------------------------------------------------------------------------------------------------------- */
+/* --- Making ----------------------------------------------------------------------------------- */
 
 static TnDevice *
 space_device(const TnProgram *program, guint space)
@@ -159,7 +160,8 @@ make_variables(TnExec *exec, GError **error)
     return TRUE;
 }
 
-/* Inputs that a device computes with may be given on the host: then each run copies them to where they are staged. */
+/* Inputs that a device computes with may be given on the host: then each run copies them to
+ * where they are staged. */
 static gboolean
 make_bindings(TnExec *exec, GError **error)
 {
@@ -262,7 +264,7 @@ tn_exec_new(TnProgram *program, TnStore *store, TnContext *context, GError **err
     return g_steal_pointer(&exec);
 }
 
-/* --- Freeing ------------------------------------------------------------------------------------------------------------ */
+/* --- Freeing ---------------------------------------------------------------------------------- */
 
 static void
 free_streams(TnExec *exec)
@@ -330,7 +332,7 @@ tn_exec_free(TnExec *exec)
     g_free(exec);
 }
 
-/* --- Binding ------------------------------------------------------------------------------------------------------------ */
+/* --- Binding ---------------------------------------------------------------------------------- */
 
 static TnStatus
 bind_failed(TnExec *exec, guint i, const char *text)
@@ -407,7 +409,7 @@ tn_exec_bind(TnExec *exec, guint i, TnTensor *tensor)
     return TN_OK;
 }
 
-/* --- Reading ------------------------------------------------------------------------------------------------------------ */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 TnTensor *
 tn_exec_output(TnExec *exec, guint i)

@@ -1,4 +1,5 @@
-/* function.c: a graph with its programs, one per set of input types and static values; the newest are kept. */
+/* function.c: a graph with its programs, one per set of input types and static values; the
+ * newest are kept. */
 #include "exec-private.h"
 
 #include "compile/compile-private.h"
@@ -25,7 +26,7 @@ struct TnFunction {
     guint64 clock;
 };
 
-/* --- Static inputs ------------------------------------------------------------------------------------------------------ */
+/* --- Static inputs ---------------------------------------------------------------------------- */
 
 /* Marks what val is computed from: a size may come from an input by way of other nodes. */
 static void
@@ -68,7 +69,7 @@ find_static(TnFunction *function)
     }
 }
 
-/* --- References --------------------------------------------------------------------------------------------------------- */
+/* --- References ------------------------------------------------------------------------------- */
 
 TnFunction *
 tn_function_new(TnGraph *graph, TnContext *context)
@@ -124,7 +125,7 @@ tn_function_graph(const TnFunction *function)
     return function->graph;
 }
 
-/* --- Finding an exec ---------------------------------------------------------------------------------------------------- */
+/* --- Finding an exec -------------------------------------------------------------------------- */
 
 static const void *
 host_memory(TnTensor *tensor)

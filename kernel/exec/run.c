@@ -1,5 +1,5 @@
-/* run.c: one run of an exec: a tight loop where everything runs in the host's own order, else one that also waits for and
- * signals events of streams. */
+/* run.c: one run of an exec: a tight loop where everything runs in the host's own order, else
+ * one that also waits for and signals events of streams. */
 #include "exec-private.h"
 
 #include "compile/kernels.h"
@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* --- Failing ------------------------------------------------------------------------------------------------------------ */
+/* --- Failing ---------------------------------------------------------------------------------- */
 
 static _Thread_local char last_text[512];
 
@@ -74,7 +74,7 @@ fail_outside(TnExec *exec, TnStatus status, const char *what)
     return status;
 }
 
-/* --- Before and after --------------------------------------------------------------------------------------------------- */
+/* --- Before and after ------------------------------------------------------------------------- */
 
 /* device -1: all. */
 TnStatus
@@ -150,7 +150,7 @@ move_shadows(TnExec *exec, gboolean to_shadow)
     return TN_OK;
 }
 
-/* --- Loops -------------------------------------------------------------------------------------------------------------- */
+/* --- Loops ------------------------------------------------------------------------------------ */
 
 static TnStatus
 run_simple(TnExec *exec)
@@ -205,7 +205,8 @@ run_with_streams(TnExec *exec)
     if (status == TN_OK) {
         return TN_OK;
     }
-    /* A stream tells of a failure late: the kernel's own words say what happened, nobody knows where. */
+    /* A stream tells of a failure late: the kernel's own words say what happened, nobody knows
+     * where. */
     g_autofree char *text = g_strdup(exec->has_fail_text ? exec->fail_text : "the device failed");
     exec->has_fail_text = FALSE;
     return fail_outside(exec, status, text);
@@ -217,7 +218,7 @@ run_all(TnExec *exec)
     return exec->program->simple ? run_simple(exec) : run_with_streams(exec);
 }
 
-/* --- Entry -------------------------------------------------------------------------------------------------------------- */
+/* --- Entry ------------------------------------------------------------------------------------ */
 
 TnStatus
 tn_exec_run(TnExec *exec)

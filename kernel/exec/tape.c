@@ -1,5 +1,5 @@
-/* tape.c: imperative mode: each operator is a program of one node, run at once; the tape is the graph of what was computed,
- * so that gradients are more nodes of it. */
+/* tape.c: imperative mode: each operator is a program of one node, run at once; the tape is the
+ * graph of what was computed, so that gradients are more nodes of it. */
 #include "exec-private.h"
 
 #include "compile/compile-private.h"
@@ -72,7 +72,7 @@ tn_tape_graph(TnTape *tape)
     return tape->graph;
 }
 
-/* --- Tensors of values ---------------------------------------------------------------------------------------------------- */
+/* --- Tensors of values ------------------------------------------------------------------------ */
 
 /* (transfer full) tensor. */
 static void
@@ -141,7 +141,7 @@ tn_tape_assign(TnTape *tape, TnVar *var, TnVal val, GError **error)
     return tn_tensor_copy_into(to, from, error);
 }
 
-/* --- Programs of one node -------------------------------------------------------------------------------------------------- */
+/* --- Programs of one node --------------------------------------------------------------------- */
 
 static void
 put(GByteArray *key, const void *bytes, gsize size)
@@ -158,7 +158,8 @@ tensor_hash(TnTensor *tensor)
                                   (gsize)tn_tensor_bytes(copy));
 }
 
-/* What two nodes must have in common to share a program: operator, attributes, types, contents of constants. */
+/* What two nodes must have in common to share a program: operator, attributes, types, contents
+ * of constants. */
 static GBytes *
 node_key(const TnTape *tape, const TnGraphNode *node)
 {
@@ -239,7 +240,7 @@ find_exec(TnTape *tape, const TnGraphNode *node, GError **error)
     return exec;
 }
 
-/* --- Computing --------------------------------------------------------------------------------------------------------------- */
+/* --- Computing -------------------------------------------------------------------------------- */
 
 static gboolean
 bind_inputs(TnTape *tape, const TnGraphNode *node, TnExec *exec, GError **error)
@@ -341,7 +342,7 @@ tn_tape_op(TnTape *tape, const TnOp *op, const void *attrs, gint n_in, const TnV
     return val;
 }
 
-/* --- Gradients --------------------------------------------------------------------------------------------------------------- */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 /* Of the nodes from `first` on, those whose data the values in val[n] need. */
 static void

@@ -1,4 +1,5 @@
-/* watch.c: a slow run that shows what each instruction gave, for finding the first tensor that went bad. */
+/* watch.c: a slow run that shows what each instruction gave, for finding the first tensor that
+ * went bad. */
 #include "exec-private.h"
 
 void

@@ -1,5 +1,6 @@
-/* test_arena.c: the memory plan by itself, on plans made at random: whatever is alive at once lies apart, results take over
- * only what is dead, orders respect what comes first. The files of the planner are compiled into the test. */
+/* test_arena.c: the memory plan by itself, on plans made at random: whatever is alive at once
+ * lies apart, results take over only what is dead, orders respect what comes first. The files of
+ * the planner are compiled into the test. */
 #include <tenon/base.h>
 
 #include "compile/arena.c"
@@ -48,7 +49,7 @@ tn_source_ops(void)
     return &none;
 }
 
-/* --- Plans at random --------------------------------------------------------------------------------------------- */
+/* --- Plans at random -------------------------------------------------------------------------- */
 
 static const TnOp each = { .name = "each", .flags = TN_OP_ELEMENTWISE };
 static const TnOp first_only = { .name = "first", .in_place = 1 };
@@ -184,7 +185,7 @@ fake_clear(Fake *fake)
     g_free(fake->plan.order);
 }
 
-/* --- Checks ------------------------------------------------------------------------------------------------------- */
+/* --- Checks ----------------------------------------------------------------------------------- */
 
 static void
 check_order(const Fake *fake)
@@ -204,7 +205,8 @@ check_order(const Fake *fake)
     }
 }
 
-/* Runs the plan on paper: who wrote each block of the arena last is kept; a reader must find what it wants. */
+/* Runs the plan on paper: who wrote each block of the arena last is kept; a reader must find
+ * what it wants. */
 static void
 check_contents(const Fake *fake, guint64 seed)
 {

@@ -1,5 +1,6 @@
-/* test_fuse.c: element-wise groups as one node: fewer instructions, exactly the same results, no group that needs itself. The
- * device's own fused kernel is wanted; without one nothing is grouped. */
+/* test_fuse.c: element-wise groups as one node: fewer instructions, exactly the same results, no
+ * group that needs itself. The device's own fused kernel is wanted; without one nothing is
+ * grouped. */
 // tn-test: timeout=120
 #include <tenon/base.h>
 #include <tenon/ops.h>
@@ -109,7 +110,8 @@ values_read_elsewhere_are_outputs(void)
     TN_ASSERT_CMPUINT(tn_program_n_instructions(program), ==, 2);
 }
 
-/* exp and add may not be one group: the sum between them needs the one and is needed by the other. */
+/* exp and add may not be one group: the sum between them needs the one and is needed by the
+ * other. */
 static void
 no_group_needs_itself(void)
 {

@@ -1,5 +1,5 @@
-/* test_passes.c: what each pass does, and that none of them changes results: graphs made at random give the same with each
- * pass left out. */
+/* test_passes.c: what each pass does, and that none of them changes results: graphs made at
+ * random give the same with each pass left out. */
 // tn-test: timeout=120
 #include <math.h>
 #include <tenon/base.h>
@@ -73,7 +73,7 @@ n_seeds(guint64 n)
     return text != NULL ? g_ascii_strtoull(text, NULL, 10) : n;
 }
 
-/* --- Results -------------------------------------------------------------------------------------------------- */
+/* --- Results ---------------------------------------------------------------------------------- */
 
 static void
 check_same(guint64 seed, const TnRandomGraph *random, const char *want, const char *const *skip)
@@ -104,8 +104,9 @@ passes_keep_results(void)
     }
 }
 
-/* Chains of element-wise operators and movements, where algebra, views and memory reuse have most to do. Not div: it would
- * tell 0 from -0, and a sum of one element that is left out keeps the sign that adding it to 0 loses. */
+/* Chains of element-wise operators and movements, where algebra, views and memory reuse have
+ * most to do. Not div: it would tell 0 from -0, and a sum of one element that is left out keeps
+ * the sign that adding it to 0 loses. */
 static void
 passes_keep_results_of_chains(void)
 {
@@ -131,7 +132,7 @@ passes_keep_results_of_chains(void)
     }
 }
 
-/* --- One by one ------------------------------------------------------------------------------------------------- */
+/* --- One by one ------------------------------------------------------------------------------- */
 
 /* Expressions of x that algebra must reduce to nothing but a copy of x, or to one operator. */
 static void
@@ -254,7 +255,7 @@ overlapping_inputs_are_not_overwritten(void)
     }
 }
 
-/* --- Composites --------------------------------------------------------------------------------------------------- */
+/* --- Composites ------------------------------------------------------------------------------- */
 
 static const TnOpArg twice_arg[] = { { .name = "x", .type = 'T', .dtypes = TN_DTYPES_FLOAT } };
 
@@ -333,7 +334,7 @@ nodes_that_nobody_takes_are_listed(void)
                     "model.lonely (lonely): f32[2, 3] -> f32[2, 3]", "model.lonely_2", "ref");
 }
 
-/* --- The rest -------------------------------------------------------------------------------------------------------- */
+/* --- The rest --------------------------------------------------------------------------------- */
 
 static void
 note_pass(const char *pass, const TnGraph *graph, gpointer data)

@@ -1,5 +1,5 @@
-/* test_far.c: programs on a device whose memory nobody else can touch and whose streams run late, alone and together with a
- * device on the host. */
+/* test_far.c: programs on a device whose memory nobody else can touch and whose streams run
+ * late, alone and together with a device on the host. */
 // tn-test: timeout=180 label=threads
 #include <pthread.h>
 #include <tenon/base.h>
@@ -172,7 +172,7 @@ inputs_may_be_on_the_device(void)
     TN_ASSERT_CMPFLOAT(tn_tensor_get(out, 2), ==, 20);
 }
 
-/* --- Several execs of one program ------------------------------------------------------------------------------ */
+/* --- Several execs of one program ------------------------------------------------------------- */
 
 typedef struct {
     TnProgram *program;

@@ -1,5 +1,5 @@
-/* test_function.c: a graph with its programs: found again by input types and static values, shared between functions, the
- * newest kept. */
+/* test_function.c: a graph with its programs: found again by input types and static values,
+ * shared between functions, the newest kept. */
 #include <tenon/base.h>
 #include <tenon/ops.h>
 #include <tenon/plugin.h>
@@ -113,7 +113,7 @@ programs_are_shared(void)
     TN_ASSERT(tn_exec_program(exec_for(a, 4)) != tn_exec_program(exec_for(b, 6)));
 }
 
-/* --- Static inputs: an operator whose output is as long as an input says ---------------------------------------- */
+/* --- Static inputs: an operator whose output is as long as an input says ---------------------- */
 
 static gboolean
 repeat_infer(TnInfer *infer, GError **error)

@@ -150,7 +150,8 @@ clearing_starts_again(void)
     }
 }
 
-/* An operator whose output size depends on data: on the tape it works, in a graph it says where it does. */
+/* An operator whose output size depends on data: on the tape it works, in a graph it says where
+ * it does. */
 static gboolean
 count_infer(TnInfer *infer, GError **error)
 {

@@ -1,5 +1,6 @@
-/* test_training.c: a small training, composites, gradients, random numbers and updates together, gives the same weights on
- * every device: bit by bit where the same kernels compute, closely on others. */
+/* test_training.c: a small training, composites, gradients, random numbers and updates together,
+ * gives the same weights on every device: bit by bit where the same kernels compute, closely on
+ * others. */
 // tn-test: timeout=180
 #include <math.h>
 #include <tenon/base.h>

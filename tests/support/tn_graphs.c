@@ -1,6 +1,5 @@
-/*
- * tn_graphs.c - devices to test on, and graphs made at random: any operator whose inference accepts what is there.
- */
+/* tn_graphs.c - devices to test on, and graphs made at random: any operator whose inference
+ * accepts what is there. */
 #include "tn_graphs.h"
 
 #include <math.h>
@@ -305,7 +304,8 @@ add_variables(Maker *m)
     }
 }
 
-/* To each variable a late value of its type, if there is one; now and then another variable's old value. */
+/* To each variable a late value of its type, if there is one; now and then another variable's
+ * old value. */
 static void
 assign_variables(Maker *m)
 {
