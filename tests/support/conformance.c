@@ -245,6 +245,25 @@ tn_call_print(const TnCall *call)
                            tn_dtype_name(call->dtype));
 }
 
+guint64
+tn_call_digest(const TnCall *call)
+{
+    guint64 hash = tn_hash(TN_HASH_INIT, call->op->name, strlen(call->op->name));
+    g_autofree char *attrs = tn_options_print(&call->op->attrs, call->attrs);
+    hash = tn_hash(hash, attrs, strlen(attrs));
+    for (gint i = 0; i < call->n_in; i++) {
+        if (!tn_call_has(call, i)) {
+            continue;
+        }
+        g_autofree char *type = tn_type_print(&call->in[i]);
+        const void *from = tn_tensor_map(call->value[i], TN_MAP_READ, NULL);
+        hash = tn_hash(hash, type, strlen(type));
+        hash = tn_hash(hash, from, (gsize)tn_tensor_bytes(call->value[i]));
+        tn_tensor_unmap(call->value[i]);
+    }
+    return hash;
+}
+
 gboolean
 tn_call_is_empty(const TnCall *call)
 {

@@ -46,6 +46,8 @@ void tn_call_clear(TnCall *call);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(TnCall, tn_call_clear)
 /* "softmax, variant 3, f32". (transfer full). */
 char *tn_call_print(const TnCall *call);
+/* Changes when the operator's name, an attribute or an input changes. */
+guint64 tn_call_digest(const TnCall *call);
 /* Any size of an input or output is 0. */
 gboolean tn_call_is_empty(const TnCall *call);
 /* Input i is a float that a gradient may reach. */

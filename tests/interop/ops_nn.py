@@ -1,0 +1,390 @@
+"""The rest of the table: sums of products and what plugins/nn makes of primitives."""
+import math
+
+from ops_table import F, NUMPY, as_array, np, op, simple, torch, transposed, windows
+
+# --- Sums of products ---------------------------------------------------------------------------------------
+
+simple("matmul", torch.matmul)
+simple("linear", lambda x, w, b=None: F.linear(x, w, b))
+
+
+@op("gemm")
+def gemm(x, a, c):
+    p, q = x[0].t() if a["trans_a"] else x[0], x[1].t() if a["trans_b"] else x[1]
+    return a["alpha"] * (p @ q) + (a["beta"] * x[2] if len(x) > 2 and x[2] is not None else 0)
+
+
+def convolve(x, w, a, bias=None):
+    n = x.dim() - 2
+    pads = a["pads"] or [0] * 2 * n
+    wide = F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[n + i])])
+    return [F.conv1d, F.conv2d, F.conv3d][n - 1](wide, w, bias, a["strides"] or 1, 0, a["dilations"] or 1, a["group"])
+
+
+@op("conv", "conv_bias")
+def conv(x, a, c):
+    return convolve(x[0], x[1], a, x[2] if len(x) > 2 else None)
+
+
+def deconvolve(x, w, a, like=None):
+    n = x.dim() - 2
+    pads, strides, dilations = a["pads"] or [0] * 2 * n, a["strides"] or [1] * n, a["dilations"] or [1] * n
+    more = a["output_padding"] or [0] * n
+    least = [strides[i] * (x.shape[2 + i] - 1) + dilations[i] * (w.shape[2 + i] - 1) + 1 for i in range(n)]
+    if like is not None:
+        more = [like.shape[2 + i] + pads[i] + pads[n + i] - least[i] for i in range(n)]
+    y = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][n - 1](x, w, None, strides, 0, 0, a["group"],
+                                                                            dilations)
+    return F.pad(y, [p for i in reversed(range(n)) for p in (-pads[i], more[i] - pads[n + i])])
+
+
+@op("conv_transpose")
+def conv_transpose(x, a, c):
+    return deconvolve(x[0], x[1], a, x[2] if len(x) > 2 else None)
+
+
+@op("conv_transpose_bias")
+def conv_transpose_bias(x, a, c):
+    return deconvolve(x[0], x[1], a) + x[2].reshape([-1] + [1] * (x[0].dim() - 2))
+
+
+@op("conv_grad_weight")
+def conv_grad_weight(x, a, c):
+    w = torch.zeros(x[2].shape, dtype=x[0].dtype, requires_grad=True)
+    (g,) = torch.autograd.grad(convolve(x[0], w, a), w, x[1], create_graph=True)
+    return g
+
+
+# --- Pooling ------------------------------------------------------------------------------------------------
+
+
+def pooled(x, a, kind):
+    """By windows of what was padded; PyTorch's own pooling where it can say the same."""
+    n = len(a["kernel_shape"])
+    kernel, pads = a["kernel_shape"], a["pads"] or [0] * 2 * n
+    strides, dilations = a["strides"] or [1] * n, a["dilations"] or [1] * n
+    same = pads[:n] == pads[n:] and all(2 * p <= k for p, k in zip(pads, kernel)) and x.numel()
+    if same and kind == "max":
+        return [F.max_pool1d, F.max_pool2d, F.max_pool3d][n - 1](x, kernel, strides, pads[:n], dilations,
+                                                                  a["ceil_mode"])
+    if same and dilations == [1] * n:
+        return [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][n - 1](x, kernel, strides, pads[:n], a["ceil_mode"],
+                                                                  a["count_include_pad"])
+    own = [p for i in reversed(range(n)) for p in (pads[i], pads[n + i])]
+    more = [p for i in reversed(range(n)) for p in (0, strides[i] - 1 if a["ceil_mode"] else 0)]
+
+    def sight(v, inside, outside):
+        return windows(F.pad(F.pad(v, own, value=inside), more, value=outside), kernel, strides, dilations)
+    last = tuple(range(-n, 0))
+    if kind == "max":
+        return sight(x, -math.inf, -math.inf).amax(last)
+    count = sight(torch.ones_like(x), float(a["count_include_pad"]), 0.0).sum(last)
+    return sight(x, 0.0, 0.0).sum(last) / count
+
+
+@op("max_pool", "average_pool")
+def pool(x, a, c):
+    return pooled(x[0], a, c["op"][:3])
+
+
+@op("max_pool_grad")
+def max_pool_grad(x, a, c):
+    inner = x[0].detach().requires_grad_()
+    (g,) = torch.autograd.grad(pooled(inner, a, "max"), inner, x[1], create_graph=True)
+    return g
+
+
+@op("average_pool_grad")
+def average_pool_grad(x, a, c):
+    inner = torch.zeros(x[1].shape, dtype=x[0].dtype, requires_grad=True)
+    (g,) = torch.autograd.grad(pooled(inner, a, "ave"), inner, x[0], create_graph=True)
+    return g
+
+
+simple("global_average_pool", lambda x: x.mean(tuple(range(2, x.dim())), keepdim=True))
+simple("global_max_pool", lambda x: x.amax(tuple(range(2, x.dim())), keepdim=True))
+
+# --- Normalisation ------------------------------------------------------------------------------------------
+
+
+@op("batch_normalization")
+def batch_normalization(x, a, c):
+    if not x[3].requires_grad:
+        return F.batch_norm(x[0], x[3], x[4], x[1], x[2], False, 0, a["epsilon"])
+    scale, bias, mean, var = (v.reshape([-1] + [1] * (x[0].dim() - 2)) for v in x[1:])
+    return (x[0] - mean) / torch.sqrt(var + a["epsilon"]) * scale + bias
+
+
+@op("batch_normalization_training")
+def batch_normalization_training(x, a, c):
+    axes = [i for i in range(x[0].dim()) if i != 1]
+    y = F.batch_norm(x[0], None, None, x[1], x[2], True, 0, a["epsilon"])
+    return y, x[0].mean(axes), x[0].var(axes, unbiased=False)
+
+
+@op("batch_normalization_grad")
+def batch_normalization_grad(x, a, c):
+    axes = [i for i in range(x[0].dim()) if i != 1]
+    scale, mean, var = (v.reshape([-1] + [1] * (x[0].dim() - 2)) for v in x[1:4])
+    h, g = (x[0] - mean) / torch.sqrt(var + a["epsilon"]), x[4]
+    dx = scale / torch.sqrt(var + a["epsilon"]) * (g - g.mean(axes, True) - h * (g * h).mean(axes, True))
+    return dx, (g * h).sum(axes), g.sum(axes)
+
+
+def features(x, a):
+    return list(range(a["axis"] % x.dim(), x.dim()))
+
+
+@op("layer_normalization")
+def layer_normalization(x, a, c):
+    axes = features(x[0], a)
+    y = F.layer_norm(x[0], [x[0].shape[i] for i in axes], x[1], x[2] if len(x) > 2 else None, a["epsilon"])
+    return y, x[0].mean(axes, True), torch.rsqrt(x[0].var(axes, unbiased=False, keepdim=True) + a["epsilon"])
+
+
+@op("layer_normalization_grad")
+def layer_normalization_grad(x, a, c):
+    axes = features(x[0], a)
+    lead = tuple(range(x[0].dim() - len(axes)))
+    h, g = (x[0] - x[2]) * x[3], x[4]
+    gs = g * x[1]
+    dx = x[3] * (gs - gs.mean(axes, True) - h * (gs * h).mean(axes, True))
+    return dx, (g * h).sum(lead) if lead else g * h, g.sum(lead) if lead else g
+
+
+@op("rms_normalization")
+def rms_normalization(x, a, c):
+    mean = (x[0] * x[0]).mean(features(x[0], a), True)
+    return x[0] * torch.rsqrt(mean + a["epsilon"]) * x[1]
+
+
+@op("group_normalization")
+def group_normalization(x, a, c):
+    return F.group_norm(x[0], a["num_groups"], x[1], x[2], a["epsilon"])
+
+
+@op("instance_normalization")
+def instance_normalization(x, a, c):
+    return F.instance_norm(x[0], None, None, x[1], x[2], True, 0, a["epsilon"])
+
+
+# --- Losses -------------------------------------------------------------------------------------------------
+
+op("mse_loss")(lambda x, a, c: F.mse_loss(*x, reduction=a["reduction"]))
+op("l1_loss")(lambda x, a, c: F.l1_loss(*x, reduction=a["reduction"]))
+op("huber_loss")(lambda x, a, c: F.huber_loss(*x, reduction=a["reduction"], delta=a["delta"]))
+op("smooth_l1_loss")(lambda x, a, c: F.smooth_l1_loss(*x, reduction=a["reduction"], beta=a["beta"]))
+op("kl_div")(lambda x, a, c: F.kl_div(*x, reduction=a["reduction"], log_target=a["log_target"]))
+
+
+@op("bce_with_logits")
+def bce_with_logits(x, a, c):
+    weight, pos_weight = (x + [None, None])[2:4]
+    if not any(v is not None and v.requires_grad for v in (weight, pos_weight)):
+        return F.binary_cross_entropy_with_logits(x[0], x[1], weight, None, None, a["reduction"], pos_weight)
+    loss = -(1 if pos_weight is None else pos_weight) * x[1] * F.logsigmoid(x[0]) - (1 - x[1]) * F.logsigmoid(-x[0])
+    loss = loss if weight is None else loss * weight
+    return {"mean": torch.mean, "sum": torch.sum, "none": lambda v: v}[a["reduction"]](loss)
+
+
+@op("cross_entropy")
+def cross_entropy(x, a, c):
+    return F.cross_entropy(x[0], x[1].long(), x[2] if len(x) > 2 else None, ignore_index=a["ignore_index"],
+                           reduction=a["reduction"], label_smoothing=a["label_smoothing"])
+
+
+@op("nll_loss")
+def nll_loss(x, a, c):
+    return F.nll_loss(x[0], x[1].long(), x[2] if len(x) > 2 else None, ignore_index=a["ignore_index"],
+                      reduction=a["reduction"])
+
+
+@op("cross_entropy_grad")
+def cross_entropy_grad(x, a, c):
+    logits = x[0] if x[0].requires_grad else x[0].detach().requires_grad_()
+    (g,) = torch.autograd.grad(cross_entropy([logits] + x[1:3], a, c), logits, x[3], create_graph=True)
+    return g
+
+
+# --- Attention, cells ---------------------------------------------------------------------------------------
+
+
+@op("scaled_dot_product_attention")
+def attention(x, a, c):
+    q, k, v = x[:3]
+    scores = q @ k.transpose(-1, -2) * (a["scale"] or 1 / math.sqrt(q.shape[-1]))
+    if len(x) > 3:
+        scores = scores.masked_fill(~x[3], -math.inf) if x[3].dtype == torch.bool else scores + x[3]
+    if a["causal"]:
+        scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -math.inf)
+    return torch.softmax(scores, -1) @ v
+
+
+@op("rnn_cell")
+def rnn_cell(x, a, c):
+    function = torch._VF.rnn_relu_cell if a["nonlinearity"] == "relu" else torch._VF.rnn_tanh_cell
+    return function(*(x + [None, None])[:6])
+
+
+@op("lstm_cell")
+def lstm_cell(x, a, c):
+    return torch._VF.lstm_cell(x[0], (x[1], x[2]), *(x + [None, None])[3:7])
+
+
+@op("gru_cell")
+def gru_cell(x, a, c):
+    return torch._VF.gru_cell(*(x + [None, None])[:6])
+
+
+# --- Optimisers: PyTorch's own, one step --------------------------------------------------------------------
+
+
+def stepped(make, x, state):
+    """The parameter after one step of an optimiser that finds `state`, and that state."""
+    param = torch.nn.Parameter(x[0].detach().clone())
+    param.grad = x[1].detach().clone()
+    optimiser = make([param])
+    optimiser.state[param] = {k: v.detach().clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
+    optimiser.step()
+    return param.detach(), optimiser.state[param]
+
+
+@op("sgd_step")
+def sgd_step(x, a, c):
+    state = {"momentum_buffer": x[3]} if len(x) > 3 else {}
+    param, state = stepped(lambda p: torch.optim.SGD(p, float(x[2]), a["momentum"], 0, a["weight_decay"],
+                                                     a["nesterov"] and len(x) > 3), x, state)
+    return (param, state["momentum_buffer"]) if len(x) > 3 else param
+
+
+@op("adam_step", "adamw_step")
+def adam_step(x, a, c):
+    kind = torch.optim.Adam if c["op"] == "adam_step" else torch.optim.AdamW
+    state = {"step": torch.tensor(float(x[5]) - 1, dtype=torch.float64), "exp_avg": x[2], "exp_avg_sq": x[3]}
+    param, state = stepped(lambda p: kind(p, float(x[4]), (a["beta1"], a["beta2"]), a["eps"], a["weight_decay"]), x,
+                           state)
+    return param, state["exp_avg"], state["exp_avg_sq"]
+
+
+@op("lamb_step")
+def lamb_step(x, a, c):
+    param, grad, mean, square, lr, step = (np.float64(as_array(v)) for v in x)
+    mean = a["beta1"] * mean + (1 - a["beta1"]) * grad
+    square = a["beta2"] * square + (1 - a["beta2"]) * grad**2
+    way = mean / (1 - a["beta1"]**step) / (np.sqrt(square / (1 - a["beta2"]**step)) + a["eps"])
+    way = way + a["weight_decay"] * param
+    have, go = np.linalg.norm(param), np.linalg.norm(way)
+    trust = have / go if have > 0 and go > 0 else 1
+    return param - lr * trust * way, mean, square
+
+
+@op("rmsprop_step")
+def rmsprop_step(x, a, c):
+    rest = x[4:] + [None, None]
+    state = {"step": 0, "square_avg": x[2], "grad_avg": rest[0], "momentum_buffer": rest[1]}
+    param, state = stepped(lambda p: torch.optim.RMSprop(p, float(x[3]), a["alpha"], a["eps"], a["weight_decay"],
+                                                         a["momentum"], a["centered"]), x, state)
+    return [param] + [state[k] for k in ("square_avg", "grad_avg", "momentum_buffer") if state[k] is not None]
+
+
+DETACHED = {"sgd_step", "adam_step", "adamw_step", "lamb_step", "rmsprop_step", "max_pool_grad"}
+
+# --- Random numbers: Philox 4x32-10, written from the paper -------------------------------------------------
+
+M64 = 2**64 - 1
+
+
+def mix(x):
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 & M64
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EB & M64
+    return x ^ (x >> 31)
+
+
+def stream_of(name):
+    x = 0xCBF29CE484222325
+    for byte in name.encode():
+        x = (x ^ byte) * 0x100000001B3 & M64
+    return mix(x)
+
+
+def philox(counter, key):
+    c, k = list(counter), list(key)
+    for _ in range(10):
+        p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(q >> 32) ^ c[1] ^ k[0], q & 0xFFFFFFFF, (p >> 32) ^ c[3] ^ k[1], p & 0xFFFFFFFF]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def words(key, stream, n):
+    seed, step = (int(v) for v in key)
+    k = mix(mix((seed + 0x9E3779B97F4A7C15) & M64) ^ stream)
+    found = []
+    for block in range(-(-n // 4)):
+        found += philox([block & 0xFFFFFFFF, block >> 32, step & 0xFFFFFFFF, step >> 32], [k & 0xFFFFFFFF, k >> 32])
+    return np.array(found[:n], np.uint64)
+
+
+def units(key, stream, n, dtype):
+    if dtype == "f32":
+        return (words(key, stream, n) >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
+    pairs = words(key, stream, 2 * n)
+    return ((pairs[1::2] << np.uint64(32) | pairs[::2]) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def drawn_shape(x, a):
+    return tuple(x[1].shape) if len(x) > 1 and x[1] is not None else tuple(a["shape"])
+
+
+@op("random_bits")
+def random_bits(x, a, c):
+    shape, wide = drawn_shape(x, a), c["out"][0] == "u64"
+    n = math.prod(shape)
+    w = words(x[0], a["stream"], 2 * n if wide else n)
+    return (w[1::2] << np.uint64(32) | w[::2] if wide else w.astype(np.uint32)).reshape(shape)
+
+
+@op("random_uniform")
+def random_uniform(x, a, c):
+    shape, dtype = drawn_shape(x, a), c["out"][0]
+    one = np.dtype(NUMPY[dtype]).type
+    u = units(x[0], a["stream"], math.prod(shape), dtype)
+    return (one(a["low"]) + u * one(a["high"] - a["low"])).reshape(shape)
+
+
+@op("random_normal")
+def random_normal(x, a, c):
+    shape, dtype = drawn_shape(x, a), c["out"][0]
+    one = np.dtype(NUMPY[dtype]).type
+    n = math.prod(shape)
+    u = units(x[0], a["stream"], n + n % 2, dtype)
+    radius, angle = np.sqrt(-2 * np.log(1 - u[::2])), one(2 * np.pi) * u[1::2]
+    z = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).reshape(-1)[:n]
+    return (one(a["mean"]) + one(a["scale"]) * z).reshape(shape)
+
+
+def uniform_inside(name, x):
+    n = math.prod(x[0].shape)
+    return units(x[1], stream_of(name + ".random_uniform"), n, "f32").reshape(x[0].shape)
+
+
+@op("dropout")
+def dropout(x, a, c):
+    if not a["training"] or a["p"] == 0:
+        return x[0], np.ones(x[0].shape, bool)
+    kept_places = uniform_inside("dropout", x) >= np.float32(a["p"])
+    scale = 1 / (1 - a["p"]) if a["p"] < 1 else 0
+    return x[0] * torch.from_numpy(kept_places) * scale, kept_places
+
+
+@op("bernoulli")
+def bernoulli(x, a, c):
+    return (uniform_inside("bernoulli", x) < x[0].detach().numpy().astype(np.float32)).astype(NUMPY[c["out"][0]])
+
+
+@op("random_categorical")
+def random_categorical(x, a, c):
+    u = uniform_inside("random_categorical", x)
+    with np.errstate(divide="ignore"):
+        return np.argmax(x[0].detach().numpy() - np.log(-np.log(u)), -1)
