@@ -1,11 +1,10 @@
 /*
  * conformance.h - calls of every operator that the registry knows, sampled from its own schema: what
- * the conformance suite, and the program that writes calls out for NumPy and PyTorch to judge, walk
- * over.
+ * the conformance suite walks over, and the program that writes calls out for NumPy and PyTorch.
  *
  * A call is a pure function of (operator, dtype, variant): shapes and attributes come from the
- * operator's sample generator, contents from the domains of its rows. The environment variable TN_OP
- * restricts the walk to operators whose names contain it.
+ * operator's sample generator, contents from the domains of its rows. The environment variable
+ * TN_OP restricts the walk to operators whose names contain it.
  */
 #ifndef TN_CONFORMANCE_H
 #define TN_CONFORMANCE_H

@@ -1,0 +1,221 @@
+/* What the conformance suite cannot see of the composites: gradients that are no derivatives, ties,
+ * numbers far out, and what their messages say. */
+#include "conformance.h"
+#include "tn_graphs.h"
+#include "tn_test.h"
+
+#include <float.h>
+#include <math.h>
+#include <tenon/nn.h>
+
+static TnContext *on_ref;
+
+static void
+close_device(void)
+{
+    g_clear_pointer(&on_ref, tn_context_unref);
+}
+
+static void
+open_device(void)
+{
+    if (on_ref == NULL) {
+        tn_conformance_open();
+        on_ref = tn_test_context("ref", NULL);
+    }
+}
+
+/* op (in…), or the gradient in input 0 of the sum of its first output. (transfer full). */
+static TnTensor *
+compute(const char *op, const void *attrs, gboolean gradient, guint n, TnTensor *const *in)
+{
+    open_device();
+    g_autoptr(TnGraph) graph = tn_graph_new(op);
+    g_autoptr(GError) error = NULL;
+    TnVal x[4], y[TN_MAX_OUT], g;
+    TnTensor *out = NULL;
+    for (guint i = 0; i < n; i++) {
+        g_autofree char *name = g_strdup_printf("x%u", i);
+        x[i] = tn_graph_input(graph, name, *tn_tensor_type(in[i]));
+    }
+    tn_graph_op(graph, op, attrs, (gint)n, x, y);
+    if (gradient) {
+        TN_REQUIRE(tn_grad(graph, y[0], TN_VAL_NONE, 1, x, &g, &error));
+        y[0] = g;
+    }
+    tn_graph_output(graph, "y", y[0]);
+    g_autoptr(TnFunction) function = tn_function_new(graph, on_ref);
+    tn_function_call(function, n, in, &out, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    return out;
+}
+
+/* What op gives of the n numbers x in `dtype`, against `want`. */
+static void
+check_line(const char *op, const void *attrs, gboolean gradient, TnDtype dtype, gsize n,
+           const double *x, const double *want, double rtol)
+{
+    const gint64 dims[] = { (gint64)n };
+    g_autoptr(TnTensor) in = tn_test_tensor(tn_type(dtype, 1, dims), x);
+    g_autoptr(TnTensor) out = compute(op, attrs, gradient, 1, &in);
+    g_autofree double *got = tn_test_doubles(out);
+    TN_ASSERT_NEAR_F64(got, want, n, rtol, 0);
+}
+
+/* f32 keeps its digits where 1 would swallow the number, and nothing overflows far out. */
+static void
+far_out(void)
+{
+    static const double small[] = { 1e-8, -1e-8, 1e-20, 0 };
+    static const double wide[] = { 0, 100, -100, 1e30, -1e30 };
+    check_line("log1p", NULL, FALSE, TN_DTYPE_F32, 4, small, small, 1e-6);
+    check_line("expm1", NULL, FALSE, TN_DTYPE_F32, 4, small, small, 1e-6);
+    check_line("sinh", NULL, FALSE, TN_DTYPE_F32, 4, small, small, 1e-6);
+    const double softplus[] = { log(2), 100, 3.783505853677006e-44, 1e30, 0 };
+    check_line("softplus", NULL, FALSE, TN_DTYPE_F32, 5, wide, softplus, 0.05);
+    const double slope[] = { 0.5, 1, 0, 1, 0 };
+    check_line("sigmoid", NULL, FALSE, TN_DTYPE_F64, 4, (double[]){ 0, 100, -1000, 1e30 },
+               (double[]){ 0.5, 1, 0, 1 }, 1e-12);
+    const double ends[] = { 0, 100, -1000, 1e30, -1e30 };
+    check_line("softplus", NULL, TRUE, TN_DTYPE_F64, 5, ends, slope, 1e-12);
+    const TnAlphaAttrs alpha = { 1 };
+    check_line("elu", &alpha, TRUE, TN_DTYPE_F32, 3, (double[]){ 1e30, -1e30, 200 },
+               (double[]){ 1, 0, 1 }, 1e-6);
+}
+
+/* Sums of large numbers: exp of none of them. */
+static void
+large_logits(void)
+{
+    static const double x[] = { 1000, 1000, -1000 };
+    const TnAxisAttrs axis = { -1 };
+    check_line("softmax", &axis, FALSE, TN_DTYPE_F32, 3, x, (double[]){ 0.5, 0.5, 0 }, 1e-6);
+    check_line("log_softmax", &axis, FALSE, TN_DTYPE_F32, 3, x,
+               (double[]){ -M_LN2, -M_LN2, -2000 - M_LN2 }, 1e-6);
+    const TnReduceAttrs all = { .keepdims = TRUE };
+    const gint64 dims[] = { 3 };
+    g_autoptr(TnTensor) in = tn_test_tensor(tn_type(TN_DTYPE_F32, 1, dims), x);
+    g_autoptr(TnTensor) sum = compute("reduce_log_sum_exp", &all, FALSE, 1, &in);
+    TN_ASSERT_NEAR(tn_tensor_get(sum, 0), 1000 + M_LN2, 1e-6, 0);
+}
+
+/* PyTorch's choices where the derivative jumps. */
+static void
+at_the_kink(void)
+{
+    static const double x[] = { -1, 0, 1 };
+    check_line("relu", NULL, TRUE, TN_DTYPE_F64, 3, x, (double[]){ 0, 0, 1 }, 0);
+    const TnClipAttrs clip = { -1, 1 };
+    check_line("clip", &clip, TRUE, TN_DTYPE_F64, 3, x, (double[]){ 1, 1, 1 }, 0);
+    const TnAlphaAttrs alpha = { 0.25 };
+    check_line("leaky_relu", &alpha, TRUE, TN_DTYPE_F64, 3, x, (double[]){ 0.25, 0.25, 1 }, 0);
+}
+
+/* Of equal elements the first of the window gets all. */
+static void
+ties_in_windows(void)
+{
+    static const double x[] = { 5, 5, 1, 1, 1, 1 };
+    const gint64 dims[] = { 1, 1, 6 };
+    const TnPoolAttrs attrs = { .window = { .kernel_shape = { 1, { 3 } },
+                                            .strides = { 1, { 3 } } } };
+    g_autoptr(TnTensor) in = tn_test_tensor(tn_type(TN_DTYPE_F64, 3, dims), x);
+    g_autoptr(TnTensor) grad = compute("max_pool", &attrs, TRUE, 1, &in);
+    g_autofree double *got = tn_test_doubles(grad);
+    TN_ASSERT_NEAR_F64(got, ((double[]){ 1, 0, 0, 1, 0, 0 }), 6, 0, 0);
+}
+
+/* Rows of the table get a gradient as often as they are read, the padding none. */
+static void
+padding_of_embeddings(void)
+{
+    const gint64 table[] = { 3, 2 }, places[] = { 4 };
+    const TnEmbeddingAttrs attrs = { 1 };
+    g_autoptr(TnTensor) weight =
+        tn_test_tensor(tn_type(TN_DTYPE_F64, 2, table), (double[]){ 1, 2, 3, 4, 5, 6 });
+    g_autoptr(TnTensor) at =
+        tn_test_tensor(tn_type(TN_DTYPE_I64, 1, places), (double[]){ 1, 2, 2, 1 });
+    TnTensor *const in[] = { weight, at };
+    g_autoptr(TnTensor) rows = compute("embedding", &attrs, FALSE, 2, in);
+    g_autoptr(TnTensor) grad = compute("embedding", &attrs, TRUE, 2, in);
+    g_autofree double *values = tn_test_doubles(rows);
+    g_autofree double *got = tn_test_doubles(grad);
+    TN_ASSERT_NEAR_F64(values, ((double[]){ 3, 4, 5, 6, 5, 6, 3, 4 }), 8, 0, 0);
+    TN_ASSERT_NEAR_F64(got, ((double[]){ 0, 0, 0, 0, 2, 2 }), 6, 0, 0);
+}
+
+/* Negative targets count from the end, forward and backward; a class that is not there fails the
+ * run. */
+static void
+targets(void)
+{
+    const gint64 dims[] = { 2, 3 }, samples[] = { 2 };
+    const double logits[] = { 0.1, 0.7, -0.3, 1.2, 0.4, 0.9 };
+    const TnCrossEntropyAttrs attrs = { TN_LOSS_MEAN, -100, 0 };
+    g_autoptr(TnTensor) x = tn_test_tensor(tn_type(TN_DTYPE_F64, 2, dims), logits);
+    g_autoptr(TnTensor) plain =
+        tn_test_tensor(tn_type(TN_DTYPE_I64, 1, samples), (double[]){ 2, 0 });
+    g_autoptr(TnTensor) negative =
+        tn_test_tensor(tn_type(TN_DTYPE_I64, 1, samples), (double[]){ -1, -3 });
+    for (gint gradient = 0; gradient < 2; gradient++) {
+        g_autoptr(TnTensor) a =
+            compute("cross_entropy", &attrs, gradient, 2, (TnTensor *[]){ x, plain });
+        g_autoptr(TnTensor) b =
+            compute("cross_entropy", &attrs, gradient, 2, (TnTensor *[]){ x, negative });
+        tn_test_near(b, a, (TnTolerance){ 0, 0 }, "negative targets");
+    }
+}
+
+static void
+refuse(const char *op, const void *attrs, gint n, const TnType *in, const char *words)
+{
+    open_device();
+    g_autoptr(GError) error = NULL;
+    const TnOp *found = tn_op_find(op, &error);
+    TnType out[TN_MAX_OUT];
+    gint n_out;
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT(!tn_op_infer(found, attrs, "model.1", n, in, NULL, &n_out, out, &error));
+    TN_REQUIRE(error != NULL);
+    TN_ASSERT_CONTAINS(error->message, "model.1");
+    TN_ASSERT_CONTAINS(error->message, words);
+}
+
+/* Wrong shapes are told with the input and what was wanted. */
+static void
+messages(void)
+{
+    const TnType x = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 2, 3 });
+    const TnType w = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 5, 4 });
+    const TnType image = tn_type(TN_DTYPE_F32, 3, (const gint64[]){ 1, 6, 4 });
+    const TnType channels = tn_type(TN_DTYPE_F32, 1, (const gint64[]){ 6 });
+    const TnType number = tn_type(TN_DTYPE_F32, 0, NULL);
+    refuse("linear", NULL, 2, (const TnType[]){ x, w }, "f32[5, 3]");
+    const TnGemmAttrs gemm = { 1, 1, FALSE, FALSE };
+    refuse("gemm", &gemm, 2, (const TnType[]){ x, w }, "inner size must be 3");
+    const TnPoolAttrs wide = { .window = { .kernel_shape = { 1, { 5 } } } };
+    refuse("max_pool", &wide, 1, &image, "shorter than the window");
+    const TnPoolAttrs flat = { .window = { .kernel_shape = { 2, { 2, 2 } } } };
+    refuse("max_pool", &flat, 1, &image, "spatial axes");
+    const TnGroupNormAttrs groups = { 1e-5, 4 };
+    refuse("group_normalization", &groups, 3, (const TnType[]){ image, channels, channels },
+           "4 groups");
+    const TnSgdAttrs sgd = { .momentum = 0.9 };
+    refuse("sgd_step", &sgd, 3, (const TnType[]){ x, x, number }, "momentum_buffer");
+    const TnTopkAttrs topk = { 4, -1, TRUE };
+    refuse("topk", &topk, 1, &x, "no 4 elements");
+    const TnArangeAttrs endless = { 0, 1, 0, TN_DTYPE_I64 };
+    refuse("arange", &endless, 0, NULL, "step other than 0");
+}
+
+static const TnTest tests[] = {
+    { "far_out", far_out },
+    { "large_logits", large_logits },
+    { "at_the_kink", at_the_kink },
+    { "ties_in_windows", ties_in_windows },
+    { "padding_of_embeddings", padding_of_embeddings },
+    { "targets", targets },
+    { "messages", messages },
+};
+
+TN_TEST_MAIN_WITH("composites", tests, NULL, close_device)
