@@ -76,8 +76,8 @@
  *
  * Attention and recurrent cells (PyTorch's formulas and order of gates), float -> T
  *   scaled_dot_product_attention (causal, scale)   q [lead…, L, E], k [lead…, S, E],
- *               v [lead…, S, D], mask optional ~[lead…, L, S]: bool (what holds is attended) or T (added) ->
- *               [lead…, L, D]
+ *               v [lead…, S, D], mask optional ~[lead…, L, S]: bool (what holds is attended) or
+ *               T (added) -> [lead…, L, D]
  *   rnn_cell (nonlinearity)   x [N, I], h [N, H], w_ih [H, I], w_hh [H, H], b_ih, b_hh optional
  *   lstm_cell   x, h, c, w_ih [4H, I], w_hh [4H, H], b_ih, b_hh optional -> h, c; gates i f g o
  *   gru_cell    x, h, w_ih [3H, I], w_hh [3H, H], b_ih, b_hh optional -> h; gates r z n
