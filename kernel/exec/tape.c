@@ -16,7 +16,7 @@ struct TnTape {
     GPtrArray
         *tensors; /* TnTensor * of output k of node i at i * TN_MAX_OUT + k; NULL: not computed */
     GHashTable *execs; /* GBytes * → TnExec * */
-    guint n_inputs;    /* ever made, for names */
+    guint n_inputs;    /* of the graph, for names */
 };
 
 static void
@@ -64,6 +64,7 @@ tn_tape_clear(TnTape *tape)
     g_ptr_array_set_size(tape->tensors, 0);
     tn_graph_unref(tape->graph);
     tape->graph = tn_graph_new("tape");
+    tape->n_inputs = 0; /* names of a new graph begin anew: they are interned for good */
 }
 
 TnGraph *

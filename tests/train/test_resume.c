@@ -33,7 +33,7 @@ static const char config[] =
     "      optimizer = tn.optim.adam { lr = tn.schedule.cosine { 1e-2, steps = 8000 } },\n"
     "    },\n"
     "  },\n"
-    "  loggers = { tn.logger.tensorboard {} },\n"
+    "  loggers = { tn.logger.progress {}, tn.logger.tensorboard {} },\n"
     "}\n";
 
 static char *config_path;
@@ -173,7 +173,7 @@ sigint_ends_cleanly(void)
                                  "train.epochs=100000",
                                  "train.checkpoint_every=1h",
                                  NULL };
-    TnChildOptions options = { .timeout = 60, .signal_number = SIGINT, .signal_after = 1 };
+    TnChildOptions options = { .timeout = 60, .signal_number = SIGINT, .signal_when_text = "step" };
     tn_test_spawn(&child, argv, &options);
     TN_ASSERT_CMPINT(child.signal, ==, 0);
     TN_ASSERT_EXIT(&child, 1);
