@@ -101,8 +101,8 @@ tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store, const TnValue *s
         if (tensors[i].tensor)
             tn_tensor_unref(tensors[i].tensor);
     if (!ok) {
-        tn_error_prefix(
-            error, "checkpoint of step %" G_GUINT64_FORMAT " (the last good one stays): ", step);
+        tn_error_prefix(error, "checkpoint of step %" G_GUINT64_FORMAT " (the last good one stays)",
+                        step);
         return FALSE;
     }
     drop_old(run, keep);
@@ -220,6 +220,6 @@ tn_checkpoint_load(TnRunDir *run, guint64 step, TnStore *store, GError **error)
     const char *state = metadata_text(file, "tenon.state");
     TnValue *value = tn_json_parse(state, strlen(state), error);
     if (!value)
-        tn_error_prefix(error, "%s: state: ", path);
+        tn_error_prefix(error, "%s: state", path);
     return value;
 }

@@ -37,7 +37,7 @@ tn_loggers_new(TnContext *context, guint n, TnSpec *const *specs, TnRunDir *run,
                                                     run ? tn_run_path(run) : NULL, resumed, error);
         g_array_append_val(loggers->sinks, sink);
         if (!sink.opened) {
-            tn_error_prefix(error, "logger '%s': ", tn_spec_component(specs[i]));
+            tn_error_prefix(error, "logger '%s'", tn_spec_component(specs[i]));
             return NULL;
         }
     }

@@ -149,7 +149,11 @@ tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc, char *const
     tn_value_set(map, "devices", devices(context));
     tn_value_set(map, "host", host());
     tn_value_set(map, "plugins", plugins());
-    TnValue *commit = git_state(folder);
+    const TnValue *config = tn_value_get(extra, "config");
+    g_autofree char *beside = tn_value_type(config) == TN_VALUE_STRING
+                                  ? g_path_get_dirname(tn_value_get_string(config))
+                                  : g_strdup(folder);
+    TnValue *commit = git_state(beside);
     if (commit)
         tn_value_set(map, "git", commit);
     for (gsize i = 0; i < tn_value_len(extra); i++)

@@ -15,5 +15,4 @@ struct TnRunDir {
     GArray *pinned;         /* guint64: checkpoints that stay */
 };
 
-gboolean tn_run_is_folder(const char *path);
 void tn_run_flush(TnRunDir *run);

@@ -73,6 +73,21 @@ log_sink(const char *category, TnLogLevel level, const char *line, gpointer data
     fflush(run->log);
 }
 
+/* A process that was killed may have left half a line, to which the next would be glued. */
+static void
+drop_half_line(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0, at = end;
+    char last = '\n';
+    while (at > 0 && pread(fd, &last, 1, at - 1) == 1 && last != '\n')
+        at--;
+    if (at < end && ftruncate(fd, at) < 0)
+        tn_log("run", TN_LOG_WARN, "%s: %s", path, g_strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
 static gboolean
 open_writer(TnRunDir *run, GError **error)
 {
@@ -81,6 +96,7 @@ open_writer(TnRunDir *run, GError **error)
     g_autofree char *metrics_path = g_build_filename(run->path, "metrics.jsonl", NULL);
     if (!make_folder(checkpoints, error))
         return FALSE;
+    drop_half_line(metrics_path);
     run->log = fopen(log_path, "ae");
     run->metrics = run->log ? fopen(metrics_path, "ae") : NULL;
     if (!run->metrics) {
@@ -133,13 +149,12 @@ tn_run_create(const char *root, const char *name, GError **error)
     return NULL;
 }
 
-gboolean
-tn_run_is_folder(const char *path)
+/* A run that began: one that failed while it was prepared has nothing to go on with. */
+static gboolean
+has_begun(const char *path)
 {
     g_autofree char *provenance = g_build_filename(path, "provenance.json", NULL);
-    g_autofree char *lock = g_build_filename(path, "lock", NULL);
-    return g_file_test(provenance, G_FILE_TEST_IS_REGULAR) ||
-           g_file_test(lock, G_FILE_TEST_IS_REGULAR);
+    return g_file_test(provenance, G_FILE_TEST_IS_REGULAR);
 }
 
 /* The newest run in a folder of runs: names begin with the time. */
@@ -151,7 +166,7 @@ newest_in(const char *folder)
     const char *name;
     while (dir && (name = g_dir_read_name(dir))) {
         g_autofree char *path = g_build_filename(folder, name, NULL);
-        if (tn_run_is_folder(path) && (!best || strcmp(path, best) > 0)) {
+        if (has_begun(path) && (!best || strcmp(path, best) > 0)) {
             g_free(best);
             best = g_steal_pointer(&path);
         }
@@ -161,13 +176,21 @@ newest_in(const char *folder)
     return best;
 }
 
+/* Also of one that is being made and has its lock only. */
+static gboolean
+is_run(const char *path)
+{
+    g_autofree char *lock = g_build_filename(path, "lock", NULL);
+    return has_begun(path) || g_file_test(lock, G_FILE_TEST_IS_REGULAR);
+}
+
 static char *
 find_run(const char *root, const char *path, GError **error)
 {
     g_autofree char *inside = g_build_filename(root, path, NULL);
     const char *const places[] = { path, inside };
     for (guint i = 0; i < G_N_ELEMENTS(places); i++) {
-        if (tn_run_is_folder(places[i]))
+        if (is_run(places[i]))
             return g_canonicalize_filename(places[i], NULL);
         char *newest = newest_in(places[i]);
         if (newest)
@@ -259,7 +282,7 @@ tn_run_get_json(TnRunDir *run, const char *name, GError **error)
     TnValue *value = tn_json_parse(text, size, error);
     tn_data_free(text);
     if (!value)
-        tn_error_prefix(error, "%s: ", path);
+        tn_error_prefix(error, "%s", path);
     return value;
 }
 

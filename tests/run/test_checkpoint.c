@@ -252,6 +252,44 @@ survives_failing_allocations(void)
     TN_ASSERT_CMPUINT(failures, >, 0);
 }
 
+/* What a kill in the middle of a write leaves. */
+static void
+half_a_line_is_dropped(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnRunDir) run = make_run();
+    g_autofree char *path = g_strdup(tn_run_path(run));
+    g_autofree char *metrics = g_build_filename(path, "metrics.jsonl", NULL);
+    g_autofree char *text = NULL;
+    tn_run_close(g_steal_pointer(&run));
+    g_file_set_contents(metrics, "{\"step\":1}\n{\"st", -1, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    run = tn_run_open("/", path, TRUE, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    tn_run_close(g_steal_pointer(&run));
+    g_file_get_contents(metrics, &text, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPSTR(text, "{\"step\":1}\n");
+}
+
+/* A newer run that failed while it was prepared does not hide the one that can go on. */
+static void
+a_name_means_the_newest_that_began(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *root = tn_test_tmp_path("begun");
+    g_autoptr(TnRunDir) begun = tn_run_create(root, "exp", &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT(tn_run_put(begun, "provenance.json", "{}", &error));
+    g_autofree char *later = g_build_filename(root, "exp", "99991231-235959-ffff", NULL);
+    g_autofree char *lock = g_build_filename(later, "lock", NULL);
+    TN_ASSERT(g_mkdir(later, 0777) == 0);
+    TN_ASSERT(g_file_set_contents(lock, "", 0, &error));
+    g_autoptr(TnRunDir) found = tn_run_open(root, "exp", FALSE, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPSTR(tn_run_path(found), tn_run_path(begun));
+}
+
 static const TnTest tests[] = {
     { "saves and loads", saves_and_loads },
     { "keeps the newest and the pinned", keeps_the_newest_and_the_pinned },
@@ -260,6 +298,8 @@ static const TnTest tests[] = {
     { "one writer", one_writer },
     { "a full disk keeps the old one", a_full_disk_keeps_the_old_one },
     { "metrics are lines", metrics_are_lines },
+    { "half a line is dropped", half_a_line_is_dropped },
+    { "a name means the newest that began", a_name_means_the_newest_that_began },
     { "survives failing allocations", survives_failing_allocations },
 };
 TN_TEST_MAIN("checkpoint", tests)
