@@ -33,7 +33,7 @@ data_parse_words(gint n, const char *const *words, TnValue *map, GError **error)
         g_autofree char *key = g_strndup(words[i], (gsize)(equals - words[i]));
         TnValue *value = tn_value_parse(equals + 1, error);
         if (!value) {
-            tn_error_prefix(error, "'%s': ", words[i]);
+            tn_error_prefix(error, "'%s'", words[i]);
             return FALSE;
         }
         tn_value_set(map, key, value);

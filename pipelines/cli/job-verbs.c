@@ -91,6 +91,13 @@ put_status(TnRunDir *run, const char *state, const TnValue *result, const char *
         tn_log("run", TN_LOG_WARN, "%s", error->message);
 }
 
+void
+job_failed(TnRunDir *run, const GError *why)
+{
+    put_status(run, "failed", NULL, why->message);
+    tn_log("run", TN_LOG_INFO, "failed: %s", why->message);
+}
+
 /* A path as somebody would type it from here. */
 static const char *
 short_path(const char *path)

@@ -52,5 +52,8 @@ void config_clear(LoadedConfig *loaded);
  * code. */
 gint job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config, GError **error);
 
+/* Marks a run that could not even begin; *why says how. */
+void job_failed(TnRunDir *run, const GError *why);
+
 /* Text file as it is; NULL with *error. (transfer full): g_free. */
 char *read_text(const char *path, GError **error);

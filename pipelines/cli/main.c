@@ -1,5 +1,6 @@
 /* main.c: the program `tenon`: finds the verb, reads its options by its rows, calls it, and says once what went wrong. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -165,10 +166,21 @@ run(int argc, char **argv, GError **error)
     return call_verb(verb, argc - i - n_words, argv + i + n_words, json, error);
 }
 
+/* Standard streams that the caller closed: a file opened later would get their number and what is printed. The other
+ * direction than theirs, so that using one is still an error. */
+static void
+hold_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int
 main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
+    hold_standard_streams();
     /* A write to a reader that is gone is an error to look at, not a signal to die of. */
     signal(SIGPIPE, SIG_IGN);
     int code = run(argc, argv, &error);

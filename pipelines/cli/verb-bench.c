@@ -94,7 +94,7 @@ run_case(TnVerbCall *call, const TnBenchCase *one, const char *program, GError *
     Report r = { { sizeof(TnBench), options->seconds, program, one->name, report }, call };
     gboolean ok = one->run(&r.bench, error);
     if (!ok)
-        tn_error_prefix(error, "%s: ", one->name);
+        tn_error_prefix(error, "%s", one->name);
     return ok;
 }
 

@@ -75,6 +75,19 @@ kernels_chosen(TnJob *job, GError **error)
     return g_steal_pointer(&map);
 }
 
+/* The words that the program was called with, options too. (transfer full). */
+static GPtrArray *
+command_line(void)
+{
+    GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
+    gsize size = 0;
+    char *text = tn_file_read("/proc/self/cmdline", 0, &size, NULL);
+    for (gsize at = 0; text && at < size; at += strlen(text + at) + 1)
+        g_ptr_array_add(words, g_strdup(text + at));
+    tn_data_free(text);
+    return words;
+}
+
 static gboolean
 keep_provenance(TnVerbCall *call, TnRunDir *run, TnJob *job, const char *path, GError **error)
 {
@@ -83,11 +96,7 @@ keep_provenance(TnVerbCall *call, TnRunDir *run, TnJob *job, const char *path, G
                                 ? g_strdup(path)
                                 : g_canonicalize_filename(path, NULL);
     TnValue *overrides = tn_value_list();
-    g_autoptr(GPtrArray) words = g_ptr_array_new();
-    g_ptr_array_add(words, (gpointer) "tenon");
-    g_ptr_array_add(words, (gpointer) "run");
-    for (gint i = 0; i < call->n_args; i++)
-        g_ptr_array_add(words, (gpointer)call->args[i]);
+    g_autoptr(GPtrArray) words = command_line();
     for (gint i = 1; i < call->n_args; i++)
         tn_value_push(overrides, tn_value_string(call->args[i]));
     tn_value_set(extra, "config", tn_value_string(full));
@@ -112,11 +121,16 @@ run_config(TnVerbCall *call, GError **error)
         g_autofree char *root = tn_runs_root(options->runs);
         g_autofree char *name = run_name(options, loaded.root, path);
         g_autoptr(TnRunDir) run = tn_run_create(root, name, error);
+        g_autoptr(GError) why = NULL;
         code = 1;
-        if (run && keep_config(run, path, loaded.root, error)) {
-            g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, FALSE, error);
-            if (job && keep_provenance(call, run, job, path, error))
+        if (run && keep_config(run, path, loaded.root, &why)) {
+            g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, FALSE, &why);
+            if (job && keep_provenance(call, run, job, path, &why))
                 code = job_finish(call, job, run, path, error);
+        }
+        if (why) {
+            job_failed(run, why);
+            g_propagate_error(error, g_steal_pointer(&why));
         }
     }
     config_clear(&loaded);
