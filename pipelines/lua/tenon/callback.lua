@@ -53,8 +53,8 @@ tn.component {
     local before = self.step
     self.step = trainer.step
     trainer.job:pin(self.step)
-    trainer:save()
     if before and before ~= self.step then trainer.job:unpin(before) end
+    trainer:save_soon()
   end,
   save = function(self) return { best = self.best, step = self.step } end,
   load = function(self, state, trainer)

@@ -110,7 +110,8 @@ function train:state()
     callbacks["callback" .. i] = callback.save and callback:save() or nil
   end
   return { step = self.step, epoch_sums = self.epoch_sums, seconds = self.seconds + core.clock() - self.began,
-    metrics = self.metrics_now, evaluated = self.evaluated, callbacks = callbacks, pipeline = self.job:pipeline_state() }
+    metrics = self.metrics_now, evaluated = self.evaluated, callbacks = callbacks, stopping = self.stopping or nil,
+    pipeline = self.job:pipeline_state() }
 end
 
 -- Writes a checkpoint of whole, finite numbers; one that is there already is the same.
@@ -121,12 +122,18 @@ function train:save()
   self.next_save = core.clock() + self.checkpoint_every
 end
 
+-- Asks for a checkpoint once every callback has seen the event: one written before would not know what the others did.
+function train:save_soon()
+  self.next_save = -math.huge
+end
+
 function train:restore()
   local newest = self.job:resumed() and self.job:newest()
   if not newest then return end
   local state = self.job:load(newest)
   self.step, self.epoch_sums, self.seconds = state.step, state.epoch_sums or {}, state.seconds or 0
   self.metrics_now, self.evaluated, self.saved_step = state.metrics or {}, state.evaluated or 0, newest
+  self.stopping = state.stopping
   for i, callback in ipairs(self.callbacks or {}) do
     local kept = state.callbacks and state.callbacks["callback" .. i]
     if kept and callback.load then callback:load(kept, self) end
@@ -260,14 +267,19 @@ function train:steps_to_event()
   return k
 end
 
+-- Whether the epoch's end was reached and not yet told.
+function train:epoch_is_due()
+  local whole_epoch = self.frames > 0 and self.step % self.frames == 0
+  return (whole_epoch or self.step >= self.total) and self.evaluated < self.step
+end
+
 -- What is due after the steps just done. FALSE: stop at once, an evaluation was cut off.
 function train:events()
   for _, callback in ipairs(self.callbacks or {}) do
     if callback.on_step and self.step % (callback.every or 1) == 0 then callback:on_step(self) end
   end
   if self.log_steps > 0 and self.step % self.log_steps == 0 or core.clock() >= self.next_log then self:log() end
-  local whole_epoch = self.frames > 0 and self.step % self.frames == 0
-  if (whole_epoch or self.step >= self.total) and self.evaluated < self.step and not self:end_epoch() then return false end
+  if self:epoch_is_due() and not self:end_epoch() then return false end
   if self.checkpoint_steps > 0 and self.step % self.checkpoint_steps == 0 or core.clock() >= self.next_save then self:save() end
   return true
 end
@@ -287,8 +299,8 @@ function train:run()
   self:tell("on_start")
 
   local status = "ok"
-  -- An epoch whose end was cut off is ended first.
-  if self.step > 0 and not self:events() then status = "cancelled" end
+  -- An epoch whose end was cut off is ended first; all else of that step was done before its checkpoint was written.
+  if self.step > 0 and self:epoch_is_due() and not self:end_epoch() then status = "cancelled" end
   while status == "ok" and self.step < self.total and not self.stopping do
     local seconds = math.min(self.next_log, self.next_save) - core.clock()
     local done, samples
