@@ -241,12 +241,24 @@ tn_pipeline_error(const TnPipeline *pipeline)
     return atomic_load(&((TnPipeline *)pipeline)->bus.failed) ? pipeline->bus.error : NULL;
 }
 
+/* Whether another stage of the pipeline takes its frames. */
+static gboolean
+is_inner(const TnPipeline *pipeline, const TnNodeStage *stage)
+{
+    for (guint i = 0; i < pipeline->stages->len; i++)
+        if (((TnNodeStage *)g_ptr_array_index(pipeline->stages, i))->in == stage->port)
+            return TRUE;
+    return FALSE;
+}
+
 TnValue *
 tn_pipeline_save(const TnPipeline *pipeline)
 {
     TnValue *state = tn_value_map();
     for (guint i = 0; i < pipeline->stages->len; i++) {
         TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        if (is_inner(pipeline, stage)) /* ahead by what workers fetched, which is no state */
+            continue;
         TnValue *row = tn_value_map();
         tn_value_set(row, "seq", tn_value_int((gint64)tn_port_seq(stage->port)));
         tn_value_set(state, stage->name, row);
@@ -274,11 +286,7 @@ tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GError **error)
 {
     for (guint i = 0; i < pipeline->stages->len; i++) {
         TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
-        gboolean inner = FALSE;
-        for (guint k = 0; k < pipeline->stages->len; k++)
-            inner =
-                inner || ((TnNodeStage *)g_ptr_array_index(pipeline->stages, k))->in == stage->port;
-        if (!inner && !load_stage(stage, state, error))
+        if (!is_inner(pipeline, stage) && !load_stage(stage, state, error))
             return FALSE;
     }
     return TRUE;

@@ -217,7 +217,10 @@ tn_port_seq(const TnPort *port)
 void
 tn_port_seek(TnPort *port, guint64 seq)
 {
-    if (port->next == seq && !port->ended)
+    pthread_mutex_lock(&port->lock);
+    const gboolean there = port->next == seq && !port->ended;
+    pthread_mutex_unlock(&port->lock);
+    if (there)
         return;
     if (port->n_workers) {
         pthread_mutex_lock(&port->lock);

@@ -161,8 +161,9 @@ read_worker_new(void *self, GError **error)
 {
     Read *read = self;
     ReadWorker *worker = g_new0(ReadWorker, 1);
-    worker->position = tn_data_alloc_for((gsize)read->options->batch * sizeof(gint64),
-                                         "positions of a batch", error);
+    worker->position =
+        tn_data_alloc_for((gsize)MIN(read->options->batch, read->samples) * sizeof(gint64),
+                          "positions of a batch", error);
     if (worker->position && read->options->shuffle && read->samples <= TABLE_LIMIT)
         worker->table =
             tn_data_alloc_for((gsize)read->samples * sizeof(guint32), "order of an epoch", error);
