@@ -245,7 +245,7 @@ function train:end_epoch()
   for name, value in pairs(metrics) do self.metrics_now[name] = value end
   self.evaluated = self.step
   self.epoch_sums = {}
-  self:progress(0)
+  if self.evaluate then self:progress(0) end
   self:tell("on_epoch", metrics)
   if self.stop_when and self.stop_when(metrics, self) then self:stop("stop_when") end
   self.logged_at = core.clock()
