@@ -126,12 +126,14 @@ TN_API gboolean tn_vjp_of_body(TnVjp *vjp, GError **error);
 #define TN_UNARY_FORMULAS(X)                                                                       \
     X(neg)                                                                                         \
     X(abs)                                                                                         \
-    X(sign) X(exp) X(log) X(sqrt) X(reciprocal) X(sin) X(cos) X(tanh) X(erf) X(floor) X(not )      \
+    X(sign)                                                                                        \
+    X(exp) X(log) X(sqrt) X(reciprocal) X(sin) X(cos) X(tanh) X(erf) X(floor) X(not )              \
         X(zeros_like) X(ones_like)
 #define TN_BINARY_FORMULAS(X)                                                                      \
     X(add)                                                                                         \
     X(sub)                                                                                         \
-    X(mul) X(div) X(pow) X(mod) X(max) X(min) X(equal) X(less) X(greater) X(less_or_equal)         \
+    X(mul)                                                                                         \
+    X(div) X(pow) X(mod) X(max) X(min) X(equal) X(less) X(greater) X(less_or_equal)                \
         X(greater_or_equal) X(and) X(or) X(xor) X(matmul) X(expand_as) X(reduce_to) X(reshape_as)
 #define TN_DECLARE_UNARY(op) TN_API TnVal tn_f_##op(TnGraph *graph, TnVal x);
 #define TN_DECLARE_BINARY(op) TN_API TnVal tn_f_##op(TnGraph *graph, TnVal a, TnVal b);
