@@ -123,18 +123,15 @@ TN_API gboolean tn_grad(TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal
 TN_API gboolean tn_vjp_of_body(TnVjp *vjp, GError **error);
 
 /* --- Formulas: the operators that rules and bodies use most -------------------------------------------- */
+/* clang-format off */
 #define TN_UNARY_FORMULAS(X)                                                                       \
-    X(neg)                                                                                         \
-    X(abs)                                                                                         \
-    X(sign)                                                                                        \
-    X(exp) X(log) X(sqrt) X(reciprocal) X(sin) X(cos) X(tanh) X(erf) X(floor) X(not )              \
-        X(zeros_like) X(ones_like)
+    X(neg) X(abs) X(sign) X(exp) X(log) X(sqrt) X(reciprocal) X(sin) X(cos) X(tanh) X(erf)         \
+    X(floor) X(not) X(zeros_like) X(ones_like)
 #define TN_BINARY_FORMULAS(X)                                                                      \
-    X(add)                                                                                         \
-    X(sub)                                                                                         \
-    X(mul)                                                                                         \
-    X(div) X(pow) X(mod) X(max) X(min) X(equal) X(less) X(greater) X(less_or_equal)                \
-        X(greater_or_equal) X(and) X(or) X(xor) X(matmul) X(expand_as) X(reduce_to) X(reshape_as)
+    X(add) X(sub) X(mul) X(div) X(pow) X(mod) X(max) X(min) X(equal) X(less) X(greater)            \
+    X(less_or_equal) X(greater_or_equal) X(and) X(or) X(xor) X(matmul) X(expand_as) X(reduce_to)   \
+    X(reshape_as)
+/* clang-format on */
 #define TN_DECLARE_UNARY(op) TN_API TnVal tn_f_##op(TnGraph *graph, TnVal x);
 #define TN_DECLARE_BINARY(op) TN_API TnVal tn_f_##op(TnGraph *graph, TnVal a, TnVal b);
 TN_UNARY_FORMULAS(TN_DECLARE_UNARY)
