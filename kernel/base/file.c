@@ -55,11 +55,11 @@ open_temporary(const char *path, const char *folder, char **temporary, GError **
 }
 
 static gboolean
-sync_and_close(int fd, const char *path, GError **error)
+finish(int fd, const char *path, gboolean sync, GError **error)
 {
-    int result;
+    int result = 0;
     do
-        result = fsync(fd);
+        result = sync ? fsync(fd) : 0;
     while (result < 0 && errno == EINTR);
     if (result < 0)
         tn_set_io_error(error, path, "write to the disk");
@@ -83,8 +83,8 @@ sync_folder(int fd, const char *path, GError **error)
     return FALSE;
 }
 
-gboolean
-tn_file_replace(const char *path, TnFileWriter writer, gpointer data, GError **error)
+static gboolean
+replace(const char *path, TnFileWriter writer, gpointer data, gboolean sync, GError **error)
 {
     g_autofree char *folder = g_path_get_dirname(path);
     g_autofree char *temporary = NULL;
@@ -99,14 +99,14 @@ tn_file_replace(const char *path, TnFileWriter writer, gpointer data, GError **e
     exists = fd >= 0;
     if (!exists || !writer(fd, data, error))
         goto out;
-    ok = sync_and_close(fd, path, error);
+    ok = finish(fd, path, sync, error);
     fd = -1;
     if (ok && rename(temporary, path) < 0) {
         tn_set_io_error(error, path, "replace");
         ok = FALSE;
     }
     exists = !ok;
-    ok = ok && sync_folder(folder_fd, path, error);
+    ok = ok && (!sync || sync_folder(folder_fd, path, error));
 out:
     if (fd >= 0)
         close(fd);
@@ -115,6 +115,12 @@ out:
     if (folder_fd >= 0)
         close(folder_fd);
     return ok;
+}
+
+gboolean
+tn_file_replace(const char *path, TnFileWriter writer, gpointer data, GError **error)
+{
+    return replace(path, writer, data, TRUE, error);
 }
 
 typedef struct {
@@ -134,7 +140,14 @@ gboolean
 tn_file_replace_bytes(const char *path, const void *bytes, gsize size, GError **error)
 {
     Bytes data = { path, bytes, size };
-    return tn_file_replace(path, write_bytes, &data, error);
+    return replace(path, write_bytes, &data, TRUE, error);
+}
+
+gboolean
+tn_file_put_bytes(const char *path, const void *bytes, gsize size, GError **error)
+{
+    Bytes data = { path, bytes, size };
+    return replace(path, write_bytes, &data, FALSE, error);
 }
 
 /* --- Reading ------------------------------------------------------------------------------------- */

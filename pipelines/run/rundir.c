@@ -260,7 +260,7 @@ gboolean
 tn_run_put(TnRunDir *run, const char *name, const char *text, GError **error)
 {
     g_autofree char *path = g_build_filename(run->path, name, NULL);
-    return tn_file_replace_bytes(path, text, strlen(text), error);
+    return tn_file_put_bytes(path, text, strlen(text), error);
 }
 
 gboolean

@@ -62,6 +62,21 @@ replaces(void)
     TN_ASSERT_CMPUINT(n_files(folder), ==, 1);
 }
 
+static void
+puts_whole(void)
+{
+    g_autofree char *folder = new_folder("puts");
+    g_autofree char *path = g_build_filename(folder, "file", NULL);
+    g_autoptr(GError) error = NULL;
+    TN_ASSERT(tn_file_put_bytes(path, "first", 5, &error));
+    TN_ASSERT(tn_file_put_bytes(path, "second one", 10, &error));
+    TN_ASSERT_NO_ERROR(error);
+    assert_content(path, "second one");
+    TN_ASSERT_CMPUINT(n_files(folder), ==, 1);
+    TN_ASSERT(!tn_file_put_bytes("/nowhere/file", "x", 1, &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/nowhere/file");
+}
+
 /* A name of 255 bytes leaves no room for a suffix. */
 static void
 longest_name(void)
@@ -209,6 +224,7 @@ no_memory(void)
 
 static const TnTest tests[] = {
     { "replaces", replaces },
+    { "puts-whole", puts_whole },
     { "longest-name", longest_name },
     { "writer-fails", writer_fails },
     { "size-limit", size_limit },

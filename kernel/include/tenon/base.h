@@ -100,6 +100,9 @@ TN_API gboolean tn_file_replace(const char *path, TnFileWriter writer, gpointer 
 /* The same for bytes at hand. */
 TN_API gboolean tn_file_replace_bytes(const char *path, const void *bytes, gsize size,
                                       GError **error);
+/* Likewise whole or not at all when a process dies, but without waiting for the disk: for what may be
+ * lost with the machine's power. */
+TN_API gboolean tn_file_put_bytes(const char *path, const void *bytes, gsize size, GError **error);
 /* write(2) until all is written; FALSE with TN_ERROR_IO (path named) otherwise. */
 TN_API gboolean tn_file_write_all(int fd, const char *path, const void *bytes, gsize size,
                                   GError **error);

@@ -30,7 +30,7 @@ TN_API void tn_run_close(TnRunDir *run);
 TN_API gboolean tn_run_is_held(const TnRunDir *run);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnRunDir, tn_run_close)
 TN_API const char *tn_run_path(const TnRunDir *run);
-/* Writes a file of the folder whole. */
+/* Writes a file of the folder whole; it does not wait for the disk, as checkpoints do. */
 TN_API gboolean tn_run_put(TnRunDir *run, const char *name, const char *text, GError **error);
 TN_API gboolean tn_run_put_json(TnRunDir *run, const char *name, const TnValue *value,
                                 GError **error);
