@@ -146,7 +146,7 @@ open_checkpoint(const char *path, GError **error)
                     "%s: a safetensors file, but not a checkpoint of Tenon", path);
         return NULL;
     }
-    if (atoi(layout) != LAYOUT) {
+    if (g_ascii_strtoull(layout, NULL, 10) != LAYOUT) {
         g_set_error(error, TN_ERROR, TN_ERROR_VERSION,
                     "%s: checkpoint layout %s, this program (%s) knows %d", path, layout,
                     tn_version(), LAYOUT);
