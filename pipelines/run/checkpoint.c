@@ -1,7 +1,6 @@
 /* checkpoint.c: variables and state as one safetensors file, replaced by one rename: a checkpoint is whole or not there. */
 #include <errno.h>
 #include <glib/gstdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "run-private.h"
