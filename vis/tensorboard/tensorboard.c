@@ -180,8 +180,10 @@ make_limits(double limits[2 * HALF + 1])
 {
     double v = 1e-12;
     guint n = 0;
-    for (; v < 1e20 && n < HALF; v *= 1.1)
+    while (v < 1e20 && n < HALF) {
         limits[HALF + 1 + n++] = v;
+        v *= 1.1;
+    }
     limits[HALF] = 0;
     for (guint i = 0; i < n; i++)
         limits[HALF - 1 - i] = -limits[HALF + 1 + i];
