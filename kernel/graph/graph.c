@@ -118,12 +118,12 @@ dotted(const char *scope, const char *name)
 static const char *
 unique(GHashTable *names, const char *want)
 {
-    const char *first = g_intern_string(want);
+    const char *first = tn_intern(want);
     guint last = GPOINTER_TO_UINT(g_hash_table_lookup(names, first));
     const char *name = first;
     while (last > 0 && g_hash_table_contains(names, name)) {
         g_autofree char *numbered = g_strdup_printf("%s_%u", first, ++last);
-        name = g_intern_string(numbered);
+        name = tn_intern(numbered);
     }
     g_hash_table_insert(names, (gpointer)first, GUINT_TO_POINTER(MAX(last, 1)));
     if (name != first) {
@@ -210,7 +210,7 @@ tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char 
                   const char *path, gint n_in, const TnVal *in, gint n_out, const TnType *out)
 {
     const char *own = unique(graph->names, name);
-    path = path != NULL ? g_intern_string(path) : own;
+    path = path != NULL ? tn_intern(path) : own;
     return append_node(graph, op, attrs, own, path, n_in, in, n_out, out);
 }
 
@@ -224,7 +224,7 @@ settle_attrs(const TnOp *op, void *attrs, const char *path)
         char *member = (char *)attrs + row->offset;
         if (row->type == TN_OPT_STRING) {
             const char **text = (const char **)(gpointer)member;
-            *text = g_intern_string(*text);
+            *text = tn_intern(*text);
         } else if (op->flags & TN_OP_RANDOM && row->type == TN_OPT_UINT64 &&
                    strcmp(row->name, "stream") == 0) {
             guint64 *stream = (guint64 *)(gpointer)member;
@@ -358,7 +358,7 @@ tn_graph_input(TnGraph *graph, const char *name, TnType type)
         tn_graph_fail(graph, TN_ERROR_SHAPE, "input '%s' has no usable type", name);
         return TN_VAL_NONE;
     }
-    const TnInputAttrs attrs = { g_intern_string(name), (gint)type.dtype, type.rank };
+    const TnInputAttrs attrs = { tn_intern(name), (gint)type.dtype, type.rank };
     const guint node =
         tn_graph_add_node(graph, tn_op_find("input", NULL), &attrs, name, NULL, 0, NULL, 1, &type);
     const TnGraphPort port = { attrs.name, { node, 0 } };
@@ -411,7 +411,7 @@ tn_graph_output(TnGraph *graph, const char *name, TnVal value)
         tn_graph_fail(graph, TN_ERROR_USAGE, "graph '%s' has two outputs '%s'", graph->name, name);
         return;
     }
-    const TnGraphPort port = { g_intern_string(name), value };
+    const TnGraphPort port = { tn_intern(name), value };
     g_array_append_val(graph->outputs, port);
 }
 
@@ -436,8 +436,7 @@ variable_entry(TnGraph *graph, const char *name, const TnType *type)
                       new);
         return NULL;
     }
-    const TnGraphVariable fresh = { g_intern_string(name), *type, TN_VAL_NONE, TN_VAL_NONE,
-                                    G_MAXUINT };
+    const TnGraphVariable fresh = { tn_intern(name), *type, TN_VAL_NONE, TN_VAL_NONE, G_MAXUINT };
     g_array_append_val(graph->variables, fresh);
     return &g_array_index(graph->variables, TnGraphVariable, graph->variables->len - 1);
 }

@@ -107,8 +107,8 @@ var_new(TnStore *store, TnDevice *device, const TnVarInfo *info, gboolean is_key
     TnTensor *tensor = tn_tensor_new(device, info->type, error);
     TnVar *var = g_new0(TnVar, 1);
     var->info = *info;
-    var->info.name = g_intern_string(info->name);
-    var->info.of = g_intern_string(info->of);
+    var->info.name = tn_intern(info->name);
+    var->info.of = tn_intern(info->of);
     var->tensor = tensor;
     var->seed = store->seed;
     var->is_key = is_key;

@@ -1,6 +1,7 @@
 /* convert.c: a value becomes the member of a struct that a row describes, or a fault. */
 #include <math.h>
 #include <string.h>
+#include <tenon/base.h>
 
 #include "option/option-private.h"
 
@@ -27,7 +28,7 @@ tn_fill_own(TnFill *fill, gpointer object, GDestroyNotify destroy)
 const char *
 tn_fill_string(TnFill *fill, const char *text)
 {
-    return fill->owned ? tn_fill_own(fill, g_strdup(text), g_free) : g_intern_string(text);
+    return fill->owned ? tn_fill_own(fill, g_strdup(text), g_free) : tn_intern(text);
 }
 
 /* --- Faults -------------------------------------------------------------------------------------- */

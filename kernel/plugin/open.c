@@ -2,6 +2,7 @@
  * kept and said again to whoever asks later. A library that was opened stays for good: one with a live thread of its own
  * could not be unloaded safely. */
 #include "plugin-private.h"
+#include <tenon/base.h>
 
 #include <string.h>
 
@@ -14,8 +15,8 @@ loaded_new(const char *name, const char *path)
 {
     pthread_mutexattr_t attr;
     TnLoaded *loaded = g_new0(TnLoaded, 1);
-    loaded->name = g_intern_string(name);
-    loaded->path = g_intern_string(path);
+    loaded->name = tn_intern(name);
+    loaded->path = tn_intern(path);
     loaded->state = TN_LOADED_OPENING;
     pthread_mutexattr_init(&attr);
     pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);

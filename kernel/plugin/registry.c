@@ -1,6 +1,7 @@
 /* registry.c: the tables of what opened plugins supply, and the look-ups that open a plugin when the index knows that it has
  * what is wanted. */
 #include "plugin-private.h"
+#include <tenon/base.h>
 
 #include <string.h>
 
@@ -136,13 +137,13 @@ add_entry(const TnFactory *factory, const char *owner, TnLoaded *loaded)
     GPtrArray *all = entries_of(factory->iface, NULL);
     if (same == NULL) {
         Key *key = g_new(Key, 1);
-        *key = (Key){ g_intern_string(factory->iface), g_intern_string(factory->name) };
+        *key = (Key){ tn_intern(factory->iface), tn_intern(factory->name) };
         same = g_ptr_array_new();
         g_hash_table_insert(table.by_key, key, same);
     }
     if (all == NULL) {
         all = g_ptr_array_new();
-        g_hash_table_insert(table.by_iface, (gpointer)g_intern_string(factory->iface), all);
+        g_hash_table_insert(table.by_iface, (gpointer)tn_intern(factory->iface), all);
     }
     g_ptr_array_add(same, entry);
     g_ptr_array_sort(same, by_precedence);
@@ -177,7 +178,7 @@ tn_registry_add_factory(const TnFactory *factory, const char *owner)
     g_return_if_fail(factory != NULL && owner != NULL);
     tn_registry_lock_table();
     if (!g_hash_table_contains(table.factories, factory))
-        add_entry(factory, g_intern_string(owner), NULL);
+        add_entry(factory, tn_intern(owner), NULL);
     tn_registry_unlock_table();
 }
 
@@ -445,7 +446,6 @@ tn_registry_names(const char *iface, GPtrArray *names)
     tn_registry_lock_table();
     const GPtrArray *all = entries_of(iface, NULL);
     for (guint i = 0; all != NULL && i < all->len; i++)
-        g_ptr_array_add(names,
-                        (gpointer)g_intern_string(((const Entry *)all->pdata[i])->factory->name));
+        g_ptr_array_add(names, (gpointer)tn_intern(((const Entry *)all->pdata[i])->factory->name));
     tn_registry_unlock_table();
 }

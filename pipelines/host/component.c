@@ -2,6 +2,7 @@
  * time, so that check, help, overrides and faults do not know the difference. An instance is a table: its options are
  * its fields, the component is its metatable. */
 #include "host-private.h"
+#include <tenon/base.h>
 
 #include <math.h>
 #include <string.h>
@@ -45,7 +46,7 @@ string_field(lua_State *L, const char *key)
     if (type != LUA_TNIL && type != LUA_TSTRING)
         luaL_error(L, "tn.component: '%s' is a string, not a %s", key, lua_typename(L, type));
     if (type == LUA_TSTRING)
-        text = g_intern_string(lua_tostring(L, -1));
+        text = tn_intern(lua_tostring(L, -1));
     lua_pop(L, 1);
     return text;
 }
@@ -122,7 +123,7 @@ read_choices(lua_State *L, TnClass *klass, TnOption *row)
         g_ptr_array_add(klass->tables, choices);
         for (guint i = 0; i < n; i++) {
             lua_rawgeti(L, -1, (lua_Integer)i + 1);
-            choices[i] = g_intern_string(luaL_checkstring(L, -1));
+            choices[i] = tn_intern(luaL_checkstring(L, -1));
             lua_pop(L, 1);
         }
         row->choices = choices;
@@ -139,7 +140,7 @@ read_default(lua_State *L, TnOption *row)
     if (lua_getfield(L, -1, "default") != LUA_TNIL) {
         TnValueBox *box = (tn_box_from(L, -1, "default"), lua_touserdata(L, -1));
         char *text = tn_value_print(box->value, 0);
-        row->dflt = g_intern_string(text);
+        row->dflt = tn_intern(text);
         g_free(text);
         lua_pop(L, 1);
     }
@@ -153,7 +154,7 @@ full_iface(const char *of)
     if (!of || strchr(of, '/'))
         return of;
     g_autofree char *full = g_strdup_printf("tenon.%s/1", of);
-    return g_intern_string(full);
+    return tn_intern(full);
 }
 
 /* A row that takes a component or a plain number: `wrap` names the component that the number stands for. */
@@ -174,7 +175,7 @@ read_wrap(lua_State *L, TnClass *klass, guint i, TnOption *row)
         g_ascii_formatd(number, sizeof number, "%g", klass->wrap_default[i]);
     char *help = g_strdup_printf("%s; a number or a %s%s%s", row->help ? row->help : "",
                                  "component", *number ? ", default " : "", number);
-    row->help = g_intern_string(help);
+    row->help = tn_intern(help);
     g_free(help);
 }
 

@@ -1,5 +1,6 @@
 /* graph.c: graphs, their values and functions as Lua sees them. A value is a graph and a node of it; it keeps the graph. */
 #include "host-private.h"
+#include <tenon/base.h>
 
 #include <string.h>
 
@@ -426,7 +427,7 @@ take_outputs(lua_State *L, TnGraph *g)
         if (lua_type(L, -2) != LUA_TSTRING || n == TN_MAX_FIELDS)
             tn_host_raise_text(L, TN_ERROR_CONFIG,
                                "the function gives fields with names, at most %d", TN_MAX_FIELDS);
-        names[n++] = g_intern_string(lua_tostring(L, -2));
+        names[n++] = tn_intern(lua_tostring(L, -2));
     }
     qsort(names, n, sizeof *names, by_text);
     for (guint i = 0; i < n; i++) {

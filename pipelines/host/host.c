@@ -1,5 +1,6 @@
 /* host.c: a host's life, and how errors pass between C and Lua. */
 #include "host-private.h"
+#include <tenon/base.h>
 
 #include <string.h>
 
@@ -126,7 +127,7 @@ tn_host_split(TnHost *host, const char *message, TnWhere *where)
         if (end == colon + 1 || *end != ':')
             continue;
         if (g_hash_table_contains(host->sources, file) || !where->file)
-            *where = (TnWhere){ g_intern_string(file), (gint)line };
+            *where = (TnWhere){ tn_intern(file), (gint)line };
         return g_strdup(end + 1 + strspn(end + 1, " "));
     }
     return g_strdup(message);

@@ -1,6 +1,7 @@
 /* job-lua.c: what a job component in Lua may do: devices, pipeline, steppers, loggers, checkpoints, as methods of the one
  * handle it is given. Everything belongs to the job; handles of its parts hold a number and are checked on each use. */
 #include "job-private.h"
+#include <tenon/base.h>
 
 #include <math.h>
 #include <string.h>
@@ -76,7 +77,7 @@ job_pipeline(lua_State *L)
         TnSpec *spec = tn_to_spec(L, -1);
         if (!spec || n == MOST || lua_type(L, -2) != LUA_TSTRING)
             return tn_host_raise_text(L, TN_ERROR_CONFIG, "stages are components with names");
-        names[n] = g_intern_string(lua_tostring(L, -2));
+        names[n] = tn_intern(lua_tostring(L, -2));
         specs[n++] = spec;
     }
     tn_stages_set_tracer(tn_host_trace, job->host);
@@ -372,7 +373,7 @@ job_progress(lua_State *L)
     for (; n < MOST && lua_rawgeti(L, 2, (lua_Integer)n + 1) == LUA_TTABLE; n++) {
         lua_rawgeti(L, -1, 1);
         lua_rawgeti(L, -2, 2);
-        names[n] = g_intern_string(luaL_checkstring(L, -2));
+        names[n] = tn_intern(luaL_checkstring(L, -2));
         values[n] = luaL_checknumber(L, -1);
         lua_pop(L, 3);
     }

@@ -1,6 +1,7 @@
 /* load.c: from a config file to a checked tree: evaluate, override, validate, all faults at once. */
 #include "host-private.h"
 #include "run-lua.h"
+#include <tenon/base.h>
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -130,7 +131,7 @@ tn_host_config_text(const char *path, GError **error)
 static gboolean
 read_file(TnHost *host, const char *path)
 {
-    const TnWhere where = { g_intern_string(path), 0 };
+    const TnWhere where = { tn_intern(path), 0 };
     g_autoptr(GError) error = NULL;
     const gboolean module = g_str_has_prefix(path, TN_CONFIG_MODULE);
     g_autofree char *folder = module ? g_strdup(".") : g_path_get_dirname(path);
@@ -230,7 +231,7 @@ tn_host_load(TnHost *host, const char *path, gint n_overrides, const char *const
              TnFaults *faults)
 {
     const gsize before = tn_faults_count(faults);
-    const char *file = g_intern_string(path);
+    const char *file = tn_intern(path);
     g_autoptr(TnSpec) root = NULL;
     g_return_val_if_fail(!host->root, NULL); /* a host loads one config */
     read_overrides(host, n_overrides, overrides);

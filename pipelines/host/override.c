@@ -1,5 +1,6 @@
 /* override.c: values from the command line: arguments that a config declares with tn.arg, and paths into its tree. */
 #include "host-private.h"
+#include <tenon/base.h>
 
 #include <math.h>
 #include <string.h>
@@ -65,7 +66,7 @@ arg_row(lua_State *L, TnOption *row, const char **names, guint most)
         return;
     guint n = 0;
     for (; n < most && lua_rawgeti(L, -1, (lua_Integer)n + 1) == LUA_TSTRING; n++) {
-        names[n] = g_intern_string(lua_tostring(L, -1));
+        names[n] = tn_intern(lua_tostring(L, -1));
         lua_pop(L, 1);
     }
     names[n] = NULL;
@@ -136,7 +137,7 @@ arg(lua_State *L)
     enum { MOST_CHOICES = 64 };
     TnHost *host = tn_host_of(L);
     const char *choices[MOST_CHOICES + 1];
-    const char *name = g_intern_string(luaL_checkstring(L, 1));
+    const char *name = tn_intern(luaL_checkstring(L, 1));
     if (strlen(name) != lua_rawlen(L, 1) || strchr(name, '='))
         return tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.arg: '%s' is no name", name);
     for (guint i = 0; i < host->args->len; i++)

@@ -5,6 +5,7 @@
  * modules and the files of the config's own folder, links followed and then judged. `print` writes to stderr: stdout
  * belongs to the program. */
 #include "host-private.h"
+#include <tenon/base.h>
 
 #include <limits.h>
 #include <stdlib.h>
@@ -147,7 +148,7 @@ find_beside(lua_State *L, const char *name)
             tn_host_raise(L, error);
         if (!text)
             continue;
-        const char *kept = g_intern_string(file);
+        const char *kept = tn_intern(file);
         g_free(file);
         lua_pushfstring(L, "@%s", kept);
         load_chunk(L, text, strlen(text), lua_tostring(L, -1));

@@ -3,6 +3,7 @@
  * What is under construction hangs in a box, a userdata on Lua's stack, so that an error of Lua's leaves nothing behind.
  * Functions stay in Lua: the tree holds a handle. */
 #include "host-private.h"
+#include <tenon/base.h>
 
 #include <math.h>
 #include <string.h>
@@ -230,7 +231,7 @@ push_keys(lua_State *L, int table, TnWhere where, const char *path)
             size_t size;
             const char *name = lua_tolstring(L, -2, &size);
             if (strlen(name) == size)
-                g_ptr_array_add(keys->names, (gpointer)g_intern_string(name));
+                g_ptr_array_add(keys->names, (gpointer)tn_intern(name));
             else
                 complain(L, where, path, "a key holds a NUL byte");
         } else if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) < 1 || lua_tointeger(L, -2) > n) {

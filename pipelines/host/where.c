@@ -3,6 +3,7 @@
  * Lua knows only the line where a call begins. So the file is read again from there, by a small scanner that knows
  * strings, comments, brackets and blocks, and the keys of the table that follows the constructor's name are noted. */
 #include "host-private.h"
+#include <tenon/base.h>
 
 #include <string.h>
 
@@ -12,7 +13,7 @@ tn_host_where(lua_State *L)
     lua_Debug ar;
     for (int level = 0; lua_getstack(L, level, &ar); level++)
         if (lua_getinfo(L, "Sl", &ar) && ar.currentline > 0 && ar.source[0] == '@')
-            return (TnWhere){ g_intern_string(ar.source + 1), ar.currentline };
+            return (TnWhere){ tn_intern(ar.source + 1), ar.currentline };
     return (TnWhere){ NULL, 0 };
 }
 

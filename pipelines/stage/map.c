@@ -3,6 +3,7 @@
  * Each frame keeps a TnFunction of its own over its lives, and its tensors are views of that function's arena: nothing is
  * copied, and any number of frames may be under way. */
 #include "stages.h"
+#include <tenon/base.h>
 
 typedef struct {
     TnStageCommon common;
@@ -93,7 +94,7 @@ map_open(void *self, TnContext *context, const TnSchema *in, TnSchema *out, GErr
     for (guint i = 0; i < map->n_out; i++) {
         const char *name;
         TnVal val = tn_graph_output_at(map->graph, i, &name);
-        out->names[i] = g_intern_string(name);
+        out->names[i] = tn_intern(name);
         out->types[i] = *tn_graph_type(map->graph, val);
     }
     return TRUE;

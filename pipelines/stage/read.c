@@ -5,6 +5,7 @@
  * permutation of tn_random_permute beyond. */
 #include <string.h>
 
+#include <tenon/base.h>
 #include <tenon/dataset.h>
 
 #include "stages.h"
@@ -122,7 +123,7 @@ read_schema(Read *read, TnSchema *out, GError **error)
             return FALSE;
         }
         TnType *type = &out->types[i];
-        out->names[i] = g_intern_string(field->name);
+        out->names[i] = tn_intern(field->name);
         type->dtype = field->type.dtype;
         type->rank = field->type.rank + 1;
         type->dims[0] = MIN(read->options->batch, read->samples);

@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include <tenon/base.h>
 #include <tenon/option.h>
 #include <tenon/tensor.h>
 
@@ -57,7 +58,7 @@ defaults(void)
     Attrs attrs = { 0 };
     tn_options_defaults(&options, &attrs);
     TN_ASSERT(attrs.keep && attrs.alpha == 0.5 && attrs.mode == 1 && attrs.inner.axis == -1);
-    TN_ASSERT(attrs.name == g_intern_string("x"));
+    TN_ASSERT(attrs.name == tn_intern("x"));
     const Attrs filled = fill("{}");
     TN_ASSERT(tn_options_equal(&options, &attrs, &filled));
     g_autofree char *text = tn_options_print(&options, &attrs);

@@ -3,6 +3,7 @@
 // tn-test: label=threads
 #include <pthread.h>
 
+#include <tenon/base.h>
 #include <tenon/device.h>
 #include <tenon/plugin.h>
 
@@ -20,7 +21,7 @@ set_up(void)
 static TnSpec *
 thing(const char *name, gint line)
 {
-    return tn_spec_new("test.thing/1", name, (TnWhere){ g_intern_string("conf/exp.lua"), line });
+    return tn_spec_new("test.thing/1", name, (TnWhere){ tn_intern("conf/exp.lua"), line });
 }
 
 static TnSpec *
@@ -28,7 +29,7 @@ box_spec(const char *name, gint64 size, gint line)
 {
     TnSpec *spec = thing(name, line);
     TnValue *value = tn_value_int(size);
-    tn_value_set_where(value, (TnWhere){ g_intern_string("conf/exp.lua"), line });
+    tn_value_set_where(value, (TnWhere){ tn_intern("conf/exp.lua"), line });
     tn_value_set(tn_spec_options(spec), "size", value);
     return spec;
 }
@@ -126,7 +127,7 @@ short_forms_are_followed_too(void)
     g_autoptr(TnSpec) rack = thing("rack", 1);
     g_autoptr(TnFaults) faults = tn_faults_new();
     TnValue *boxes = tn_value_list(), *crate = tn_value_string("crate");
-    tn_value_set_where(crate, (TnWhere){ g_intern_string("conf/exp.lua"), 3 });
+    tn_value_set_where(crate, (TnWhere){ tn_intern("conf/exp.lua"), 3 });
     tn_value_push(boxes, tn_value_string("rack"));
     tn_value_push(boxes, crate);
     tn_value_set(tn_spec_options(rack), "boxes", boxes);

@@ -79,6 +79,8 @@ final_digest(const char *root, gint64 *step)
     return hash;
 }
 
+static double whole_seconds; /* that a run takes which is not killed */
+
 static guint64
 never_killed(const char *threads, const char *workers)
 {
@@ -88,6 +90,7 @@ never_killed(const char *threads, const char *workers)
     gint64 step;
     tn_test_tenon(&child, "run", "--runs", root, "--threads", threads, config_path, override, NULL);
     TN_ASSERT_EXIT(&child, 0);
+    whole_seconds = child.seconds;
     guint64 digest = final_digest(root, &step);
     TN_ASSERT_CMPINT(step, ==, 250 * 32);
     return digest;
@@ -106,7 +109,7 @@ run_a_while(const char *root, const char *threads, const char *workers, gboolean
     const char *const resume[] = { program,     "resume", "--runs", root,
                                    "--threads", threads,  "killed", NULL };
     TnChildOptions options = { .timeout = 60, .signal_number = SIGKILL };
-    options.signal_after = 0.02 + 0.2 * tn_random_f64(random);
+    options.signal_after = 0.02 + MAX(0.2, whole_seconds / 30) * tn_random_f64(random);
     tn_test_spawn(&child, first ? run : resume, &options);
     if (child.signal == SIGKILL)
         return FALSE;
@@ -140,7 +143,12 @@ killed(const char *threads, const char *workers)
     TN_ASSERT_CMPUINT(kills, ==, KILLS);
     if (!ended) {
         g_auto(TnChild) child = { 0 };
-        tn_test_tenon(&child, "resume", "--runs", root, "--threads", threads, "killed", NULL);
+        g_autofree char *override = g_strdup_printf("workers=%s", workers);
+        if (has_run(root))
+            tn_test_tenon(&child, "resume", "--runs", root, "--threads", threads, "killed", NULL);
+        else
+            tn_test_tenon(&child, "run", "--runs", root, "--threads", threads, config_path,
+                          override, NULL);
         TN_ASSERT_EXIT(&child, 0);
     }
     guint64 digest = final_digest(root, &step);

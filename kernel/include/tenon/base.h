@@ -117,6 +117,10 @@ TN_API guint64 tn_hash(guint64 hash, const void *bytes, gsize size);
  * none is near enough to be meant (distance > 1 + length / 4). (transfer none). Thread: any. */
 TN_API const char *tn_nearest(const char *word, const char *const *candidates, gsize n);
 
+/* The one copy of a string that is kept until the process ends, so that equal strings have equal pointers; NULL
+ * gives NULL. (transfer none). Thread: any. */
+TN_API const char *tn_intern(const char *string);
+
 /* Version of the program, such as "0.1.0". */
 TN_API const char *tn_version(void);
 
