@@ -223,14 +223,10 @@ no_memory(void)
 }
 
 static const TnTest tests[] = {
-    { "replaces", replaces },
-    { "puts-whole", puts_whole },
-    { "longest-name", longest_name },
-    { "writer-fails", writer_fails },
-    { "size-limit", size_limit },
-    { "full-disk", full_disk },
-    { "bad-places", bad_places },
-    { "reads", reads },
+    { "replaces", replaces },         { "puts-whole", puts_whole },
+    { "longest-name", longest_name }, { "writer-fails", writer_fails },
+    { "size-limit", size_limit },     { "full-disk", full_disk },
+    { "bad-places", bad_places },     { "reads", reads },
     { "no-memory", no_memory },
 };
 TN_TEST_MAIN("file", tests)

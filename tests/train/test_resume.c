@@ -204,6 +204,7 @@ a_second_writer_is_refused(void)
     g_autoptr(GError) error = NULL;
     g_autoptr(TnRunDir) run = tn_run_create(root, "killed", &error);
     TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT(tn_run_put(run, "provenance.json", "{}", &error)); /* it has begun */
     tn_test_tenon(&child, "resume", "--runs", root, "killed", NULL);
     TN_ASSERT_EXIT(&child, 1);
     TN_ASSERT_CONTAINS(child.err, "another process");
