@@ -187,6 +187,22 @@ list_to_map(TnValue *list)
     return map;
 }
 
+/* A map whose keys turned out to be "1", "2" … alone, as in {7, x = nil}, is the list that it is printed as. */
+static TnValue *
+map_to_list(TnValue *map)
+{
+    for (gsize i = 0; i < tn_value_len(map); i++) {
+        g_autofree char *number = g_strdup_printf("%" G_GSIZE_FORMAT, i + 1);
+        if (strcmp(tn_value_key_at(map, i), number) != 0)
+            return map;
+    }
+    TnValue *list = tn_value_list();
+    for (gsize i = 0; i < tn_value_len(map); i++)
+        tn_value_push(list, tn_value_ref(tn_value_at(map, i)));
+    tn_value_unref(map);
+    return list;
+}
+
 /* One item of a table, with its key if it has one. */
 static gboolean
 parse_entry(Parser *parser, TnValue **table, gsize *position)
@@ -228,6 +244,8 @@ parse_table(Parser *parser)
     }
     parser->at++;
     parser->depth--;
+    if (tn_value_type(table) == TN_VALUE_MAP)
+        table = map_to_list(table);
     return g_steal_pointer(&table);
 }
 

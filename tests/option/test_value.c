@@ -296,10 +296,25 @@ long_tables(void)
     TN_ASSERT(tn_value_equal(map, again));
 }
 
+/* What is dropped leaves no trace in what kind of table it was. */
+static void
+dropped_keys(void)
+{
+    static const char *const texts[] = { "{7, x = nil}", "{x = nil, 7}", "{x = nil}",
+                                         "{7, x = 1, x = nil}" };
+    for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(TnValue) value = tn_value_parse(texts[i], NULL);
+        g_autofree char *printed = tn_value_print(value, 0);
+        g_autoptr(TnValue) again = tn_value_parse(printed, NULL);
+        TN_ASSERT_CMPINT(tn_value_type(value), ==, TN_VALUE_LIST);
+        TN_ASSERT(tn_value_equal(value, again));
+    }
+}
+
 static const TnTest tests[] = {
-    { "numbers", numbers },         { "maps", maps },       { "functions", functions },
-    { "equality", equality },       { "finds", finds },     { "assigns", assigns },
-    { "parses", parses },           { "refuses", refuses }, { "doubles", doubles },
-    { "long-tables", long_tables },
+    { "dropped-keys", dropped_keys }, { "numbers", numbers },         { "maps", maps },
+    { "functions", functions },       { "equality", equality },       { "finds", finds },
+    { "assigns", assigns },           { "parses", parses },           { "refuses", refuses },
+    { "doubles", doubles },           { "long-tables", long_tables },
 };
 TN_TEST_MAIN("value", tests)
