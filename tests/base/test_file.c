@@ -74,7 +74,7 @@ puts_whole(void)
     assert_content(path, "second one");
     TN_ASSERT_CMPUINT(n_files(folder), ==, 1);
     TN_ASSERT(!tn_file_put_bytes("/nowhere/file", "x", 1, &error));
-    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/nowhere/file");
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "/nowhere/file");
 }
 
 /* A name of 255 bytes leaves no room for a suffix. */
