@@ -3,6 +3,8 @@
 
 #include "kernels.h"
 
+#include <tenon/pool.h>
+
 void
 tn_arg_contiguous(TnArg *arg, const TnType *type)
 {
@@ -87,7 +89,9 @@ run_once(const TnKernel *kernel, const TnNode *node, void *const *in, void *cons
     TnStatus status = TN_NO_MEMORY;
     if (scratch != NULL) {
         const TnRun run = { .size = sizeof(TnRun), .in = in, .out = out, .scratch = scratch };
+        const TnFloatMode mode = tn_float_mode_enter();
         status = kernel->run(prepared.state, &run);
+        tn_float_mode_leave(mode);
         if (status != TN_OK) {
             tn_status_set_error(error, status, "%s (%s): %s", node->name, node->op->name,
                                 tn_run_last_text());

@@ -210,8 +210,8 @@ worker_main(void *data)
     char name[16];
     g_snprintf(name, sizeof name, "tenon-pool-%u", worker);
     pthread_setname_np(pthread_self(), name);
-    /* A new thread inherits the floating-point mode of its maker, flush to zero included. */
-    fesetenv(FE_DFL_ENV);
+    fesetenv(FE_DFL_ENV); /* a new thread inherits its maker's */
+    tn_float_mode_enter();
     thread_number = worker;
     inside = TRUE;
     for (;;) {
@@ -286,12 +286,12 @@ start_workers(void)
 static TnStatus
 run_inline(gsize n, TnChunkFunc func, gpointer data)
 {
-    for (gsize i = 0; i < n; i++) {
-        const TnStatus status = func(data, i, n);
-        if (status != TN_OK)
-            return status;
-    }
-    return TN_OK;
+    const TnFloatMode mode = tn_float_mode_enter();
+    TnStatus status = TN_OK;
+    for (gsize i = 0; i < n && status == TN_OK; i++)
+        status = func(data, i, n);
+    tn_float_mode_leave(mode);
+    return status;
 }
 
 /* A free slot; NULL if all are taken. */
@@ -351,9 +351,11 @@ tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
     atomic_fetch_add(&pool.callers, 1);
     atomic_store_explicit(&slot->state, TAKEN | OPEN, memory_order_release);
     wake_workers(MIN(n - 1, threads - 1));
+    const TnFloatMode mode = tn_float_mode_enter();
     inside = TRUE;
     (void)work_on(slot);
     inside = FALSE;
+    tn_float_mode_leave(mode);
     close_slot(slot);
     const guint64 failure = atomic_load_explicit(&slot->failure, memory_order_relaxed);
     atomic_store_explicit(&slot->state, 0, memory_order_release);
@@ -369,13 +371,19 @@ static guint
 default_threads(void)
 {
     const char *text = getenv("TENON_THREADS");
-    const guint64 asked = text ? g_ascii_strtoull(text, NULL, 10) : 0;
-    if (asked > 0)
-        return (guint)MIN(asked, MAX_THREADS);
+    guint64 asked;
+    if (text && g_ascii_string_to_unsigned(text, 10, 1, MAX_THREADS, &asked, NULL))
+        return (guint)asked;
     cpu_set_t cpus;
-    if (sched_getaffinity(0, sizeof cpus, &cpus) == 0)
-        return (guint)CLAMP(CPU_COUNT(&cpus), 1, MAX_THREADS);
-    return CLAMP(g_get_num_processors(), 1, MAX_THREADS);
+    const gboolean known = sched_getaffinity(0, sizeof cpus, &cpus) == 0;
+    const gint found = known ? CPU_COUNT(&cpus) : (gint)g_get_num_processors();
+    const guint threads = (guint)CLAMP(found, 1, MAX_THREADS);
+    if (text && *text)
+        tn_log(
+            "pool", TN_LOG_WARN,
+            "TENON_THREADS is '%s', not a number from 1 to %d: taking the %u processors there are",
+            text, MAX_THREADS, threads);
+    return threads;
 }
 
 guint

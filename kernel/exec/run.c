@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include <tenon/pool.h>
+
 /* --- Failing ---------------------------------------------------------------------------------- */
 
 static _Thread_local char last_text[512];
@@ -232,7 +234,9 @@ tn_exec_run(TnExec *exec)
         status = move_shadows(exec, TRUE);
     }
     if (status == TN_OK) {
+        const TnFloatMode mode = tn_float_mode_enter();
         status = exec->watch.func != NULL ? tn_exec_run_watched(exec) : run_all(exec);
+        tn_float_mode_leave(mode);
     }
     if (status == TN_OK && exec->n_shadows > 0) {
         status = move_shadows(exec, FALSE);

@@ -5,7 +5,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -268,47 +270,74 @@ static TnStatus
 check_mode(gpointer data, gsize chunk, gsize n)
 {
     atomic_uint *here = data;
-    volatile float tiny = 0x1p-126f;
-    const gboolean flushed = tn_pool_thread() > 0 && tiny / 4 == 0;
+    volatile float tiny = 0x1p-126f, third = 1.0F / 3;
     (void)meet(here, chunk, n);
-    return flushed ? TN_FAILED : TN_OK;
+    return tiny / 4 == 0 && third * 3 == 1 ? TN_OK : TN_FAILED;
 }
 
-/* A caller that flushes subnormals to zero does not pass that on to the workers it starts. */
+/* Every thread computes in the same mode, whatever the caller's is, and the caller gets its own back. */
 static void
-no_flush_to_zero(void)
+one_mode(void)
 {
-    atomic_uint here = 0;
-    const guint before = _mm_getcsr();
-    tn_pool_set_threads(3);
-    _mm_setcsr(before | 0x8040);
-    const TnStatus status = tn_parallel_for(3, check_mode, &here);
-    _mm_setcsr(before);
-    TN_ASSERT_CMPINT(status, ==, TN_OK);
+    static const guint modes[] = { 0x1f80, 0x9fc0, 0x7f80 }; /* IEEE, flushing, towards zero */
+    for (guint i = 0; i < G_N_ELEMENTS(modes); i++)
+        for (guint n = 1; n <= 3; n += 2) { /* on the caller alone, on the workers too */
+            atomic_uint here = 0;
+            const guint before = _mm_getcsr();
+            tn_pool_set_threads(3);
+            _mm_setcsr(modes[i]);
+            const TnStatus status = tn_parallel_for(n, check_mode, &here);
+            const guint after = _mm_getcsr() & ~0x3fU;
+            _mm_setcsr(before);
+            TN_ASSERT_CMPINT(status, ==, TN_OK);
+            TN_ASSERT_CMPUINT(after, ==, modes[i]);
+        }
 }
 #else
 static void
-no_flush_to_zero(void)
+one_mode(void)
 {
     tn_test_skip("needs x86-64");
 }
 #endif
 
+/* TENON_THREADS, and whether it is warned about. */
 static void
 environment(void)
 {
-    if (g_getenv("TN_TEST_POOL_CHILD")) {
-        TN_ASSERT_CMPUINT(tn_pool_threads(), ==, 5);
+    static const struct {
+        const char *text;
+        guint threads; /* 0: as without it */
+        gboolean warned;
+    } cases[] = {
+        { "5", 5, FALSE }, { "256", 256, FALSE }, { "", 0, FALSE },   { "0", 0, TRUE },
+        { "-3", 0, TRUE }, { "257", 0, TRUE },    { "5x", 0, TRUE },  { "abc", 0, TRUE },
+        { " 5", 0, TRUE }, { "5.0", 0, TRUE },    { "1e9", 0, TRUE },
+    };
+    const char *child_text = g_getenv("TN_TEST_POOL_CHILD");
+    if (child_text) {
+        printf("%u\n", tn_pool_threads());
         return;
     }
-    TnChild child = { 0 };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     const char *const argv[] = { self, "environment", NULL };
-    const char *const env[] = { "TENON_THREADS=5", "TN_TEST_POOL_CHILD=1", NULL };
-    const TnChildOptions options = { .env = env };
-    TN_REQUIRE(tn_test_spawn(&child, argv, &options));
-    TN_ASSERT_EXIT(&child, 0);
-    tn_child_clear(&child);
+    cpu_set_t cpus;
+    TN_REQUIRE(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        TnChild child = { 0 };
+        g_autofree char *set = g_strdup_printf("TENON_THREADS=%s", cases[i].text);
+        const char *const env[] = { set, "TN_TEST_POOL_CHILD=1", NULL };
+        const TnChildOptions options = { .env = env };
+        TN_REQUIRE(tn_test_spawn(&child, argv, &options));
+        TN_ASSERT_EXIT(&child, 0);
+        const guint threads = cases[i].threads ? cases[i].threads : (guint)CPU_COUNT(&cpus);
+        g_autofree char *line = g_strdup_printf("%u\n", threads);
+        TN_ASSERT(strstr(child.out, line) != NULL);
+        TN_ASSERT_CMPINT(strstr(child.err, set + strlen("TENON_THREADS=")) != NULL &&
+                             strstr(child.err, "TENON_THREADS") != NULL,
+                         ==, cases[i].warned);
+        tn_child_clear(&child);
+    }
 }
 
 /* --- Threads that wait --------------------------------------------------------------------------- */
@@ -333,15 +362,10 @@ threads_that_wait(void)
 }
 
 static const TnTest tests[] = {
-    { "environment", environment },
-    { "each-once", each_once },
-    { "all-work", all_work },
-    { "lowest-failure", lowest_failure },
-    { "nested", nested },
-    { "many-callers", many_callers },
-    { "resized", resized },
-    { "shared", shared },
-    { "no-flush-to-zero", no_flush_to_zero },
-    { "threads-that-wait", threads_that_wait },
+    { "environment", environment }, { "each-once", each_once },
+    { "all-work", all_work },       { "lowest-failure", lowest_failure },
+    { "nested", nested },           { "many-callers", many_callers },
+    { "resized", resized },         { "shared", shared },
+    { "one-mode", one_mode },       { "threads-that-wait", threads_that_wait },
 };
 TN_TEST_MAIN("pool", tests)
