@@ -40,7 +40,7 @@ tn.component {
 
   -- Measures one epoch of frames: a list of {name, value}; nil if somebody asked to stop.
   measure = function(self)
-    self.meter:take() -- of an evaluation that was cut off
+    self.meter:reset() -- of an evaluation that was cut off
     local left = self.frames
     while left > 0 do
       local status, done = self.stepper:run(left)
@@ -48,7 +48,9 @@ tn.component {
       if status == "cancelled" then return nil end
       if status == "eos" then break end
     end
-    return self.meter:means(self.meter:take())
+    local means = self.meter:means(self.meter:sums())
+    self.meter:reset()
+    return means
   end,
 
   run = function(self)

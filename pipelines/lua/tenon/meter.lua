@@ -10,7 +10,7 @@ end
 
 -- A meter of a graph under construction. named: metric instances by name; loss: the value of the loss, or nil.
 function meter.new(prefix, named, prediction, target, loss)
-  local self = setmetatable({ parts = {} }, meter)
+  local self = setmetatable({ parts = {}, seen = {} }, meter)
   local function add(name, sum, count, finish)
     local part = { name = name, finish = finish,
       sum = variable(("metrics.%s/%s.sum"):format(prefix, name)),
@@ -34,23 +34,32 @@ function meter.new(prefix, named, prediction, target, loss)
   return self
 end
 
--- What was added up since the last call: {name = {sum, count}}, which begins again.
-function meter:take()
+-- What was added up since the last reset: {name = {sum, count}}. Reading changes nothing, so that the sums of an epoch have
+-- the same bits however often they are looked at.
+function meter:sums()
   local sums = {}
-  for _, part in ipairs(self.parts) do
-    sums[part.name] = { part.sum:read():item(), part.count:read():item() }
-    part.sum:write(0)
-    part.count:write(0)
-  end
+  for _, part in ipairs(self.parts) do sums[part.name] = { part.sum:read():item(), part.count:read():item() } end
   return sums
 end
 
--- Adds sums to an earlier {name = {sum, count}}.
-function meter.add(into, sums)
+-- What was added up since the last call of this, or the reset: for eyes, as the difference has lost some last bits.
+function meter:recent()
+  local sums, recent = self:sums(), {}
   for name, pair in pairs(sums) do
-    local old = into[name] or { 0, 0 }
-    into[name] = { old[1] + pair[1], old[2] + pair[2] }
+    local before = self.seen[name] or { 0, 0 }
+    recent[name] = { pair[1] - before[1], pair[2] - before[2] }
   end
+  self.seen = sums
+  return recent
+end
+
+-- Begins again.
+function meter:reset()
+  for _, part in ipairs(self.parts) do
+    part.sum:write(0)
+    part.count:write(0)
+  end
+  self.seen = {}
 end
 
 -- Sums as means, in the order of the parts: a list of {name, value}. What was never counted is left out.
@@ -66,7 +75,7 @@ function meter:means(sums)
   return list
 end
 
--- Whether any sum is NaN or infinite, without taking it: the names and values.
+-- The first sum that is NaN or infinite: its name and value.
 function meter:bad()
   for _, part in ipairs(self.parts) do
     local sum = part.sum:read():item()

@@ -109,7 +109,7 @@ function train:state()
   for i, callback in ipairs(self.callbacks or {}) do
     callbacks["callback" .. i] = callback.save and callback:save() or nil
   end
-  return { step = self.step, epoch_sums = self.epoch_sums, seconds = self.seconds + core.clock() - self.began,
+  return { step = self.step, logged = self.meter.seen, seconds = self.seconds + core.clock() - self.began,
     metrics = self.metrics_now, evaluated = self.evaluated, callbacks = callbacks, stopping = self.stopping or nil,
     pipeline = self.job:pipeline_state() }
 end
@@ -131,7 +131,7 @@ function train:restore()
   local newest = self.job:resumed() and self.job:newest()
   if not newest then return end
   local state = self.job:load(newest)
-  self.step, self.epoch_sums, self.seconds = state.step, state.epoch_sums or {}, state.seconds or 0
+  self.step, self.meter.seen, self.seconds = state.step, state.logged or {}, state.seconds or 0
   self.metrics_now, self.evaluated, self.saved_step = state.metrics or {}, state.evaluated or 0, newest
   self.stopping = state.stopping
   for i, callback in ipairs(self.callbacks or {}) do
@@ -151,7 +151,6 @@ function train:rewind(good)
     self.job:reset()
     self.job:seek_pipeline(self.beginning)
   end
-  self.meter:take()
 end
 
 -- Finds where bad numbers came from: goes back to the last good checkpoint, runs to shortly before the loss goes bad, and
@@ -186,17 +185,11 @@ end
 
 -- --- Events -------------------------------------------------------------------------------------------------------------------
 
--- Reads the metrics of the steps since the last time into those of the epoch; gives their means.
-function train:take_metrics()
-  self:check_finite()
-  local sums = self.meter:take()
-  meter.add(self.epoch_sums, sums)
-  return self.meter:means(sums)
-end
-
+-- Tells the metrics of the steps since the last log.
 function train:log()
   local now = core.clock()
-  local recent = self:take_metrics()
+  self:check_finite()
+  local recent = self.meter:means(self.meter:recent())
   local rate = self.logged_samples > 0 and self.logged_samples / math.max(now - self.logged_at, 1e-9) or 0
   local metrics = {}
   for _, pair in ipairs(recent) do
@@ -206,7 +199,6 @@ function train:log()
   local lr = self.stepper:output("lr")
   if lr then self.job:scalar(self.stage_name .. "/lr", self.step, lr:item()) end
   if rate > 0 then self.job:scalar(self.stage_name .. "/samples_per_second", self.step, rate) end
-  for name, value in pairs(metrics) do self.metrics_now[name] = value end
   self:tell("on_log", metrics)
   self:progress(rate)
   self.logged_at, self.logged_samples = now, 0
@@ -215,7 +207,7 @@ end
 
 -- The line a user watches: means of the epoch so far, and what the last evaluation gave.
 function train:progress(rate)
-  local shown = self.meter:means(self.epoch_sums)
+  local shown = self.meter:means(self.meter:sums())
   for _, pair in ipairs(self.evaluation or {}) do shown[#shown + 1] = { self.evaluate .. "/" .. pair[1], pair[2] } end
   local run = self.step - self.first_step
   local left = run > 0 and (core.clock() - self.began) / run * (self.total - self.step) or -1
@@ -228,11 +220,17 @@ end
 -- Epochs that are done.
 function train:epoch() return self.frames > 0 and self.step // self.frames or 0 end
 
+-- Means since the epoch began. They depend on nothing but its steps: decisions may be made by them.
+function train:epoch_metrics()
+  local metrics = {}
+  for _, pair in ipairs(self.meter:means(self.meter:sums())) do metrics[self.stage_name .. "/" .. pair[1]] = pair[2] end
+  return metrics
+end
+
 -- After the last step of an epoch: evaluation, callbacks. FALSE if it was cut off by somebody who asked to stop.
 function train:end_epoch()
   if self.logged_samples > 0 then self:log() end
-  local metrics = {}
-  for _, pair in ipairs(self.meter:means(self.epoch_sums)) do metrics[self.stage_name .. "/" .. pair[1]] = pair[2] end
+  local metrics = self:epoch_metrics()
   if self.evaluate then
     local evaluation = self.experiment.stages[self.evaluate]:measure()
     if not evaluation then return false end
@@ -244,8 +242,8 @@ function train:end_epoch()
   end
   for name, value in pairs(metrics) do self.metrics_now[name] = value end
   self.evaluated = self.step
-  self.epoch_sums = {}
   if self.evaluate then self:progress(0) end
+  self.meter:reset()
   self:tell("on_epoch", metrics)
   if self.stop_when and self.stop_when(metrics, self) then self:stop("stop_when") end
   self.logged_at = core.clock()
@@ -287,7 +285,7 @@ end
 -- --- Running --------------------------------------------------------------------------------------------------------------------
 
 function train:run()
-  self.step, self.epoch_sums, self.seconds, self.metrics_now, self.evaluated = 0, {}, 0, {}, 0
+  self.step, self.seconds, self.metrics_now, self.evaluated = 0, 0, {}, 0
   self.stopping, self.evaluation = nil, nil
   self.beginning = self.job:pipeline_state()
   self:restore()
@@ -321,6 +319,7 @@ function train:run()
   self:tell("on_end")
   local result = { step = self.step, epoch = self:epoch(), seconds = self.seconds + core.clock() - self.began }
   for name, value in pairs(self.metrics_now) do result[name] = value end
+  for name, value in pairs(self:epoch_metrics()) do result[name] = value end -- of an epoch that was not ended
   return result
 end
 
