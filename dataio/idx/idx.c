@@ -201,8 +201,8 @@ idx_fingerprint(void *self)
     Idx *idx = self;
     guint64 hash = TN_HASH_INIT;
     for (guint f = 0; f < idx->n; f++)
-        hash = tn_hash(hash, idx->bytes[f] + idx->begin[f],
-                       (gsize)tn_type_bytes(&idx->fields[f].type) * (gsize)idx->length);
+        hash = tn_hash_sample(hash, idx->bytes[f] + idx->begin[f],
+                              (gsize)tn_type_bytes(&idx->fields[f].type) * (gsize)idx->length);
     return hash;
 }
 

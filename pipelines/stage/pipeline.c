@@ -291,3 +291,15 @@ tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GError **error)
     }
     return TRUE;
 }
+
+TnValue *
+tn_pipeline_data(const TnPipeline *pipeline)
+{
+    TnValue *data = tn_value_map();
+    for (guint i = 0; i < pipeline->stages->len; i++) {
+        const TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        if (TN_HAS(stage->vtable, data))
+            tn_value_set(data, stage->name, stage->vtable->data(stage->self));
+    }
+    return data;
+}

@@ -252,12 +252,64 @@ read_make(void *self, void *data, guint64 seq, TnFrame *in, TnFrame *frame, GErr
     return status;
 }
 
+/* The files that the dataset's options name, by ", ". (transfer full): NULL if there is none. */
+static char *
+file_names(const Read *read)
+{
+    const TnOptions *rows = &tn_object_factory(read->object)->options;
+    const char *options = tn_config_data(tn_object_config(read->object));
+    GString *names = g_string_new(NULL);
+    for (guint32 i = 0; i < rows->n; i++) {
+        const TnOption *row = tn_options_row(rows, i);
+        const char *file =
+            row->type == TN_OPT_PATH ? *(const char *const *)(options + row->offset) : NULL;
+        if (file)
+            g_string_append_printf(names, "%s%s", names->len ? ", " : "", file);
+    }
+    return g_string_free(names, names->len == 0);
+}
+
+/* The dataset's own digest, and the form of its samples. */
+static guint64
+fingerprint(const Read *read)
+{
+    const gint64 length = read->data->length(read->data_self);
+    guint64 hash = tn_hash(TN_HASH_INIT, &length, sizeof length);
+    for (guint i = 0; i < read->data->n_fields(read->data_self); i++) {
+        const TnField *field = read->data->field(read->data_self, i);
+        g_autofree char *type = tn_type_print(&field->type);
+        hash = tn_hash(hash, field->name, strlen(field->name) + 1);
+        hash = tn_hash(hash, type, strlen(type) + 1);
+    }
+    const guint64 own =
+        TN_HAS(read->data, fingerprint) ? read->data->fingerprint(read->data_self) : 0;
+    return tn_hash(hash, &own, sizeof own);
+}
+
+static TnValue *
+read_data(void *self)
+{
+    const Read *read = self;
+    TnValue *map = tn_value_map();
+    tn_object_enter(read->object);
+    g_autofree char *digest = g_strdup_printf("%016" G_GINT64_MODIFIER "x", fingerprint(read));
+    tn_object_leave(read->object);
+    g_autofree char *files = file_names(read);
+    tn_value_set(map, "dataset", tn_value_string(tn_object_factory(read->object)->name));
+    if (files)
+        tn_value_set(map, "files", tn_value_string(files));
+    tn_value_set(map, "samples", tn_value_int(read->data->length(read->data_self)));
+    tn_value_set(map, "fingerprint", tn_value_string(digest));
+    return map;
+}
+
 static const TnStageVTable read_vtable = {
     .size = sizeof(TnStageVTable),
     .open = read_open,
     .worker_new = read_worker_new,
     .worker_free = read_worker_free,
     .make = read_make,
+    .data = read_data,
 };
 
 const TnFactory tn_stage_read = {

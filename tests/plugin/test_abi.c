@@ -451,6 +451,7 @@ static const Row rows[] = {
     MEMBER(TnStageVTable, worker_free),
     MEMBER(TnStageVTable, make),
     MEMBER(TnStageVTable, close),
+    MEMBER(TnStageVTable, data),
     STRUCT(TnStageCommon),
     MEMBER(TnStageCommon, from),
     MEMBER(TnStageCommon, workers),

@@ -112,6 +112,10 @@ TN_API char *tn_file_read(const char *path, gsize limit, gsize *size, GError **e
 /* FNV-1a 64 of bytes, continued from hash (start with TN_HASH_INIT). */
 #define TN_HASH_INIT G_GUINT64_CONSTANT(0xcbf29ce484222325)
 TN_API guint64 tn_hash(guint64 hash, const void *bytes, gsize size);
+/* The same in bounded time for contents of any size: over the size, and over all bytes up to 1 MiB; of more, over 64 blocks
+ * of 16 KiB, spread evenly from the first byte to the last. Tells apart what differs as a whole, not every single byte.
+ * Thread: any. */
+TN_API guint64 tn_hash_sample(guint64 hash, const void *bytes, gsize size);
 
 /* The nearest of n names (candidates[i]) to word by Damerau-Levenshtein distance, or NULL when
  * none is near enough to be meant (distance > 1 + length / 4). (transfer none). Thread: any. */

@@ -73,6 +73,9 @@ typedef struct {
     TnStatus (*make)(void *self, void *worker, guint64 seq, TnFrame *in, TnFrame *frame,
                      GError **error);
     void (*close)(void *self);
+    /* What it reads, open: a map for the run's provenance, with strings "dataset", "fingerprint" and, where there are any,
+     * "files". A run whose fingerprint has changed is not resumed. (transfer full). May be NULL: it reads nothing. */
+    TnValue *(*data)(void *self);
 } TnStageVTable;
 
 /* The first member of every pure stage's option struct; the driver reads it. Its rows: TN_STAGE_ROWS. */
@@ -130,6 +133,8 @@ TN_API const GError *tn_pipeline_error(const TnPipeline *pipeline);
 /* {stage name: {seq = …}} of all ports, and back: what a checkpoint holds of a pipeline. */
 TN_API TnValue *tn_pipeline_save(const TnPipeline *pipeline);
 TN_API gboolean tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GError **error);
+/* {stage name: what its `data` says} of the stages that read something. (transfer full). */
+TN_API TnValue *tn_pipeline_data(const TnPipeline *pipeline);
 
 /* --- Stepper: k steps of a program fed by a port, in C ------------------------------------------------------ */
 typedef struct TnStepper TnStepper;
@@ -140,6 +145,7 @@ TN_API TnStepper *tn_stepper_new(TnFunction *function, TnPort *port, TnContext *
                                  GError **error);
 TN_API void tn_stepper_free(TnStepper *stepper);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnStepper, tn_stepper_free)
+TN_API TnFunction *tn_stepper_function(const TnStepper *stepper); /* (transfer none) */
 /* Up to k steps, or until seconds have passed (0: no limit); *done and *samples count what was
  * done. TN_OK, TN_EOS (end of the stream), TN_CANCELLED (after a whole step), TN_FAILED
  * (tn_stepper_error). */
