@@ -7,12 +7,12 @@
 #include <tenon/pool.h>
 
 gboolean
-config_load(TnVerbCall *call, const ConfigOptions *options, const char *path, const char *text,
+config_load(TnVerbCall *call, const ConfigOptions *options, const char *path, const char *kept,
             gint n_overrides, const char *const *overrides, LoadedConfig *loaded, GError **error)
 {
     TnHostOptions host_options = { .trust = options->trust,
                                    .data_root = options->data_root,
-                                   .text = text };
+                                   .kept = kept };
     g_autoptr(TnFaults) faults = tn_faults_new();
     *loaded = (LoadedConfig){ NULL, NULL };
     if (options->threads)
@@ -39,18 +39,6 @@ config_clear(LoadedConfig *loaded)
         tn_spec_unref(loaded->root);
     tn_host_free(loaded->host);
     *loaded = (LoadedConfig){ NULL, NULL };
-}
-
-char *
-read_text(const char *path, GError **error)
-{
-    gsize size;
-    char *bytes = tn_file_read(path, 64u << 20, &size, error);
-    if (!bytes)
-        return NULL;
-    char *text = g_strndup(bytes, size);
-    tn_data_free(bytes);
-    return text;
 }
 
 /* --- Signals --------------------------------------------------------------------------------- */

@@ -41,10 +41,10 @@ typedef struct {
     TnSpec *root;
 } LoadedConfig;
 
-/* Loads and checks; prints every fault to call->err. FALSE: exit code 2 (with *error if it is more than faults). text as in
+/* Loads and checks; prints every fault to call->err. FALSE: exit code 2 (with *error if it is more than faults). kept as in
  * TnHostOptions. */
 gboolean config_load(TnVerbCall *call, const ConfigOptions *options, const char *path,
-                     const char *text, gint n_overrides, const char *const *overrides,
+                     const char *kept, gint n_overrides, const char *const *overrides,
                      LoadedConfig *loaded, GError **error);
 void config_clear(LoadedConfig *loaded);
 
@@ -54,6 +54,3 @@ gint job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config,
 
 /* Marks a run that could not even begin; *why says how. */
 void job_failed(TnRunDir *run, const GError *why);
-
-/* Text file as it is; NULL with *error. (transfer full): g_free. */
-char *read_text(const char *path, GError **error);

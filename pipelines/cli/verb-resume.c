@@ -1,27 +1,61 @@
-/* verb-resume.c: `tenon resume RUN`: a run goes on from its newest sound checkpoint, with the config it began with. */
-#include "job-verbs.h"
+/* verb-resume.c: `tenon resume RUN`: a run goes on from its newest sound checkpoint, made of what it began with. */
+#include "record.h"
+#include "settings.h"
 
 typedef struct {
     ConfigOptions config;
     const char *runs;
+    gboolean changed_data;
 } ResumeOptions;
 
 static const TnOption rows[] = {
     CONFIG_ROWS(ResumeOptions, config),
     RUNS_ROW(ResumeOptions, runs),
+    { .name = "changed-data",
+      .type = TN_OPT_BOOL,
+      .offset = G_STRUCT_OFFSET(ResumeOptions, changed_data),
+      .help = "go on although a dataset is not the one that the run began with" },
 };
 
-/* The overrides it was started with, then those given now. (transfer container). */
-static GPtrArray *
-all_overrides(const TnValue *provenance, TnVerbCall *call)
+/* What the run was started with, then what is given now. FALSE: exit code in *code. */
+static gboolean
+merge_settings(TnVerbCall *call, TnRunDir *run, Settings *settings, ConfigOptions *config,
+               gint *code, GError **error)
 {
-    GPtrArray *words = g_ptr_array_new();
-    const TnValue *first = tn_value_get(provenance, "overrides");
-    for (gsize i = 0; i < tn_value_len(first); i++)
-        g_ptr_array_add(words, (gpointer)tn_value_get_string(tn_value_at(first, i)));
+    const ResumeOptions *options = call->options;
+    *code = 1;
+    if (!settings_read(settings, run, error))
+        return FALSE;
+    *config = options->config;
+    if (settings->trust && !config->trust) {
+        g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
+                    "%s was started with --trust, so its config may run commands and write files; "
+                    "give --trust again if it still may",
+                    tn_run_path(run));
+        *code = 2;
+        return FALSE;
+    }
+    settings->trust = config->trust;
+    if (!config->data_root)
+        config->data_root = settings->data_root;
     for (gint i = 1; i < call->n_args; i++)
-        g_ptr_array_add(words, (gpointer)call->args[i]);
-    return words;
+        settings_override(settings, call->args[i]);
+    return TRUE;
+}
+
+/* The job is prepared: what is true of it from now on is written, then it runs. */
+static gint
+go_on(TnVerbCall *call, TnRunDir *run, TnJob *job, const LoadedConfig *loaded, Settings *settings,
+      GError **error)
+{
+    const ResumeOptions *options = call->options;
+    if (!record_compare(call, run, job, options->changed_data, error))
+        return g_error_matches(*error, TN_ERROR, TN_ERROR_CONFIG) ? 2 : 1;
+    g_free(settings->data_root);
+    settings->data_root = g_strdup(tn_host_data_root(loaded->host));
+    if (!record_config(run, loaded, error) || !settings_write(settings, run, error))
+        return 1;
+    return job_finish(call, job, run, settings->config, error);
 }
 
 static gint
@@ -32,25 +66,19 @@ resume(TnVerbCall *call, GError **error)
     g_autoptr(TnRunDir) run = tn_run_open(root, call->args[0], TRUE, error);
     if (!run)
         return g_error_matches(*error, TN_ERROR, TN_ERROR_NOT_FOUND) ? 2 : 1;
-    g_autoptr(TnValue) provenance = tn_run_get_json(run, "provenance.json", error);
-    if (!provenance)
-        return 1;
-    const TnValue *original = tn_value_get(provenance, "config");
-    g_autofree char *copy = g_build_filename(tn_run_path(run), "config.lua", NULL);
-    g_autofree char *text = read_text(copy, error);
-    const char *path =
-        tn_value_type(original) == TN_VALUE_STRING ? tn_value_get_string(original) : copy;
-    if (!text)
-        return 1;
-    g_autoptr(GPtrArray) overrides = all_overrides(provenance, call);
+    g_auto(Settings) settings = { 0 };
+    ConfigOptions config;
     LoadedConfig loaded;
-    gint code = 2;
-    if (config_load(call, &options->config, path, text, (gint)overrides->len,
-                    (const char *const *)overrides->pdata, &loaded, error)) {
+    gint code;
+    if (!merge_settings(call, run, &settings, &config, &code, error))
+        return code;
+    code = 2;
+    if (config_load(call, &config, settings.config, tn_run_path(run), (gint)settings.overrides->len,
+                    (const char *const *)settings.overrides->pdata, &loaded, error)) {
         code = 1;
         g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, TRUE, error);
         if (job)
-            code = job_finish(call, job, run, path, error);
+            code = go_on(call, run, job, &loaded, &settings, error);
     }
     config_clear(&loaded);
     return code;
@@ -62,8 +90,12 @@ const TnVerb tn_verb_resume = {
     .args = "RUN [KEY=VALUE ...]",
     .help = "go on with a run that was stopped or killed, from its newest checkpoint",
     .details = "RUN is a run's folder, NAME/TIME-ID under the runs folder, or NAME alone for its "
-               "newest run. Without a checkpoint "
-               "it begins anew in the same folder.",
+               "newest run. Without a checkpoint it begins anew in the same folder. The config and "
+               "the modules it requires are those that the run began with, kept in its folder; so "
+               "are --data-root (or TENON_DATA) and KEY=VALUE. What is given now replaces them, "
+               "for later resumes too. --trust is not kept: a run that was started with it must be "
+               "given it again. Data that has changed ends the resume; other kernels than those "
+               "the run began with are said in a warning.",
     .options = TN_OPTIONS(ResumeOptions, rows),
     .min_args = 1,
     .max_args = -1,

@@ -27,6 +27,7 @@ typedef struct {
     const char **wrap;    /* per row: component that a plain number stands for; NULL: none */
     double *wrap_default; /* the number a wrapped row has when nothing was given; NaN: none */
     GPtrArray *tables;    /* rows and choices, freed with the class */
+    gboolean own;         /* declared by the config, not by a module of ours */
 } TnClass;
 
 /* An entry of the config's faults, kept until the load is over: a load that had to be given up must not touch what its
@@ -46,6 +47,7 @@ typedef struct {
     TnHostArg arg;
     char *name, *help;
     TnValue *dflt;
+    TnValue *value; /* from the command line; NULL: none */
 } TnArgRow;
 
 /* What layers and operators add to at present. */
@@ -69,10 +71,17 @@ struct TnHost {
     TnFault *limit;       /* which limit ended the load */
     TnWhere memory_where; /* what ran when memory was refused */
     /* the config */
-    char *text; /* given instead of its file; NULL */
+    char *text;         /* given instead of its file; NULL */
+    const char *config; /* its path, interned */
     char *folder, *real_folder;
     GHashTable *sources; /* file -> text */
-    GPtrArray *faults;   /* of TnFault */
+    /* what it was made of: keep.c */
+    char *kept, *keep;  /* folder of copies to read instead; folder that gets copies; NULL */
+    TnValue *index;     /* what sources.json holds */
+    GHashTable *copies; /* file -> GBytes, not written yet */
+    GPtrArray *opened;  /* of GBytes: what handles of Lua's read */
+    gboolean settled;   /* the job runs: what is read now does not make it */
+    GPtrArray *faults;  /* of TnFault */
     GPtrArray *overrides;
     GPtrArray *args; /* of TnArgRow */
     TnSpec *root;
@@ -135,6 +144,23 @@ GHashTable *tn_source_lines(const char *text, gint line, const char *name, const
                             guint n_keys);
 const char *tn_host_source(TnHost *host, const char *file); /* NULL: not a file of the config */
 
+/* --- keep.c: copies of what a config is made of --- */
+#define TN_KEPT_MODULES "modules"
+#define TN_KEPT_FILES "files"
+#define TN_MOST_KEPT (16u << 20) /* bytes of one file */
+/* Reads the index of host->kept; an empty one without. */
+gboolean tn_host_open_kept(TnHost *host, GError **error);
+/* Notes that name was read; file, where its copy lies below the folder, NULL: it was not there. */
+void tn_host_note(TnHost *host, const char *kind, const char *name, const char *file,
+                  GBytes *bytes);
+/* Whether name was noted; *file as above, (transfer none). */
+gboolean tn_host_kept(TnHost *host, const char *kind, const char *name, const char **file);
+GBytes *tn_host_copy(TnHost *host, const char *file, GError **error); /* (transfer full) */
+/* Seconds since 1970 at which the config was first loaded. */
+gint64 tn_host_load_time(const TnHost *host);
+/* What io.open(name) gives, from the copy, which is made if need be: the number of values pushed; 0: ask Lua's own. */
+int tn_host_push_file(lua_State *L, const char *name);
+
 /* --- values.c --- */
 typedef struct {
     TnValue *value;
@@ -170,6 +196,12 @@ void tn_class_free(TnClass *klass);
 /* Pushes a new instance of spec, whose component is written in Lua. name: what its parent calls it,
  * may be NULL. */
 void tn_push_instance(lua_State *L, TnSpec *spec, const char *name);
+
+/* --- resolved.c --- */
+int tn_resolved_open(lua_State *L);
+/* While a given config loads: pushes the argument of that name, nil if it was not given. FALSE, and nothing is pushed,
+ * while none does. */
+gboolean tn_given_arg(lua_State *L, const char *name);
 
 /* --- override.c --- */
 int tn_arg_open(lua_State *L);

@@ -175,7 +175,7 @@ static char *
 data_root(const TnHostOptions *options)
 {
     const char *given = options && options->data_root ? options->data_root : g_getenv("TENON_DATA");
-    return given && *given ? g_strdup(given)
+    return given && *given ? g_canonicalize_filename(given, NULL)
                            : g_build_filename(g_get_user_data_dir(), "tenon", "data", NULL);
 }
 
@@ -184,6 +184,7 @@ arg_row_free(gpointer data)
 {
     TnArgRow *row = data;
     tn_value_unref(row->dflt);
+    tn_value_unref(row->value);
     g_free(row->name);
     g_free(row->help);
     g_free(row);
@@ -206,6 +207,10 @@ tn_host_new(const TnHostOptions *options, GError **error)
     host->trust = options && options->trust;
     host->data_root = data_root(options);
     host->text = g_strdup(options ? options->text : NULL);
+    host->kept = g_strdup(options ? options->kept : NULL);
+    host->copies =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
+    host->opened = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
     host->memory_limit = options && options->memory_limit ? options->memory_limit : DEFAULT_MEMORY;
     host->seconds = options && options->load_seconds > 0 ? options->load_seconds : DEFAULT_SECONDS;
     host->sources = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -216,6 +221,8 @@ tn_host_new(const TnHostOptions *options, GError **error)
     host->class_order = g_ptr_array_new();
     host->funcs = g_hash_table_new(NULL, NULL);
     host->ops = g_hash_table_new(g_str_hash, g_str_equal);
+    if (!tn_host_open_kept(host, error))
+        return NULL;
     tn_stages_register();
     host->L = lua_newstate(tn_host_allocate, host);
     if (!host->L) {
@@ -237,6 +244,11 @@ free_config(TnHost *host)
     g_ptr_array_unref(host->overrides);
     g_ptr_array_unref(host->args);
     g_hash_table_unref(host->sources);
+    g_hash_table_unref(host->copies);
+    g_ptr_array_unref(host->opened);
+    tn_value_unref(host->index);
+    g_free(host->kept);
+    g_free(host->keep);
     g_free(host->text);
     g_free(host->folder);
     free(host->real_folder); /* realpath's */
@@ -267,6 +279,12 @@ tn_host_free(TnHost *host)
     g_free(host->code_text);
     g_free(host->data_root);
     g_free(host);
+}
+
+const char *
+tn_host_data_root(const TnHost *host)
+{
+    return host->data_root;
 }
 
 guint

@@ -100,8 +100,10 @@ TnStatus
 tn_job_run(TnJob *job, GError **error)
 {
     GError *why = NULL;
+    job->host->settled = TRUE;
     if (!run_method(job, "run", &why)) {
-        const TnStatus status = why->code == TN_ERROR_CANCELLED ? TN_CANCELLED : TN_FAILED;
+        const TnStatus status =
+            g_error_matches(why, TN_ERROR, TN_ERROR_CANCELLED) ? TN_CANCELLED : TN_FAILED;
         g_propagate_error(error, why);
         return status;
     }
@@ -125,6 +127,15 @@ tn_job_function(const TnJob *job, guint i, const char **name)
     return job->functions->pdata[i];
 }
 
+TnStepper *
+tn_job_stepper(const TnJob *job, const TnFunction *function)
+{
+    for (guint i = 0; i < job->steppers->len; i++)
+        if (tn_stepper_function(job->steppers->pdata[i]) == function)
+            return job->steppers->pdata[i];
+    return NULL;
+}
+
 char *
 tn_job_summary(TnJob *job, GError **error)
 {
@@ -134,6 +145,12 @@ tn_job_summary(TnJob *job, GError **error)
     char *text = g_strdup(lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "");
     lua_pop(L, 1);
     return text;
+}
+
+TnValue *
+tn_job_data(const TnJob *job)
+{
+    return job->pipeline ? tn_pipeline_data(job->pipeline) : tn_value_map();
 }
 
 TnValue *

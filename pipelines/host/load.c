@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_TEXT (16u << 20)
+#define MOST_TEXT TN_MOST_KEPT
 
 /* --- Evaluate ------------------------------------------------------------------------------------------ */
 
@@ -96,8 +96,9 @@ module_text(const char *name)
     return NULL;
 }
 
-char *
-tn_host_config_text(const char *path, GError **error)
+/* The text that a config's path stands for. */
+static char *
+config_text(const char *path, GError **error)
 {
     char *text = NULL;
     GStatBuf info;
@@ -135,19 +136,22 @@ read_file(TnHost *host, const char *path)
     g_autoptr(GError) error = NULL;
     const gboolean module = g_str_has_prefix(path, TN_CONFIG_MODULE);
     g_autofree char *folder = module ? g_strdup(".") : g_path_get_dirname(path);
-    char *text = host->text ? g_strdup(host->text) : tn_host_config_text(path, &error);
+    g_autofree char *copy = host->kept ? g_build_filename(host->kept, "config.lua", NULL) : NULL;
+    char *text = host->text ? g_strdup(host->text) : config_text(copy ? copy : path, &error);
     if (!text) {
         tn_host_fault(host, where, NULL, "%s", error->message);
         return FALSE;
     }
     g_hash_table_replace(host->sources, g_strdup(path), text);
+    host->config = where.file;
     g_free(host->folder);
     free(host->real_folder);
     host->folder = g_steal_pointer(&folder);
     host->real_folder = realpath(host->folder, NULL);
-    if (!host->real_folder)
-        tn_host_fault(host, where, NULL, "%s: %s", host->folder, g_strerror(errno));
-    return host->real_folder != NULL;
+    if (host->real_folder || host->kept)
+        return TRUE;
+    tn_host_fault(host, where, NULL, "%s: %s", host->folder, g_strerror(errno));
+    return FALSE;
 }
 
 /* --- Validate -------------------------------------------------------------------------------------------------- */

@@ -2,8 +2,8 @@
  *
  * Taken away unless trusted: debug, os but for the clock and the calendar, everything of io but reading files, package,
  * loadfile, dofile, string.dump, chunks in binary, finalisers (they run without hooks). `require` finds embedded
- * modules and the files of the config's own folder, links followed and then judged. `print` writes to stderr: stdout
- * belongs to the program. */
+ * modules and the files of the config's own folder, links followed and then judged. Of what is read until the job runs a
+ * copy is kept (keep.c). `print` writes to stderr: stdout belongs to the program. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -107,7 +107,7 @@ read_module_file(TnHost *host, const char *relative, char **file, GError **error
     g_autofree char *text = NULL;
     gsize size;
     *file = NULL;
-    if (!realpath(path, real))
+    if (!host->real_folder || !realpath(path, real))
         return NULL;
     if (!host->trust &&
         !(g_str_has_prefix(real, host->real_folder) &&
@@ -128,34 +128,66 @@ read_module_file(TnHost *host, const char *relative, char **file, GError **error
     return kept;
 }
 
+/* The same from the copy that an earlier load kept; *file is where it stood. */
+static const char *
+read_module_copy(TnHost *host, const char *copy, char **file, GError **error)
+{
+    g_autoptr(GBytes) bytes = tn_host_copy(host, copy, error);
+    gsize size;
+    const char *data = bytes ? g_bytes_get_data(bytes, &size) : NULL;
+    if (!data)
+        return NULL;
+    char *text = g_strndup(data, size);
+    if (g_str_has_prefix(copy, TN_KEPT_MODULES "/"))
+        copy += strlen(TN_KEPT_MODULES "/");
+    *file = g_build_filename(host->folder, copy, NULL);
+    g_hash_table_insert(host->sources, g_strdup(*file), text);
+    return text;
+}
+
+/* The text of module `name` in the config's folder, or its copy; *file as above. */
+static const char *
+read_module(TnHost *host, const char *name, char **file, GError **error)
+{
+    static const char *const endings[] = { ".lua", "/init.lua" };
+    const char *copy, *text = NULL;
+    g_autoptr(GError) why = NULL;
+    if (tn_host_kept(host, TN_KEPT_MODULES, name, &copy) && copy)
+        return read_module_copy(host, copy, file, error);
+    for (guint i = 0; !text && !why && i < G_N_ELEMENTS(endings); i++) {
+        g_autofree char *slashed = g_strdelimit(g_strdup(name), ".", '/');
+        g_autofree char *relative = g_strconcat(slashed, endings[i], NULL);
+        g_autofree char *to = g_strconcat(TN_KEPT_MODULES "/", relative, NULL);
+        text = read_module_file(host, relative, file, &why);
+        g_autoptr(GBytes) bytes = text ? g_bytes_new(text, strlen(text)) : NULL;
+        if (text)
+            tn_host_note(host, TN_KEPT_MODULES, name, to, bytes);
+    }
+    if (why)
+        g_propagate_error(error, g_steal_pointer(&why));
+    return text;
+}
+
 /* Pushes the chunk of a module in the config's folder. */
 static gboolean
 find_beside(lua_State *L, const char *name)
 {
     TnHost *host = tn_host_of(L);
-    static const char *const endings[] = { ".lua", "/init.lua" };
+    GError *error = NULL;
+    char *file = NULL;
     if (!host->folder)
         return FALSE;
-    for (guint i = 0; i < G_N_ELEMENTS(endings); i++) {
-        GError *error = NULL;
-        char *file = NULL;
-        g_autofree char *slashed = g_strdelimit(g_strdup(name), ".", '/');
-        g_autofree char *relative = g_strconcat(slashed, endings[i], NULL);
-        const char *text = read_module_file(host, relative, &file, &error);
-        g_free(g_steal_pointer(&slashed));
-        g_free(g_steal_pointer(&relative));
-        if (error)
-            tn_host_raise(L, error);
-        if (!text)
-            continue;
-        const char *kept = tn_intern(file);
-        g_free(file);
-        lua_pushfstring(L, "@%s", kept);
-        load_chunk(L, text, strlen(text), lua_tostring(L, -1));
-        lua_remove(L, -2);
-        return TRUE;
-    }
-    return FALSE;
+    const char *text = read_module(host, name, &file, &error);
+    if (error)
+        tn_host_raise(L, error);
+    if (!text)
+        return FALSE;
+    const char *kept = tn_intern(file);
+    g_free(file);
+    lua_pushfstring(L, "@%s", kept);
+    load_chunk(L, text, strlen(text), lua_tostring(L, -1));
+    lua_remove(L, -2);
+    return TRUE;
 }
 
 /* require(name): the table of loaded modules is upvalue 1, Lua's own require (trusted configs) upvalue 2. */
@@ -246,12 +278,72 @@ guarded_open(lua_State *L)
                                   "io.open: mode '%s': a config may only read files; --trust lifts "
                                   "this",
                                   mode);
+    const int pushed = tn_host_push_file(L, luaL_checkstring(L, 1));
+    if (pushed)
+        return pushed;
     lua_settop(L, 1);
     lua_pushstring(L, mode);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, 2, LUA_MULTRET);
     return lua_gettop(L);
+}
+
+/* io.lines(name, …). Lua's own is upvalue 1. */
+static int
+guarded_lines(lua_State *L)
+{
+    const int n = lua_gettop(L);
+    const int pushed = n > 0 && !lua_isnil(L, 1) ? tn_host_push_file(L, luaL_checkstring(L, 1)) : 0;
+    if (pushed > 1) /* nil, why, errno */
+        return luaL_error(L, "%s", lua_tostring(L, -2));
+    if (pushed == 0) {
+        lua_pushvalue(L, lua_upvalueindex(1));
+        lua_insert(L, 1);
+        lua_call(L, n, LUA_MULTRET);
+        return lua_gettop(L);
+    }
+    lua_replace(L, 1); /* file:lines(…), and what a generic `for` closes at its end */
+    lua_getfield(L, 1, "lines");
+    for (int i = 1; i <= n; i++)
+        lua_pushvalue(L, i);
+    lua_call(L, n, 1);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushvalue(L, 1);
+    return 4;
+}
+
+/* os.time([table]), os.date([format [, time]]): until the job runs, now is when the run first began. Lua's own is
+ * upvalue 1. */
+static int
+guarded_time(lua_State *L)
+{
+    const TnHost *host = tn_host_of(L);
+    lua_settop(L, 1);
+    if (!host->settled && lua_isnil(L, 1)) {
+        lua_pushinteger(L, tn_host_load_time(host));
+        return 1;
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static int
+guarded_date(lua_State *L)
+{
+    const TnHost *host = tn_host_of(L);
+    lua_settop(L, 2);
+    if (!host->settled && lua_isnil(L, 2)) {
+        lua_pushinteger(L, tn_host_load_time(host));
+        lua_replace(L, 2);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 2, 1);
+    return 1;
 }
 
 static int
@@ -337,7 +429,10 @@ close_doors(lua_State *L)
     lua_pushcclosure(L, guarded_open, 1);
     lua_setfield(L, -2, "open");
     lua_pop(L, 2);
+    guard(L, "io", "lines", guarded_lines);
     thin(L, "os", kept_os);
+    guard(L, "os", "time", guarded_time);
+    guard(L, "os", "date", guarded_date);
     guard(L, NULL, "load", guarded_load);
     guard(L, NULL, "setmetatable", guarded_setmetatable);
     lua_pushglobaltable(L);
@@ -366,6 +461,12 @@ tn_host_open_libs(lua_State *L)
         luaL_requiref(L, safe[i].name, safe[i].func, 1);
         lua_pop(L, 1);
     }
+    /* Lua begins at a random place, which no resumed run would find again. */
+    lua_getglobal(L, "math");
+    lua_getfield(L, -1, "randomseed");
+    lua_pushinteger(L, 0);
+    lua_call(L, 1, 0);
+    lua_pop(L, 1);
     if (host->trust) {
         luaL_requiref(L, LUA_DBLIBNAME, luaopen_debug, 1);
         lua_pop(L, 1);

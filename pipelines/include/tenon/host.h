@@ -22,14 +22,19 @@ typedef struct {
     const char *data_root; /* --data-root; NULL: TENON_DATA, else XDG_DATA_HOME/tenon/data */
     guint64 memory_limit;  /* bytes of Lua memory while loading; 0: 256 MiB */
     double load_seconds;   /* watchdog on loading; 0: 10 */
-    const char
-        *text; /* what the config's file said, for the copy in a run folder: its path then only
-                            * says where it stood, and from where relative paths start. NULL: the file */
+    const char *text;      /* instead of what the config's file says; NULL: the file */
+    /* Folder that tn_host_keep has filled: config and modules are read there, as is what the config read with io.open.
+     * The config's path then only says where it stood, and from where relative paths start; it need not be there.
+     * NULL: none */
+    const char *kept;
 } TnHostOptions;
 
 TN_API TnHost *tn_host_new(const TnHostOptions *options, GError **error); /* NULL: defaults */
 TN_API void tn_host_free(TnHost *host);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnHost, tn_host_free)
+
+/* The folder where tn.data looks, absolute. (transfer none). */
+TN_API const char *tn_host_data_root(const TnHost *host);
 
 /* Loads every embedded module, so that the registry knows all components written in Lua (`tenon help`). */
 TN_API gboolean tn_host_load_modules(TnHost *host, GError **error);
@@ -41,8 +46,15 @@ TN_API gboolean tn_host_load_modules(TnHost *host, GError **error);
 TN_API TnSpec *tn_host_load(TnHost *host, const char *path, gint n_overrides,
                             const char *const *overrides, TnFaults *faults);
 
-/* The text that such a path stands for. (transfer full): g_free. Thread: any. */
-TN_API char *tn_host_config_text(const char *path, GError **error);
+/* After a load: copies of what the config was made of into a run's folder, byte for byte as they were read: config.lua,
+ * modules/…, files/…, and sources.json that says what is which. What the job reads later is added then. TN_ERROR_IO. */
+TN_API gboolean tn_host_keep(TnHost *host, const char *folder, GError **error);
+
+/* The loaded tree as the text of a config that gives it again: every component by name, every option with its value,
+ * defaults too. Functions, and components that the config declared, are taken from config.lua in the folder that
+ * tn_host_keep filled, where the text must lie then. name: of the run, for a tree without one; may be NULL. TN_ERROR_FAILED.
+ * (transfer full): g_free. */
+TN_API char *tn_host_resolved(TnHost *host, const TnSpec *root, const char *name, GError **error);
 
 /* What the config declared with tn.arg, in order: rows for `tenon help CONFIG`. Valid as long as
  * the host. */
@@ -68,9 +80,13 @@ TN_API TnStatus tn_job_run(TnJob *job, GError **error);
 /* Named graphs ("step", "eval") for `show`. */
 TN_API guint tn_job_n_functions(const TnJob *job);
 TN_API TnFunction *tn_job_function(const TnJob *job, guint i, const char **name);
+/* What runs `function` on the frames of a stage; NULL if nothing does. (transfer none). */
+TN_API TnStepper *tn_job_stepper(const TnJob *job, const TnFunction *function);
 /* A table of the model: layers, output shapes, parameters, multiply-adds. (transfer full):
  * g_free. */
 TN_API char *tn_job_summary(TnJob *job, GError **error);
+/* tn_pipeline_data of its pipeline; an empty map without. (transfer full). */
+TN_API TnValue *tn_job_data(const TnJob *job);
 /* What to say at the end: last metrics as a map. (transfer full). */
 TN_API TnValue *tn_job_result(TnJob *job);
 

@@ -1,0 +1,209 @@
+/* record.c: provenance.json and resolved.lua of a run: written when it begins, compared when it goes on. */
+#include "record.h"
+
+#include <string.h>
+
+#define PROVENANCE "provenance.json"
+
+gboolean
+record_config(TnRunDir *run, const LoadedConfig *loaded, GError **error)
+{
+    g_autofree char *folder = g_path_get_dirname(tn_run_path(run));
+    g_autofree char *name = g_path_get_basename(folder); /* runs/NAME/TIME-ID */
+    g_autofree char *resolved = tn_host_resolved(loaded->host, loaded->root, name, error);
+    return resolved && tn_host_keep(loaded->host, tn_run_path(run), error) &&
+           tn_run_put(run, "resolved.lua", resolved, error);
+}
+
+/* --- Kernels --------------------------------------------------------------------------------- */
+
+/* Which kernel computes what, for each graph at the shapes it was built with. Compiled programs are kept, so this costs
+ * nothing twice. */
+static TnValue *
+kernels_chosen(TnJob *job, GError **error)
+{
+    g_autoptr(TnValue) map = tn_value_map();
+    TnContext *context = tn_job_context(job);
+    TnDevice *devices[16];
+    guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
+    for (guint i = 0; i < n; i++)
+        devices[i] = tn_context_device(context, i);
+    for (guint i = 0; i < tn_job_n_functions(job); i++) {
+        const char *name;
+        TnFunction *function = tn_job_function(job, i, &name);
+        TnCompile compile = { .devices = devices, .n_devices = n };
+        g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);
+        if (!program)
+            return NULL;
+        g_autofree char *kernels = tn_program_kernels(program);
+        g_auto(GStrv) lines = g_strsplit(g_strchomp(kernels), "\n", -1);
+        TnValue *list = tn_value_list();
+        for (guint k = 0; lines[k]; k++)
+            tn_value_push(list, tn_value_string(lines[k]));
+        tn_value_set(map, name, list);
+    }
+    return g_steal_pointer(&map);
+}
+
+static gboolean
+has_line(const TnValue *list, const char *line)
+{
+    for (gsize i = 0; i < tn_value_len(list); i++)
+        if (g_strcmp0(tn_value_get_string(tn_value_at(list, i)), line) == 0)
+            return TRUE;
+    return FALSE;
+}
+
+/* Lines "operator device plugin count" of a that b lacks, for the operator of line; all operators if NULL. */
+static void
+add_lacking(GString *text, const TnValue *a, const TnValue *b, const char *op)
+{
+    const gsize length = strcspn(op, " ") + 1;
+    const gsize before = text->len;
+    for (gsize i = 0; i < tn_value_len(a); i++) {
+        const char *line = tn_value_get_string(tn_value_at(a, i));
+        if (line && strncmp(line, op, length) == 0 && !has_line(b, line))
+            g_string_append_printf(text, "%s%s", text->len > before ? ", " : "", line + length);
+    }
+    if (text->len == before)
+        g_string_append(text, "none");
+}
+
+static gboolean
+is_new_op(const TnValue *list, gsize i)
+{
+    const char *line = tn_value_get_string(tn_value_at(list, i));
+    const gsize length = strcspn(line, " ") + 1;
+    for (gsize k = 0; k < i; k++)
+        if (strncmp(tn_value_get_string(tn_value_at(list, k)), line, length) == 0)
+            return FALSE;
+    return TRUE;
+}
+
+/* A line for each operator of one graph whose kernels are others now. */
+static void
+describe_kernels(GString *text, const char *graph, const TnValue *stored, const TnValue *found)
+{
+    g_autoptr(TnValue) changed = tn_value_list();
+    const TnValue *const lists[] = { stored, found };
+    for (guint k = 0; k < 2; k++)
+        for (gsize i = 0; i < tn_value_len(lists[k]); i++)
+            if (!has_line(lists[!k], tn_value_get_string(tn_value_at(lists[k], i))))
+                tn_value_push(changed, tn_value_ref(tn_value_at(lists[k], i)));
+    for (gsize i = 0; i < tn_value_len(changed); i++) {
+        const char *line = tn_value_get_string(tn_value_at(changed, i));
+        if (!is_new_op(changed, i))
+            continue;
+        g_string_append_printf(text, "  %s: %.*s: stored ", graph, (int)strcspn(line, " "), line);
+        add_lacking(text, stored, found, line);
+        g_string_append(text, "; used ");
+        add_lacking(text, found, stored, line);
+        g_string_append_c(text, '\n');
+    }
+}
+
+static void
+warn_of_kernels(TnVerbCall *call, const TnValue *stored, const TnValue *found)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (gsize i = 0; i < tn_value_len(found); i++) {
+        const char *graph = tn_value_key_at(found, i);
+        describe_kernels(text, graph, tn_value_get(stored, graph), tn_value_at(found, i));
+    }
+    if (text->len)
+        fprintf(call->err,
+                "tenon: warning: other kernels than those that the run began with, so its last "
+                "bits may differ:\n%s",
+                text->str);
+}
+
+/* --- Data ------------------------------------------------------------------------------------ */
+
+static const char *
+text_of(const TnValue *map, const char *key)
+{
+    const TnValue *value = tn_value_get(map, key);
+    return tn_value_type(value) == TN_VALUE_STRING ? tn_value_get_string(value) : NULL;
+}
+
+/* FALSE if a stage that was there reads something else now. What has no fingerprint is not judged. */
+static gboolean
+same_data(const TnValue *stored, const TnValue *found, GError **error)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (gsize i = 0; i < tn_value_len(found); i++) {
+        const char *stage = tn_value_key_at(found, i);
+        const TnValue *now = tn_value_at(found, i), *then = tn_value_get(stored, stage);
+        const char *a = text_of(then, "fingerprint"), *b = text_of(now, "fingerprint");
+        if (!a || !b || strcmp(a, b) == 0)
+            continue;
+        const char *files = text_of(now, "files");
+        g_string_append_printf(text,
+                               "\n  stages.%s: %s: the run began with fingerprint %s, "
+                               "this is %s",
+                               stage, files ? files : text_of(now, "dataset"), a, b);
+    }
+    if (text->len)
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "the data has changed, so the run would end elsewhere:%s\n"
+                    "Put back what it was, or give --changed-data to go on with this",
+                    text->str);
+    return text->len == 0;
+}
+
+/* --- Writing and comparing ------------------------------------------------------------------- */
+
+/* The words that the program was called with, options too. (transfer full). */
+static GPtrArray *
+command_line(void)
+{
+    GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
+    gsize size = 0;
+    char *text = tn_file_read("/proc/self/cmdline", 0, &size, NULL);
+    for (gsize at = 0; text && at < size; at += strlen(text + at) + 1)
+        g_ptr_array_add(words, g_strdup(text + at));
+    tn_data_free(text);
+    return words;
+}
+
+gboolean
+record_provenance(TnRunDir *run, TnJob *job, const char *config, gint n_overrides,
+                  const char *const *overrides, GError **error)
+{
+    g_autoptr(TnValue) extra = tn_value_map();
+    TnValue *list = tn_value_list();
+    g_autoptr(GPtrArray) words = command_line();
+    for (gint i = 0; i < n_overrides; i++)
+        tn_value_push(list, tn_value_string(overrides[i]));
+    tn_value_set(extra, "config", tn_value_string(config));
+    tn_value_set(extra, "overrides", list);
+    TnValue *kernels = kernels_chosen(job, error);
+    if (!kernels)
+        return FALSE;
+    tn_value_set(extra, "kernels", kernels);
+    tn_value_set(extra, "data", tn_job_data(job));
+    return tn_run_write_provenance(run, tn_job_context(job), (int)words->len,
+                                   (char *const *)words->pdata, extra, error);
+}
+
+gboolean
+record_compare(TnVerbCall *call, TnRunDir *run, TnJob *job, gboolean changed_data, GError **error)
+{
+    g_autoptr(TnValue) provenance = tn_run_get_json(run, PROVENANCE, error);
+    g_autoptr(TnValue) data = tn_job_data(job);
+    g_autoptr(TnValue) kernels = provenance ? kernels_chosen(job, error) : NULL;
+    g_autoptr(GError) why = NULL;
+    if (!kernels)
+        return FALSE;
+    if (!same_data(tn_value_get(provenance, "data"), data, &why)) {
+        if (!changed_data) {
+            g_propagate_error(error, g_steal_pointer(&why));
+            return FALSE;
+        }
+        tn_value_set(provenance, "data", tn_value_ref(data));
+        if (!tn_run_put_json(run, PROVENANCE, provenance, error))
+            return FALSE;
+    }
+    warn_of_kernels(call, tn_value_get(provenance, "kernels"), kernels);
+    return TRUE;
+}

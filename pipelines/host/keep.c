@@ -1,0 +1,210 @@
+/* keep.c: what a config was made of, as copies in a run's folder, so that a resumed run is made of the same.
+ *
+ * The folder gets config.lua, the text that was evaluated; modules/…, each file that `require` found beside the config;
+ * files/…, each file that the config read with io.open or io.lines; and sources.json, which says what is which:
+ *
+ *   {"time": 1763708400, "modules": {"net.block": "modules/net/block.lua"},
+ *    "files": {"words.txt": "files/1", "none.txt": false}}
+ *
+ * (time: what os.time gave; false: there was no such file). What the run needs later, such as a module that a callback requires, is added when it
+ * is read. A host that is given such a folder reads the copies and looks nowhere else for what they hold. */
+#include "host-private.h"
+#include <tenon/base.h>
+
+#include <errno.h>
+#include <string.h>
+
+#define INDEX "sources.json"
+
+/* --- The folder ------------------------------------------------------------------------------------------ */
+
+static gboolean
+write_index(TnHost *host, GError **error)
+{
+    g_autofree char *path = g_build_filename(host->keep, INDEX, NULL);
+    g_autofree char *text = tn_json_print(host->index, TRUE);
+    g_autofree char *line = g_strconcat(text, "\n", NULL);
+    return tn_file_put_bytes(path, line, strlen(line), error);
+}
+
+static gboolean
+write_copy(TnHost *host, const char *file, GBytes *bytes, GError **error)
+{
+    g_autofree char *path = g_build_filename(host->keep, file, NULL);
+    g_autofree char *folder = g_path_get_dirname(path);
+    gsize size;
+    const void *data = g_bytes_get_data(bytes, &size);
+    if (g_mkdir_with_parents(folder, 0777) == 0)
+        return tn_file_put_bytes(path, data, size, error);
+    g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: cannot be made: %s", folder, g_strerror(errno));
+    return FALSE;
+}
+
+/* The copies first: the index never names one that is not there. */
+static gboolean
+write_all(TnHost *host, GError **error)
+{
+    GHashTableIter iter;
+    gpointer file, bytes;
+    g_hash_table_iter_init(&iter, host->copies);
+    while (g_hash_table_iter_next(&iter, &file, &bytes)) {
+        if (!write_copy(host, file, bytes, error))
+            return FALSE;
+        g_hash_table_iter_remove(&iter);
+    }
+    return write_index(host, error);
+}
+
+gboolean
+tn_host_keep(TnHost *host, const char *folder, GError **error)
+{
+    g_return_val_if_fail(!host->lost && host->config, FALSE); /* after a load */
+    const char *text = tn_host_source(host, host->config);
+    g_autofree char *path = g_build_filename(folder, "config.lua", NULL);
+    g_free(host->keep);
+    host->keep = g_strdup(folder);
+    return tn_file_put_bytes(path, text, strlen(text), error) && write_all(host, error);
+}
+
+gboolean
+tn_host_open_kept(TnHost *host, GError **error)
+{
+    static const char *const kinds[] = { TN_KEPT_MODULES, TN_KEPT_FILES };
+    g_autofree char *path = host->kept ? g_build_filename(host->kept, INDEX, NULL) : NULL;
+    gsize size = 0;
+    if (path) {
+        char *text = tn_file_read(path, 64u << 20, &size, error);
+        host->index = text ? tn_json_parse(text, size, error) : NULL;
+        tn_data_free(text);
+        if (!host->index) {
+            tn_error_prefix(error, "%s", path);
+            return FALSE;
+        }
+    } else {
+        host->index = tn_value_map();
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (tn_value_type(tn_value_get(host->index, kinds[i])) != TN_VALUE_MAP)
+            tn_value_set(host->index, kinds[i], tn_value_map());
+    if (tn_value_type(tn_value_get(host->index, "time")) != TN_VALUE_INT)
+        tn_value_set(host->index, "time", tn_value_int(g_get_real_time() / G_USEC_PER_SEC));
+    return TRUE;
+}
+
+gint64
+tn_host_load_time(const TnHost *host)
+{
+    return tn_value_get_int(tn_value_get(host->index, "time"));
+}
+
+/* --- What was read --------------------------------------------------------------------------------------- */
+
+void
+tn_host_note(TnHost *host, const char *kind, const char *name, const char *file, GBytes *bytes)
+{
+    g_autoptr(GError) error = NULL;
+    tn_value_set(tn_value_get(host->index, kind), name,
+                 file ? tn_value_string(file) : tn_value_bool(FALSE));
+    if (file)
+        g_hash_table_replace(host->copies, g_strdup(file), g_bytes_ref(bytes));
+    if (host->keep && !write_all(host, &error))
+        tn_log("host", TN_LOG_WARN, "%s; a resumed run reads '%s' again", error->message, name);
+}
+
+gboolean
+tn_host_kept(TnHost *host, const char *kind, const char *name, const char **file)
+{
+    const TnValue *entry = tn_value_get(tn_value_get(host->index, kind), name);
+    *file = tn_value_type(entry) == TN_VALUE_STRING ? tn_value_get_string(entry) : NULL;
+    return entry != NULL;
+}
+
+/* A file's bytes as GBytes; NULL with *error, also for one that is larger than copies are. */
+static GBytes *
+read_bytes(const char *path, GError **error)
+{
+    gsize size;
+    char *bytes = tn_file_read(path, TN_MOST_KEPT, &size, error);
+    return bytes ? g_bytes_new_with_free_func(bytes, size, tn_data_free, bytes) : NULL;
+}
+
+GBytes *
+tn_host_copy(TnHost *host, const char *file, GError **error)
+{
+    GBytes *bytes = g_hash_table_lookup(host->copies, file);
+    if (bytes)
+        return g_bytes_ref(bytes);
+    const char *folder = host->keep ? host->keep : host->kept;
+    g_autofree char *path = g_build_filename(folder ? folder : "", file, NULL);
+    return read_bytes(path, error);
+}
+
+/* --- Files that a config reads --------------------------------------------------------------------------- */
+
+/* Notes a file that a config is about to read. What cannot be kept is left to Lua. */
+static void
+note_file(TnHost *host, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    const TnValue *files = tn_value_get(host->index, TN_KEPT_FILES);
+    const gboolean there = g_file_test(name, G_FILE_TEST_EXISTS);
+    g_autofree char *file =
+        there ? g_strdup_printf("files/%" G_GSIZE_FORMAT, tn_value_len(files) + 1) : NULL;
+    if (there && !g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
+        tn_log("host", TN_LOG_DEBUG, "%s: is no plain file, so no copy of it is kept", name);
+        return;
+    }
+    g_autoptr(GBytes) bytes = there ? read_bytes(name, &error) : NULL;
+    if (error)
+        tn_log("host", TN_LOG_WARN, "%s: no copy is kept (%s); a resumed run reads it again", name,
+               error->message);
+    else
+        tn_host_note(host, TN_KEPT_FILES, name, file, bytes);
+}
+
+static int
+close_copy(lua_State *L)
+{
+    luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    return luaL_fileresult(L, fclose(stream->f) == 0, NULL);
+}
+
+/* Pushes a handle of a kept file, as io.open would. Its bytes are the host's: they stay as long as Lua does. */
+static int
+push_copy(lua_State *L, TnHost *host, const char *name, const char *file)
+{
+    luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
+    GError *error = NULL;
+    stream->f = NULL;
+    stream->closef = NULL; /* closed, until it is open */
+    luaL_setmetatable(L, LUA_FILEHANDLE);
+    GBytes *bytes = tn_host_copy(host, file, &error);
+    if (!bytes)
+        return tn_host_raise(L, error);
+    g_ptr_array_add(host->opened, bytes);
+    gsize size;
+    const void *data = g_bytes_get_data(bytes, &size);
+    /* The mode is "r": what is const stays so. */
+    stream->f = size ? fmemopen((void *)data, size, "r") : fopen("/dev/null", "r");
+    if (!stream->f)
+        return luaL_fileresult(L, 0, name);
+    stream->closef = close_copy;
+    return 1;
+}
+
+int
+tn_host_push_file(lua_State *L, const char *name)
+{
+    TnHost *host = tn_host_of(L);
+    const char *file;
+    if (host->settled)
+        return 0;
+    if (!tn_host_kept(host, TN_KEPT_FILES, name, &file))
+        note_file(host, name);
+    if (!tn_host_kept(host, TN_KEPT_FILES, name, &file))
+        return 0;
+    if (file)
+        return push_copy(L, host, name, file);
+    errno = ENOENT;
+    return luaL_fileresult(L, 0, name);
+}
