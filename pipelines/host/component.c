@@ -255,6 +255,23 @@ tn_class_free(TnClass *klass)
     g_free(klass);
 }
 
+/* Whether the code that calls tn.component is neither this library's nor of the layers that come with it. */
+static gboolean
+is_own(lua_State *L)
+{
+    static const char *const ours[] = { "=pipelines/lua/", "=plugins/nn/" };
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(L, level, &ar) && lua_getinfo(L, "S", &ar); level++) {
+        if (strcmp(ar.source, "=pipelines/lua/tenon/init.lua") == 0) /* tn.component itself */
+            continue;
+        for (guint i = 0; i < G_N_ELEMENTS(ours); i++)
+            if (g_str_has_prefix(ar.source, ours[i]))
+                return FALSE;
+        return TRUE;
+    }
+    return TRUE;
+}
+
 /* class(definition): registers it and makes definition the metatable of instances. The class belongs to the host from the
  * start, so an error on the way leaves nothing behind. */
 static int
@@ -277,6 +294,7 @@ define(lua_State *L)
     klass->factory.name = name;
     klass->factory.help = string_field(L, "help");
     klass->factory.threads = TN_THREADS_OWNER;
+    klass->own = is_own(L);
     read_rows(L, klass);
     lua_pushvalue(L, 1);
     klass->ref = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -111,7 +111,11 @@ given_value(lua_State *L, TnOption *row)
         return FALSE;
     }
     tn_value_set_where(box->value, FROM_COMMAND_LINE);
-    return judge(host, row, box->value, FROM_COMMAND_LINE);
+    if (!judge(host, row, box->value, FROM_COMMAND_LINE))
+        return FALSE;
+    TnArgRow *known = host->args->pdata[host->args->len - 1];
+    known->value = tn_value_ref(box->value);
+    return TRUE;
 }
 
 static void
@@ -140,6 +144,11 @@ arg(lua_State *L)
     const char *name = tn_intern(luaL_checkstring(L, 1));
     if (strlen(name) != lua_rawlen(L, 1) || strchr(name, '='))
         return tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.arg: '%s' is no name", name);
+    if (tn_given_arg(L, name)) { /* a config that another one loads: its arguments are settled */
+        if (lua_isnil(L, -1))
+            lua_pushvalue(L, 2);
+        return 1;
+    }
     for (guint i = 0; i < host->args->len; i++)
         if (strcmp(((TnArgRow *)host->args->pdata[i])->name, name) == 0)
             return tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.arg: '%s' is declared twice", name);
@@ -404,5 +413,5 @@ tn_arg_open(lua_State *L)
         { NULL, NULL },
     };
     luaL_setfuncs(L, functions, 0);
-    return 0;
+    return tn_resolved_open(L);
 }

@@ -4,8 +4,8 @@ local tn = require "tenon"
 
 -- Options that both have.
 local function common(rows)
-  table.insert(rows, 1, { name = "name", type = "string", default = "run",
-    help = "what the run is called: its folder is runs/NAME/TIME-ID" })
+  table.insert(rows, 1, { name = "name", type = "string",
+    help = "what the run is called: its folder is runs/NAME/TIME-ID; default: the config's file" })
   table.insert(rows, 2, { name = "seed", type = "int", default = 0, min = 0,
     help = "of every random number: weights, order of samples, dropout" })
   table.insert(rows, 3, { name = "devices", type = "strings",
@@ -54,7 +54,7 @@ tn.component {
     end
     table.sort(ours)
     job:pipeline(pure)
-    local experiment = { job = job, name = self.name, seed = self.seed, stages = {} }
+    local experiment = { job = job, seed = self.seed, stages = {} }
     for _, name in ipairs(ours) do
       local stage = self.stages[name]
       stage.stage_name = name

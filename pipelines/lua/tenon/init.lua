@@ -10,6 +10,7 @@ local core = require "tenon.core"
 local tn = {
   data = core.data, -- tn.data "name": where a data set lies
   arg = core.arg, -- tn.arg(name, default, {help =, choices =, min =, max =})
+  given = core.given, -- tn.given { argument = value }: the config that a run's folder keeps; its resolved.lua begins so
   tensor = core.tensor, -- tn.tensor({{1, 2}, {3, 4}}, "f32")
   full = core.full, -- tn.full({2, 3}, 0.5)
   variable = core.variable, -- tn.variable {name =, shape =, dtype =, init =}
@@ -126,6 +127,14 @@ core.set_loader(function(iface)
     if row[1] == iface then return tn[key] end
   end
   if iface == "tenon.layer/1" then return tn.nn end
+end)
+
+-- How a config writes the namespace of an interface.
+core.set_speller(function(iface)
+  for key, row in pairs(namespaces) do
+    if row[1] == iface then return "tn." .. key end
+  end
+  return iface == "tenon.layer/1" and "tn.nn" or ("tn.namespace %q"):format(iface)
 end)
 
 -- A list of numbers a, a + 1 … b.
