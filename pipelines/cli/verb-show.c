@@ -29,7 +29,7 @@ static const TnOption rows[] = {
     { .name = "options",
       .type = TN_OPT_BOOL,
       .offset = G_STRUCT_OFFSET(ShowOptions, options),
-      .help = "show only the resolved options" },
+      .help = "show only the tree, every option with its value, as resolved.lua of a run" },
 };
 
 typedef struct {
@@ -117,6 +117,11 @@ static gint
 show_loaded(TnVerbCall *call, LoadedConfig *loaded, GError **error)
 {
     const ShowOptions *options = call->options;
+    if (options->options && !call->json) {
+        g_autofree char *text = tn_host_resolved(loaded->host, loaded->root, NULL, error);
+        fputs(text ? text : "", call->out);
+        return text ? 0 : 1;
+    }
     if (options->options) {
         show_options(call, loaded->root);
         return 0;
