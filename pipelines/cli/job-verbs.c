@@ -65,11 +65,17 @@ watch_signals(TnContext *context)
 
 /* --- The end --------------------------------------------------------------------------------- */
 
+/* job may be NULL: there is none yet, or none any more. */
 static void
-put_status(TnRunDir *run, const char *state, const TnValue *result, const char *message)
+put_status(TnRunDir *run, const char *state, const TnJob *job, const TnValue *result,
+           const char *message)
 {
     g_autoptr(TnValue) status = tn_value_map();
+    g_autoptr(TnValue) progress = job ? tn_job_progress(job) : tn_value_map();
     g_autoptr(GError) error = NULL;
+    for (gsize i = 0; i < tn_value_len(progress); i++)
+        tn_value_set(status, tn_value_key_at(progress, i), tn_value_copy(tn_value_at(progress, i)));
+    tn_value_set(status, "time", tn_value_double((double)g_get_real_time() * 1e-6));
     tn_value_set(status, "state", tn_value_string(state));
     if (message)
         tn_value_set(status, "error", tn_value_string(message));
@@ -82,7 +88,7 @@ put_status(TnRunDir *run, const char *state, const TnValue *result, const char *
 void
 job_failed(TnRunDir *run, const GError *why)
 {
-    put_status(run, "failed", NULL, why->message);
+    put_status(run, "failed", NULL, NULL, why->message);
     tn_log("run", TN_LOG_INFO, "failed: %s", why->message);
 }
 
@@ -137,20 +143,20 @@ gint
 job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config, GError **error)
 {
     GError *why = NULL;
-    put_status(run, "running", NULL, NULL);
+    put_status(run, "running", job, NULL, NULL);
     watch_signals(tn_job_context(job));
     TnStatus status = tn_job_run(job, &why);
     watch_signals(NULL);
     g_autoptr(TnValue) result = tn_job_result(job);
     if (status == TN_OK || status == TN_CANCELLED) {
         g_clear_error(&why);
-        put_status(run, status == TN_OK ? "done" : "stopped", result, NULL);
+        put_status(run, status == TN_OK ? "done" : "stopped", job, result, NULL);
         print_end(call, run, result, status);
         return status == TN_OK ? 0 : 1;
     }
     if (!why)
         tn_status_set_error(&why, status, "%s", config);
-    put_status(run, "failed", result, why->message);
+    put_status(run, "failed", job, result, why->message);
     tn_log("run", TN_LOG_INFO, "failed: %s",
            why->message); /* the program prints it; this keeps it in the run's log */
     fprintf(call->err, "tenon: the run's folder is %s\n", short_path(tn_run_path(run)));

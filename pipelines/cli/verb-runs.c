@@ -32,7 +32,8 @@ names_in(const char *folder)
     return names;
 }
 
-/* {run, state, result …} of one folder; NULL if it is none. "running" without its lock is "killed". */
+/* {run, state, step, steps, epoch …} of one folder, as in its status.json; NULL if it is none. "running" without its lock
+ * is "killed". */
 static TnValue *
 describe(const char *root, const char *name)
 {
@@ -49,25 +50,81 @@ describe(const char *root, const char *name)
     tn_value_set(row, "run", tn_value_string(name));
     tn_value_set(row, "state", tn_value_string(text));
     tn_value_set(row, "checkpoint", tn_value_int(tn_checkpoint_newest(run)));
-    const TnValue *result = status ? tn_value_get(status, "result") : NULL;
-    if (tn_value_type(result) == TN_VALUE_MAP)
-        tn_value_set(row, "result", tn_value_copy(result));
+    for (gsize i = 0; i < tn_value_len(status); i++)
+        if (!tn_value_get(row, tn_value_key_at(status, i)))
+            tn_value_set(row, tn_value_key_at(status, i), tn_value_copy(tn_value_at(status, i)));
     return row;
+}
+
+static double
+number(const TnValue *map, const char *key, double otherwise)
+{
+    const TnValue *value = tn_value_get(map, key);
+    const TnValueType type = tn_value_type(value);
+    return type == TN_VALUE_INT      ? (double)tn_value_get_int(value)
+           : type == TN_VALUE_DOUBLE ? tn_value_get_double(value)
+                                     : otherwise;
+}
+
+/* "3" or "3/10"; "-" if it is not known. */
+static char *
+part_of(const TnValue *row, const char *key, const char *all)
+{
+    const double done = number(row, key, number(tn_value_get(row, "result"), key, -1));
+    const double total = number(row, all, 0);
+    if (done < 0)
+        return g_strdup("-");
+    return total > 0 ? g_strdup_printf("%.0f/%.0f", done, total) : g_strdup_printf("%.0f", done);
+}
+
+/* "12 s", "3 min", "2 h", "5 d"; "-" if it is not known. */
+static char *
+duration(double seconds)
+{
+    if (seconds < 0)
+        return g_strdup("-");
+    return seconds < 100         ? g_strdup_printf("%.0f s", seconds)
+           : seconds < 100 * 60  ? g_strdup_printf("%.0f min", seconds / 60)
+           : seconds < 72 * 3600 ? g_strdup_printf("%.0f h", seconds / 3600)
+                                 : g_strdup_printf("%.0f d", seconds / 86400);
+}
+
+/* What it measured: of the end if it has one, else what was logged last; how much is left; why it failed. */
+static void
+print_rest(TnVerbCall *call, const TnValue *row)
+{
+    const TnValue *result = tn_value_get(row, "result"), *error = tn_value_get(row, "error");
+    const TnValue *metrics = tn_value_len(result) ? result : tn_value_get(row, "metrics");
+    const gboolean running =
+        g_strcmp0(tn_value_get_string(tn_value_get(row, "state")), "running") == 0;
+    const double left = number(row, "seconds_left", -1);
+    if (running && left >= 0) {
+        g_autofree char *text = duration(left);
+        fprintf(call->out, "  %s left", text);
+    }
+    for (gsize i = 0; i < tn_value_len(metrics); i++)
+        if (tn_value_type(tn_value_at(metrics, i)) == TN_VALUE_DOUBLE &&
+            strcmp(tn_value_key_at(metrics, i), "seconds") != 0)
+            fprintf(call->out, "  %s %.4g", tn_value_key_at(metrics, i),
+                    tn_value_get_double(tn_value_at(metrics, i)));
+    if (tn_value_type(error) == TN_VALUE_STRING) {
+        const char *text = tn_value_get_string(error);
+        fprintf(call->out, "  %.*s", (int)strcspn(text, "\n"), text);
+    }
 }
 
 static void
 print_row(TnVerbCall *call, const TnValue *row)
 {
-    const TnValue *result = tn_value_get(row, "result");
-    gint64 step = tn_value_get_int(tn_value_get(row, "checkpoint"));
-    fprintf(call->out, "%-44s %-8s", tn_value_get_string(tn_value_get(row, "run")),
-            tn_value_get_string(tn_value_get(row, "state")));
-    if (step >= 0)
-        fprintf(call->out, " checkpoint %" G_GINT64_FORMAT, step);
-    for (gsize i = 0; i < tn_value_len(result); i++)
-        if (tn_value_type(tn_value_at(result, i)) == TN_VALUE_DOUBLE)
-            fprintf(call->out, "  %s %.4g", tn_value_key_at(result, i),
-                    tn_value_get_double(tn_value_at(result, i)));
+    const double checkpoint = number(row, "checkpoint", -1), time = number(row, "time", -1);
+    const double now = (double)g_get_real_time() * 1e-6;
+    g_autofree char *step = part_of(row, "step", "steps"), *epoch = part_of(row, "epoch", "epochs"),
+                    *age = duration(time < 0 ? -1 : MAX(now - time, 0)),
+                    *saved = checkpoint < 0 ? g_strdup("-") : g_strdup_printf("%.0f", checkpoint);
+    fprintf(call->out, "%-44s %-8s %-15s %-8s %-10s %-8s",
+            tn_value_get_string(tn_value_get(row, "run")),
+            tn_value_get_string(tn_value_get(row, "state")), step, epoch, saved, age);
+    print_rest(call, row);
     fputc('\n', call->out);
 }
 
@@ -98,6 +155,9 @@ list_runs(TnVerbCall *call, GError **error)
         fprintf(call->out, "%s\n", text);
         return 0;
     }
+    if (tn_value_len(list))
+        fprintf(call->out, "%-44s %-8s %-15s %-8s %-10s %-8s  %s\n", "RUN", "STATE", "STEP",
+                "EPOCH", "CHECKPOINT", "AGE", "METRICS");
     for (gsize i = 0; i < tn_value_len(list); i++)
         print_row(call, tn_value_at(list, i));
     if (tn_value_len(list) == 0)
@@ -109,7 +169,10 @@ const TnVerb tn_verb_runs = {
     .size = sizeof(TnVerb),
     .name = "runs",
     .args = "[NAME]",
-    .help = "list run folders with their state, newest checkpoint and results",
+    .help = "list run folders: state, step, epoch, newest checkpoint, age, metrics",
+    .details =
+        "A run at work tells its state about once a second, whenever it logs. AGE is how long ago "
+        "that was. `killed` is a run whose process is gone: `tenon resume` goes on with it.",
     .options = TN_OPTIONS(RunsOptions, rows),
     .min_args = 0,
     .max_args = 1,

@@ -2,6 +2,7 @@
  * handle it is given. Everything belongs to the job; handles of its parts hold a number and are checked on each use. */
 #include "job-private.h"
 #include <tenon/base.h>
+#include <tenon/logger.h>
 
 #include <math.h>
 #include <string.h>
@@ -296,20 +297,22 @@ stepper_find_bad(lua_State *L)
 static int
 job_loggers(lua_State *L)
 {
-    enum { MOST = 64 };
     TnJob *job = the_job(L);
-    TnSpec *specs[MOST];
-    guint n = 0;
     GError *error = NULL;
     luaL_checktype(L, 2, LUA_TTABLE);
-    for (; n < MOST && lua_rawgeti(L, 2, (lua_Integer)n + 1) != LUA_TNIL; n++) {
-        specs[n] = tn_to_spec(L, -1); /* the table keeps it */
-        lua_pop(L, 1);
-        if (!specs[n])
+    const lua_Unsigned n = lua_rawlen(L, 2);
+    TnSpec **specs = lua_newuserdatauv(L, ((gsize)n + 1) * sizeof *specs, 0);
+    for (lua_Unsigned i = 0; i < n; i++, lua_pop(L, 1)) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        specs[i] = tn_to_spec(L, -1); /* the table keeps it */
+        if (!specs[i])
             return tn_host_raise_text(L, TN_ERROR_CONFIG, "loggers are components");
     }
     g_clear_pointer(&job->loggers, tn_loggers_free);
-    job->loggers = tn_loggers_new(job->context, n, specs, job->run, job->resume, &error);
+    if (job->run && job->resume &&
+        !tn_run_drop_metrics(job->run, tn_checkpoint_newest(job->run), &error))
+        return tn_host_raise(L, error);
+    job->loggers = tn_loggers_new(job->context, (guint)n, specs, job->run, job->resume, &error);
     return job->loggers ? 0 : tn_host_raise(L, error);
 }
 
@@ -360,30 +363,75 @@ number_field(lua_State *L, int table, const char *key, double otherwise)
     return number;
 }
 
+/* status.json of a run at work, so that others can watch it: not for the disk's sake, and not more often than they look. */
+static void
+put_status(TnJob *job)
+{
+    const gint64 now = g_get_monotonic_time();
+    g_autoptr(GError) error = NULL;
+    if (!job->run || now - job->status_put < G_USEC_PER_SEC)
+        return;
+    job->status_put = now;
+    g_autoptr(TnValue) status = tn_value_copy(job->progress);
+    tn_value_set(status, "state", tn_value_string("running"));
+    if (!tn_run_put_json(job->run, "status.json", status, &error))
+        tn_log("run", TN_LOG_WARN, "%s", error->message);
+}
+
+static void
+keep_progress(TnJob *job, const TnProgress *progress)
+{
+    TnValue *map = tn_value_map(), *metrics = tn_value_map();
+    for (guint i = 0; i < progress->n; i++)
+        tn_value_set(metrics, progress->names[i], tn_value_double(progress->values[i]));
+    tn_value_set(map, "time", tn_value_double((double)g_get_real_time() * 1e-6));
+    tn_value_set(map, "step", tn_value_int((gint64)progress->step));
+    tn_value_set(map, "steps", tn_value_int((gint64)progress->steps));
+    tn_value_set(map, "epoch", tn_value_int((gint64)progress->epoch));
+    tn_value_set(map, "epochs", tn_value_int((gint64)progress->epochs));
+    if (progress->samples_per_second > 0)
+        tn_value_set(map, "samples_per_second", tn_value_double(progress->samples_per_second));
+    if (progress->seconds_left >= 0)
+        tn_value_set(map, "seconds_left", tn_value_double(progress->seconds_left));
+    tn_value_set(map, "metrics", metrics);
+    g_clear_pointer(&job->progress, tn_value_unref);
+    job->progress = map;
+}
+
 /* job:progress{step =, steps =, epoch =, epochs =, rate =, left =, {name, value}, …} */
 static int
 job_progress(lua_State *L)
 {
-    enum { MOST = 16 };
     TnJob *job = the_job(L);
-    const char *names[MOST];
-    double values[MOST];
-    guint n = 0;
     luaL_checktype(L, 2, LUA_TTABLE);
-    for (; n < MOST && lua_rawgeti(L, 2, (lua_Integer)n + 1) == LUA_TTABLE; n++) {
+    const gsize n = (gsize)lua_rawlen(L, 2);
+    const char **names = lua_newuserdatauv(L, (n + 1) * sizeof *names, 0);
+    double *values = lua_newuserdatauv(L, (n + 1) * sizeof *values, 0);
+    for (gsize i = 0; i < n; i++) {
+        lua_rawgeti(L, 2, (lua_Integer)i + 1);
+        luaL_checktype(L, -1, LUA_TTABLE);
         lua_rawgeti(L, -1, 1);
         lua_rawgeti(L, -2, 2);
-        names[n] = tn_intern(luaL_checkstring(L, -2));
-        values[n] = luaL_checknumber(L, -1);
+        names[i] = tn_intern(luaL_checkstring(L, -2));
+        values[i] = luaL_checknumber(L, -1);
         lua_pop(L, 3);
     }
-    const guint64 step = (guint64)number_field(L, 2, "step", 0);
-    const guint64 steps = (guint64)number_field(L, 2, "steps", 0);
-    const guint64 epoch = (guint64)number_field(L, 2, "epoch", 0);
-    const guint64 epochs = (guint64)number_field(L, 2, "epochs", 0);
-    const double rate = number_field(L, 2, "rate", 0), left = number_field(L, 2, "left", -1);
+    const TnProgress p = {
+        .step = (guint64)number_field(L, 2, "step", 0),
+        .steps = (guint64)number_field(L, 2, "steps", 0),
+        .epoch = (guint64)number_field(L, 2, "epoch", 0),
+        .epochs = (guint64)number_field(L, 2, "epochs", 0),
+        .samples_per_second = number_field(L, 2, "rate", 0),
+        .seconds_left = number_field(L, 2, "left", -1),
+        .n = (guint)n,
+        .names = names,
+        .values = values,
+    };
+    keep_progress(job, &p);
+    put_status(job);
     if (job->loggers)
-        tn_loggers_progress(job->loggers, step, steps, epoch, epochs, rate, left, n, names, values);
+        tn_loggers_progress(job->loggers, p.step, p.steps, p.epoch, p.epochs, p.samples_per_second,
+                            p.seconds_left, p.n, names, values);
     return 0;
 }
 

@@ -56,6 +56,7 @@ tn_job_free(TnJob *job)
     g_ptr_array_unref(job->names);
     g_ptr_array_unref(job->later);
     tn_value_unref(job->result);
+    tn_value_unref(job->progress);
     tn_spec_unref(job->root);
     tn_context_unref(job->context);
     g_free(job);
@@ -151,6 +152,12 @@ TnValue *
 tn_job_data(const TnJob *job)
 {
     return job->pipeline ? tn_pipeline_data(job->pipeline) : tn_value_map();
+}
+
+TnValue *
+tn_job_progress(const TnJob *job)
+{
+    return job->progress ? tn_value_ref(job->progress) : tn_value_map();
 }
 
 TnValue *

@@ -307,6 +307,47 @@ tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value, GErro
     return ok;
 }
 
+/* The number behind "step" in a line of metrics.jsonl; -1: there is none. Inside a string the quotes would be escaped. */
+static gint64
+step_of(const char *line, gsize length)
+{
+    static const char key[] = "\"step\":";
+    const char *at = g_strstr_len(line, (gssize)length, key);
+    return at ? g_ascii_strtoll(at + strlen(key), NULL, 10) : -1;
+}
+
+gboolean
+tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error)
+{
+    g_autofree char *path = g_build_filename(run->path, "metrics.jsonl", NULL);
+    g_autoptr(GString) kept = g_string_new(NULL);
+    gsize size = 0;
+    tn_run_flush(run);
+    char *text = tn_file_read(path, 0, &size, error);
+    if (!text)
+        return FALSE;
+    for (gsize at = 0, length; at < size; at += length) {
+        const char *end = memchr(text + at, '\n', size - at);
+        length = end ? (gsize)(end - text) + 1 - at : size - at;
+        if (step_of(text + at, length) <= step)
+            g_string_append_len(kept, text + at, (gssize)length);
+    }
+    tn_data_free(text);
+    if (kept->len == size)
+        return TRUE;
+    if (!tn_file_replace_bytes(path, kept->str, kept->len, error))
+        return FALSE;
+    /* The open file is the one that was replaced. */
+    FILE *metrics = fopen(path, "ae");
+    if (!metrics) {
+        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: %s", path, g_strerror(errno));
+        return FALSE;
+    }
+    fclose(run->metrics);
+    run->metrics = metrics;
+    return TRUE;
+}
+
 void
 tn_run_flush(TnRunDir *run)
 {

@@ -87,6 +87,9 @@ TN_API TnStepper *tn_job_stepper(const TnJob *job, const TnFunction *function);
 TN_API char *tn_job_summary(TnJob *job, GError **error);
 /* tn_pipeline_data of its pipeline; an empty map without. (transfer full). */
 TN_API TnValue *tn_job_data(const TnJob *job);
+/* How far it is, as it told last: step, steps, epoch, epochs (0: unknown), samples_per_second, metrics {name: number}; an
+ * empty map before. (transfer full). */
+TN_API TnValue *tn_job_progress(const TnJob *job);
 /* What to say at the end: last metrics as a map. (transfer full). */
 TN_API TnValue *tn_job_result(TnJob *job);
 

@@ -2,11 +2,14 @@
  *
  * runs/NAME/TIME-ID/ holds
  *   config.lua          the config file as given            resolved.lua     the resolved tree
+ *   sources.json, modules/, files/   what else the config was made of (tn_host_keep)
+ *   settings.json       config's path, data root, trust, overrides: of the first run and of resumes since
  *   provenance.json     command line, versions, plugins and digests, kernels chosen, host, devices, seed, data, commit
  *   checkpoints/STEP.safetensors   variables; their metadata holds the state as JSON, so that one rename makes it whole
  *   metrics.jsonl       {"name", "step", "time", "value"} a line
  *   log.txt             the log                              events.out.tfevents…   TensorBoard's
- *   status.json         running | done | failed | stopped, step, last metrics
+ *   status.json         running | done | failed | stopped, step, epoch, last metrics; while it runs, at most a second old
+ *                       when metrics are logged
  *   lock                held by the one writer (flock) */
 #pragma once
 
@@ -39,6 +42,9 @@ TN_API TnValue *tn_run_get_json(TnRunDir *run, const char *name,
 /* A line of metrics.jsonl. Buffered; flushed with every checkpoint and once a second. */
 TN_API gboolean tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value,
                               GError **error);
+/* Removes the lines of steps beyond step (-1: all), which a run that goes on from there writes again; the file is replaced
+ * whole. run is open for writing. TN_ERROR_IO. */
+TN_API gboolean tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error);
 /* Command line, versions, host, devices, seed, git commit of the config's folder …, extra merged in. */
 TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc,
                                         char *const *argv, const TnValue *extra, GError **error);
