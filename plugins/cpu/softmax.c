@@ -44,7 +44,7 @@ log_softmax(const Plan *plan, const float *a, const float *b, float *out)
     /* The row is read again, so the terms must not lie over it. */
     max = -INFINITY;
     for (gint64 i = 0; i < plan->n; i++) {
-        max = a[i] > max ? a[i] : max;
+        max = a[i] > max || a[i] != a[i] ? a[i] : max;
     }
     for (gint64 at = 0; at < plan->n; at += (gint64)G_N_ELEMENTS(terms)) {
         gint64 m = MIN((gint64)G_N_ELEMENTS(terms), plan->n - at);
@@ -80,7 +80,9 @@ log_softmax_grad(const Plan *plan, const float *y, const float *g, float *out)
         softmax_row[cpu_isa](y + at, m, terms, &max, &ignored);
         float scale = sum * expf(max);
         for (gint64 i = 0; i < m; i++) {
-            out[at + i] = g[at + i] - (max == -INFINITY ? 0 : terms[i] * scale);
+            /* The terms of a part that is -inf alone are NaN; of one with a NaN they should be. */
+            gboolean gone = max == -INFINITY && y[at + i] == -INFINITY;
+            out[at + i] = g[at + i] - (gone ? 0 : terms[i] * scale);
         }
     }
 }
