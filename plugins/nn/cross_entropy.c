@@ -69,6 +69,7 @@ typedef struct {
     TnDtype dtype;      /* C */
     gint rank;          /* of the logits */
     TnVal target;       /* [N, d…]; 0 where ignored */
+    TnVal ignored;      /* [N, d…]: bool */
     TnVal kept;         /* [N, d…]: 1, or 0 where ignored */
     TnVal weight;       /* [N, d…]: of the sample's target, 0 where ignored */
     TnVal class_weight; /* [C, 1…], none without weights */
@@ -83,9 +84,9 @@ samples_of(TnBody *body)
     const TnVal weight = nn_in(body, 2);
     s.dtype = nn_wider(nn_dtype(graph, body->in[0]));
     const TnVal ignore = tn_f_const(graph, given, (double)s.attrs->ignore_index);
-    const TnVal ignored = tn_f_equal(graph, given, ignore);
-    s.target = tn_f_where(graph, ignored, tn_f_const(graph, given, 0), given);
-    s.kept = tn_f_cast(graph, tn_f_not(graph, ignored), s.dtype);
+    s.ignored = tn_f_equal(graph, given, ignore);
+    s.target = tn_f_where(graph, s.ignored, tn_f_const(graph, given, 0), given);
+    s.kept = tn_f_cast(graph, tn_f_not(graph, s.ignored), s.dtype);
     s.weight = s.kept;
     s.class_weight = TN_VAL_NONE;
     if (!tn_val_is_none(weight)) {
@@ -103,6 +104,13 @@ by_classes(const Samples *s, TnVal samples)
     return nn_insert(s->graph, samples, 1, 1);
 }
 
+/* 0 instead of what an ignored sample has: infinities and NaN in it must not reach the loss. */
+static TnVal
+unless_ignored(const Samples *s, TnVal samples)
+{
+    return tn_f_where(s->graph, s->ignored, tn_f_const(s->graph, samples, 0), samples);
+}
+
 /* Losses of the samples from log probabilities. */
 static TnVal
 sample_losses(const Samples *s, TnVal logp)
@@ -112,13 +120,14 @@ sample_losses(const Samples *s, TnVal logp)
     const gint64 axis[] = { 1 };
     TnGraph *graph = s->graph;
     const TnVal at = nn_2(graph, "gather_elements", &classes, logp, by_classes(s, s->target));
-    const TnVal own = tn_f_mul(graph, tn_f_squeeze(graph, at, 1, axis), s->weight);
+    const TnVal picked = unless_ignored(s, tn_f_squeeze(graph, at, 1, axis));
+    const TnVal own = tn_f_mul(graph, picked, s->weight);
     if (e == 0) {
         return tn_f_neg(graph, own);
     }
     const gboolean plain = tn_val_is_none(s->class_weight);
     const TnVal each = plain ? logp : tn_f_mul(graph, logp, s->class_weight);
-    const TnVal all = tn_f_mul(graph, tn_f_reduce_sum(graph, each, 1, axis, FALSE), s->kept);
+    const TnVal all = unless_ignored(s, tn_f_reduce_sum(graph, each, 1, axis, FALSE));
     const TnVal share =
         tn_f_div(graph, tn_f_const(graph, logp, e), tn_f_size(graph, logp, 1, axis));
     const TnVal sum = tn_f_add(graph, tn_f_mul(graph, own, tn_f_const(graph, logp, 1 - e)),

@@ -107,24 +107,18 @@ smooth_l1(TnGraph *graph, const TnBody *body, TnVal x, TnVal t)
     return bent(graph, tn_f_sub(graph, x, t), beta, 1 / beta, 1);
 }
 
-/* -(p t log s (x) + (1 - t) log s (-x)) with s the sigmoid: (1 - t) x + l softplus (-x), l = 1 +
- * (p - 1) t; without p it is softplus (x) - x t. */
+/* -(p t log s (x) + (1 - t) log s (-x)) with s the sigmoid. Small losses keep their digits on both sides, as do gradients,
+ * which a single softplus less x t would lose for large x. */
 static TnVal
 bce(TnGraph *graph, const TnBody *body, TnVal x, TnVal t)
 {
     const TnVal weight = nn_to(graph, nn_in(body, 2), nn_dtype(graph, x));
     const TnVal pos = nn_to(graph, nn_in(body, 3), nn_dtype(graph, x));
-    TnVal loss;
-    if (tn_val_is_none(pos)) {
-        const TnVal part = tn_f_mul(graph, x, t);
-        loss = tn_f_sub(graph, nn_1(graph, "softplus", NULL, x), part);
-    } else {
-        const TnVal one = tn_f_const(graph, x, 1);
-        const TnVal more = tn_f_mul(graph, tn_f_sub(graph, pos, one), t);
-        const TnVal curve = nn_1(graph, "softplus", NULL, tn_f_neg(graph, x));
-        loss = tn_f_add(graph, tn_f_mul(graph, tn_f_sub(graph, one, t), x),
-                        tn_f_mul(graph, tn_f_add(graph, one, more), curve));
-    }
+    const TnVal no = tn_f_sub(graph, tn_f_const(graph, x, 1), t);
+    const TnVal yes = tn_val_is_none(pos) ? t : tn_f_mul(graph, pos, t);
+    const TnVal missed = nn_1(graph, "softplus", NULL, tn_f_neg(graph, x));
+    const TnVal loss = tn_f_add(graph, tn_f_mul(graph, yes, missed),
+                                tn_f_mul(graph, no, nn_1(graph, "softplus", NULL, x)));
     return tn_val_is_none(weight) ? loss : tn_f_mul(graph, weight, loss);
 }
 
