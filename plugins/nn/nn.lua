@@ -30,6 +30,16 @@ end
 
 local function uniform(bound) return { "uniform", -bound, bound } end
 
+-- x with elements left out at random while training.
+local function dropped(x, p)
+  if not layer.training or p == 0 then return x end
+  local key = core.key_variable()
+  local y = x:dropout(key, { p = p })
+  -- In a graph the training step moves the key on; at once it is done here.
+  if not core.current_graph() then key:write(key:read() + tn.tensor({ 0, 1 }, "u64")) end
+  return y
+end
+
 -- --- Dense ----------------------------------------------------------------------------------------------------------
 
 define("linear", "x times a matrix, plus a bias, over the last axis", {
@@ -124,6 +134,9 @@ define("conv_transpose", "transposed convolution: convolution's gradient as a la
   forward = function(self, x)
     local n, inputs = x.rank - 2, x.shape[2]
     local kernel, attributes = window_attributes(self, n)
+    if self.channels % self.groups ~= 0 then
+      core.fail("config", ("%s: %d channels cannot be cut into %d groups"):format(layer.path(), self.channels, self.groups))
+    end
     attributes.output_padding = repeated(self.output_padding or {}, n, 0)
     local shape = { inputs, self.channels // self.groups, table.unpack(kernel) }
     local weight = self:param("weight", shape, self.init or "lecun_uniform")
@@ -203,11 +216,11 @@ define("batch_norm", "each channel with mean 0 and variance 1 over the batch, th
     local epsilon = { epsilon = self.epsilon }
     if not layer.training then return x:batch_normalization(scale, bias, mean, var, epsilon) end
     local y, batch_mean, batch_var = x:batch_normalization_training(scale, bias, epsilon)
-    -- The running variance is the unbiased one.
+    -- The running variance is the unbiased one; of a single element per channel, which has none, it is 0, not NaN.
     local count = x:size { axes = batch_axes(x), dtype = "f32" }
     local m = self.momentum
     mean:assign(mean * (1 - m) + batch_mean * m)
-    var:assign(var * (1 - m) + batch_var * (count / (count - 1) * m))
+    var:assign(var * (1 - m) + batch_var * (count / (count - 1):max(1) * m))
     return y
   end,
 })
@@ -307,14 +320,7 @@ define("prelu", "x, and a learned slope below 0 for each channel", {
 define("dropout", "while training, each element becomes 0 with probability p, the others grow", {
   { name = "p", type = "number", positional = true, default = 0.5, min = 0, max = 1, open_max = true, help = "probability of a zero" },
 }, {
-  forward = function(self, x)
-    if not layer.training or self.p == 0 then return x end
-    local key = core.key_variable()
-    local y = x:dropout(key, { p = self.p })
-    -- In a graph the training step moves the key on; at once it is done here.
-    if not core.current_graph() then key:write(key:read() + tn.tensor({ 0, 1 }, "u64")) end
-    return y
-  end,
+  forward = function(self, x) return dropped(x, self.p) end,
 })
 
 -- --- Shape, structure -------------------------------------------------------------------------------------------------------------
@@ -490,8 +496,7 @@ define("attention", "multi-head attention of a sequence [N, steps, features] to 
     local q, k, v = heads(project(x, "q", bound)), heads(project(memory, "k", bound)), heads(project(memory, "v", bound))
     local y = q:scaled_dot_product_attention(k, v, { causal = self.causal })
     y = project(y:transpose { 0, 2, 1, 3 }:reshape { 0, 0, size }, "out", "lecun_uniform")
-    if layer.training and self.dropout > 0 then y = y:dropout(core.key_variable(), { p = self.dropout }) end
-    return y
+    return dropped(y, self.dropout)
   end,
 })
 

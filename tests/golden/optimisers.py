@@ -3,6 +3,7 @@
 
     python3 tests/golden/optimisers.py >tests/lua/golden_optimisers.lua
 """
+import numpy
 import torch
 
 STEPS = 7
@@ -23,7 +24,29 @@ CASES = {
     "adam_step": lambda p: O.Adam(p, 0.05),
     "clip_norm": lambda p: O.SGD(p, 0.1),
     "clip_value": lambda p: O.SGD(p, 0.1),
+    "lamb": lambda p: Lamb(p, 0.05),
+    "lamb_decay": lambda p: Lamb(p, 0.05, betas=(0.8, 0.99), eps=1e-3, weight_decay=0.1),
 }
+
+
+class Lamb(O.Optimizer):
+    """You et al., "Large batch optimization for deep learning" (arXiv 1904.00962), algorithm 2 with phi the identity;
+    PyTorch has none. NumPy computes, so that nothing is shared with what is judged."""
+
+    def __init__(self, params, lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state, (beta1, beta2) = self.state[p], group["betas"]
+                x, g = p.detach().numpy(), p.grad.numpy()
+                state["t"] = t = state.get("t", 0) + 1
+                state["m"] = beta1 * state.get("m", 0) + (1 - beta1) * g
+                state["v"] = beta2 * state.get("v", 0) + (1 - beta2) * g**2
+                r = (state["m"] / (1 - beta1**t)) / (numpy.sqrt(state["v"] / (1 - beta2**t)) + group["eps"])
+                way = r + group["weight_decay"] * x
+                x -= group["lr"] * numpy.linalg.norm(x) / numpy.linalg.norm(way) * way
 
 
 def run(name):

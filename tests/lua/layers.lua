@@ -99,6 +99,7 @@ return tn.script {
     check.fails(function() tn.jit(function(x) return model(x) end)(tn.ones { 2, 3 }) end, "model.2.add", "[2, 7]", "[2, 3]")
     check.fails(function() tn.new(nn.conv2d { 2, 3 }, "c")(tn.ones { 2, 3 }) end, "c:", "[batch, channels, 2 sizes]", "f32[2, 3]")
     check.fails(function() tn.new(nn.attention { 3 }, "a")(tn.ones { 1, 2, 8 }) end, "8 features", "3 heads")
+    check.fails(function() tn.new(nn.conv_transpose { 3, 2, groups = 2 }, "t")(tn.ones { 1, 4, 5 }) end, "t:", "3 channels", "2 groups")
     -- What failed leaves no scope open.
     check.equal(tn.new(nn.linear { 2 }, "after")(tn.ones { 1, 2 }).shape, { 1, 2 })
     check.equal(next(variables_below("after")) ~= nil, true)
@@ -116,6 +117,11 @@ return tn.script {
       if variable:name() == "norm.running_mean" then check.near(variable:read():list(), (mean * 0.1):list(), 1e-5, "running mean") end
       if variable:name() == "norm.running_var" then check.near(variable:read():list(), (var * 0.1 + 0.9):list(), 1e-5, "running var") end
     end
+    -- One element a channel has no unbiased variance; the running one does not become NaN by it.
+    layers.with_training(true, tn.new(nn.batch_norm {}, "single"), tn.ones { 1, 2 })
+    for _, variable in ipairs(core.variables()) do
+      if variable:name() == "single.running_var" then check.near(variable:read():list(), { 0.9, 0.9 }, 1e-6, "running var of one") end
+    end
 
     -- Dropout: about half is zero, the rest is doubled, the next draw is another.
     local drop = tn.new(nn.dropout { 0.5 }, "drop")
@@ -129,5 +135,10 @@ return tn.script {
     end
     assert(zeros > 400 and zeros < 600 and differ, zeros)
     check.near(drop(ones):list()[1], 1)
+    -- That of attention draws anew as well.
+    local attend = tn.new(nn.attention { 1, dropout = 0.5 }, "attend")
+    local input = tn.normal({ 1, 20, 4 }, 3)
+    local once, again = layers.with_training(true, attend, input), layers.with_training(true, attend, input)
+    assert(((once - again):abs():sum():item()) > 0, "attention left out the same elements twice")
   end,
 }

@@ -1,4 +1,4 @@
--- Optimisers against PyTorch's: the numbers of golden_optimisers.lua, which tests/golden/optimisers.py made.
+-- Optimisers against PyTorch's (LAMB against the paper's algorithm): the numbers of golden_optimisers.lua, which tests/golden/optimisers.py made.
 local tn = require "tenon"
 local core = require "tenon.core"
 local check = require "check"
@@ -16,6 +16,8 @@ local specs = {
   adam_step = tn.optim.adam { lr = tn.schedule.step { 0.05, every = 3, gamma = 0.5 } },
   clip_norm = tn.optim.sgd { lr = 0.1 },
   clip_value = tn.optim.sgd { lr = 0.1 },
+  lamb = tn.optim.lamb { lr = 0.05 },
+  lamb_decay = tn.optim.lamb { lr = 0.05, beta1 = 0.8, beta2 = 0.99, eps = 1e-3, weight_decay = 0.1 },
 }
 local passes = { clip_norm = tn.pass.clip_norm { 0.5 }, clip_value = tn.pass.clip_value { 0.3 } }
 
