@@ -83,13 +83,37 @@ sync_folder(int fd, const char *path, GError **error)
     return FALSE;
 }
 
-static gboolean
-replace(const char *path, TnFileWriter writer, gpointer data, gboolean sync, GError **error)
+/* Where the links that path names lead, which need not be there: what writing to path would write. (transfer full); NULL
+ * with *error if they go in circles. */
+static char *
+follow_links(const char *path, GError **error)
 {
-    g_autofree char *folder = g_path_get_dirname(path);
+    enum { MOST = 40 }; /* as Linux has it */
+    char *at = g_strdup(path);
+    for (guint i = 0; i < MOST; i++) {
+        g_autofree char *to = g_file_read_link(at, NULL);
+        if (!to)
+            return at;
+        g_autofree char *folder = g_path_get_dirname(at);
+        g_free(at);
+        at = g_path_is_absolute(to) ? g_strdup(to) : g_build_filename(folder, to, NULL);
+    }
+    g_free(at);
+    errno = ELOOP;
+    tn_set_io_error(error, path, "follow its links");
+    return NULL;
+}
+
+static gboolean
+replace(const char *given, TnFileWriter writer, gpointer data, gboolean sync, GError **error)
+{
+    g_autofree char *path = follow_links(given, error);
+    g_autofree char *folder = path ? g_path_get_dirname(path) : NULL;
     g_autofree char *temporary = NULL;
     gboolean ok = FALSE, exists = FALSE;
     int fd = -1;
+    if (!path)
+        return FALSE;
     const int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder_fd < 0) {
         tn_set_io_error(error, path, "open its folder");

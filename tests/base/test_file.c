@@ -77,6 +77,37 @@ puts_whole(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "/nowhere/file");
 }
 
+/* What a link leads to is replaced, also through a second link, and made where it is not there yet. */
+static void
+follows_links(void)
+{
+    g_autofree char *folder = new_folder("links"), *other = new_folder("links-other");
+    g_autofree char *link = g_build_filename(folder, "link", NULL);
+    g_autofree char *second = g_build_filename(folder, "second", NULL);
+    g_autofree char *target = g_build_filename(other, "target", NULL);
+    g_autofree char *hard = g_build_filename(other, "hard", NULL);
+    g_autoptr(GError) error = NULL;
+    TN_REQUIRE(symlink("../links-other/target", link) == 0);
+    TN_REQUIRE(symlink(link, second) == 0);
+    TN_ASSERT(tn_file_replace_bytes(second, "made", 4, &error));
+    TN_ASSERT_NO_ERROR(error);
+    assert_content(target, "made");
+    TN_REQUIRE(linkat(AT_FDCWD, target, AT_FDCWD, hard, 0) == 0);
+    TN_ASSERT(tn_file_put_bytes(link, "again", 5, &error));
+    TN_ASSERT_NO_ERROR(error);
+    assert_content(target, "again");
+    assert_content(hard, "made");
+    TN_ASSERT(g_file_test(link, G_FILE_TEST_IS_SYMLINK));
+    TN_ASSERT(g_file_test(second, G_FILE_TEST_IS_SYMLINK));
+    TN_ASSERT_CMPUINT(n_files(folder), ==, 2);
+    TN_ASSERT_CMPUINT(n_files(other), ==, 2);
+    g_autofree char *circle = g_build_filename(folder, "circle", NULL);
+    TN_REQUIRE(symlink("circle", circle) == 0);
+    TN_ASSERT(!tn_file_replace_bytes(circle, "x", 1, &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, circle, g_strerror(ELOOP));
+    TN_ASSERT(g_file_test(circle, G_FILE_TEST_IS_SYMLINK));
+}
+
 /* A name of 255 bytes leaves no room for a suffix. */
 static void
 longest_name(void)
@@ -223,10 +254,15 @@ no_memory(void)
 }
 
 static const TnTest tests[] = {
-    { "replaces", replaces },         { "puts-whole", puts_whole },
-    { "longest-name", longest_name }, { "writer-fails", writer_fails },
-    { "size-limit", size_limit },     { "full-disk", full_disk },
-    { "bad-places", bad_places },     { "reads", reads },
+    { "follows links", follows_links },
+    { "replaces", replaces },
+    { "puts-whole", puts_whole },
+    { "longest-name", longest_name },
+    { "writer-fails", writer_fails },
+    { "size-limit", size_limit },
+    { "full-disk", full_disk },
+    { "bad-places", bad_places },
+    { "reads", reads },
     { "no-memory", no_memory },
 };
 TN_TEST_MAIN("file", tests)
