@@ -4,9 +4,9 @@
  * files/…, each file that the config read with io.open or io.lines; and sources.json, which says what is which:
  *
  *   {"time": 1763708400, "modules": {"net.block": "modules/net/block.lua"},
- *    "files": {"words.txt": "files/1", "none.txt": false}}
+ *    "files": {"words.txt": "files/1", "DATA/none.txt": false}}
  *
- * (time: what os.time gave; false: there was no such file). What the run needs later, such as a module that a callback requires, is added when it
+ * (DATA: the data root; time: what os.time gave; false: there was no such file). What the run needs later, such as a module that a callback requires, is added when it
  * is read. A host that is given such a folder reads the copies and looks nowhere else for what they hold. */
 #include "host-private.h"
 #include <tenon/base.h>
@@ -141,9 +141,20 @@ tn_host_copy(TnHost *host, const char *file, GError **error)
 
 /* --- Files that a config reads --------------------------------------------------------------------------- */
 
+/* What a file is called in the index: what lies under the data root, which may be elsewhere next time, is named from there.
+ * (transfer full). */
+static char *
+file_key(const TnHost *host, const char *name)
+{
+    const gsize n = strlen(host->data_root);
+    return g_str_has_prefix(name, host->data_root) && name[n] == '/'
+               ? g_strconcat("DATA", name + n, NULL)
+               : g_strdup(name);
+}
+
 /* Notes a file that a config is about to read. What cannot be kept is left to Lua. */
 static void
-note_file(TnHost *host, const char *name)
+note_file(TnHost *host, const char *name, const char *key)
 {
     g_autoptr(GError) error = NULL;
     const TnValue *files = tn_value_get(host->index, TN_KEPT_FILES);
@@ -159,7 +170,7 @@ note_file(TnHost *host, const char *name)
         tn_log("host", TN_LOG_WARN, "%s: no copy is kept (%s); a resumed run reads it again", name,
                error->message);
     else
-        tn_host_note(host, TN_KEPT_FILES, name, file, bytes);
+        tn_host_note(host, TN_KEPT_FILES, key, file, bytes);
 }
 
 static int
@@ -199,9 +210,12 @@ tn_host_push_file(lua_State *L, const char *name)
     const char *file;
     if (host->settled)
         return 0;
-    if (!tn_host_kept(host, TN_KEPT_FILES, name, &file))
-        note_file(host, name);
-    if (!tn_host_kept(host, TN_KEPT_FILES, name, &file))
+    g_autofree char *key = file_key(host, name);
+    if (!tn_host_kept(host, TN_KEPT_FILES, key, &file))
+        note_file(host, name, key);
+    const gboolean known = tn_host_kept(host, TN_KEPT_FILES, key, &file);
+    g_free(g_steal_pointer(&key)); /* what follows may raise */
+    if (!known)
         return 0;
     if (file)
         return push_copy(L, host, name, file);
