@@ -181,7 +181,7 @@ refuse_unknown(const Level *level, gsize i)
     g_autofree const char **names = g_new(const char *, n + 1);
     for (guint32 k = 0; k < n; k++)
         names[k] = tn_options_row(level->options, k)->name;
-    g_autofree char *hint = tn_text_hint(key, names, n);
+    g_autofree char *hint = n ? tn_text_hint(key, names, n) : g_strdup(" (there are none)");
     g_autofree char *path = tn_path_key(level->path, key);
     tn_faults_add(level->fill->faults, where, path, "expected the name of an option, got \"%s\"%s",
                   key, hint);

@@ -3,7 +3,7 @@
 
 #include "option/option-private.h"
 
-#define FEW 8 /* candidates that a message lists when none is near */
+#define FEW 24 /* candidates that a message lists when none is near */
 
 void
 tn_text_quote(GString *to, const char *text)

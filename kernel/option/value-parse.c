@@ -18,9 +18,11 @@ static TnValue *parse_item(Parser *parser);
 static TnValue *
 fail(Parser *parser, const char *expected)
 {
+    const char *quote = *parser->at ? "\"" : "";
     g_set_error(parser->error, TN_ERROR, TN_ERROR_CONFIG,
-                "\"%s\": expected %s at character %d, got \"%.20s\"", parser->text, expected,
-                (gint)(parser->at - parser->text) + 1, parser->at);
+                "\"%s\": expected %s at character %d, got %s%.20s%s", parser->text, expected,
+                (gint)(parser->at - parser->text) + 1, quote, *parser->at ? parser->at : "the end",
+                quote);
     return NULL;
 }
 

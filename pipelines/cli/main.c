@@ -56,8 +56,8 @@ check_count(const TnVerb *verb, guint n, GError **error)
 {
     const char *args = verb->args != NULL ? verb->args : "";
     if ((gint)n < verb->min_args) {
-        g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
-                    "'%s' needs more than that; usage: tenon %s %s", verb->name, verb->name, args);
+        g_set_error(error, TN_ERROR, TN_ERROR_USAGE, "usage: tenon %s %s; see tenon %s --help",
+                    verb->name, args, verb->name);
         return FALSE;
     }
     if (verb->max_args >= 0 && (gint)n > verb->max_args) {

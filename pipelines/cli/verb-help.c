@@ -58,7 +58,8 @@ help_config(TnVerbCall *call, const char *path, GError **error)
     if (host == NULL)
         return 1;
     g_autoptr(TnSpec) root = tn_host_load(host, path, 0, NULL, faults);
-    print_config_args(call, host, path);
+    if (root != NULL || tn_host_n_args(host) > 0)
+        print_config_args(call, host, path);
     if (root != NULL)
         return 0;
     tn_faults_to_error(faults, error);

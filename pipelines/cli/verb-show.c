@@ -5,9 +5,12 @@
 
 typedef struct {
     ConfigOptions config;
-    const char *graph, *of, *format;
+    const char *graph, *of;
+    gint format; /* 1: dot */
     gboolean options;
 } ShowOptions;
+
+static const char *const formats[] = { "text", "dot", NULL };
 
 static const TnOption rows[] = {
     CONFIG_ROWS(ShowOptions, config),
@@ -22,8 +25,9 @@ static const TnOption rows[] = {
       .offset = G_STRUCT_OFFSET(ShowOptions, of),
       .help = "only the graph of this name, such as step" },
     { .name = "format",
-      .type = TN_OPT_STRING,
-      .dflt = "\"text\"",
+      .type = TN_OPT_ENUM,
+      .choices = formats,
+      .dflt = "text",
       .offset = G_STRUCT_OFFSET(ShowOptions, format),
       .help = "of graphs: text, or dot for Graphviz" },
     { .name = "options",
@@ -46,7 +50,7 @@ print_graph(const char *pass, const TnGraph *graph, gpointer data)
     const char *want = sink->options->graph;
     if (strcmp(want, "all") != 0 && strcmp(want, pass) != 0)
         return;
-    gboolean dot = strcmp(sink->options->format, "dot") == 0;
+    gboolean dot = sink->options->format == 1;
     g_autofree char *text = dot ? tn_graph_to_dot(graph) : tn_graph_print(graph);
     fprintf(sink->call->out, "%s graph '%s' after %s\n%s", dot ? "//" : "#", sink->function, pass,
             text);
@@ -96,12 +100,19 @@ show_graphs(TnVerbCall *call, TnJob *job, GError **error)
     }
     if (shown)
         return 0;
+    g_autoptr(GString) graphs = g_string_new(NULL);
+    for (guint i = 0; i < tn_job_n_functions(job); i++) {
+        const char *name;
+        tn_job_function(job, i, &name);
+        g_string_append_printf(graphs, "%s%s", i ? ", " : "", name);
+    }
     g_autoptr(GString) known = g_string_new("built");
     for (const char *const *pass = tn_passes(); *pass; pass++)
         g_string_append_printf(known, ", %s", *pass);
     g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
-                "--graph %s%s%s: no such graph; after: %s, program, all", options->graph,
-                options->of ? " --of " : "", options->of ? options->of : "", known->str);
+                "--graph %s%s%s: no such graph; there are: %s; after: %s, program, all",
+                options->graph, options->of ? " --of " : "", options->of ? options->of : "",
+                graphs->len ? graphs->str : "none", known->str);
     return 2;
 }
 

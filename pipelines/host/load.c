@@ -110,7 +110,15 @@ config_text(const char *path, GError **error)
             g_set_error(error, TN_ERROR, TN_ERROR_NOT_FOUND, "the library has no such module");
         return text;
     }
-    if (g_stat(path, &info) == 0 && info.st_size > MOST_TEXT) {
+    if (g_stat(path, &info) != 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s", g_strerror(errno));
+        return NULL;
+    }
+    if (S_ISDIR(info.st_mode)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_IO, "is a folder; a config is a file");
+        return NULL;
+    }
+    if (info.st_size > MOST_TEXT) {
         g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "the file is larger than %u MiB: no config",
                     MOST_TEXT >> 20);
         return NULL;

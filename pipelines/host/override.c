@@ -297,8 +297,9 @@ apply(TnHost *host, TnSpec *root, const TnOverride *override)
         tn_value_set_where(value, FROM_COMMAND_LINE);
         tn_value_assign(tn_spec_options(root), path, value, &error);
     }
+    /* What cannot be read is said of the key; what cannot be set, with the whole path. */
     if (error)
-        tn_host_fault(host, FROM_COMMAND_LINE, override->key, "%s", error->message);
+        tn_host_fault(host, FROM_COMMAND_LINE, value ? NULL : override->key, "%s", error->message);
 }
 
 void

@@ -105,6 +105,22 @@ static const struct {
       "return package.loadlib('/lib/x86_64-linux-gnu/libc.so.6', 'system')\n",
       2,
       { "escape_loadlib.lua:1:" } },
+    { "from",
+      CONFIG("", DATA, MODEL, "from = 'raed',"),
+      2,
+      { "from.lua:8: stages.train.from: there is", "read" } },
+    { "groups",
+      CONFIG("", DATA, MODEL, "optimizer = tn.optim.sgd { lr = 0.1, groups = 3 },"),
+      2,
+      { "groups.lua:13: groups: wants a list" } },
+    { "label",
+      CONFIG("", DATA, "nn.linear {2}", ""),
+      1,
+      { "label.lua:8: stages.train, frame 1: loss.cross_entropy", "target 2 of sample" } },
+    { "loss_shape",
+      CONFIG("", DATA, MODEL, "loss = 'mse',"),
+      1,
+      { "loss.reshape_as", "f32[8, 3]" } },
     { "nan", CONFIG("", DATA, MODEL, "log_every = 1,"), 1, { "nan", "step", "model" } },
 };
 
@@ -167,8 +183,17 @@ wrong_overrides(void)
     static const struct {
         const char *override, *word;
     } table[] = {
-        { "train.epcohs=3", "epochs" }, { "train.epochs=many", "epochs" }, { "train.epochs", "=" },
-        { "tarin.epochs=3", "train" },  { "train.epochs=-3", "epochs" },
+        { "train.epcohs=3", "epochs" },
+        { "train.epochs=many", "epochs" },
+        { "train.epochs", "=" },
+        { "tarin.epochs=3", "train" },
+        { "train.epochs=-3", "epochs" },
+        /* The path once, and the keys that there are. */
+        { "stages.tran.epochs=2", "command line: stages.tran.epochs: there is no stages.tran" },
+        { "train.model.layers[9].out=2", "line: stages.train.model.layers[9].out: there is no" },
+        { "train.lr={1", "command line: train.lr: \"{1\": expected" },
+        { "train.lr={1", "got the end" },
+        { "train.shuffle=1", "known: from, model, loss" },
     };
     g_autofree char *path = tn_test_tmp_path("good.lua");
     tn_test_write_file(path, CONFIG("", DATA, MODEL, ""), -1);

@@ -1,7 +1,28 @@
--- tenon.batch: the fields of a stage's frames as inputs of a graph.
+-- tenon.batch: the frames of a stage: where they come from, their fields as inputs of a graph, and what went wrong on the way.
 local core = require "tenon.core"
 
 local batch = {}
+
+-- Calls f(…); before what it raises stands what `where` gives.
+function batch.blame(where, f, ...)
+  local results = table.pack(pcall(f, ...))
+  if not results[1] then error(where() .. ": " .. tostring(results[2]), 0) end
+  return table.unpack(results, 2, results.n)
+end
+
+-- The port of the stage that `from` names.
+function batch.port(stage, job)
+  return batch.blame(function()
+    return ("%s: stages.%s.from"):format(core.where(stage._spec), stage.stage_name)
+  end, job.port, job, stage.from)
+end
+
+-- stepper:run(…) for a stage. The frame that it failed at is named: frames count from 1, from the beginning of the run.
+function batch.run(stage, ...)
+  return batch.blame(function()
+    return ("%s: stages.%s, frame %d"):format(core.where(stage._spec), stage.stage_name, stage.port:seq())
+  end, stage.stepper.run, stage.stepper, ...)
+end
 
 -- {field = value}, and the fields' names in order.
 function batch.inputs(graph, port)

@@ -18,7 +18,7 @@ tn.component {
   -- Builds the graph `eval`: the model as it is when nobody trains, and sums of what is measured.
   prepare = function(self, experiment)
     local job, train = experiment.job, experiment.stages[self.of]
-    self.port = job:port(self.from)
+    self.port = batch.port(self, job)
     self.frames, self.samples = self.port:length()
     if self.frames == 0 then
       core.fail("config", ("%s: stages.%s: the frames of '%s' never end, so there is no epoch to measure"):format(
@@ -32,7 +32,7 @@ tn.component {
       local input = batch.pick(self, "input", 1, values, names)
       local target = batch.pick(self, "target", 2, values, names)
       local prediction = layer.with_training(false, train.model, input)
-      local loss = train.loss:compute(prediction, target)
+      local loss = layer.scoped("loss", train.loss.compute, train.loss, prediction, target)
       self.meter = meter.new(self.stage_name, rawget(self, "metrics") or train.metrics or {}, prediction, target, loss)
     end)
     self.stepper = job:stepper(job:func(graph, self.stage_name == "evaluate" and "eval" or self.stage_name), self.port)
@@ -43,7 +43,7 @@ tn.component {
     self.meter:reset() -- of an evaluation that was cut off
     local left = self.frames
     while left > 0 do
-      local status, done = self.stepper:run(left)
+      local status, done = batch.run(self, left)
       left = left - done
       if status == "cancelled" then return nil end
       if status == "eos" then break end

@@ -1,6 +1,7 @@
 -- The jobs of this library: `tn.experiment`, a pipeline of stages, and `tn.script`, a function that is run.
 local core = require "tenon.core"
 local tn = require "tenon"
+local batch = require "tenon.batch"
 
 -- Options that both have.
 local function common(rows)
@@ -15,7 +16,9 @@ end
 
 local function open_devices(self, job, method)
   job:seed(self.seed)
-  for _, name in ipairs(self.devices or { "cpu", "ref" }) do job[method](job, name) end
+  for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu", "ref" }) do
+    batch.blame(function() return ("%s: devices[%d]"):format(core.where(self._spec), i) end, job[method], job, name)
+  end
 end
 
 -- A function that builds tensors and runs operators on them one at a time.

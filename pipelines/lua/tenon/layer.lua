@@ -31,6 +31,12 @@ function layer.enter(name)
   return close_scope
 end
 
+-- Calls f(…) in a scope of that name.
+function layer.scoped(name, f, ...)
+  local _ <close> = layer.enter(name)
+  return f(...)
+end
+
 -- Dotted name of the scope that is open.
 function layer.path()
   local scope = scopes[#scopes]

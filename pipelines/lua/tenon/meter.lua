@@ -1,5 +1,6 @@
 -- tenon.meter: metrics that add up in variables while a graph runs, and are read at events.
 local core = require "tenon.core"
+local layer = require "tenon.layer"
 
 local meter = {}
 meter.__index = meter
@@ -28,7 +29,7 @@ function meter.new(prefix, named, prediction, target, loss)
   table.sort(names)
   for _, name in ipairs(names) do
     local metric = named[name]
-    local sum, count = metric:measure(prediction, target)
+    local sum, count = layer.scoped(name, metric.measure, metric, prediction, target)
     add(name, sum, count, metric.finish and function(mean) return metric:finish(mean) end)
   end
   return self

@@ -21,6 +21,9 @@ end
 
 -- Says what a group may hold: `match`, `lr_scale`, and the optimiser's own numbers.
 local function check_groups(self)
+  if type(self.groups or {}) ~= "table" then
+    core.fail("config", ("%s: groups: wants a list of tables such as { match = \"bias$\", weight_decay = 0 }"):format(core.where(self._spec)))
+  end
   for i, group in ipairs(self.groups or {}) do
     local known = { match = "string", lr_scale = "number" }
     for _, row in ipairs(self.options) do

@@ -51,7 +51,7 @@ function train:build(graph)
 
   local prediction
   self.record = layer.recording(function() prediction = layer.with_training(true, self.model, input) end)
-  local loss = self.loss:compute(prediction, target)
+  local loss = layer.scoped("loss", self.loss.compute, self.loss, prediction, target)
   if loss.rank ~= 0 then
     core.fail("config", ("%s: stages.%s.loss: gives %s; the gradient needs one number"):format(
       core.where(self._spec), self.stage_name, loss.type))
@@ -72,7 +72,7 @@ end
 function train:prepare(experiment)
   local job = experiment.job
   self.experiment, self.job = experiment, job
-  self.port = job:port(self.from)
+  self.port = batch.port(self, job)
   self.frames = self.port:length()
   self.total = self.steps > 0 and self.steps or self.epochs * self.frames
   if self.total == 0 then
@@ -302,7 +302,8 @@ function train:run()
   while status == "ok" and self.step < self.total and not self.stopping do
     local seconds = math.min(self.next_log, self.next_save) - core.clock()
     local done, samples
-    status, done, samples = self.stepper:run(self:steps_to_event(), seconds < math.huge and math.max(seconds, 1e-3) or 0)
+    if seconds == math.huge then seconds = 0 else seconds = math.max(seconds, 1e-3) end
+    status, done, samples = batch.run(self, self:steps_to_event(), seconds)
     self.step = self.step + done
     self.logged_samples = self.logged_samples + samples
     if status == "ok" and not self:events() then status = "cancelled" end
