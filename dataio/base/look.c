@@ -126,7 +126,9 @@ print_head(TnVerbCall *call, TnObject *data, gint64 n, GError **error)
             fprintf(call->out, "[%" G_GINT64_FORMAT "]\n", i);
         else
             tn_status_set_error(error, status, "sample %" G_GINT64_FORMAT ": %s", i,
-                                TN_HAS(vtable, last_error) ? vtable->last_error(self) : "");
+                                status == TN_FAILED && TN_HAS(vtable, last_error)
+                                    ? vtable->last_error(self)
+                                    : "cannot be shown");
         for (guint f = 0; f < n_fields; f++) {
             if (status == TN_OK)
                 print_sample(call, vtable->field(self, f), out[f]);

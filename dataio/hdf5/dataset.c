@@ -1,4 +1,6 @@
-/* dataset.c: samples from a group of an HDF5 file: every array in it whose first dimension is the number of samples.
+/* dataset.c: samples from a group of an HDF5 file: every array in it whose first dimension is the number of samples. What lies
+ * in other files (external links and storage, virtual arrays) is not followed: a file that somebody sends must not make a
+ * run read files of the machine's, and the fingerprint could not cover them.
  *
  * A dataset that fits `cache` is read into memory once; a larger one is read sample by sample, sorted by position so that a
  * chunk is unpacked once a batch. */
@@ -78,9 +80,59 @@ h5_free(void *self)
     g_free(h5);
 }
 
+static herr_t
+refuse_file(const char *parent, const char *group, const char *file, const char *object,
+            unsigned *flags, hid_t access, void *data)
+{
+    (void)parent, (void)group, (void)file, (void)object, (void)flags, (void)access;
+    *(gboolean *)data = TRUE;
+    return -1;
+}
+
+/* A property list to open objects of the class with, which stops at links to other files; *met says that there was one.
+ * (transfer full): H5Pclose. */
+static hid_t
+own_file_only(hid_t klass, gboolean *met)
+{
+    hid_t list = H5Pcreate(klass);
+    if (list >= 0)
+        H5Pset_elink_cb(list, refuse_file, met);
+    return list;
+}
+
+/* For what could not be opened. */
+static gboolean
+not_opened(const H5Dataset *h5, gboolean elsewhere, const char *what, GError **error)
+{
+    if (!elsewhere)
+        return h5_fail(error, TN_ERROR_NOT_FOUND, h5->path, what);
+    g_free(h5_error_text());
+    g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                "%s: %s: it is a link to another file, which is not read", h5->path, what);
+    return FALSE;
+}
+
+/* Whether an array's elements lie in its own file. */
+static gboolean
+is_stored_here(hid_t array)
+{
+    hid_t list = H5Dget_create_plist(array);
+    gboolean here =
+        list >= 0 && H5Pget_external_count(list) == 0 && H5Pget_layout(list) != H5D_VIRTUAL;
+    if (list >= 0)
+        H5Pclose(list);
+    return here;
+}
+
 static gboolean
 describe_array(H5Dataset *h5, H5Field *f, GError **error)
 {
+    if (!is_stored_here(f->array)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                    "%s: array '%s' lies in other files, which are not read; copy it into one file",
+                    h5->path, f->field.name);
+        return FALSE;
+    }
     hid_t type = H5Dget_type(f->array), space = H5Dget_space(f->array);
     hsize_t dims[H5S_MAX_RANK] = { 0 };
     int rank = H5Sget_simple_extent_ndims(space);
@@ -130,12 +182,15 @@ add_array(H5Dataset *h5, const char *name, GError **error)
         return FALSE;
     }
     H5Field *f = &h5->fields[h5->n];
+    gboolean elsewhere = FALSE;
+    hid_t access = own_file_only(H5P_DATASET_ACCESS, &elsewhere);
     f->field.name = g_strdup(name);
-    f->array = H5Dopen2(h5->group, name, H5P_DEFAULT);
+    f->array = H5Dopen2(h5->group, name, access);
+    H5Pclose(access);
     gboolean ok = f->array >= 0;
     if (!ok) {
         g_autofree char *what = g_strdup_printf("array '%s' cannot be opened", name);
-        h5_fail(error, TN_ERROR_NOT_FOUND, h5->path, what);
+        not_opened(h5, elsewhere, what, error);
     }
     ok = ok && describe_array(h5, f, error);
     h5->n++; /* so that it is closed in any case */
@@ -144,6 +199,7 @@ add_array(H5Dataset *h5, const char *name, GError **error)
 
 typedef struct {
     GPtrArray *names;
+    hid_t access;
 } Listing;
 
 static herr_t
@@ -152,7 +208,7 @@ list_name(hid_t group, const char *name, const H5L_info_t *info, void *data)
     Listing *listing = data;
     H5O_info_t object;
     (void)info;
-    if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) >= 0 &&
+    if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, listing->access) >= 0 &&
         object.type == H5O_TYPE_DATASET)
         g_ptr_array_add(listing->names, g_strdup(name));
     return 0;
@@ -162,11 +218,18 @@ static gboolean
 open_arrays(H5Dataset *h5, const H5Options *options, GError **error)
 {
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
-    Listing listing = { names };
     for (gint i = 0; i < options->fields.n; i++)
         g_ptr_array_add(names, g_strdup(options->fields.v[i]));
-    if (names->len == 0)
-        H5Literate(h5->group, H5_INDEX_NAME, H5_ITER_INC, NULL, list_name, &listing);
+    if (names->len == 0) {
+        gboolean elsewhere = FALSE; /* such links are passed over */
+        Listing listing = { names, own_file_only(H5P_LINK_ACCESS, &elsewhere) };
+        herr_t listed =
+            H5Literate(h5->group, H5_INDEX_NAME, H5_ITER_INC, NULL, list_name, &listing);
+        H5Pclose(listing.access);
+        if (listed < 0)
+            return h5_fail(error, TN_ERROR_CORRUPT, h5->path,
+                           "the arrays cannot be listed (is the file damaged?)");
+    }
     if (names->len == 0) {
         g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
                     "%s: group '%s' holds no arrays; `tenon data info` lists what is there",
@@ -219,10 +282,13 @@ open_dataset(H5Dataset *h5, const H5Options *options, GError **error)
     if (h5->file < 0)
         return h5_fail(error, TN_ERROR_CORRUPT, h5->path,
                        "cannot be opened as HDF5 (is it cut short?)");
-    h5->group = H5Gopen2(h5->file, options->split, H5P_DEFAULT);
+    gboolean elsewhere = FALSE;
+    hid_t access = own_file_only(H5P_GROUP_ACCESS, &elsewhere);
+    h5->group = H5Gopen2(h5->file, options->split, access);
+    H5Pclose(access);
     if (h5->group < 0) {
         g_autofree char *what = g_strdup_printf("there is no group '%s'", options->split);
-        return h5_fail(error, TN_ERROR_NOT_FOUND, h5->path, what);
+        return not_opened(h5, elsewhere, what, error);
     }
     return open_arrays(h5, options, error) && fill_cache(h5, options->cache, error);
 }

@@ -79,5 +79,29 @@ def refuses_what_is_no_number():
         assert shown.returncode == 1 and "'x'" in shown.stderr and "text.h5" in shown.stderr, shown.stderr
 
 
+def stays_in_its_own_file():
+    """Links, virtual arrays and external storage may name any file of the machine: none is followed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, other, secret = (os.path.join(folder, name) for name in ("links.h5", "other.h5", "secret"))
+        with open(secret, "wb") as file:
+            file.write(b"secret!!")
+        with h5py.File(other, "w") as file:
+            file["x"] = np.arange(4.0)
+        with h5py.File(path, "w") as file:
+            file["link/x"] = h5py.ExternalLink(other, "/x")
+            file["link/own"] = np.arange(4.0)
+            file["away"] = h5py.ExternalLink(other, "/")
+            file.create_dataset("outside/x", (8,), dtype="u1", external=[(secret, 0, 8)])
+            layout = h5py.VirtualLayout((4,), dtype="f8")
+            layout[:] = h5py.VirtualSource(other, "x", (4,))
+            file.create_group("virtual").create_virtual_dataset("x", layout)
+        listed = tenon("data", "head", path, "split=link")
+        assert listed.returncode == 0 and "own" in listed.stdout and "x =" not in listed.stdout, listed.stdout + listed.stderr
+        for words in (["split=link", "fields={x}"], ["split=away"], ["split=outside"], ["split=virtual"]):
+            shown = tenon("data", "head", path, *words)
+            assert shown.returncode == 1 and "not read" in shown.stderr and "links.h5" in shown.stderr, (words, shown.stderr)
+
+
 if __name__ == "__main__":
-    main([imports_idx_into_what_h5py_reads, big_endian_idx_of_every_type, shows_what_h5py_wrote, refuses_what_is_no_number])
+    main([imports_idx_into_what_h5py_reads, big_endian_idx_of_every_type, shows_what_h5py_wrote, refuses_what_is_no_number,
+          stays_in_its_own_file])
