@@ -1,5 +1,8 @@
 /* test_tensorboard.c: event files: checksums against published values, records as TFRecord wants them, torn tails. TensorBoard's
  * own reader judges the messages in tests/interop. */
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <tenon/base.h>
 #include <tenon/context.h>
 #include <tenon/logger.h>
@@ -144,10 +147,100 @@ a_folder_that_is_not_there_is_an_error(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/nowhere");
 }
 
+/* Counts whole records; ends the test if there is anything else. */
+static guint
+count_records(const char *folder)
+{
+    size_t n, at = 0, length;
+    g_autofree char *bytes = event_bytes(folder, &n);
+    const guint8 *data;
+    guint records = 0;
+    while (wire_record((guint8 *)bytes, n, &at, &data, &length) == WIRE_RECORD)
+        records++;
+    TN_ASSERT_CMPUINT(at, ==, n);
+    return records;
+}
+
+/* A disk that is full costs the records it had no room for, and no others. */
+static void
+a_full_disk_leaves_whole_records(void)
+{
+    g_autofree char *folder = tn_test_tmp_path("tb-full");
+    g_autofree char *text = g_strnfill(3000, 'x');
+    struct rlimit before, small = { 4096, 4096 };
+    g_mkdir_with_parents(folder, 0777);
+    TnObject *object = make_logger(folder, FALSE);
+    const TnLoggerVTable *vtable = tn_object_vtable(object);
+    void *self = tn_object_self(object);
+    TnRecord record = {
+        .size = sizeof record, .kind = TN_RECORD_TEXT, .name = "text", .step = 1, .text = text
+    };
+    getrlimit(RLIMIT_FSIZE, &before);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    vtable->write(self, &record);
+    TN_ASSERT_CMPINT(vtable->flush(self), ==, TN_OK);
+    vtable->write(self, &record);
+    TN_ASSERT_CMPINT(vtable->flush(self), ==, TN_FAILED);
+    setrlimit(RLIMIT_FSIZE, &before);
+    TN_ASSERT_CMPUINT(count_records(folder), ==, 2);
+    vtable->write(self, &record);
+    TN_ASSERT_CMPINT(vtable->flush(self), ==, TN_OK);
+    vtable->close(self);
+    tn_object_unref(object);
+    TN_ASSERT_CMPUINT(count_records(folder), ==, 3);
+}
+
+static void
+a_file_that_cannot_be_begun_is_an_error(void)
+{
+    g_autofree char *folder = tn_test_tmp_path("tb-none");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnContext) context = tn_context_new();
+    g_autoptr(TnObject) object = tn_object_create(
+        tn_registry_find(TN_IFACE_LOGGER, "tensorboard", &error), NULL, context, &error);
+    const TnLoggerVTable *vtable = tn_object_vtable(object);
+    struct rlimit before, none = { 0, 0 };
+    g_mkdir_with_parents(folder, 0777);
+    getrlimit(RLIMIT_FSIZE, &before);
+    none.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &none);
+    TN_ASSERT(!vtable->open(tn_object_self(object), folder, FALSE, &error));
+    setrlimit(RLIMIT_FSIZE, &before);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "tb-none");
+}
+
+/* Names and texts that are no UTF-8 would end a reader. */
+static void
+strings_are_utf8(void)
+{
+    g_autofree char *folder = tn_test_tmp_path("tb-utf8");
+    size_t n;
+    g_mkdir_with_parents(folder, 0777);
+    TnObject *object = make_logger(folder, FALSE);
+    const TnLoggerVTable *vtable = tn_object_vtable(object);
+    TnRecord record = { .size = sizeof record,
+                        .kind = TN_RECORD_TEXT,
+                        .name = "lo\xffss",
+                        .step = 1,
+                        .text = "a\xfe" };
+    TN_ASSERT_CMPINT(vtable->write(tn_object_self(object), &record), ==, TN_OK);
+    vtable->close(tn_object_self(object));
+    tn_object_unref(object);
+    g_autofree char *bytes = event_bytes(folder, &n);
+    TN_ASSERT(memmem(bytes, n, "lo\xef\xbf\xbdss", 7) != NULL);
+    TN_ASSERT(memmem(bytes, n, "a\xef\xbf\xbd", 4) != NULL);
+}
+
 static const TnTest tests[] = {
     { "crc is Castagnoli's", crc_is_castagnoli },
     { "writes records", writes_records },
     { "refuses malformed messages", refuses_malformed_messages },
     { "a folder that is not there is an error", a_folder_that_is_not_there_is_an_error },
+    { "a full disk leaves whole records", a_full_disk_leaves_whole_records },
+    { "a file that cannot be begun is an error", a_file_that_cannot_be_begun_is_an_error },
+    { "strings are UTF-8", strings_are_utf8 },
 };
 TN_TEST_MAIN("tensorboard", tests)

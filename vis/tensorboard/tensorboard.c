@@ -46,20 +46,30 @@ static const TnOption rows[] = {
 
 #define PENDING_LIMIT (256 * 1024)
 
+/* All that is pending, or nothing of it: readers stop for good at half a record. */
+static gboolean
+write_pending(Board *board, GError **error)
+{
+    const off_t whole = lseek(board->fd, 0, SEEK_END);
+    const gboolean ok =
+        tn_file_write_all(board->fd, board->path, board->pending->data, board->pending->len, error);
+    if (!ok && whole >= 0 && ftruncate(board->fd, whole) < 0)
+        tn_log("tensorboard", TN_LOG_WARN, "%s: ends in half a record: %s", board->path,
+               g_strerror(errno));
+    g_byte_array_set_size(board->pending, 0);
+    board->flushed = g_get_monotonic_time();
+    return ok;
+}
+
 static TnStatus
 board_flush(void *self)
 {
     Board *board = self;
     g_autoptr(GError) error = NULL;
-    if (board->fd < 0 || board->pending->len == 0)
+    if (board->fd < 0 || board->pending->len == 0 || write_pending(board, &error))
         return TN_OK;
-    gboolean ok = tn_file_write_all(board->fd, board->path, board->pending->data,
-                                    board->pending->len, &error);
-    g_byte_array_set_size(board->pending, 0);
-    board->flushed = g_get_monotonic_time();
-    if (!ok)
-        tn_log("tensorboard", TN_LOG_WARN, "%s", error->message);
-    return ok ? TN_OK : TN_FAILED;
+    tn_log("tensorboard", TN_LOG_WARN, "%s", error->message);
+    return TN_FAILED;
 }
 
 static TnStatus
@@ -98,6 +108,8 @@ static void
 board_destroy(void *self)
 {
     Board *board = self;
+    if (board->fd >= 0)
+        close(board->fd);
     g_byte_array_unref(board->pending);
     tn_config_unref(board->config);
     g_free(board->path);
@@ -129,9 +141,11 @@ board_open(void *self, const char *folder, gboolean resumed, GError **error)
     board->resumed = resumed;
     board->flushed = g_get_monotonic_time();
     g_autoptr(GByteArray) event = event_new(now, 0);
+    g_autoptr(GByteArray) frame = NULL;
     wire_string(event, 3, "brain.Event:2");
-    put_event(board, event);
-    return board_flush(board) == TN_OK;
+    frame = wire_frame(event);
+    g_byte_array_append(board->pending, frame->data, frame->len);
+    return write_pending(board, error);
 }
 
 static void
@@ -168,7 +182,8 @@ add_text(GByteArray *value, const char *text)
     wire_message(shape, 2, dim);
     wire_varint(tensor, 1, 7);
     wire_message(tensor, 2, shape);
-    wire_string(tensor, 8, text);
+    g_autofree char *valid = g_utf8_make_valid(text, -1);
+    wire_string(tensor, 8, valid);
     wire_message(value, 8, tensor);
     add_metadata(value, "text");
 }
@@ -267,7 +282,9 @@ board_write(void *self, const TnRecord *record)
     g_autoptr(GByteArray) value = g_byte_array_new();
     if (board->fd < 0 || record->kind == TN_RECORD_PROGRESS)
         return TN_OK;
-    wire_string(value, 1, record->name);
+    /* A string that is no UTF-8 makes the whole file unreadable. */
+    g_autofree char *name = g_utf8_make_valid(record->name, -1);
+    wire_string(value, 1, name);
     if (record->kind == TN_RECORD_SCALAR)
         wire_float(value, 2, (float)record->value);
     else if (record->kind == TN_RECORD_TEXT)
