@@ -408,7 +408,7 @@ other_shapes(const TnCall *call, TnCall *other)
 
 /* Whether differences of the call were taken: counted, so that a suite that checks nothing
  * fails. */
-static guint n_checked, n_reshaped;
+static guint n_checked, n_reshaped, n_low;
 
 static gboolean
 check_call(const TnCall *call)
@@ -523,6 +523,64 @@ static void
 half(void)
 {
     each_call(TN_DTYPE_F16, 3, agrees_on_cpu);
+    each_call(TN_DTYPE_BF16, 3, agrees_on_cpu);
+}
+
+/* The same call in f64, with the same contents. */
+static gboolean
+widened(const TnCall *call, TnCall *wide)
+{
+    if (!tn_call_make(wide, call->op, TN_DTYPE_F64, call->variant)) {
+        return FALSE;
+    }
+    for (gint i = 0; i < call->n_in; i++) {
+        if (tn_call_has(call, i)) {
+            TnTensor *same = tn_tensor_copy(call->value[i], NULL, wide->in[i].dtype, NULL);
+            tn_tensor_unref(wide->value[i]);
+            wide->value[i] = same;
+        }
+    }
+    return TRUE;
+}
+
+/* Gradients in low precision and in f64, rounded once. */
+static gboolean
+near_f64(const TnCall *call)
+{
+    Derivatives low = { 0 }, high = { 0 };
+    TnTensor *got[OUT_GRADS + MAX_X] = { NULL }, *want[OUT_GRADS + MAX_X] = { NULL };
+    const double step = call->dtype == TN_DTYPE_F16 ? 0x1p-10 : 0x1p-7;
+    const TnTolerance tolerance = { 8 * step, 8 * step };
+    g_auto(TnCall) wide = { 0 };
+    gboolean ok = widened(call, &wide) && build(&low, call) && build(&high, &wide);
+    if (ok && low.graph != NULL && low.n_x == high.n_x && low.n_y == high.n_y) {
+        ok = run_on(call, &low, on_ref, got) && run_on(&wide, &high, on_ref, want);
+        for (gint i = 0; i < low.n_x && ok; i++) {
+            g_autofree char *text = tn_call_print(call);
+            g_autofree char *what = g_strdup_printf("%s: gradient of input %d", text, low.x[i]);
+            g_autoptr(TnTensor) rounded =
+                tn_tensor_copy(want[OUT_GRADS + i], NULL, call->dtype, NULL);
+            ok = tn_test_near(got[OUT_GRADS + i], rounded, tolerance, what);
+            n_low++;
+        }
+    }
+    for (gint i = 0; i < OUT_GRADS + MAX_X; i++) {
+        g_clear_pointer(&want[i], tn_tensor_unref);
+        g_clear_pointer(&got[i], tn_tensor_unref);
+    }
+    g_clear_pointer(&low.graph, tn_graph_unref);
+    g_clear_pointer(&high.graph, tn_graph_unref);
+    return ok;
+}
+
+static void
+low_precision(void)
+{
+    each_call(TN_DTYPE_F16, 100, near_f64);
+    each_call(TN_DTYPE_BF16, 100, near_f64);
+    if (g_getenv("TN_OP") == NULL) {
+        TN_ASSERT_CMPUINT(n_low, >, 500);
+    }
 }
 
 static void
@@ -532,10 +590,8 @@ far(void)
 }
 
 static const TnTest tests[] = {
-    { "finite_differences", finite_differences },
-    { "cpu", cpu },
-    { "half", half },
-    { "far", far },
+    { "finite_differences", finite_differences }, { "cpu", cpu }, { "half", half },
+    { "low_precision", low_precision },           { "far", far },
 };
 
 TN_TEST_MAIN_WITH("conformance: gradients", tests, NULL, close_devices)
