@@ -181,6 +181,9 @@ expand_infer(TnInfer *infer, GError **error)
     TnType both[2] = { infer->in[0] };
     both[1] = tn_type(infer->in[0].dtype, attrs->shape.rank, attrs->shape.dims);
     for (gint i = 0; i < both[1].rank; i++) {
+        if (both[1].dims[i] < -1) {
+            return misfit(infer, &attrs->shape, "a size is negative", error);
+        }
         both[1].dims[i] = both[1].dims[i] == -1 ? 1 : both[1].dims[i];
     }
     if (!tn_infer_broadcast(2, both, &infer->out[0], NULL)) {

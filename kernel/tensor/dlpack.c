@@ -125,14 +125,15 @@ import(DLManagedTensorVersioned *managed, TnDevice *device, GError **error)
     if (!read_import(managed, device, &type, strides, error))
         return NULL;
     const gint64 size = (gint64)tn_dtype_size(type.dtype);
-    gint64 from, bytes;
+    gint64 from, reach, bytes;
     char *data = managed->dl_tensor.data;
     if (data)
         data += managed->dl_tensor.byte_offset;
     /* A view with negative steps begins before its first element. */
-    if (!tn_view_extent(&type, strides, 0, &first, &last) ||
+    if (!tn_view_extent(&type, strides, 0, &first, &last) || first == G_MININT64 ||
         __builtin_mul_overflow(first, size, &from) ||
-        __builtin_mul_overflow(last - first + 1, size, &bytes) ||
+        __builtin_sub_overflow(last, first - 1, &reach) ||
+        __builtin_mul_overflow(reach, size, &bytes) ||
         (bytes > 0 && (!data || (guintptr)data % (guintptr)size != 0))) {
         g_set_error(error, TN_ERROR, TN_ERROR_SHAPE,
                     "DLPack: the tensor's memory is missing, not aligned to its elements of "

@@ -17,13 +17,16 @@ gint64
 tn_type_count(const TnType *type)
 {
     gint64 count = 1;
-    gboolean overflow = FALSE;
+    gboolean negative = FALSE, empty = FALSE, overflow = FALSE;
     for (gint i = 0; i < type->rank; i++) {
-        if (type->dims[i] == 0)
-            return 0; /* whatever the other sizes are */
+        negative = negative || type->dims[i] < 0;
+        empty = empty || type->dims[i] == 0;
         overflow = __builtin_mul_overflow(count, type->dims[i], &count) || overflow;
     }
-    return overflow || count < 0 ? -1 : count;
+    if (negative)
+        return -1;
+    /* With a size of 0 the others may be as large as they like. */
+    return empty ? 0 : overflow ? -1 : count;
 }
 
 gint64

@@ -293,6 +293,31 @@ messages(void)
     }
 }
 
+/* A config cannot say these, a program can: two negative sizes have a positive product. */
+static void
+negative_sizes(void)
+{
+    const TnReshapeAttrs reshape = { .shape = { 2, { -2, -3 } } };
+    const TnExpandAttrs expand = { .shape = { 2, { -2, -3 } } };
+    const TnVariableAttrs variable = { "v", TN_DTYPE_F32, { 2, { -2, -3 } } };
+    const struct {
+        const char *op;
+        const void *attrs;
+        gint n_in;
+        TnType in;
+    } rows[] = { { "reshape", &reshape, 1, ops_type("f32[2, 3]") },
+                 { "expand", &expand, 1, ops_type("f32[1, 1]") },
+                 { "variable", &variable, 0, { 0 } } };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) error = NULL;
+        TnType out[TN_MAX_OUT];
+        gint n_out;
+        TN_ASSERT(!tn_op_infer(tn_op_find(rows[i].op, NULL), rows[i].attrs, "node", rows[i].n_in,
+                               &rows[i].in, NULL, &n_out, out, &error));
+        TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_SHAPE, "[-2, -3]");
+    }
+}
+
 static void
 helpers(void)
 {
@@ -315,9 +340,8 @@ helpers(void)
 }
 
 static const TnTest tests[] = {
-    { "golden", golden },
-    { "own_operators", own_operators },
-    { "messages", messages },
+    { "golden", golden },     { "own_operators", own_operators },
+    { "messages", messages }, { "negative_sizes", negative_sizes },
     { "helpers", helpers },
 };
 TN_TEST_MAIN("ops/infer", tests)

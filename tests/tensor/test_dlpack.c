@@ -204,6 +204,7 @@ refuses(void)
         NEGATIVE,
         HUGE_DIM,
         STRIDES,
+        BOTH_WAYS,
         DATA,
         UNALIGNED,
         N_WAYS
@@ -212,7 +213,7 @@ refuses(void)
                                         TN_ERROR_DTYPE,   TN_ERROR_DTYPE,  TN_ERROR_SHAPE,
                                         TN_ERROR_SHAPE,   TN_ERROR_SHAPE,  TN_ERROR_SHAPE,
                                         TN_ERROR_SHAPE,   TN_ERROR_SHAPE,  TN_ERROR_SHAPE,
-                                        TN_ERROR_SHAPE };
+                                        TN_ERROR_SHAPE,   TN_ERROR_SHAPE };
     for (gint way = 0; way < N_WAYS; way++) {
         g_autoptr(GError) error = NULL;
         Foreign f = foreign();
@@ -229,6 +230,11 @@ refuses(void)
         case NEGATIVE: f.shape[1] = -4; break;
         case HUGE_DIM: f.shape[0] = G_MAXINT64; break;
         case STRIDES: f.strides[0] = G_MAXINT64; break;
+        case BOTH_WAYS: /* each end can be counted, the way between them cannot */
+            dl->dtype = (DLDataType){ kDLUInt, 8, 1 };
+            f.strides[0] = G_MAXINT64 / 4;
+            f.strides[1] = -G_MAXINT64 / 4;
+            break;
         case DATA: dl->data = NULL; break;
         case UNALIGNED: dl->byte_offset = 2; break;
         }

@@ -104,6 +104,8 @@ reshapes(void)
     g_autoptr(TnTensor) other_empty = tn_tensor_reshape(empty, 3, DIMS(5, 0, 7), &error);
     assert_shows(other_empty, "i32[5, 0, 7] {}");
     TN_ASSERT_NO_ERROR(error);
+    TN_ASSERT(tn_tensor_reshape(empty, 2, DIMS(0, -5), &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_SHAPE, "reshape");
     static const struct {
         gint rank;
         gint64 dims[9];
@@ -111,6 +113,7 @@ reshapes(void)
                 { 2, { -1, -1 } },
                 { 2, { 5, -1 } },
                 { 2, { -2, 12 } },
+                { 2, { -2, -12 } },
                 { 2, { 0, -1 } },
                 { 0, { 0 } },
                 { 9, { 24, 1, 1, 1, 1, 1, 1, 1, 1 } },

@@ -17,9 +17,10 @@ typedef struct {
 } TnType;
 
 TN_API TnType tn_type(TnDtype dtype, gint rank, const gint64 *dims);
-/* Elements (1 for a scalar, 0 if any size is 0); -1 if the product overflows 63 bits. */
+/* Elements (1 for a scalar, 0 if any size is 0); -1 if a size is negative or the product overflows
+ * 63 bits. */
 TN_API gint64 tn_type_count(const TnType *type);
-/* Bytes of a contiguous tensor; -1 on overflow. */
+/* Bytes of a contiguous tensor; -1 where there is no count, or on overflow. */
 TN_API gint64 tn_type_bytes(const TnType *type);
 TN_API gboolean tn_type_equal(const TnType *a, const TnType *b);
 /* "f32[128, 784]". (transfer full): g_free. */
