@@ -259,22 +259,39 @@ tn_grad(TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal *x, TnVal *grad
     return ok;
 }
 
+/* Input i for the body. One that gets no gradient may be the same value as one that does: the walk,
+ * which knows values only, must not go on through it. */
+static TnVal
+body_input(const TnVjp *v, gint i)
+{
+    gboolean shared = FALSE;
+    for (gint k = 0; k < v->n_in; k++) {
+        shared = shared || (v->need[k] && tn_val_equal(v->in[k], v->in[i]));
+    }
+    return shared && !v->need[i] ? tn_graph_op(v->graph, "stop_gradient", NULL, 1, &v->in[i], NULL)
+                                 : v->in[i];
+}
+
 gboolean
 tn_vjp_of_body(TnVjp *v, GError **error)
 {
+    TnVal in[TN_MAX_IN];
     TnBody body = {
         .size = sizeof(TnBody),
         .graph = v->graph,
         .op = v->op,
         .attrs = v->attrs,
         .n_in = v->n_in,
-        .in = v->in,
+        .in = in,
         .n_out = v->n_out,
     };
     const guint first = v->graph->nodes->len;
     TnVal out[TN_MAX_OUT], x[TN_MAX_IN], grad[TN_MAX_IN];
     gint n = 0;
     body.out = out;
+    for (gint i = 0; i < v->n_in; i++) {
+        in[i] = body_input(v, i);
+    }
     for (gint k = 0; k < v->n_out; k++) {
         out[k] = TN_VAL_NONE;
     }
@@ -294,7 +311,7 @@ tn_vjp_of_body(TnVjp *v, GError **error)
     for (gint i = 0; i < v->n_in; i++) {
         gboolean told = FALSE;
         for (gint k = 0; k < i; k++) {
-            told = told || tn_val_equal(v->in[k], v->in[i]);
+            told = told || (v->need[k] && tn_val_equal(v->in[k], v->in[i]));
         }
         v->grad_in[i] = v->need[i] ? grad[n++] : TN_VAL_NONE;
         v->grad_in[i] = told ? TN_VAL_NONE : v->grad_in[i];

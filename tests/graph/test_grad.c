@@ -309,6 +309,11 @@ static const TnOp op_product = TEST_OP("product", pair, product_body, NULL, 0);
 static const TnOp op_noise = TEST_OP("noise", noisy, noise_body, NULL, TN_OP_RANDOM);
 static const TnOp op_failing = TEST_OP("failing", pair, failing_body, NULL, 0);
 static const TnOp op_wrong = TEST_OP("wrong", pair, product_body, wrong_vjp, 0);
+static const TnOpArg fixed[] = {
+    { .name = "a", .help = "any", .type = 'T', .dtypes = TN_DTYPES_FLOAT, .flags = TN_ARG_NO_GRAD },
+    FLOATS("b"),
+};
+static const TnOp op_fixed = TEST_OP("fixed", fixed, product_body, NULL, 0);
 static const TnOp op_bare = TEST_OP("bare", pair, NULL, NULL, 0);
 
 static void
@@ -356,6 +361,22 @@ streams_from(const TnGraph *graph, guint first, guint64 *streams)
         }
     }
     return n;
+}
+
+/* x as a factor that gets no gradient and as one that does: the second alone counts. */
+static void
+body_with_a_value_that_also_gets_none(void)
+{
+    g_autoptr(TnGraph) graph = tn_graph_new("g");
+    const TnVal x = tn_graph_input(graph, "x", TYPE(F32, 3));
+    const TnVal in[] = { x, x };
+    const TnVal y = tn_graph_add(graph, &op_fixed, NULL, 2, in, NULL);
+    TnVal grad;
+    TN_REQUIRE(tn_grad(graph, y, TN_VAL_NONE, 1, &x, &grad, NULL));
+    TN_ASSERT_CMPSTR(op_of(graph, grad), "reduce_to");
+    const TnVal product = input_of(graph, grad, 0);
+    TN_ASSERT_CMPSTR(op_of(graph, product), "mul");
+    TN_ASSERT_CMPSTR(op_of(graph, input_of(graph, product, 1)), "stop_gradient");
 }
 
 /* The body in the gradient, the body in its place, and the body in the gradient of the gradient
@@ -487,6 +508,7 @@ static const TnTest tests[] = {
     { "at_other_sizes", at_other_sizes },
     { "gradient_of_body", gradient_of_body },
     { "body_with_one_value_twice", body_with_one_value_twice },
+    { "body_with_a_value_that_also_gets_none", body_with_a_value_that_also_gets_none },
     { "random_in_body", random_in_body },
     { "gradient_of_call", gradient_of_call },
     { "errors", errors },
