@@ -178,8 +178,8 @@ node_key(const TnTape *tape, const TnGraphNode *node)
         const guint64 contents = constant != NULL ? tensor_hash(constant) : 0;
         put(key, &contents, sizeof contents);
     }
-    if ((node->op->flags & TN_OP_RANDOM) && tn_op_is_composite(node->op)) {
-        put(key, node->path, strlen(node->path)); /* the streams of its body come from there */
+    if (tn_op_draws_by_path(node->op)) {
+        put(key, node->path, strlen(node->path));
     }
     return g_byte_array_free_to_bytes(key);
 }
@@ -270,6 +270,28 @@ bind_inputs(TnTape *tape, const TnGraphNode *node, TnExec *exec, GError **error)
     return TRUE;
 }
 
+/* What is kept for later must not keep the tensors that it was used with. */
+static void
+unbind_inputs(TnExec *exec)
+{
+    for (guint i = 0; i < exec->program->n_inputs; i++) {
+        tn_exec_bind(exec, i, NULL);
+    }
+}
+
+static gboolean
+run_bound(TnTape *tape, const TnGraphNode *node, TnExec *exec, GError **error)
+{
+    if (!bind_inputs(tape, node, exec, error)) {
+        return FALSE;
+    }
+    if (tn_exec_run(exec) != TN_OK) {
+        g_propagate_error(error, g_error_copy(tn_exec_error(exec)));
+        return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean
 compute(TnTape *tape, guint number, GError **error)
 {
@@ -278,11 +300,12 @@ compute(TnTape *tape, guint number, GError **error)
         return TRUE;
     }
     TnExec *exec = find_exec(tape, node, error);
-    if (exec == NULL || !bind_inputs(tape, node, exec, error)) {
+    if (exec == NULL) {
         return FALSE;
     }
-    if (tn_exec_run(exec) != TN_OK) {
-        g_propagate_error(error, g_error_copy(tn_exec_error(exec)));
+    const gboolean ok = run_bound(tape, node, exec, error);
+    unbind_inputs(exec);
+    if (!ok) {
         return FALSE;
     }
     for (gint i = 0; i < node->n_out; i++) {

@@ -29,9 +29,8 @@ hash_ports(guint64 hash, const GArray *ports)
     return tn_hash(hash, &n, sizeof n);
 }
 
-/* Random streams inside a composite, or a sub-graph, will come from the node's path. */
-static gboolean
-draws_by_path(const TnOp *op)
+gboolean
+tn_op_draws_by_path(const TnOp *op)
 {
     gboolean draws = tn_op_is_composite(op) && op->flags & TN_OP_RANDOM;
     for (guint32 i = 0; i < op->attrs.n; i++) {
@@ -53,7 +52,7 @@ hash_node(guint64 hash, const TnGraphNode *node)
     for (gint i = 0; i < node->n_in; i++) {
         hash = hash_val(hash, node->in[i]);
     }
-    return draws_by_path(node->op) ? hash_text(hash, node->path) : hash;
+    return tn_op_draws_by_path(node->op) ? hash_text(hash, node->path) : hash;
 }
 
 guint64

@@ -150,6 +150,42 @@ clearing_starts_again(void)
     }
 }
 
+/* Who gave a tensor may write it again once the tape has let it go. */
+static void
+clearing_lets_go(void)
+{
+    g_autoptr(TnTape) tape = tn_tape_new(context);
+    g_autoptr(TnTensor) two = tn_tensor_scalar(TN_DTYPE_F64, 2);
+    const TnVal x = tn_tape_input(tape, two);
+    run(tape, "mul", NULL, x, x);
+    TN_ASSERT(!tn_tensor_is_writable(two));
+    tn_tape_clear(tape);
+    TN_ASSERT(tn_tensor_is_writable(two));
+}
+
+/* The same sub-graph twice: each call draws its own numbers. */
+static void
+calls_draw_their_own(void)
+{
+    const gint64 dims[] = { 2 }, many[] = { 8 };
+    const guint64 seed[] = { 7, 0 };
+    g_autoptr(TnGraph) inner = tn_graph_new("noise");
+    const TnVal key = tn_graph_input(inner, "key", tn_type(TN_DTYPE_U64, 1, dims));
+    const TnUniformAttrs attrs = { .random = { .shape = { 1, { many[0] } } }, .high = 1 };
+    tn_graph_output(inner, "y", tn_graph_op(inner, "random_uniform", &attrs, 1, &key, NULL));
+    g_autoptr(TnTape) tape = tn_tape_new(context);
+    g_autoptr(TnTensor) tensor = tn_tensor_from(tn_type(TN_DTYPE_U64, 1, dims), seed, NULL);
+    const TnVal in = tn_tape_input(tape, tensor);
+    const TnCallAttrs call = { .graph = inner };
+    TnVal out[2];
+    for (guint i = 0; i < 2; i++) {
+        g_autoptr(GError) error = NULL;
+        out[i] = tn_tape_op(tape, tn_op_find("call", NULL), &call, 1, &in, NULL, &error);
+        TN_REQUIRE_NO_ERROR(error);
+    }
+    TN_ASSERT(!tn_test_same(tn_tape_tensor(tape, out[0]), tn_tape_tensor(tape, out[1])));
+}
+
 /* An operator whose output size depends on data: on the tape it works, in a graph it says where
  * it does. */
 static gboolean
@@ -232,6 +268,8 @@ static const TnTest tests[] = {
     { "several outputs", several_outputs },
     { "errors pass", errors_pass },
     { "clearing starts again", clearing_starts_again },
+    { "clearing lets go", clearing_lets_go },
+    { "calls draw their own", calls_draw_their_own },
     { "sizes may depend on data", sizes_may_depend_on_data },
     { "runs far away", runs_far_away },
 };
