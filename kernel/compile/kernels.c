@@ -3,12 +3,13 @@
 #include <tenon/plugin.h>
 
 #include <pthread.h>
+#include <string.h>
 
 #include "kernels.h"
 
 typedef struct {
-    GHashTable *rows;  /* "kind operator" → GArray of const TnKernel *, best rank first */
-    guint n_factories; /* that were seen */
+    GHashTable *rows;     /* "kind operator" → GPtrArray of const TnKernel *, best rank first */
+    GPtrArray *factories; /* that it is of: const TnFactory * */
 } Index;
 
 static struct {
@@ -39,6 +40,7 @@ add_table(GHashTable *rows, const TnKernelTable *table)
     }
 }
 
+/* Takes factories. */
 static void
 rebuild(GPtrArray *factories)
 {
@@ -52,11 +54,22 @@ rebuild(GPtrArray *factories)
     gpointer list;
     g_hash_table_iter_init(&iter, rows);
     while (g_hash_table_iter_next(&iter, NULL, &list)) {
-        /* Stable, so that among equals the table registered first wins. */
+        /* Stable, so that among equals the order of the tables decides, which is the registry's. */
         g_ptr_array_sort(list, by_rank);
     }
     g_clear_pointer(&state.index.rows, g_hash_table_unref);
-    state.index = (Index){ rows, factories->len };
+    g_clear_pointer(&state.index.factories, g_ptr_array_unref);
+    state.index = (Index){ rows, factories };
+}
+
+/* Under the lock: whether the index is of these factories. */
+static gboolean
+is_of(const GPtrArray *factories)
+{
+    const GPtrArray *seen = state.index.factories;
+    return seen != NULL && seen->len == factories->len &&
+           (seen->len == 0 ||
+            memcmp(seen->pdata, factories->pdata, seen->len * sizeof *seen->pdata) == 0);
 }
 
 void
@@ -64,11 +77,12 @@ tn_kernels_refresh(void)
 {
     g_autoptr(GPtrArray) factories = tn_registry_query("tenon.kernel/1");
     pthread_rwlock_rdlock(&state.lock);
-    const gboolean fresh = state.index.rows != NULL && state.index.n_factories == factories->len;
+    const gboolean fresh = is_of(factories);
     pthread_rwlock_unlock(&state.lock);
     if (!fresh) {
         pthread_rwlock_wrlock(&state.lock);
-        rebuild(factories);
+        /* Asked again: another thread may have opened a plugin, and made the index of more. */
+        rebuild(tn_registry_query("tenon.kernel/1"));
         pthread_rwlock_unlock(&state.lock);
     }
 }
