@@ -168,6 +168,15 @@ is_lossless(TnDtype from, TnDtype to)
     return b->klass != TN_CLASS_BOOL ? exact_bits(a) <= exact_bits(b) : a->klass == TN_CLASS_BOOL;
 }
 
+/* Whether an integer type's values become others' by way of a float: that saturates, integers wrap. */
+static gboolean
+saturates(TnDtype from, TnDtype through, TnDtype to)
+{
+    const TnDtypes integers = TN_DTYPES_INT | TN_DTYPES_UINT;
+    return tn_dtype_in(from, integers) && tn_dtype_in(through, TN_DTYPES_FLOAT) &&
+           tn_dtype_in(to, integers) && !is_lossless(from, to);
+}
+
 /* A cast to the type it has; one through a type that holds every value. */
 static TnVal
 cast_rule(const TnMatch *m)
@@ -177,10 +186,11 @@ cast_rule(const TnMatch *m)
     if (have == want) {
         return m->in[0];
     }
-    if (tn_val_is_none(inside) || !is_lossless(tn_match_type(m, inside)->dtype, have)) {
+    const TnDtype first = tn_val_is_none(inside) ? have : tn_match_type(m, inside)->dtype;
+    if (tn_val_is_none(inside) || !is_lossless(first, have) || saturates(first, have, want)) {
         return TN_VAL_NONE;
     }
-    if (tn_match_type(m, inside)->dtype == want) {
+    if (first == want) {
         return inside;
     }
     return tn_match_add(m, "cast", m->node->attrs, 1, inside, TN_VAL_NONE);

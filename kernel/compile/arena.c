@@ -180,6 +180,19 @@ lay_out(TnPlan *plan)
     }
 }
 
+/* Whether no sum of sizes goes beyond what can be addressed, even with every slot beside the others. */
+static gboolean
+can_address(const TnPlan *plan)
+{
+    gsize sum = 0;
+    for (guint i = 0; i < plan->slots->len; i++) {
+        if (__builtin_add_overflow(sum, slot_at(plan, i)->bytes, &sum) || sum > G_MAXSSIZE) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 /* --- What is told about it -------------------------------------------------------------------- */
 
 static void
@@ -205,10 +218,15 @@ measure(TnPlan *plan)
     }
 }
 
-void
-tn_plan_arena(TnPlan *plan)
+gboolean
+tn_plan_arena(TnPlan *plan, GError **error)
 {
     make_slots(plan);
+    if (!can_address(plan)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_NO_MEMORY,
+                    "its values together are larger than memory can be");
+        return FALSE;
+    }
     lay_out(plan);
     measure(plan);
     for (guint32 v = 0; v < plan->values->len; v++) {
@@ -218,4 +236,5 @@ tn_plan_arena(TnPlan *plan)
             value->place = (TnPlace){ TN_PLACE_ARENA, slot->space, slot->offset };
         }
     }
+    return TRUE;
 }

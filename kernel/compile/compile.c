@@ -114,11 +114,8 @@ plan_program(TnCompiler *c, TnProgram *program, GError **error)
     tn_plan_steps(&plan);
     tn_plan_assigns(&plan);
     tn_plan_order(&plan);
-    gboolean ok = tn_plan_prepare(&plan, error);
-    if (ok) {
-        tn_plan_arena(&plan);
-        ok = tn_plan_emit(&plan, error);
-    }
+    const gboolean ok =
+        tn_plan_prepare(&plan, error) && tn_plan_arena(&plan, error) && tn_plan_emit(&plan, error);
     if (ok) {
         tn_plan_streams(&plan);
     }

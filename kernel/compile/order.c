@@ -141,8 +141,7 @@ choose(Order *order, const GArray *ready, gboolean greedy)
         if (greedy) {
             each_root(order->plan, step, add_freed, order, &freed);
         }
-        const gssize cost =
-            greedy ? (gssize)made_bytes(order->plan, step) - (gssize)freed : (gssize)s;
+        const gssize cost = greedy ? (gssize)(made_bytes(order->plan, step) - freed) : (gssize)s;
         if (cost < best_cost || (cost == best_cost && s < g_array_index(ready, guint32, best))) {
             best = i;
             best_cost = cost;

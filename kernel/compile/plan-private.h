@@ -111,7 +111,7 @@ void tn_plan_assigns(
     TnPlan *plan);                /* assign.c: results in variables' memory, or copies at the end */
 void tn_plan_order(TnPlan *plan); /* order.c */
 gboolean tn_plan_prepare(TnPlan *plan, GError **error); /* emit.c: kernels' own preparation */
-void tn_plan_arena(TnPlan *plan);                       /* arena.c: slots, in place, offsets */
+gboolean tn_plan_arena(TnPlan *plan, GError **error);   /* arena.c: slots, in place, offsets */
 gboolean tn_plan_emit(TnPlan *plan, GError **error);    /* emit.c: the program */
 void tn_plan_streams(
     TnPlan *plan); /* streams.c: streams, waits and signals of the program's instructions */

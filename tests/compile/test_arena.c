@@ -172,7 +172,7 @@ fake_init(Fake *fake, guint64 seed, guint n, const char *const *skip)
         add_random_step(fake, i);
     }
     tn_plan_order(&fake->plan);
-    tn_plan_arena(&fake->plan);
+    TN_REQUIRE(tn_plan_arena(&fake->plan, NULL));
 }
 
 static void

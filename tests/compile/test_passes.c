@@ -174,6 +174,44 @@ algebra_keeps_what_matters(void)
     TN_ASSERT_CMPUINT(count(graph, NULL, "add"), ==, 1);
 }
 
+/* Integers wrap, but saturate on their way through a float: the detour may be left out only where
+ * that is the same. */
+static void
+algebra_keeps_saturation(void)
+{
+    static const struct {
+        TnDtype from, through, to;
+        guint casts;
+    } rows[] = {
+        { TN_DTYPE_I32, TN_DTYPE_F64, TN_DTYPE_I8, 2 },
+        { TN_DTYPE_U32, TN_DTYPE_F64, TN_DTYPE_I32, 2 },
+        { TN_DTYPE_I16, TN_DTYPE_F32, TN_DTYPE_U64, 2 },
+        { TN_DTYPE_U8, TN_DTYPE_F16, TN_DTYPE_I16, 1 },
+        { TN_DTYPE_I32, TN_DTYPE_I64, TN_DTYPE_U8, 1 },
+        { TN_DTYPE_I32, TN_DTYPE_F64, TN_DTYPE_BOOL, 1 },
+        { TN_DTYPE_F16, TN_DTYPE_F32, TN_DTYPE_I8, 1 },
+    };
+    const double values[] = { -3e9, -300, -1, 0, 1, 200, 300, 4e9 };
+    const gint64 n[] = { G_N_ELEMENTS(values) };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(TnGraph) graph = tn_graph_new("casts");
+        const TnVal x = input(graph, "x", rows[i].from, 1, n);
+        TnVal y = tn_f_cast(graph, tn_f_cast(graph, x, rows[i].through), rows[i].to);
+        tn_graph_output(graph, "y", y);
+        g_autoptr(TnTensor) wide = tn_tensor_from(tn_type(TN_DTYPE_F64, 1, n), values, NULL);
+        g_autoptr(TnTensor) in = tn_tensor_copy(wide, NULL, rows[i].from, NULL);
+        g_autoptr(TnTensor) half_way = tn_tensor_copy(in, NULL, rows[i].through, NULL);
+        g_autoptr(TnTensor) want = tn_tensor_copy(half_way, NULL, rows[i].to, NULL);
+        g_autoptr(TnProgram) program = compile(graph, NULL, NULL);
+        g_autoptr(TnExec) exec = tn_exec_new(program, NULL, NULL, NULL);
+        TN_REQUIRE(tn_exec_bind(exec, 0, in) == TN_OK && tn_exec_run(exec) == TN_OK);
+        tn_test_check(tn_test_same(tn_exec_output(exec, 0), want), FALSE, __FILE__, __LINE__,
+                      "%s through %s to %s", tn_dtype_name(rows[i].from),
+                      tn_dtype_name(rows[i].through), tn_dtype_name(rows[i].to));
+        TN_ASSERT_CMPUINT(count(graph, NULL, "cast"), ==, rows[i].casts);
+    }
+}
+
 static void
 equal_nodes_are_one(void)
 {
@@ -403,6 +441,24 @@ sizes_that_do_not_fit_name_the_node(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_SHAPE, "model.add", "[2, 3]", "[2, 4]");
 }
 
+/* Five values of 2^62 bytes: their sum is no number of bytes any more. */
+static void
+memory_without_end_is_refused(void)
+{
+    static const char *const names[] = { "neg", "abs", "exp", "sin", "cos" };
+    static const TnExpandAttrs huge = { .shape = { 2, { 1 << 30, 1 << 30 } } };
+    g_autoptr(TnGraph) graph = tn_graph_new("huge");
+    g_autoptr(GError) error = NULL;
+    const TnVal x = input(graph, "x", TN_DTYPE_F32, 0, NULL);
+    const TnVal wide = tn_graph_op(graph, "expand", &huge, 1, &x, NULL);
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        const TnVal y = tn_graph_op(graph, names[i], NULL, 1, &wide, NULL);
+        tn_graph_output(graph, names[i], y);
+    }
+    TN_ASSERT(compile(graph, NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NO_MEMORY, "graph 'huge'", "larger than memory");
+}
+
 static void
 programs_print(void)
 {
@@ -423,6 +479,7 @@ static const TnTest tests[] = {
     { "passes keep results of chains", passes_keep_results_of_chains },
     { "algebra drops what does nothing", algebra_drops_what_does_nothing },
     { "algebra keeps what matters", algebra_keeps_what_matters },
+    { "algebra keeps saturation", algebra_keeps_saturation },
     { "equal nodes are one", equal_nodes_are_one },
     { "random nodes are never one", random_nodes_are_never_one },
     { "constants are folded", constants_are_folded },
@@ -434,6 +491,7 @@ static const TnTest tests[] = {
     { "the sink sees every pass", the_sink_sees_every_pass },
     { "wrong calls are told", wrong_calls_are_told },
     { "sizes that do not fit name the node", sizes_that_do_not_fit_name_the_node },
+    { "memory without end is refused", memory_without_end_is_refused },
     { "programs print", programs_print },
 };
 TN_TEST_MAIN_WITH("passes", tests, set_up, tear_down)
