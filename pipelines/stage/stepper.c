@@ -62,6 +62,12 @@ tn_stepper_free(TnStepper *stepper)
     g_free(stepper);
 }
 
+TnFunction *
+tn_stepper_function(const TnStepper *stepper)
+{
+    return stepper->function;
+}
+
 static TnStatus
 fail(TnStepper *stepper, GError *error)
 {
