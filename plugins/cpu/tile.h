@@ -47,6 +47,11 @@ void tile_round(void *out, const void *const *in, gint64 n, const TileOp *op);
 /* out = in converted to op->dtype (with C's rules) from the compute type `op->from`, then held in its tile type. */
 void tile_cast_through(void *out, const void *const *in, gint64 n, const TileOp *op);
 
+/* n elements of memory, `stride` of them apart, into a tile. NULL: of elements that are held as they lie there, or cannot be
+ * loaded as that type. */
+typedef void (*TileLoad)(void *to, const void *from, gint64 stride, gsize n);
+TileLoad tile_load(TnDtype from, TileType to);
+
 /* How numbers of a dtype are held in a tile, and whether its memory is that already. */
 TileType tile_type_of(TnDtype dtype);
 gboolean tile_is_native(TnDtype dtype);
@@ -82,11 +87,11 @@ typedef struct {
 typedef enum { LEVEL_ONCE, LEVEL_ROW, LEVEL_TILE, N_LEVELS } TileLevel;
 
 typedef struct {
-    gint in;          /* number of the node's input; -1: `data` */
-    const void *data; /* of a constant that is not a scalar */
-    TnDtype dtype;
-    gsize size;
-    TileType type;
+    gint in;                     /* number of the node's input; -1: `data` */
+    const void *data;            /* of a constant that is not a scalar */
+    gsize size;                  /* of an element in memory */
+    TileType type;               /* as which it is held */
+    TileLoad load;               /* NULL: as it lies there */
     gint64 strides[TN_MAX_RANK]; /* along the collapsed axes */
     TileLevel level;
     gboolean direct;   /* read where it is */

@@ -56,6 +56,24 @@ add_source(TileBuilder *b, guint number)
     return source->value;
 }
 
+/* What source `number` reads, loaded as another dtype. */
+static gint
+add_source_as(TileBuilder *b, guint number, TnDtype dtype)
+{
+    TileSource source = *SOURCE(b, number);
+    for (guint i = number + 1; i < b->sources->len; i++) {
+        const TileSource *other = SOURCE(b, i);
+        if (other->value >= 0 && other->in == source.in && other->data == source.data &&
+            VALUE(b, other->value)->dtype == dtype) {
+            return other->value;
+        }
+    }
+    source.value = add_value(b, dtype);
+    VALUE(b, source.value)->input = (gint)b->sources->len;
+    g_array_append_val(b->sources, source);
+    return source.value;
+}
+
 /* A scalar from memory of its dtype. */
 static gint
 add_constant(TileBuilder *b, TnDtype dtype, const void *memory)
@@ -96,6 +114,12 @@ emit_cast(TileBuilder *b, Call *call)
     TnDtype from = call->in_type[0].dtype, to = call->out_type[0].dtype;
     if (from == to) {
         return emit_same(b, call);
+    }
+    const TileValue *value = VALUE(b, call->in[0]);
+    if (value->input >= 0 && value->dtype == from && tile_is_native(to) &&
+        tile_load(from, tile_type_of(to))) {
+        call->out[0] = add_source_as(b, (guint)value->input, to);
+        return TRUE;
     }
     if (tile_is_native(to)) {
         const TileFn *fn = tile_convert(tile_type_of(to), tile_type_of(from));

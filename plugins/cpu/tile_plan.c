@@ -90,9 +90,9 @@ add_inputs(Plan *p, GError **error)
         TileInput *input = &p->program->inputs[p->program->n_inputs++];
         input->in = source->in;
         input->data = source->data;
-        input->dtype = source->arg.type.dtype;
-        input->size = tn_dtype_size(input->dtype);
-        input->type = tile_type_of(input->dtype);
+        input->size = tn_dtype_size(source->arg.type.dtype);
+        input->type = VALUE(p, source->value)->type;
+        input->load = tile_load(source->arg.type.dtype, input->type);
         cpu_broadcast(&source->arg, shape->rank, input->strides);
     }
     return TRUE;
@@ -165,7 +165,7 @@ choose_access(Plan *p, TileInput *input, gboolean is_output)
     } else {
         input->level = LEVEL_TILE;
         input->periodic = program->grouped && zeros(input->strides, last);
-        input->direct = tile_is_native(input->dtype) && !is_output &&
+        input->direct = !input->load && !is_output &&
                         (program->grouped ? runs_flat(program, input) : input->strides[last] == 1);
     }
 }
@@ -241,8 +241,8 @@ may_write(Plan *p, gint step, TnDtype dtype)
 {
     for (gint s = step + 1; s < (gint)p->b->steps->len; s++) {
         for (gint k = 0; p->live[s] && k < STEP(p, s)->arity; k++) {
-            gint in = p->input[STEP(p, s)->in[k]];
-            if (in >= 0 && p->program->inputs[in].direct && p->program->inputs[in].dtype == dtype) {
+            const gint value = STEP(p, s)->in[k], in = p->input[value];
+            if (in >= 0 && p->program->inputs[in].direct && VALUE(p, value)->dtype == dtype) {
                 return FALSE;
             }
         }

@@ -75,8 +75,8 @@ execute_level(const Frame *frame, TileLevel level, gint64 n)
 static void
 load_run(const TileInput *input, void *to, const void *from, gint64 stride, gint64 n)
 {
-    if (!tile_is_native(input->dtype)) {
-        tn_dtype_info(input->dtype)->load(to, from, stride, (gsize)n);
+    if (input->load) {
+        input->load(to, from, stride, (gsize)n);
     } else if (stride == 1 && n >= 16) {
         memcpy(to, from, (gsize)n * input->size);
     } else if (input->size == 4) {

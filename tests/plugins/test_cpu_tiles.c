@@ -53,11 +53,17 @@ late_reader(TnGraph *graph, const TnVal *in, TnVal *second)
     return sum;
 }
 
+/* Small numbers; among whole ones, some of the dtype's whole range. */
 static void
 fill(Array *array, guint64 *state)
 {
+    const TnDtypeInfo *info = tn_dtype_info(array->arg.type.dtype);
     for (gint64 i = 0; i < array->arg.count; i++) {
         array_set(array, i, noise_unit(state) * 4 - 2);
+        if (i % 3 == 0 && (info->klass == TN_CLASS_INT || info->klass == TN_CLASS_UINT)) {
+            const guint64 word = noise(state);
+            memcpy(array_at(array, i), &word, info->bits / 8);
+        }
     }
 }
 
@@ -245,9 +251,48 @@ narrow_types(void)
     }
 }
 
+/* What is cast right after it is read, twice to the same dtype and once to another, and used as it is too. */
+static TnVal
+converted(TnGraph *graph, const TnVal *in, TnVal *second)
+{
+    TnVal x = tn_f_cast(graph, in[0], TN_DTYPE_F32);
+    TnVal again = tn_f_cast(graph, in[0], TN_DTYPE_F32);
+    TnVal wide = tn_f_cast(graph, in[0], TN_DTYPE_F64);
+    TnVal own = tn_f_cast(graph, tn_f_add(graph, in[0], in[0]), TN_DTYPE_F32);
+    *second = tn_f_cast(graph, in[0], TN_DTYPE_F64);
+    TnVal sum = tn_f_add(graph, tn_f_div(graph, x, tn_f_const(graph, x, 255)), in[1]);
+    return tn_f_add(graph, tn_f_add(graph, sum, tn_f_mul(graph, again, in[2])),
+                    tn_f_add(graph, own, tn_f_cast(graph, wide, TN_DTYPE_F32)));
+}
+
+static void
+loaded_as_floats(void)
+{
+    static const TnDtype dtypes[] = { TN_DTYPE_BF16, TN_DTYPE_F16, TN_DTYPE_I8,  TN_DTYPE_U8,
+                                      TN_DTYPE_I16,  TN_DTYPE_U16, TN_DTYPE_I32, TN_DTYPE_U32,
+                                      TN_DTYPE_I64,  TN_DTYPE_U64, TN_DTYPE_F32 };
+    static const gint64 shape[] = { 33, 70 };
+    static const gint64 reversed[] = { -70, -1 }, turned[] = { 1, 33 }, gaps[] = { 200, 2 },
+                        none[] = { 0, 0 }, row[] = { 0, 1 }, column[] = { -1, 0 };
+    static const gint64 *const all[] = { NULL, reversed, turned, gaps, none, row, column };
+    open_plugins();
+    for (guint i = 0; i < G_N_ELEMENTS(dtypes); i++) {
+        const TnType f32 = tn_type(TN_DTYPE_F32, 2, shape);
+        const TnType types[] = { tn_type(dtypes[i], 2, shape), f32, f32 };
+        for (guint k = 0; k < G_N_ELEMENTS(all); k++) {
+            const gint64 *const strides[] = { all[k], NULL, NULL };
+            check_group(tn_dtype_name(dtypes[i]), converted, 2, shape, types, apart, strides);
+        }
+    }
+}
+
 static const TnTest tests[] = {
-    { "tails", tails },     { "in_place", in_place },         { "broadcasting", broadcasting },
-    { "strides", strides }, { "narrow_types", narrow_types },
+    { "tails", tails },
+    { "in_place", in_place },
+    { "broadcasting", broadcasting },
+    { "strides", strides },
+    { "narrow_types", narrow_types },
+    { "loaded_as_floats", loaded_as_floats },
 };
 
 TN_TEST_MAIN("cpu tiles", tests)
