@@ -5,8 +5,9 @@
 
 #include <xmmintrin.h>
 
-/* Every exception masked, nearest; flush to zero (bit 15), denormals are zero (bit 6). */
-#define COMPUTE (0x1f80U | 1U << 15 | 1U << 6)
+/* Every exception masked, nearest, flush to zero (bit 15). Denormal operands stay what they are (bit 6): they only come
+ * from outside, for no result is one. */
+#define COMPUTE (0x1f80U | 1U << 15)
 #define FLAGS 0x3fU /* what has happened so far: no part of the mode */
 
 TnFloatMode
