@@ -1,5 +1,5 @@
-/* random.c: a dataset of random samples: inputs from a normal distribution, labels uniform over classes. For benchmarks, tests and
- * first steps without data. */
+/* random.c: a dataset of random samples: inputs from a normal distribution or random bytes, labels uniform over classes. For
+ * benchmarks, tests and first steps without data. */
 #include <string.h>
 
 #include <tenon/base.h>
@@ -9,7 +9,11 @@ typedef struct {
     gint64 length, classes;
     TnShape shape;
     guint64 seed;
+    gint dtype; /* of dtypes */
 } RandomOptions;
+
+enum { NORMAL_F32, BYTES_U8 };
+static const char *const dtypes[] = { "f32", "u8", NULL };
 
 typedef struct {
     RandomOptions options;
@@ -42,6 +46,12 @@ static const TnOption rows[] = {
       .offset = G_STRUCT_OFFSET(RandomOptions, seed),
       .dflt = "0",
       .help = "other numbers for other seeds" },
+    { .name = "dtype",
+      .type = TN_OPT_ENUM,
+      .choices = dtypes,
+      .offset = G_STRUCT_OFFSET(RandomOptions, dtype),
+      .dflt = "f32",
+      .help = "f32: x is normal; u8: uniform over 0 to 255, as images are" },
 };
 
 static void *
@@ -51,7 +61,8 @@ random_create(TnConfig *config, TnContext *context, GError **error)
     (void)context;
     data->options = *(const RandomOptions *)tn_config_data(config);
     data->fields[0] =
-        (TnField){ "x", tn_type(TN_DTYPE_F32, data->options.shape.rank, data->options.shape.dims) };
+        (TnField){ "x", tn_type(data->options.dtype == BYTES_U8 ? TN_DTYPE_U8 : TN_DTYPE_F32,
+                                data->options.shape.rank, data->options.shape.dims) };
     data->fields[1] = (TnField){ "y", tn_type(TN_DTYPE_I64, 0, NULL) };
     data->count = tn_type_count(&data->fields[0].type);
     if (data->count < 0) {
@@ -81,21 +92,42 @@ random_length(void *self)
     return ((RandomData *)self)->options.length;
 }
 
+static void
+fill_normal(TnRandom *random, gint64 n, float *x)
+{
+    for (gint64 k = 0; k < n; k++)
+        x[k] = (float)tn_random_normal(random);
+}
+
+/* Lowest byte of each word first, on every machine. */
+static void
+fill_bytes(TnRandom *random, gint64 n, guint8 *x)
+{
+    guint64 word = 0;
+    for (gint64 k = 0; k < n; k++, word >>= 8) {
+        if (k % 8 == 0)
+            word = tn_random_u64(random);
+        x[k] = (guint8)word;
+    }
+}
+
 static TnStatus
 random_read(void *self, gsize n, const gint64 *position, void *const *out)
 {
     const RandomData *data = self;
-    float *x = out[0];
     gint64 *y = out[1];
     for (gsize i = 0; i < n; i++) {
         TnRandom random;
         if (position[i] < 0 || position[i] >= data->options.length)
             return TN_FAILED;
         tn_random_init(&random, data->options.seed, "random.sample", (guint64)position[i]);
+        const guint64 label = tn_random_below(&random, (guint64)data->options.classes);
         if (y)
-            y[i] = (gint64)tn_random_below(&random, (guint64)data->options.classes);
-        for (gint64 k = 0; x && k < data->count; k++)
-            *x++ = (float)tn_random_normal(&random);
+            y[i] = (gint64)label;
+        if (out[0] && data->options.dtype == BYTES_U8)
+            fill_bytes(&random, data->count, (guint8 *)out[0] + (gint64)i * data->count);
+        else if (out[0])
+            fill_normal(&random, data->count, (float *)out[0] + (gint64)i * data->count);
     }
     return TN_OK;
 }
@@ -113,6 +145,8 @@ random_fingerprint(void *self)
     const RandomData *data = self;
     guint64 hash = tn_hash(TN_HASH_INIT, &data->options.seed, sizeof data->options.seed);
     hash = tn_hash(hash, &data->options.classes, sizeof data->options.classes);
+    hash = tn_hash(hash, &data->options.length, sizeof data->options.length);
+    hash = tn_hash(hash, &data->options.dtype, sizeof data->options.dtype);
     return tn_hash(hash, &data->options.shape, sizeof data->options.shape);
 }
 
@@ -130,7 +164,7 @@ static const TnFactory factory = {
     .size = sizeof(TnFactory),
     .iface = TN_IFACE_DATASET,
     .name = "random",
-    .help = "random samples: x normal, y a class",
+    .help = "random samples: x normal or bytes, y a class",
     .threads = TN_THREADS_ANY,
     .options = TN_OPTIONS(RandomOptions, rows),
     .create = random_create,
