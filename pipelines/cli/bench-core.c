@@ -1,4 +1,4 @@
-/* bench-core.c: training steps of small networks, two trainings at once, and the time to start.
+/* bench-core.c: training steps of small networks, what a pipeline costs them, two trainings at once, and the time to start.
  *
  * A training case is an ordinary config (pipelines/lua/tenon/bench), prepared like any job; measured is its step's program, run
  * over and over on one batch, as the peers are: median time of a step. */
@@ -43,6 +43,9 @@ typedef struct {
     TnHost *host;
     TnSpec *root;
     TnJob *job;
+    TnFunction *step;
+    guint n_inputs;
+    TnTensor *inputs[TN_MAX_FIELDS];
     TnExec *exec;
     gint64 batch;
 } Training;
@@ -50,6 +53,9 @@ typedef struct {
 static void
 training_clear(Training *t)
 {
+    for (guint i = 0; i < t->n_inputs; i++)
+        if (t->inputs[i])
+            tn_tensor_unref(t->inputs[i]);
     tn_job_free(t->job);
     if (t->root)
         tn_spec_unref(t->root);
@@ -75,47 +81,49 @@ fill_input(TnTensor *tensor, const char *name, gint64 classes)
 }
 
 static gboolean
-bind_inputs(Training *t, TnFunction *function, gint64 classes, GError **error)
+make_inputs(Training *t, gint64 classes, GError **error)
 {
-    TnTensor *inputs[TN_MAX_FIELDS] = { NULL };
-    TnGraph *graph = tn_function_graph(function);
-    guint n = MIN(tn_graph_n_inputs(graph), TN_MAX_FIELDS);
+    TnGraph *graph = tn_function_graph(t->step);
     gboolean ok = TRUE;
-    for (guint i = 0; ok && i < n; i++) {
+    t->n_inputs = MIN(tn_graph_n_inputs(graph), TN_MAX_FIELDS);
+    for (guint i = 0; ok && i < t->n_inputs; i++) {
         const char *name;
         const TnType *type = tn_graph_type(graph, tn_graph_input_at(graph, i, &name));
-        inputs[i] = tn_tensor_new(NULL, *type, error);
-        ok = inputs[i] && fill_input(inputs[i], name, classes);
+        t->inputs[i] = tn_tensor_new(NULL, *type, error);
+        ok = t->inputs[i] && fill_input(t->inputs[i], name, classes);
         if (i == 0)
             t->batch = type->dims[0];
     }
-    t->exec = ok ? tn_function_exec(function, n, inputs, error) : NULL;
-    for (guint i = 0; i < n; i++)
-        if (inputs[i])
-            tn_tensor_unref(inputs[i]);
+    return ok;
+}
+
+static gboolean
+bind_inputs(Training *t, GError **error)
+{
+    t->exec = tn_function_exec(t->step, t->n_inputs, t->inputs, error);
     return t->exec != NULL;
 }
 
 static gboolean
-training_open(Training *t, const char *config, gint64 classes, GError **error)
+training_open(Training *t, const char *config, const char *override, gint64 classes, GError **error)
 {
     g_autoptr(TnFaults) faults = tn_faults_new();
     t->host = tn_host_new(NULL, error);
-    t->root = t->host ? tn_host_load(t->host, config, 0, NULL, faults) : NULL;
+    t->root = t->host ? tn_host_load(t->host, config, override ? 1 : 0, &override, faults) : NULL;
     if (!t->root) {
         tn_faults_to_error(faults, error);
         return FALSE;
     }
     t->job = tn_job_prepare(t->host, t->root, NULL, FALSE, error);
-    for (guint i = 0; t->job && i < tn_job_n_functions(t->job); i++) {
+    for (guint i = 0; t->job && !t->step && i < tn_job_n_functions(t->job); i++) {
         const char *name;
         TnFunction *function = tn_job_function(t->job, i, &name);
         if (g_str_has_suffix(name, "step"))
-            return bind_inputs(t, function, classes, error);
+            t->step = function;
     }
-    if (t->job)
+    if (t->job && !t->step)
         g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph 'step'", config);
-    return FALSE;
+    return t->step && make_inputs(t, classes, error) && bind_inputs(t, error);
 }
 
 static gboolean
@@ -134,7 +142,7 @@ measure_training(TnBench *bench, const char *config, gint64 classes, const char 
 {
     Training t = { NULL };
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
-    gboolean ok = training_open(&t, config, classes, error);
+    gboolean ok = training_open(&t, config, NULL, classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = run_step(&t, error);
     double begin = now(), end = begin + bench->seconds, last = begin;
@@ -210,6 +218,75 @@ finish_child(Child *child)
     return g_string_free(text, FALSE);
 }
 
+static void
+remove_folder(const char *folder)
+{
+    const char *const rm[] = { "/bin/rm", "-rf", folder, NULL };
+    g_spawn_sync(NULL, (char **)rm, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL);
+}
+
+/* Steps on one batch and steps fed by read and map take turns in one process, on the same program and
+ * weights; `share` is the median of what a turn of the latter took longer. */
+static gboolean
+measure_pipeline(TnBench *bench, const char *file, GError **error)
+{
+    enum { TURN = 20 };
+    Training t = { NULL };
+    g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autoptr(GArray) shares = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autofree char *override = g_strdup_printf("data=%s", file);
+    const char *config = "module:tenon.bench.train_mlp_pipeline";
+    gboolean ok = training_open(&t, config, override, 10, error);
+    TnStepper *stepper = ok ? tn_job_stepper(t.job, t.step) : NULL;
+    const double end = now() + bench->seconds;
+    for (guint turn = 0; ok && (turn < 6 || now() < end); turn++) {
+        guint64 done, samples;
+        ok = bind_inputs(&t, error);
+        const double begin = now();
+        for (guint i = 0; ok && i < TURN; i++)
+            ok = run_step(&t, error);
+        const double middle = now();
+        if (ok && tn_stepper_run(stepper, TURN, 0, &done, &samples) != TN_OK) {
+            g_propagate_error(error, g_error_copy(tn_stepper_error(stepper)));
+            ok = FALSE;
+        }
+        const double fed = (now() - middle) / TURN, bound = (middle - begin) / TURN;
+        const double share = 100 * (fed - bound) / bound;
+        if (turn > 0) {
+            g_array_append_val(times, fed);
+            g_array_append_val(shares, share);
+        }
+    }
+    if (ok) {
+        bench->report(bench, NULL, (double)t.batch / median(times), "samples/s",
+                      "train_mlp fed by read (HDF5, shuffled) and map (bytes to f32)");
+        bench->report(bench, "share", median(shares), "%",
+                      "what a step takes longer than on one batch in memory");
+    }
+    training_clear(&t);
+    return ok;
+}
+
+static gboolean
+train_mlp_pipeline(TnBench *bench, GError **error)
+{
+    g_autofree char *folder = g_dir_make_tmp("tenon-bench-XXXXXX", error);
+    if (!folder)
+        return FALSE;
+    g_autofree char *file = g_build_filename(folder, "random.h5", NULL);
+    const char *const argv[] = {
+        bench->program, "data",     "import",       "random", file,
+        "shape={784}",  "dtype=u8", "length=60000", NULL,
+    };
+    gint code;
+    const gboolean ok = g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL,
+                                     NULL, NULL, NULL, &code, error) &&
+                        g_spawn_check_wait_status(code, error) &&
+                        measure_pipeline(bench, file, error);
+    remove_folder(folder);
+    return ok;
+}
+
 /* Two at once, two threads each; their sum, and its share of what one alone did just before and after. */
 static gboolean
 train_mlp_two_jobs(TnBench *bench, GError **error)
@@ -274,8 +351,7 @@ startup(TnBench *bench, GError **error)
     if (ok)
         bench->report(bench, NULL, median(times), "ms",
                       "tenon run of a one-tensor config, index warm, whole process");
-    const char *const rm[] = { "/bin/rm", "-rf", runs, NULL };
-    g_spawn_sync(NULL, (char **)rm, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL);
+    remove_folder(runs);
     return ok;
 }
 
@@ -284,6 +360,8 @@ static const TnBenchCase cases[] = {
     { sizeof(TnBenchCase), "train_tiny", "steps of a tiny network: overhead", train_tiny },
     { sizeof(TnBenchCase), "train_mlp", "steps of a multilayer perceptron", train_mlp },
     { sizeof(TnBenchCase), "train_lenet", "steps of LeNet-5", train_lenet },
+    { sizeof(TnBenchCase), "train_mlp_pipeline", "what reading and mapping cost a step",
+      train_mlp_pipeline },
     { sizeof(TnBenchCase), "train_mlp_two_jobs", "two trainings at once on the same processors",
       train_mlp_two_jobs },
 };

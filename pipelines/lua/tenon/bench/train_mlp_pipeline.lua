@@ -1,0 +1,19 @@
+-- The step of train_mlp, fed by a pipeline: the case `tenon bench train_mlp_pipeline` measures what reading and mapping cost it.
+local tn = require "tenon"
+local nn = tn.nn
+
+local data = tn.arg("data", "", { help = "HDF5 file of bytes x [784] and labels y" })
+
+return tn.experiment {
+  name = "bench_train_mlp_pipeline",
+  stages = {
+    read = tn.stage.read { data = tn.dataset.hdf5 { data, split = "data" }, batch = 128, shuffle = true, drop_last = true },
+    map = tn.stage.map { from = "read", apply = function(batch) return { x = batch.x:cast("f32") / 255, y = batch.y } end },
+    train = tn.stage.train {
+      from = "map", input = "x", target = "y", epochs = 1,
+      model = nn.sequential { nn.linear {512}, nn.relu {}, nn.linear {512}, nn.relu {}, nn.linear {10} },
+      loss = tn.loss.cross_entropy {},
+      optimizer = tn.optim.adam { lr = 1e-3 },
+    },
+  },
+}
