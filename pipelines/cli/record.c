@@ -17,8 +17,7 @@ record_config(TnRunDir *run, const LoadedConfig *loaded, GError **error)
 
 /* --- Kernels --------------------------------------------------------------------------------- */
 
-/* Which kernel computes what, for each graph at the shapes it was built with. Compiled programs are kept, so this costs
- * nothing twice. */
+/* Which kernel computes what, for each graph at the shapes it was built with. */
 static TnValue *
 kernels_chosen(TnJob *job, GError **error)
 {
@@ -54,7 +53,7 @@ has_line(const TnValue *list, const char *line)
     return FALSE;
 }
 
-/* Lines "operator device plugin count" of a that b lacks, for the operator of line; all operators if NULL. */
+/* What lines "operator device count" of a that b lacks say of the operator that op begins with. */
 static void
 add_lacking(GString *text, const TnValue *a, const TnValue *b, const char *op)
 {
@@ -103,21 +102,15 @@ describe_kernels(GString *text, const char *graph, const TnValue *stored, const 
 }
 
 static void
-warn_of_kernels(TnVerbCall *call, const TnValue *stored, const TnValue *found)
+describe_all_kernels(GString *text, const TnValue *stored, const TnValue *found)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
     for (gsize i = 0; i < tn_value_len(found); i++) {
         const char *graph = tn_value_key_at(found, i);
         describe_kernels(text, graph, tn_value_get(stored, graph), tn_value_at(found, i));
     }
-    if (text->len)
-        fprintf(call->err,
-                "tenon: warning: other kernels than those that the run began with, so its last "
-                "bits may differ:\n%s",
-                text->str);
 }
 
-/* --- Data ------------------------------------------------------------------------------------ */
+/* --- What computes --------------------------------------------------------------------------- */
 
 static const char *
 text_of(const TnValue *map, const char *key)
@@ -125,6 +118,65 @@ text_of(const TnValue *map, const char *key)
     const TnValue *value = tn_value_get(map, key);
     return tn_value_type(value) == TN_VALUE_STRING ? tn_value_get_string(value) : NULL;
 }
+
+static void
+describe_text(GString *text, const char *what, const char *stored, const char *found)
+{
+    if (g_strcmp0(stored, found) != 0)
+        g_string_append_printf(text, "  %s: stored %s; used %s\n", what, stored ? stored : "none",
+                               found ? found : "none");
+}
+
+static const TnValue *
+find_plugin(const TnValue *list, const char *name)
+{
+    for (gsize i = 0; i < tn_value_len(list); i++)
+        if (g_strcmp0(text_of(tn_value_at(list, i), "name"), name) == 0)
+            return tn_value_at(list, i);
+    return NULL;
+}
+
+/* "0.1.0 (sha256 893b35f2…)" */
+static char *
+plugin_text(const TnValue *plugin)
+{
+    const char *version = text_of(plugin, "version"), *digest = text_of(plugin, "sha256");
+    return plugin
+               ? g_strdup_printf("%s (sha256 %.12s)", version ? version : "", digest ? digest : "")
+               : NULL;
+}
+
+static void
+describe_plugins(GString *text, const TnValue *stored, const TnValue *found)
+{
+    for (gsize i = 0; i < tn_value_len(stored); i++) {
+        const TnValue *then = tn_value_at(stored, i);
+        const char *name = text_of(then, "name");
+        g_autofree char *what = g_strdup_printf("plugin %s", name);
+        g_autofree char *a = plugin_text(then), *b = plugin_text(find_plugin(found, name));
+        describe_text(text, what, a, b);
+    }
+}
+
+/* One warning with a line for each thing that is another than when the run began. */
+static void
+warn_of_changes(TnVerbCall *call, const TnValue *stored, const TnValue *kernels, TnContext *context)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autoptr(TnValue) found = tn_run_machinery(context);
+    describe_text(text, "version", text_of(stored, "version"), text_of(found, "version"));
+    describe_text(text, "processor", text_of(tn_value_get(stored, "host"), "processor"),
+                  text_of(tn_value_get(found, "host"), "processor"));
+    describe_plugins(text, tn_value_get(stored, "plugins"), tn_value_get(found, "plugins"));
+    describe_all_kernels(text, tn_value_get(stored, "kernels"), kernels);
+    if (text->len)
+        fprintf(
+            call->err,
+            "tenon: warning: the run began with other machinery, so its last bits may differ:\n%s",
+            text->str);
+}
+
+/* --- Data ------------------------------------------------------------------------------------ */
 
 /* FALSE if a stage that was there reads something else now. What has no fingerprint is not judged. */
 static gboolean
@@ -204,6 +256,6 @@ record_compare(TnVerbCall *call, TnRunDir *run, TnJob *job, gboolean changed_dat
         if (!tn_run_put_json(run, PROVENANCE, provenance, error))
             return FALSE;
     }
-    warn_of_kernels(call, tn_value_get(provenance, "kernels"), kernels);
+    warn_of_changes(call, provenance, kernels, tn_job_context(job));
     return TRUE;
 }

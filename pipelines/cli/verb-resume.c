@@ -94,8 +94,8 @@ const TnVerb tn_verb_resume = {
                "the modules it requires are those that the run began with, kept in its folder; so "
                "are --data-root (or TENON_DATA) and KEY=VALUE. What is given now replaces them, "
                "for later resumes too. --trust is not kept: a run that was started with it must be "
-               "given it again. Data that has changed ends the resume; other kernels than those "
-               "the run began with are said in a warning.",
+               "given it again. Data that has changed ends the resume; another processor, "
+               "plugin or kernel than the run began with is said in a warning.",
     .options = TN_OPTIONS(ResumeOptions, rows),
     .min_args = 1,
     .max_args = -1,

@@ -133,22 +133,37 @@ devices(TnContext *context)
     return list;
 }
 
+TnValue *
+tn_run_machinery(TnContext *context)
+{
+    TnValue *map = tn_value_map();
+    tn_value_set(map, "version", tn_value_string(tn_version()));
+    tn_value_set(map, "devices", devices(context));
+    tn_value_set(map, "host", host());
+    tn_value_set(map, "plugins", plugins());
+    return map;
+}
+
+static void
+merge(TnValue *into, const TnValue *map)
+{
+    for (gsize i = 0; i < tn_value_len(map); i++)
+        tn_value_set(into, tn_value_key_at(map, i), tn_value_ref(tn_value_at(map, i)));
+}
+
 gboolean
 tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc, char *const *argv,
                         const TnValue *extra, GError **error)
 {
-    g_autoptr(TnValue) map = tn_value_map();
+    g_autoptr(TnValue) map = tn_value_map(), machinery = tn_run_machinery(context);
     g_autofree char *folder = g_get_current_dir();
     g_autoptr(GDateTime) now = g_date_time_new_now_utc();
     g_autofree char *time = g_date_time_format_iso8601(now);
     tn_value_set(map, "command", strings(argc, argv));
     tn_value_set(map, "folder", tn_value_string(folder));
     tn_value_set(map, "time", tn_value_string(time));
-    tn_value_set(map, "version", tn_value_string(tn_version()));
     tn_value_set(map, "seed", tn_value_uint(tn_context_seed(context)));
-    tn_value_set(map, "devices", devices(context));
-    tn_value_set(map, "host", host());
-    tn_value_set(map, "plugins", plugins());
+    merge(map, machinery);
     const TnValue *config = tn_value_get(extra, "config");
     g_autofree char *beside = tn_value_type(config) == TN_VALUE_STRING
                                   ? g_path_get_dirname(tn_value_get_string(config))
@@ -156,7 +171,6 @@ tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc, char *const
     TnValue *commit = git_state(beside);
     if (commit)
         tn_value_set(map, "git", commit);
-    for (gsize i = 0; i < tn_value_len(extra); i++)
-        tn_value_set(map, tn_value_key_at(extra, i), tn_value_ref(tn_value_at(extra, i)));
+    merge(map, extra);
     return tn_run_put_json(run, "provenance.json", map, error);
 }

@@ -321,19 +321,28 @@ other_kernels(void)
     const guint64 expected = begin(&c);
     tn_test_tenon(&same, "resume", "--runs", c.root, "made", NULL);
     TN_ASSERT_EXIT(&same, 0);
-    TN_ASSERT(!strstr(same.err, "kernels"));
+    TN_ASSERT(!strstr(same.err, "warning"));
     TN_ASSERT_CMPUINT(digest_at(&c, 40), ==, expected);
     g_autoptr(GString) provenance = g_string_new(NULL);
     g_autofree char *text = text_of_run(&c, "provenance.json");
     g_string_assign(provenance, text);
     TN_ASSERT_CMPUINT(g_string_replace(provenance, "\"matmul cpu", "\"matmul gpu", 0), ==, 1);
+    g_string_replace(provenance, "\"processor\": \"", "\"processor\": \"Abacus\", \"was\": \"", 0);
+    char *plugin = strstr(provenance->str, "\"name\": \"cpu\"");
+    TN_REQUIRE(plugin != NULL);
+    char *version = strstr(plugin, "\"version\": \"0.");
+    TN_REQUIRE(version != NULL);
+    memcpy(version, "\"version\": \"0.0.9", strlen("\"version\": \"0.0.9"));
     {
         g_autoptr(TnRunDir) run = open_run(&c);
         put(tn_run_path(run), "provenance.json", provenance->str);
     }
     tn_test_tenon(&other, "resume", "--runs", c.root, "made", NULL);
     TN_ASSERT_EXIT(&other, 0);
-    TN_ASSERT_CONTAINS(other.err, "warning: other kernels");
+    TN_ASSERT_CONTAINS(other.err, "warning: the run began with other machinery");
+    TN_ASSERT_CONTAINS(other.err, "\n  processor: stored Abacus; used ");
+    TN_ASSERT_CONTAINS(other.err, "\n  plugin cpu: stored 0.0.9 (sha256 ");
+    TN_ASSERT(!strstr(other.err, "plugin nn"));
     TN_ASSERT_CONTAINS(other.err, "step: matmul: stored gpu");
     TN_ASSERT_CONTAINS(other.err, "; used cpu");
     TN_ASSERT(!strstr(other.err, "adam"));

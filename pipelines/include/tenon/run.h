@@ -45,6 +45,9 @@ TN_API gboolean tn_run_metric(TnRunDir *run, const char *name, guint64 step, dou
 /* Removes the lines of steps beyond step (-1: all), which a run that goes on from there writes again; the file is replaced
  * whole. run is open for writing. TN_ERROR_IO. */
 TN_API gboolean tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error);
+/* The part of the provenance that says what computes: {version, devices, host: {name, system, processor …}, plugins: [{name,
+ * version, path, sha256}]}. (transfer full). */
+TN_API TnValue *tn_run_machinery(TnContext *context);
 /* Command line, versions, host, devices, seed, git commit of the config's folder …, extra merged in. */
 TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc,
                                         char *const *argv, const TnValue *extra, GError **error);
