@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <tenon/base.h>
 
@@ -187,11 +188,15 @@ tn_log_enabled(const char *category, TnLogLevel level)
     return enabled;
 }
 
-/* One write, so that lines of several processes do not mix. */
+/* One write, so that lines of several processes do not mix. On a terminal a line that is redrawn may stand there: it is
+ * cleared away. */
 static void
 write_stderr(const char *category, TnLogLevel level, const char *line)
 {
-    g_autofree char *whole = g_strdup_printf("%s %s: %s\n", level_names[level], category, line);
+    const char *term = isatty(STDERR_FILENO) ? g_getenv("TERM") : NULL;
+    const char *clear = term && strcmp(term, "dumb") != 0 ? "\r\033[K" : "";
+    g_autofree char *whole =
+        g_strdup_printf("%s%s %s: %s\n", clear, level_names[level], category, line);
     fputs(whole, stderr);
 }
 

@@ -367,19 +367,42 @@ set_loader(lua_State *L)
     return 0;
 }
 
-/* A component's name alone stands for it with its defaults; as a spec it is checked like any other. */
+/* A component's name alone stands for it with its defaults; as a spec it is checked like any other. (transfer full). */
+static TnValue *
+named_component(TnHost *host, const TnOption *row, TnWhere otherwise, TnValue *value)
+{
+    const TnWhere where = tn_value_where(value);
+    if (tn_value_type(value) != TN_VALUE_STRING || !row->iface)
+        return tn_value_ref(value);
+    load_module_of(host, row->iface);
+    return spec_in_place(row, tn_value_get_string(value), where.file ? where : otherwise, NULL);
+}
+
 static void
-wrap_name(TnHost *host, const TnOption *row, TnSpec *spec)
+wrap_names(TnHost *host, const TnOption *row, TnSpec *spec)
 {
     TnValue *options = tn_spec_options(spec);
-    const TnValue *value = tn_value_get(options, row->name);
-    if (row->type == TN_OPT_COMPONENT && row->iface && tn_value_type(value) == TN_VALUE_STRING) {
-        const TnWhere where = tn_value_where(value);
-        load_module_of(host, row->iface);
-        tn_value_set(options, row->name,
-                     spec_in_place(row, tn_value_get_string(value),
-                                   where.file ? where : tn_spec_where(spec), NULL));
+    TnValue *value = tn_value_get(options, row->name);
+    const TnValueType type = tn_value_type(value);
+    const gboolean several = type == TN_VALUE_LIST || type == TN_VALUE_MAP;
+    if (!value || (row->type != TN_OPT_COMPONENT && row->type != TN_OPT_COMPONENTS &&
+                   row->type != TN_OPT_COMPONENT_MAP))
+        return;
+    const TnWhere where = tn_value_where(value).file ? tn_value_where(value) : tn_spec_where(spec);
+    if (!several || row->type == TN_OPT_COMPONENT) {
+        tn_value_set(options, row->name, named_component(host, row, where, value));
+        return;
     }
+    TnValue *items = type == TN_VALUE_LIST ? tn_value_list() : tn_value_map();
+    tn_value_set_where(items, tn_value_where(value));
+    for (gsize i = 0; i < tn_value_len(value); i++) {
+        TnValue *item = named_component(host, row, where, tn_value_at(value, i));
+        if (type == TN_VALUE_LIST)
+            tn_value_push(items, item);
+        else
+            tn_value_set(items, tn_value_key_at(value, i), item);
+    }
+    tn_value_set(options, row->name, items);
 }
 
 static void
@@ -401,7 +424,7 @@ tn_host_wrap_numbers(TnHost *host, TnSpec *spec)
             wrap_number(klass, i, spec);
     const TnFactory *factory = factory_of(spec);
     for (guint32 i = 0; factory && i < factory->options.n; i++)
-        wrap_name(host, tn_options_row(&factory->options, i), spec);
+        wrap_names(host, tn_options_row(&factory->options, i), spec);
     wrap_below(host, tn_spec_options(spec));
 }
 

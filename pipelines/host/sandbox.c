@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "run-lua.h"
 
@@ -350,6 +351,9 @@ static int
 print(lua_State *L)
 {
     const int n = lua_gettop(L);
+    const char *term = isatty(STDERR_FILENO) ? g_getenv("TERM") : NULL;
+    if (term && strcmp(term, "dumb") != 0)
+        fputs("\r\033[K", stderr); /* a line of progress that may stand there */
     for (int i = 1; i <= n; i++) {
         size_t size;
         const char *text = luaL_tolstring(L, i, &size);

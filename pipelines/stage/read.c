@@ -148,7 +148,10 @@ read_open(void *self, TnContext *context, const TnSchema *in, TnSchema *out, GEr
     read->frames = read->samples / batch + (read->samples % batch && !read->options->drop_last);
     if (read->frames == 0) {
         g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
-                    "%" G_GINT64_FORMAT " samples do not fill one batch of %" G_GINT64_FORMAT,
+                    read->samples ? "data: %" G_GINT64_FORMAT
+                                    " samples do not fill a batch of %" G_GINT64_FORMAT
+                                    ", and drop_last leaves out what does not"
+                                  : "data: there are no samples",
                     read->samples, batch);
         return FALSE;
     }

@@ -105,6 +105,10 @@ static const struct {
       "return package.loadlib('/lib/x86_64-linux-gnu/libc.so.6', 'system')\n",
       2,
       { "escape_loadlib.lua:1:" } },
+    { "few",
+      CONFIG("", DATA ", limit = 5, drop_last = true", MODEL, ""),
+      2,
+      { "few.lua:7: stages.read: data: 5 samples do not fill a batch of 8" } },
     { "from",
       CONFIG("", DATA, MODEL, "from = 'raed',"),
       2,
@@ -176,6 +180,26 @@ wrong_command_lines(void)
     }
 }
 
+/* A dataset without a sample. */
+static void
+no_samples(void)
+{
+    static const guint8 images[] = { 0, 0, 8, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 2 };
+    static const guint8 labels[] = { 0, 0, 8, 1, 0, 0, 0, 0 };
+    g_auto(TnChild) run = { 0 };
+    g_autofree char *path = tn_test_tmp_path("empty.lua"), *runs = tn_test_tmp_path("runs"),
+                    *image = tn_test_tmp_path("image.idx"), *label = tn_test_tmp_path("label.idx");
+    tn_test_write_file(image, images, sizeof images);
+    tn_test_write_file(label, labels, sizeof labels);
+    tn_test_write_file(
+        path, CONFIG("", "tn.dataset.idx { image = 'image.idx', label = 'label.idx' }", MODEL, ""),
+        -1);
+    tn_test_tenon(&run, "run", "--runs", runs, path, "train.input=image", "train.target=label",
+                  NULL);
+    TN_ASSERT_EXIT(&run, 2);
+    TN_ASSERT_CONTAINS(run.err, "empty.lua:7: stages.read: data: there are no samples");
+}
+
 /* The path of an override that names nothing, and values that do not fit. */
 static void
 wrong_overrides(void)
@@ -204,7 +228,8 @@ wrong_overrides(void)
         TN_ASSERT_CONTAINS(child.err, table[i].word);
     }
     g_auto(TnChild) child = { 0 };
-    tn_test_tenon(&child, "check", path, "train.epochs=3", "train.optimizer.lr=3e-4", NULL);
+    tn_test_tenon(&child, "check", path, "train.epochs=3", "train.optimizer.lr=3e-4",
+                  "train.metrics={a=accuracy}", "train.callbacks=histograms", NULL);
     TN_ASSERT_EXIT(&child, 0);
 }
 
@@ -238,6 +263,7 @@ failing_allocations(void)
 static const TnTest tests[] = {
     { "wrong configs", wrong_configs },
     { "wrong command lines", wrong_command_lines },
+    { "no samples", no_samples },
     { "wrong overrides", wrong_overrides },
     { "failing allocations", failing_allocations },
 };

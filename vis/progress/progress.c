@@ -16,8 +16,9 @@ typedef struct {
     double every;
     gboolean terminal, color;
     gboolean drawn; /* a line stands on the terminal, without its end */
-    gint64 last;    /* monotonic µs of the last line */
-    guint64 epoch;  /* of the last line */
+    GString *held;  /* no terminal: the newest line that was not written; empty: none */
+    gint64 last;    /* monotonic µs of the last line written there; 0: none yet */
+    guint64 epoch;  /* of the newest line */
 } Progress;
 
 static const TnOption rows[] = {
@@ -39,7 +40,9 @@ progress_create(TnConfig *config, TnContext *context, GError **error)
     (void)error;
     progress->every = ((const ProgressOptions *)tn_config_data(config))->every;
     progress->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
-    progress->color = progress->terminal && !g_getenv("NO_COLOR");
+    const char *no_color = g_getenv("NO_COLOR");
+    progress->color = progress->terminal && !(no_color && *no_color);
+    progress->held = g_string_new(NULL);
     return progress;
 }
 
@@ -89,58 +92,71 @@ make_line(const Progress *progress, const TnProgress *p)
     return line;
 }
 
-/* Cuts a line of plain text and bars to the terminal's width, in characters; escapes count nothing. */
+/* Cuts a line to the terminal's width less one, in columns; escapes take none. A terminal that does not tell has 80. */
 static void
-fit_line(GString *line)
+fit_line(const Progress *progress, GString *line)
 {
     struct winsize size;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
-        return;
+    const guint columns =
+        ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0 ? 80 : size.ws_col;
     guint shown = 0;
+    g_autofree char *valid = g_utf8_make_valid(line->str, (gssize)line->len);
+    g_string_assign(line, valid);
     for (const char *at = line->str; *at; at = g_utf8_next_char(at)) {
         if (*at == '\033') {
             while (*at && *at != 'm')
                 at++;
             continue;
         }
-        if (++shown >= size.ws_col) {
+        const gunichar c = g_utf8_get_char(at);
+        shown += g_unichar_iszerowidth(c) ? 0 : g_unichar_iswide(c) ? 2 : 1;
+        if (shown >= columns) {
             g_string_truncate(line, (gsize)(at - line->str));
-            g_string_append(line, "\033[0m");
+            g_string_append(line, progress->color ? "\033[0m" : "");
             return;
         }
     }
 }
 
+/* The end of what is shown so far: a line on the terminal gets its end, one that was held is written. */
 static void
 end_line(Progress *progress)
 {
     if (progress->drawn)
         fputs("\n", stderr);
+    else if (progress->held->len)
+        fprintf(stderr, "%s\n", progress->held->str);
     progress->drawn = FALSE;
+    g_string_truncate(progress->held, 0);
+    fflush(stderr);
+}
+
+static void
+draw(Progress *progress, GString *line)
+{
+    fit_line(progress, line);
+    fprintf(stderr, "\r\033[K%s", line->str);
+    fflush(stderr);
+    progress->drawn = TRUE;
 }
 
 static void
 show(Progress *progress, const TnProgress *p)
 {
-    gint64 now = g_get_monotonic_time();
-    gboolean last = p->steps && p->step >= p->steps;
-    gboolean new_epoch = p->epochs && progress->epoch && p->epoch != progress->epoch;
-    if (!progress->terminal && !last && !new_epoch && progress->last &&
-        now - progress->last < (gint64)(progress->every * 1e6))
-        return;
     g_autoptr(GString) line = make_line(progress, p);
-    if (progress->terminal) {
-        if (new_epoch)
-            end_line(progress); /* the finished epoch's line stays */
-        fit_line(line);
-        fprintf(stderr, "\r\033[K%s", line->str);
-        progress->drawn = TRUE;
-    } else {
-        fprintf(stderr, "%s\n", line->str);
-    }
-    fflush(stderr);
-    progress->last = now;
+    if (p->epochs && progress->epoch && p->epoch != progress->epoch)
+        end_line(progress); /* the last line of an epoch stays */
     progress->epoch = p->epoch;
+    if (progress->terminal) {
+        draw(progress, line);
+        return;
+    }
+    const gint64 now = g_get_monotonic_time();
+    g_string_assign(progress->held, line->str);
+    if (progress->last && now - progress->last < (gint64)(progress->every * 1e6))
+        return;
+    end_line(progress);
+    progress->last = now;
 }
 
 static TnStatus
@@ -164,6 +180,14 @@ progress_close(void *self)
     end_line(self);
 }
 
+static void
+progress_destroy(void *self)
+{
+    Progress *progress = self;
+    g_string_free(progress->held, TRUE);
+    g_free(progress);
+}
+
 static const TnLoggerVTable vtable = {
     .size = sizeof(TnLoggerVTable),
     .write = progress_write,
@@ -179,7 +203,7 @@ static const TnFactory factory = {
     .threads = TN_THREADS_SERIAL,
     .options = TN_OPTIONS(ProgressOptions, rows),
     .create = progress_create,
-    .destroy = g_free,
+    .destroy = progress_destroy,
     .vtable = &vtable,
 };
 
