@@ -67,5 +67,31 @@ def events_open_in_tensorboard():
             assert np.float32(by_tag[(loss[0], point.step)]) == np.float32(point.value)
 
 
+def resumed_events_replace_what_was_done_before():
+    """TensorBoard shows each step once after a run went on from an older checkpoint, with the values of the second time."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = os.path.join(folder, "interop.lua")
+        with open(config, "w") as file:
+            file.write(CONFIG.replace("log_every = 4", "log_steps = 4, checkpoint_steps = 8, keep = 9"))
+        done = tenon("run", "--runs", os.path.join(folder, "runs"), config)
+        assert done.returncode == 0, done.stdout + done.stderr
+        path = glob.glob(os.path.join(folder, "runs", "interop", "*"))[0]
+        for checkpoint in sorted(glob.glob(os.path.join(path, "checkpoints", "*.safetensors")))[1:]:
+            os.remove(checkpoint)  # as if the process had died after step 8
+        done = tenon("resume", "--runs", os.path.join(folder, "runs"), "interop", "train.optimizer.lr=0.5")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(glob.glob(os.path.join(path, "events.*"))) == 2
+        events = accumulator.EventAccumulator(path)
+        events.Reload()
+        rates = {point.step: point.value for point in events.Scalars("train/lr")}
+        assert [point.step for point in events.Scalars("train/loss")] == list(range(4, 33, 4))
+        assert all(np.float32(0.01 if step <= 8 else 0.5) == np.float32(rate) for step, rate in rates.items()), rates
+        with open(os.path.join(path, "metrics.jsonl")) as file:
+            lines = [json.loads(line) for line in file]
+        assert [r["step"] for r in lines if r["name"] == "train/loss"] == list(range(4, 33, 4))
+        assert {r["step"]: r["value"] for r in lines if r["name"] == "train/lr"} == {
+            step: 0.01 if step <= 8 else 0.5 for step in range(4, 33, 4)}
+
+
 if __name__ == "__main__":
-    main([checkpoint_opens_in_safetensors, events_open_in_tensorboard])
+    main([checkpoint_opens_in_safetensors, events_open_in_tensorboard, resumed_events_replace_what_was_done_before])
