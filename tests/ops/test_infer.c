@@ -318,6 +318,34 @@ negative_sizes(void)
     }
 }
 
+/* Numbers so large that a place times them would overflow: pads are refused, a step that is never taken becomes 1. */
+static void
+extreme_places(void)
+{
+    const TnType line = ops_type("f32[4]");
+    const TnPadAttrs pads[] = { { { 2, { G_MININT64, G_MAXINT64 } }, { 0 }, 0 },
+                                { { 2, { G_MAXINT64, -G_MAXINT64 } }, { 0 }, 0 } };
+    for (guint i = 0; i < G_N_ELEMENTS(pads); i++) {
+        g_autoptr(GError) error = NULL;
+        TnType out[TN_MAX_OUT];
+        gint n_out;
+        TN_ASSERT(!tn_op_infer(tn_op_find("pad", NULL), &pads[i], "node", 1, &line, NULL, &n_out,
+                               out, &error));
+        TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_SHAPE, "axis 0 of size 4");
+    }
+    const gint64 steps[] = { G_MININT64, -4, 4, G_MAXINT64 };
+    for (guint i = 0; i < G_N_ELEMENTS(steps); i++) {
+        const TnSliceAttrs attrs = {
+            { 1, { 3 } }, { 1, { steps[i] < 0 ? G_MININT64 : 9 } }, { 0 }, { 1, { steps[i] } }
+        };
+        gint64 start[TN_MAX_RANK], step[TN_MAX_RANK], count[TN_MAX_RANK];
+        tn_slice_resolve(&attrs, &line, start, step, count);
+        TN_ASSERT_CMPINT(start[0], ==, 3);
+        TN_ASSERT_CMPINT(count[0], ==, 1);
+        TN_ASSERT_CMPINT(step[0], ==, 1);
+    }
+}
+
 static void
 helpers(void)
 {
@@ -340,8 +368,11 @@ helpers(void)
 }
 
 static const TnTest tests[] = {
-    { "golden", golden },     { "own_operators", own_operators },
-    { "messages", messages }, { "negative_sizes", negative_sizes },
+    { "golden", golden },
+    { "own_operators", own_operators },
+    { "messages", messages },
+    { "negative_sizes", negative_sizes },
+    { "extreme_places", extreme_places },
     { "helpers", helpers },
 };
 TN_TEST_MAIN("ops/infer", tests)
