@@ -516,8 +516,8 @@ compiled_is_as_node_by_node(void)
         check(&m, seed, want, "ref", ref, passes);
         check(&m, seed, want, "half", half, NULL);
         check(&m, seed, want, "far", far, NULL);
-        /* What cpu computes in another order, or ref while compiling, has other last bits: here only
-         * what may change none is left out. */
+        /* What cpu computes in another order, or ref while compiling, has other last bits: here
+         * only what may change none is left out. */
         static const char *const quiet[] = { "fuse", "in-place", "reuse", "assign", "order", NULL };
         const char *const one[] = { quiet[seed % (G_N_ELEMENTS(quiet) - 1)], NULL };
         g_autofree char *want_cpu = compiled(&m, cpu, quiet, &error);
