@@ -98,9 +98,44 @@ version(void)
     TN_ASSERT_CMPINT(sscanf(tn_version(), "%u.%u.%u", &major, &minor, &micro), ==, 3);
 }
 
+/* What is small is seen whole; of what is large the first and the last byte, blocks between them, the size, and no more. */
+static void
+hash_of_a_sample(void)
+{
+    const gsize size = 5000003;
+    g_autofree guint8 *bytes = g_malloc0(size);
+    const guint64 small = tn_hash_sample(TN_HASH_INIT, bytes, 1 << 20);
+    bytes[777777] = 1;
+    TN_ASSERT_CMPUINT(tn_hash_sample(TN_HASH_INIT, bytes, 1 << 20), !=, small);
+    bytes[777777] = 0;
+    const guint64 large = tn_hash_sample(TN_HASH_INIT, bytes, size);
+    TN_ASSERT_CMPUINT(tn_hash_sample(TN_HASH_INIT, bytes, size - 1), !=, large);
+    TN_ASSERT_CMPUINT(tn_hash_sample(1, bytes, size), !=, large);
+    gsize seen = 0;
+    for (gsize at = 0; at < size; at += 9973) {
+        bytes[at] = 1;
+        seen += tn_hash_sample(TN_HASH_INIT, bytes, size) != large;
+        bytes[at] = 0;
+    }
+    /* 64 * 16384 of 5000003 bytes, of 502 places */
+    TN_ASSERT_CMPUINT(seen, >, 90);
+    TN_ASSERT_CMPUINT(seen, <, 120);
+    const gsize ends[] = { 0, 16383, size - 16384, size - 1 };
+    for (guint i = 0; i < G_N_ELEMENTS(ends); i++) {
+        bytes[ends[i]] = 1;
+        TN_ASSERT_CMPUINT(tn_hash_sample(TN_HASH_INIT, bytes, size), !=, large);
+        bytes[ends[i]] = 0;
+    }
+}
+
 static const TnTest tests[] = {
-    { "names", names },     { "round-trip", round_trip }, { "foreign-errors", foreign_errors },
-    { "prefix", prefix },   { "nearest", nearest },       { "hash", hash },
+    { "hash of a sample", hash_of_a_sample },
+    { "names", names },
+    { "round-trip", round_trip },
+    { "foreign-errors", foreign_errors },
+    { "prefix", prefix },
+    { "nearest", nearest },
+    { "hash", hash },
     { "version", version },
 };
 TN_TEST_MAIN("status", tests)

@@ -96,6 +96,50 @@ reads_what_was_written(void)
     check_reads(packed, "0");
 }
 
+/* The fingerprint of a file of 3000 samples f32[200], sample `odd` another one. */
+static guint64
+fingerprint(const char *name, gint64 compress, const char *cache, gint odd)
+{
+    g_autofree char *path = tn_test_tmp_path("%s", name);
+    g_autofree float *x = g_new0(float, 3000 * 200);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnObject) object =
+        make_object(TN_IFACE_DATASET_WRITER, path, "compress", tn_value_int(compress), &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const TnDatasetWriterVTable *writer = tn_object_vtable(object);
+    const TnField field = { "x", tn_type(TN_DTYPE_F32, 1, (gint64[]){ 200 }) };
+    for (gint i = 0; i < 3000 * 200; i++)
+        x[i] = (float)(i % 1009);
+    for (gint k = 0; odd >= 0 && k < 200; k++)
+        x[odd * 200 + k] = -1;
+    TN_REQUIRE(writer->begin(tn_object_self(object), "all", 1, &field, 3000, &error));
+    TN_REQUIRE(writer->write(tn_object_self(object), 3000, (const void *const[]){ x }, &error));
+    TN_REQUIRE(writer->finish(tn_object_self(object), &error));
+    g_autoptr(TnContext) context = tn_context_new();
+    g_autoptr(TnValue) options = tn_value_map();
+    tn_value_set(options, "path", tn_value_string(path));
+    tn_value_set(options, "split", tn_value_string("all"));
+    tn_value_set(options, "cache", tn_value_parse(cache, NULL));
+    g_autoptr(TnObject) read = tn_object_create(tn_registry_find(TN_IFACE_DATASET, "hdf5", &error),
+                                                options, context, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const TnDatasetVTable *data = tn_object_vtable(read);
+    return data->fingerprint(tn_object_self(read));
+}
+
+/* It tells contents apart, and neither where they lie nor how they are stored or read. */
+static void
+fingerprint_of_contents(void)
+{
+    const guint64 expected = fingerprint("a.h5", 0, "\"1GiB\"", -1);
+    TN_ASSERT_CMPUINT(fingerprint("b.h5", 0, "0", -1), ==, expected);
+    TN_ASSERT_CMPUINT(fingerprint("c.h5", 6, "0", -1), ==, expected);
+    TN_ASSERT_CMPUINT(fingerprint("d.h5", 0, "\"1GiB\"", 0), !=, expected);
+    TN_ASSERT_CMPUINT(fingerprint("e.h5", 0, "\"1GiB\"", 2999), !=, expected);
+    TN_ASSERT_CMPUINT(fingerprint("f.h5", 6, "0", 2999), ==,
+                      fingerprint("g.h5", 0, "\"1GiB\"", 2999));
+}
+
 static void
 reads_an_empty_split(void)
 {
@@ -170,6 +214,7 @@ an_unfinished_file_leaves_nothing(void)
 
 static const TnTest tests[] = {
     { "reads what was written", reads_what_was_written },
+    { "fingerprint of contents", fingerprint_of_contents },
     { "reads an empty split", reads_an_empty_split },
     { "names what is missing", names_what_is_missing },
     { "survives damage", survives_damage },
