@@ -21,6 +21,8 @@ evaluate(lua_State *L)
     const char *text = tn_host_source(host, file);
     lua_pushfstring(L, "@%s", file);
     const char *name = lua_tostring(L, -1);
+    if (g_str_has_prefix(text, "\xef\xbb\xbf")) /* the mark that some editors put first */
+        text += 3;
     const gboolean comment = text[0] == '#'; /* #! line: kept as an empty one */
     const char *body = comment ? text + strcspn(text, "\n") : text;
     if (luaL_loadbufferx(L, body, strlen(body), name, "t") != LUA_OK)
