@@ -16,7 +16,7 @@ local Gated = tn.component {
   },
   forward = function(self, x)
     local inputs = x.shape[x.rank]
-    local weight = self:param("weight", { 2 * self.out, inputs }, "lecun_uniform")
+    local weight = self:param("weight", { 2 * self.out, inputs }, "fan_in_uniform")
     local bias = self:param("bias", { 2 * self.out }, "zeros")
     local value, gate = x:linear(weight, bias):split { axis = -1, num_outputs = 2 }
     return value * (gate * self.sharpness):sigmoid()

@@ -208,11 +208,14 @@ choose(const TnInit *init, const TnType *type, Draw *draw)
         break;
     case TN_INIT_HE_NORMAL:
     case TN_INIT_HE_UNIFORM: deviation = (init->a != 0 ? init->a : sqrt(2)) / sqrt(fans.in); break;
-    case TN_INIT_LECUN_UNIFORM: deviation = 1 / sqrt(3 * fans.in); break;
+    case TN_INIT_LECUN_NORMAL:
+    case TN_INIT_LECUN_UNIFORM: deviation = (init->a != 0 ? init->a : 1) / sqrt(fans.in); break;
+    case TN_INIT_FAN_IN_UNIFORM: deviation = 1 / sqrt(3 * fans.in); break;
     case TN_INIT_ORTHOGONAL: break;
     }
     const gboolean normal = init->kind == TN_INIT_GLOROT_NORMAL ||
-                            init->kind == TN_INIT_HE_NORMAL || init->kind == TN_INIT_ORTHOGONAL;
+                            init->kind == TN_INIT_HE_NORMAL || init->kind == TN_INIT_LECUN_NORMAL ||
+                            init->kind == TN_INIT_ORTHOGONAL;
     draw->kind = normal ? DRAW_NORMAL : DRAW_UNIFORM;
     /* A uniform number from [-w, w) has the deviation w / sqrt 3. */
     draw->a = normal ? 0 : -deviation * sqrt(3);

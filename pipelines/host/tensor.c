@@ -431,6 +431,8 @@ static const char *const init_names[] = {
     [TN_INIT_HE_UNIFORM] = "he_uniform",
     [TN_INIT_HE_NORMAL] = "he_normal",
     [TN_INIT_LECUN_UNIFORM] = "lecun_uniform",
+    [TN_INIT_LECUN_NORMAL] = "lecun_normal",
+    [TN_INIT_FAN_IN_UNIFORM] = "fan_in_uniform",
     [TN_INIT_ORTHOGONAL] = "orthogonal",
 };
 

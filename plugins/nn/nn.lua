@@ -49,7 +49,7 @@ define("linear", "x times a matrix, plus a bias, over the last axis", {
 }, {
   forward = function(self, x)
     local inputs = x.shape[x.rank]
-    local weight = self:param("weight", { self.out, inputs }, self.init or "lecun_uniform")
+    local weight = self:param("weight", { self.out, inputs }, self.init or "fan_in_uniform")
     local bias = self.bias and self:param("bias", { self.out }, uniform(1 / math.sqrt(inputs)))
     return x:linear(weight, bias or nil)
   end,
@@ -115,7 +115,7 @@ local function conv_forward(rank)
       core.fail("config", ("%s: %d channels cannot be cut into %d groups"):format(layer.path(), inputs, self.groups))
     end
     local shape = { self.channels, inputs // self.groups, table.unpack(kernel) }
-    local weight = self:param("weight", shape, self.init or "lecun_uniform")
+    local weight = self:param("weight", shape, self.init or "fan_in_uniform")
     if not self.bias then return x:conv(weight, attributes) end
     local fan = shape[2]
     for _, size in ipairs(kernel) do fan = fan * size end
@@ -139,7 +139,7 @@ define("conv_transpose", "transposed convolution: convolution's gradient as a la
     end
     attributes.output_padding = repeated(self.output_padding or {}, n, 0)
     local shape = { inputs, self.channels // self.groups, table.unpack(kernel) }
-    local weight = self:param("weight", shape, self.init or "lecun_uniform")
+    local weight = self:param("weight", shape, self.init or "fan_in_uniform")
     if not self.bias then return x:conv_transpose(weight, attributes) end
     local fan = shape[2]
     for _, size in ipairs(kernel) do fan = fan * size end
@@ -495,7 +495,7 @@ define("attention", "multi-head attention of a sequence [N, steps, features] to 
     end
     local q, k, v = heads(project(x, "q", bound)), heads(project(memory, "k", bound)), heads(project(memory, "v", bound))
     local y = q:scaled_dot_product_attention(k, v, { causal = self.causal })
-    y = project(y:transpose { 0, 2, 1, 3 }:reshape { 0, 0, size }, "out", "lecun_uniform")
+    y = project(y:transpose { 0, 2, 1, 3 }:reshape { 0, 0, size }, "out", "fan_in_uniform")
     return dropped(y, self.dropout)
   end,
 })

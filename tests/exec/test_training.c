@@ -33,7 +33,7 @@ make_var(Model *model, const char *name, TnType type, TnRole role, const char *o
                              .type = type,
                              .role = role,
                              .of = of,
-                             .init = { .kind = role == TN_ROLE_PARAM ? TN_INIT_LECUN_UNIFORM
+                             .init = { .kind = role == TN_ROLE_PARAM ? TN_INIT_FAN_IN_UNIFORM
                                                                      : TN_INIT_ZEROS,
                                        .fan_in = IN } };
     TnVar *var = tn_store_var(model->store, model->home, &info, &error);

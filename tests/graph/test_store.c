@@ -215,7 +215,9 @@ statistics(void)
         { { TN_INIT_HE_NORMAL, 0, 0, 0 }, 0, sqrt(2.0 / 288), 0 },
         { { TN_INIT_HE_NORMAL, gain, 0, 0 }, 0, gain / sqrt(288), 0 },
         { { TN_INIT_HE_NORMAL, 0, 0, 100 }, 0, sqrt(2.0 / 100), 0 },
-        { { TN_INIT_LECUN_UNIFORM, 0, 0, 0 }, 0, 1 / sqrt(3 * 288.0), 1 / sqrt(288) },
+        { { TN_INIT_LECUN_UNIFORM, 0, 0, 0 }, 0, 1 / sqrt(288), sqrt(3.0 / 288) },
+        { { TN_INIT_LECUN_NORMAL, 0, 0, 0 }, 0, 1 / sqrt(288), 0 },
+        { { TN_INIT_FAN_IN_UNIFORM, 0, 0, 0 }, 0, 1 / sqrt(3 * 288.0), 1 / sqrt(288) },
     };
     for (guint k = 0; k < G_N_ELEMENTS(kinds); k++) {
         const TnVarInfo info = param("s", TN_DTYPE_F32, 4, DIMS(64, 32, 3, 3), kinds[k].init);

@@ -25,8 +25,10 @@ typedef enum {
     TN_INIT_GLOROT_NORMAL,
     TN_INIT_HE_UNIFORM, /* gain a (0: sqrt 2), fan in */
     TN_INIT_HE_NORMAL,
+    TN_INIT_LECUN_UNIFORM, /* gain a (0: 1), fan in: LeCun et al., "Efficient BackProp" (1998), 4.6 */
+    TN_INIT_LECUN_NORMAL,
     /* U(-1/sqrt(fan in), 1/sqrt(fan in)): PyTorch's default of linear and conv layers */
-    TN_INIT_LECUN_UNIFORM,
+    TN_INIT_FAN_IN_UNIFORM,
     /* gain a; Saxe et al. 2014, by Householder QR of a normal matrix [dims[0], rest] */
     TN_INIT_ORTHOGONAL,
 } TnInitKind;
