@@ -1,6 +1,7 @@
--- A layer, a loss and a schedule made in the config itself. Declared with the same rows as a plugin's components, so
--- `tenon check`, `tenon help` and overrides know them: try `tenon check configs/custom_layer.lua train.model.layers[1].hiden=3`.
+-- A layer, a loss and a schedule made in the config itself. Declared with the same rows as a
+-- plugin's components, so `tenon check`, `tenon help` and overrides know them: try
 --
+--     tenon check configs/custom_layer.lua train.model.layers[1].hiden=3
 --     tenon run configs/custom_layer.lua
 --
 -- ci: train.epochs=1

@@ -1,4 +1,5 @@
--- A line through points, in imperative mode: tensors, operators, gradients, a loop. No data is needed.
+-- A line through points, in imperative mode: tensors, operators, gradients, a loop. No data is
+-- needed.
 --
 --     tenon run configs/linear_regression.lua
 --

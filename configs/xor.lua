@@ -1,5 +1,5 @@
--- The smallest network that needs its hidden layer: exclusive or, with layers and variables at once, then the same step
--- traced by tn.jit. No data is needed.
+-- The smallest network that needs its hidden layer: exclusive or, with layers and variables at
+-- once, then the same step traced by tn.jit. No data is needed.
 --
 --     tenon run configs/xor.lua
 --

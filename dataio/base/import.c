@@ -1,4 +1,5 @@
-/* import.c: `tenon data import`: every split of a dataset in one format into a file that experiments read fast. */
+/* import.c: `tenon data import`: every split of a dataset in one format into a file that
+ * experiments read fast. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,7 +38,8 @@ static const TnOption rows[] = {
       .help = "replace a target that exists" },
 };
 
-/* "train.image=x" words, grouped by what is before the first dot: {split: {option: value}}. Without a dot the split is "data". */
+/* "train.image=x" words, grouped by what is before the first dot: {split: {option: value}}. Without
+ * a dot the split is "data". */
 static TnValue *
 group_by_split(const TnValue *words)
 {

@@ -1,9 +1,10 @@
-/* dataset.c: samples from a group of an HDF5 file: every array in it whose first dimension is the number of samples. What lies
- * in other files (external links and storage, virtual arrays) is not followed: a file that somebody sends must not make a
- * run read files of the machine's, and the fingerprint could not cover them.
+/* dataset.c: samples from a group of an HDF5 file: every array in it whose first dimension is the
+ * number of samples. What lies in other files (external links and storage, virtual arrays) is not
+ * followed: a file that somebody sends must not make a run read files of the machine's, and the
+ * fingerprint could not cover them.
  *
- * A dataset that fits `cache` is read into memory once; a larger one is read sample by sample, sorted by position so that a
- * chunk is unpacked once a batch. */
+ * A dataset that fits `cache` is read into memory once; a larger one is read sample by sample,
+ * sorted by position so that a chunk is unpacked once a batch. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,8 +90,8 @@ refuse_file(const char *parent, const char *group, const char *file, const char 
     return -1;
 }
 
-/* A property list to open objects of the class with, which stops at links to other files; *met says that there was one.
- * (transfer full): H5Pclose. */
+/* A property list to open objects of the class with, which stops at links to other files; *met says
+ * that there was one. (transfer full): H5Pclose. */
 static hid_t
 own_file_only(hid_t klass, gboolean *met)
 {
@@ -377,8 +378,8 @@ read_stored(H5Dataset *h5, const H5Field *f, gsize n, const Want *wants, guint8 
     return status;
 }
 
-/* Samples that lie anywhere in memory. No processor foresees where the next is, so that is asked for
- * while earlier ones are copied. */
+/* Samples that lie anywhere in memory. No processor foresees where the next is, so that is asked
+ * for while earlier ones are copied. */
 static void
 gather(const H5Field *f, gsize n, const gint64 *position, guint8 *out)
 {
@@ -434,7 +435,8 @@ h5_last_error(void *self)
 
 /* --- Fingerprint ----------------------------------------------------------------------------- */
 
-/* count samples from first on; buffer is used where they are not in memory. NULL if they cannot be read. */
+/* count samples from first on; buffer is used where they are not in memory. NULL if they cannot be
+ * read. */
 static const guint8 *
 samples_at(const H5Field *f, gint64 first, gint64 count, guint8 *buffer)
 {
@@ -456,8 +458,9 @@ samples_at(const H5Field *f, gint64 first, gint64 count, guint8 *buffer)
     return ok ? buffer : NULL;
 }
 
-/* An array's contents up to 1 MiB, else up to 64 blocks of about 16 KiB (a sample at least, 16 MiB together), spread evenly
- * from the first sample to the last. The same whether they are in memory or not. */
+/* An array's contents up to 1 MiB, else up to 64 blocks of about 16 KiB (a sample at least, 16 MiB
+ * together), spread evenly from the first sample to the last. The same whether they are in memory
+ * or not. */
 static guint64
 hash_field(const H5Dataset *h5, const H5Field *f, guint64 hash)
 {

@@ -1,4 +1,5 @@
-/* writer.c: samples into an HDF5 file that appears whole: written beside its place, then renamed. */
+/* writer.c: samples into an HDF5 file that appears whole: written beside its place, then
+ * renamed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>

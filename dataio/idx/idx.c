@@ -1,4 +1,5 @@
-/* idx.c: datasets in IDX files, plain or gzipped: images in one file, labels in another, all held in memory. */
+/* idx.c: datasets in IDX files, plain or gzipped: images in one file, labels in another, all held
+ * in memory. */
 #include <errno.h>
 #include <string.h>
 #include <zlib.h>

@@ -1,7 +1,7 @@
 /* parse.c: the head of an IDX file and the order of its bytes.
  *
- * Format (Y. LeCun's description of the MNIST files): two zero bytes, a type code, the number of dimensions, the sizes as
- * big-endian u32, the elements in row-major order. */
+ * Format (Y. LeCun's description of the MNIST files): two zero bytes, a type code, the number of
+ * dimensions, the sizes as big-endian u32, the elements in row-major order. */
 #include "parse.h"
 
 static const struct {

@@ -3,8 +3,9 @@
 
 #include <tenon/tensor.h>
 
-/* Reads the head of an IDX file: type (with the number of samples as dims[0]) and where the elements begin. bytes: at least the
- * head, size: of the whole (unpacked) file. name: for messages. TN_ERROR_CORRUPT otherwise. */
+/* Reads the head of an IDX file: type (with the number of samples as dims[0]) and where the
+ * elements begin. bytes: at least the head, size: of the whole (unpacked) file. name: for messages.
+ * TN_ERROR_CORRUPT otherwise. */
 gboolean idx_parse_head(const guint8 *bytes, gsize size, const char *name, TnType *type,
                         gsize *begin, GError **error);
 /* Turns n big-endian elements of the dtype into the host's order, in place. */

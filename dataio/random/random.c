@@ -1,5 +1,5 @@
-/* random.c: a dataset of random samples: inputs from a normal distribution or random bytes, labels uniform over classes. For
- * benchmarks, tests and first steps without data. */
+/* random.c: a dataset of random samples: inputs from a normal distribution or random bytes, labels
+ * uniform over classes. For benchmarks, tests and first steps without data. */
 #include <string.h>
 
 #include <tenon/base.h>

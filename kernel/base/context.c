@@ -56,7 +56,7 @@ tn_context_unref(TnContext *context)
     g_free(context);
 }
 
-/* --- Seed and rank ------------------------------------------------------------------------------- */
+/* --- Seed and rank ---------------------------------------------------------------------------- */
 
 guint64
 tn_context_seed(const TnContext *context)
@@ -91,7 +91,7 @@ tn_context_set_rank(TnContext *context, guint rank, guint world)
     context->world = world;
 }
 
-/* --- Devices and store --------------------------------------------------------------------------- */
+/* --- Devices and store ------------------------------------------------------------------------ */
 
 void
 tn_context_add_device(TnContext *context, TnDevice *device)
@@ -117,7 +117,7 @@ tn_context_store(const TnContext *context)
     return context->store;
 }
 
-/* --- Memory -------------------------------------------------------------------------------------- */
+/* --- Memory ----------------------------------------------------------------------------------- */
 
 void
 tn_context_set_memory_limit(TnContext *context, guint64 bytes)
@@ -155,7 +155,7 @@ tn_context_memory_used(const TnContext *context)
     return atomic_load((atomic_ullong *)&context->used);
 }
 
-/* --- Cancelling ---------------------------------------------------------------------------------- */
+/* --- Cancelling ------------------------------------------------------------------------------- */
 
 void
 tn_context_cancel(TnContext *context)
@@ -175,7 +175,7 @@ tn_context_clear_cancel(TnContext *context)
     atomic_store_explicit(&context->cancelled, 0, memory_order_release);
 }
 
-/* --- Metrics ------------------------------------------------------------------------------------- */
+/* --- Metrics ---------------------------------------------------------------------------------- */
 
 void
 tn_context_add_metric_sink(TnContext *context, TnMetricSink sink, gpointer data)

@@ -8,7 +8,7 @@
 
 #include "base/float16.h"
 
-/* --- Loads and stores ---------------------------------------------------------------------------- */
+/* --- Loads and stores ------------------------------------------------------------------------- */
 
 /* Loops whose bodies differ in types only. The contiguous loop stands apart so that it becomes
  * vector code. */
@@ -56,7 +56,7 @@ DEFINE_BOTH(u32, guint32, guint64, AS_IS, AS_IS)
 DEFINE_BOTH(u64, guint64, guint64, AS_IS, AS_IS)
 DEFINE_BOTH(bool, guint8, guint64, IS_SET, IS_SET)
 
-/* --- The table ----------------------------------------------------------------------------------- */
+/* --- The table -------------------------------------------------------------------------------- */
 
 const char *const tn_dtype_choices[] = {
     "none", "f64", "f32", "f16", "bf16", "i8",   "i16", "i32",
@@ -129,7 +129,7 @@ tn_dtype_size(TnDtype dtype)
     return info ? (info->bits + 7) / 8 : 0;
 }
 
-/* --- Steps between compute types ----------------------------------------------------------------- */
+/* --- Steps between compute types -------------------------------------------------------------- */
 
 #define TILE 512
 
@@ -217,7 +217,7 @@ static const Step steps[TN_N_COMPUTE][TN_N_COMPUTE] = {
                          [TN_COMPUTE_I64] = u64_to_i64 },
 };
 
-/* --- Conversion ---------------------------------------------------------------------------------- */
+/* --- Conversion ------------------------------------------------------------------------------- */
 
 #define DEFINE_COPY(name, Element)                                                                 \
     static void name(Element *restrict to, gint64 to_stride, const Element *restrict from,         \

@@ -36,7 +36,7 @@ tn_file_write_all(int fd, const char *path, const void *bytes, gsize size, GErro
     return TRUE;
 }
 
-/* --- Replacing ----------------------------------------------------------------------------------- */
+/* --- Replacing -------------------------------------------------------------------------------- */
 
 /* Makes the temporary file, with the mode of the file that it will replace. Its name does not
  * grow with that of the target, which may be as long as the file system allows. */
@@ -83,8 +83,8 @@ sync_folder(int fd, const char *path, GError **error)
     return FALSE;
 }
 
-/* Where the links that path names lead, which need not be there: what writing to path would write. (transfer full); NULL
- * with *error if they go in circles. */
+/* Where the links that path names lead, which need not be there: what writing to path would write.
+ * (transfer full); NULL with *error if they go in circles. */
 static char *
 follow_links(const char *path, GError **error)
 {
@@ -174,7 +174,7 @@ tn_file_put_bytes(const char *path, const void *bytes, gsize size, GError **erro
     return replace(path, write_bytes, &data, FALSE, error);
 }
 
-/* --- Reading ------------------------------------------------------------------------------------- */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 /* Moves the used bytes to a larger block. */
 static char *

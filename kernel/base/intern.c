@@ -1,6 +1,7 @@
 /* intern.c: one copy of each string, for good: names of nodes and fields, files of configs.
  *
- * GLib's own table gives up memory each time it grows, which counts where graphs make names by the thousand. */
+ * GLib's own table gives up memory each time it grows, which counts where graphs make names by the
+ * thousand. */
 #include <pthread.h>
 
 #include <tenon/base.h>

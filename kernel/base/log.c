@@ -36,7 +36,7 @@ static atomic_int highest = DEFAULT_STDERR;
 /* A sink that logs would wait for itself; its lines go to stderr alone. */
 static _Thread_local gboolean inside;
 
-/* --- Filter -------------------------------------------------------------------------------------- */
+/* --- Filter ----------------------------------------------------------------------------------- */
 
 static void
 rule_clear(gpointer rule)
@@ -143,7 +143,7 @@ tn_log_set_filter(const char *filter, GError **error)
     return TRUE;
 }
 
-/* --- Sinks --------------------------------------------------------------------------------------- */
+/* --- Sinks ------------------------------------------------------------------------------------ */
 
 guint
 tn_log_add_sink(TnLogSink sink, gpointer data)
@@ -171,7 +171,7 @@ tn_log_remove_sink(guint id)
     pthread_mutex_unlock(&lock);
 }
 
-/* --- Lines --------------------------------------------------------------------------------------- */
+/* --- Lines ------------------------------------------------------------------------------------ */
 
 gboolean
 tn_log_enabled(const char *category, TnLogLevel level)
@@ -188,8 +188,8 @@ tn_log_enabled(const char *category, TnLogLevel level)
     return enabled;
 }
 
-/* One write, so that lines of several processes do not mix. On a terminal a line that is redrawn may stand there: it is
- * cleared away. */
+/* One write, so that lines of several processes do not mix. On a terminal a line that is redrawn
+ * may stand there: it is cleared away. */
 static void
 write_stderr(const char *category, TnLogLevel level, const char *line)
 {

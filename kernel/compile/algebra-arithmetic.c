@@ -168,7 +168,8 @@ is_lossless(TnDtype from, TnDtype to)
     return b->klass != TN_CLASS_BOOL ? exact_bits(a) <= exact_bits(b) : a->klass == TN_CLASS_BOOL;
 }
 
-/* Whether an integer type's values become others' by way of a float: that saturates, integers wrap. */
+/* Whether an integer type's values become others' by way of a float: that saturates, integers
+ * wrap. */
 static gboolean
 saturates(TnDtype from, TnDtype through, TnDtype to)
 {

@@ -180,7 +180,8 @@ lay_out(TnPlan *plan)
     }
 }
 
-/* Whether no sum of sizes goes beyond what can be addressed, even with every slot beside the others. */
+/* Whether no sum of sizes goes beyond what can be addressed, even with every slot beside the
+ * others. */
 static gboolean
 can_address(const TnPlan *plan)
 {

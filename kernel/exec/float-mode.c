@@ -1,12 +1,13 @@
-/* float-mode.c: the one floating-point mode that all kernels compute in, whichever thread they are on. */
+/* float-mode.c: the one floating-point mode that all kernels compute in, whichever thread they are
+ * on. */
 #include <tenon/pool.h>
 
 #if defined(__x86_64__)
 
 #include <xmmintrin.h>
 
-/* Every exception masked, nearest, flush to zero (bit 15). Denormal operands stay what they are (bit 6): they only come
- * from outside, for no result is one. */
+/* Every exception masked, nearest, flush to zero (bit 15). Denormal operands stay what they are
+ * (bit 6): they only come from outside, for no result is one. */
 #define COMPUTE (0x1f80U | 1U << 15)
 #define FLAGS 0x3fU /* what has happened so far: no part of the mode */
 

@@ -73,7 +73,7 @@ init_slots(void)
     }
 }
 
-/* --- Spinning ------------------------------------------------------------------------------------ */
+/* --- Spinning --------------------------------------------------------------------------------- */
 
 static gint64
 now_ns(void)
@@ -108,7 +108,7 @@ spin_until_not(atomic_uint *word, guint mask, guint value)
     return FALSE;
 }
 
-/* --- Chunks -------------------------------------------------------------------------------------- */
+/* --- Chunks ----------------------------------------------------------------------------------- */
 
 static void
 record_failure(Slot *slot, gsize chunk, TnStatus status)
@@ -150,7 +150,7 @@ work_on(Slot *slot)
     return worked;
 }
 
-/* --- Workers ------------------------------------------------------------------------------------- */
+/* --- Workers ---------------------------------------------------------------------------------- */
 
 static gboolean
 join_slot(Slot *slot)
@@ -281,7 +281,7 @@ start_workers(void)
     pthread_mutex_unlock(&pool.admin_lock);
 }
 
-/* --- Calls --------------------------------------------------------------------------------------- */
+/* --- Calls ------------------------------------------------------------------------------------ */
 
 static TnStatus
 run_inline(gsize n, TnChunkFunc func, gpointer data)
@@ -365,7 +365,7 @@ tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
     return failure == NO_FAILURE ? TN_OK : (TnStatus)(failure & 0xff);
 }
 
-/* --- Settings ------------------------------------------------------------------------------------ */
+/* --- Settings --------------------------------------------------------------------------------- */
 
 static guint
 default_threads(void)

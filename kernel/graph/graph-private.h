@@ -76,8 +76,8 @@ typedef struct {
 TnGraphBodyMark tn_graph_begin_body(TnGraph *graph, const char *name, const char *path);
 void tn_graph_end_body(TnGraph *graph, TnGraphBodyMark mark);
 
-/* Whether random streams inside the operator's nodes, composites or sub-graphs, come from the node's
- * path. */
+/* Whether random streams inside the operator's nodes, composites or sub-graphs, come from the
+ * node's path. */
 gboolean tn_op_draws_by_path(const TnOp *op);
 
 /* The contents of a value that is known while building (a constant's), or NULL. (transfer none). */

@@ -1,5 +1,5 @@
-/* init.c: how variables begin. Element i is a function of (seed, name, i), so values do not depend on
- * the order in which variables are made or on the number of threads.
+/* init.c: how variables begin. Element i is a function of (seed, name, i), so values do not depend
+ * on the order in which variables are made or on the number of threads.
  *
  * References: LeCun et al., "Efficient backprop" (1998); Glorot & Bengio, "Understanding the
  * difficulty of training deep feedforward neural networks" (2010); He et al., "Delving deep into
@@ -25,7 +25,7 @@ typedef struct {
     void *to;
 } Draw;
 
-/* --- Drawing ------------------------------------------------------------------------------------- */
+/* --- Drawing ---------------------------------------------------------------------------------- */
 
 /* Elements 2 * pair and 2 * pair + 1. Uniform numbers have no more bits than f32 holds, unless the
  * dtype is f64, so that rounding does not reach the open end of [0, 1). */
@@ -77,7 +77,7 @@ draw_all(Draw *draw)
         (void)tn_parallel_for((gsize)((draw->count + CHUNK - 1) / CHUNK), draw_chunk, draw);
 }
 
-/* --- Orthogonal matrices ------------------------------------------------------------------------- */
+/* --- Orthogonal matrices ---------------------------------------------------------------------- */
 
 /* Sums in eight fixed parts, which compilers may compute side by side. */
 static double
@@ -167,7 +167,7 @@ fill_orthogonal(const Draw *normal, gint64 rows, double gain, GError **error)
     return TRUE;
 }
 
-/* --- Kinds --------------------------------------------------------------------------------------- */
+/* --- Kinds ------------------------------------------------------------------------------------ */
 
 typedef struct {
     double in, out;

@@ -172,7 +172,7 @@ tn_store_bytes(const TnStore *store)
     return store->bytes;
 }
 
-/* --- Variables ------------------------------------------------------------------------------------- */
+/* --- Variables -------------------------------------------------------------------------------- */
 
 const TnVarInfo *
 tn_var_info(const TnVar *var)

@@ -9,7 +9,8 @@
 /* Rows of groups stand for the group: one loop sees every member. */
 typedef gboolean (*Visit)(const TnOption *row, gconstpointer a, gconstpointer b, gpointer user);
 
-/* Calls visit with each member of struct a and its like in b (may be NULL) until one gives FALSE. */
+/* Calls visit with each member of struct a and its like in b (may be NULL) until one gives
+ * FALSE. */
 static gboolean
 visit_all(const TnOptions *options, const char *a, const char *b, Visit visit, gpointer user)
 {
@@ -29,7 +30,7 @@ visit_all(const TnOptions *options, const char *a, const char *b, Visit visit, g
     return TRUE;
 }
 
-/* --- Filling ------------------------------------------------------------------------------------- */
+/* --- Filling ---------------------------------------------------------------------------------- */
 
 void
 tn_options_defaults(const TnOptions *options, void *data)
@@ -54,7 +55,7 @@ tn_options_fill(const TnOptions *options, const TnValue *map, void *data, GError
     return TRUE;
 }
 
-/* --- Hash ---------------------------------------------------------------------------------------- */
+/* --- Hash ------------------------------------------------------------------------------------- */
 
 static guint64
 hash_string(guint64 hash, const char *text)
@@ -156,7 +157,7 @@ tn_options_hash(const TnOptions *options, const void *data)
     return hash;
 }
 
-/* --- Equality ------------------------------------------------------------------------------------ */
+/* --- Equality --------------------------------------------------------------------------------- */
 
 static gboolean
 equal_tensors(TnTensor *a, TnTensor *b)
@@ -222,7 +223,7 @@ tn_options_equal(const TnOptions *options, const void *a, const void *b)
     return visit_all(options, a, b, equal_member, NULL);
 }
 
-/* --- References ---------------------------------------------------------------------------------- */
+/* --- References ------------------------------------------------------------------------------- */
 
 static gboolean
 hold_member(const TnOption *row, gconstpointer a, gconstpointer b, gpointer user)
@@ -262,7 +263,7 @@ tn_options_drop(const TnOptions *options, void *data)
     (void)visit_all(options, data, NULL, drop_member, NULL);
 }
 
-/* --- Text ---------------------------------------------------------------------------------------- */
+/* --- Text ------------------------------------------------------------------------------------- */
 
 static gboolean
 print_member(const TnOption *row, gconstpointer a, gconstpointer b, gpointer user)

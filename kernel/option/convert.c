@@ -14,7 +14,7 @@ typedef struct {
     const char *path;
 } Call;
 
-/* --- Ownership ----------------------------------------------------------------------------------- */
+/* --- Ownership -------------------------------------------------------------------------------- */
 
 gpointer
 tn_fill_own(TnFill *fill, gpointer object, GDestroyNotify destroy)
@@ -31,7 +31,7 @@ tn_fill_string(TnFill *fill, const char *text)
     return fill->owned ? tn_fill_own(fill, g_strdup(text), g_free) : tn_intern(text);
 }
 
-/* --- Faults -------------------------------------------------------------------------------------- */
+/* --- Faults ----------------------------------------------------------------------------------- */
 
 /* Records "expected …, got …" and gives FALSE. hint may be NULL. */
 static gboolean
@@ -45,7 +45,7 @@ refuse(const Call *call, const char *hint)
     return FALSE;
 }
 
-/* --- Numbers ------------------------------------------------------------------------------------- */
+/* --- Numbers ---------------------------------------------------------------------------------- */
 
 #define OUTSIDE(x, low, high, flags)                                                               \
     ((x) < (low) || (x) > (high) || ((flags)&TN_OPTION_OPEN_MIN && (x) == (low)) ||                \
@@ -152,7 +152,7 @@ to_bool(const Call *call, void *to)
     return TRUE;
 }
 
-/* --- Names --------------------------------------------------------------------------------------- */
+/* --- Names ------------------------------------------------------------------------------------ */
 
 static gboolean
 to_string(const Call *call, void *to)
@@ -233,7 +233,7 @@ to_flags(const Call *call, void *to)
     return TRUE;
 }
 
-/* --- Components and what is kept as it is -------------------------------------------------------- */
+/* --- Components and what is kept as it is ----------------------------------------------------- */
 
 /* A component's name alone stands for it with its defaults. */
 static TnSpec *
@@ -270,7 +270,7 @@ to_value(const Call *call, void *to)
     return TRUE;
 }
 
-/* --- Lists --------------------------------------------------------------------------------------- */
+/* --- Lists ------------------------------------------------------------------------------------ */
 
 /* What a list type's items are; a single one stands for a list of one. */
 typedef struct {
@@ -312,8 +312,8 @@ is_right_number(const Call *call, const ListType *list, gsize n)
            (row->max_items <= 0 || n <= (gsize)row->max_items);
 }
 
-/* Puts n converted items where the row's type keeps them. items: owned by the fill if the type keeps
- * a pointer to them. */
+/* Puts n converted items where the row's type keeps them. items: owned by the fill if the type
+ * keeps a pointer to them. */
 static void
 put_list(const Call *call, gsize n, gpointer items, const char **names, void *to)
 {
@@ -391,7 +391,7 @@ to_list(const Call *call, void *to)
     return TRUE;
 }
 
-/* --- The table of types -------------------------------------------------------------------------- */
+/* --- The table of types ----------------------------------------------------------------------- */
 
 typedef struct {
     gboolean (*convert)(const Call *call, void *to);
@@ -424,7 +424,7 @@ tn_convert(TnFill *fill, const TnOption *row, const TnValue *value, TnWhere wher
     return type->convert(&call, to);
 }
 
-/* --- Defaults ------------------------------------------------------------------------------------ */
+/* --- Defaults --------------------------------------------------------------------------------- */
 
 static gboolean
 is_text(TnOptionType type)

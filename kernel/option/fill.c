@@ -32,7 +32,7 @@ remember(const Level *level, GHashTable *set, const TnOption *row)
         g_hash_table_add(set, tn_path_key(level->group, row->name));
 }
 
-/* --- Finding a row's value ----------------------------------------------------------------------- */
+/* --- Finding a row's value -------------------------------------------------------------------- */
 
 /* The row's number among positional ones, from 1; 0 if it has none. */
 static guint
@@ -109,7 +109,7 @@ is_search(const TnValue *value)
     return spec && g_str_has_prefix(tn_spec_iface(spec), "tenon.search/");
 }
 
-/* --- One row ------------------------------------------------------------------------------------- */
+/* --- One row ---------------------------------------------------------------------------------- */
 
 static void
 fill_group(Level *level, const TnOption *row, const TnValue *value, const char *path)
@@ -161,7 +161,7 @@ fill_row(Level *level, const TnOption *row)
     fill_default(level, row, path);
 }
 
-/* --- All of them --------------------------------------------------------------------------------- */
+/* --- All of them ------------------------------------------------------------------------------ */
 
 static void
 refuse_unknown(const Level *level, gsize i)

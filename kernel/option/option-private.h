@@ -7,7 +7,7 @@
 #include "base/base-private.h"
 #include "base/refs.h"
 
-/* --- Text (text.c) ------------------------------------------------------------------------------- */
+/* --- Text (text.c) ---------------------------------------------------------------------------- */
 
 /* Appends text between double quotes with escapes as a config reads them. */
 void tn_text_quote(GString *to, const char *text);
@@ -25,9 +25,10 @@ char *tn_value_brief(const TnValue *value);
 /* Item i of a list becomes item (transfer full). */
 void tn_value_replace_at(TnValue *list, gsize i, TnValue *item);
 
-/* --- Rows (expect.c, quantity.c) ----------------------------------------------------------------- */
+/* --- Rows (expect.c, quantity.c) -------------------------------------------------------------- */
 
-/* What a row accepts, in words: "a number in (0, 1]", "one of sum, mean". (transfer full): g_free. */
+/* What a row accepts, in words: "a number in (0, 1]", "one of sum, mean". (transfer full):
+ * g_free. */
 char *tn_option_expected(const TnOption *row);
 /* "[0, 1)" if the row is bounded, else NULL. (transfer full): g_free. */
 char *tn_option_range(const TnOption *row);
@@ -38,7 +39,7 @@ gint tn_option_choice(const TnOption *row, const char *name, gsize length); /* -
 gboolean tn_quantity_duration(const char *text, double *seconds);
 gboolean tn_quantity_size(const char *text, guint64 *bytes);
 
-/* --- Conversion (convert.c) ---------------------------------------------------------------------- */
+/* --- Conversion (convert.c) ------------------------------------------------------------------- */
 
 /* Where members' memory comes from, and where faults go. */
 typedef struct {
@@ -61,7 +62,7 @@ gboolean tn_convert(TnFill *fill, const TnOption *row, const TnValue *value, TnW
 /* The row's default as a value; NULL if it has none. (transfer full). */
 TnValue *tn_option_default(const TnOption *row);
 
-/* --- Filling (fill.c) ---------------------------------------------------------------------------- */
+/* --- Filling (fill.c) ------------------------------------------------------------------------- */
 
 /* Names (dotted inside groups) of the options that were given, and of those that are nil. Either
  * may be NULL. */

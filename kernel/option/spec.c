@@ -66,7 +66,7 @@ tn_spec_options(const TnSpec *spec)
     return spec->options;
 }
 
-/* --- Paths --------------------------------------------------------------------------------------- */
+/* --- Paths ------------------------------------------------------------------------------------ */
 
 /* One step of a path: a key, or an index from 1. */
 typedef struct {

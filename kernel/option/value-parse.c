@@ -33,7 +33,7 @@ skip_space(Parser *parser)
         parser->at++;
 }
 
-/* --- Words: nil, true, numbers, bare strings ----------------------------------------------------- */
+/* --- Words: nil, true, numbers, bare strings -------------------------------------------------- */
 
 /* An integer that fits 64 bits, sign or not; FALSE if word is none. */
 static gboolean
@@ -93,7 +93,7 @@ read_word(const char *word)
     return tn_value_string(word);
 }
 
-/* --- Strings ------------------------------------------------------------------------------------- */
+/* --- Strings ---------------------------------------------------------------------------------- */
 
 /* After a backslash; FALSE if there is no such escape. NUL cannot stand in a string. */
 static gboolean
@@ -142,7 +142,7 @@ read_quoted(Parser *parser)
     return g_strdup(string->str);
 }
 
-/* --- Tables -------------------------------------------------------------------------------------- */
+/* --- Tables ----------------------------------------------------------------------------------- */
 
 /* "key =" or "[\"key\"] ="; FALSE (and nothing read) if there is none. */
 static gboolean
@@ -189,7 +189,8 @@ list_to_map(TnValue *list)
     return map;
 }
 
-/* A map whose keys turned out to be "1", "2" … alone, as in {7, x = nil}, is the list that it is printed as. */
+/* A map whose keys turned out to be "1", "2" … alone, as in {7, x = nil}, is the list that it is
+ * printed as. */
 static TnValue *
 map_to_list(TnValue *map)
 {

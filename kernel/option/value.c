@@ -26,7 +26,7 @@ struct TnValue {
     } as;
 };
 
-/* --- Making -------------------------------------------------------------------------------------- */
+/* --- Making ----------------------------------------------------------------------------------- */
 
 static TnValue *
 make(TnValueType type)
@@ -149,7 +149,7 @@ tn_value_unref(TnValue *value)
     g_free(value);
 }
 
-/* --- Reading ------------------------------------------------------------------------------------- */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
 TnValueType
 tn_value_type(const TnValue *value)
@@ -245,7 +245,7 @@ tn_value_set_where(TnValue *value, TnWhere where)
     value->where = where;
 }
 
-/* --- Lists and maps ------------------------------------------------------------------------------ */
+/* --- Lists and maps --------------------------------------------------------------------------- */
 
 static gboolean
 has_items(const TnValue *value)
@@ -326,7 +326,7 @@ tn_value_set(TnValue *map, const char *key, TnValue *item)
     }
 }
 
-/* --- Whole trees --------------------------------------------------------------------------------- */
+/* --- Whole trees ------------------------------------------------------------------------------ */
 
 static guint64
 hash_uint(guint64 hash, guint64 number)

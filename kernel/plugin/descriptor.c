@@ -1,5 +1,5 @@
-/* descriptor.c: whether a plugin's descriptor is sound, and its text form. Shared by the loader and tenon-scan, so that a file
- * is judged by the same rules in both. */
+/* descriptor.c: whether a plugin's descriptor is sound, and its text form. Shared by the loader and
+ * tenon-scan, so that a file is judged by the same rules in both. */
 #include "plugin-private.h"
 
 #include <string.h>
@@ -86,7 +86,7 @@ options_fault(const TnOptions *options)
     return fault;
 }
 
-/* --- The tables of the kernel's own interfaces -------------------------------------------------- */
+/* --- The tables of the kernel's own interfaces ------------------------------------------------ */
 
 static char *
 op_fault(const TnFactory *f)
@@ -157,7 +157,7 @@ vtable_fault(const TnFactory *f)
     return NULL;
 }
 
-/* --- Factories ------------------------------------------------------------------------------------ */
+/* --- Factories -------------------------------------------------------------------------------- */
 
 static char *
 factory_fault(const TnFactory *f)

@@ -1,5 +1,5 @@
-/* find.c: look-ups by name: among opened plugins first, else by the index, opening the plugin that has it. The errors name
- * what is nearest, and which broken plugin may be to blame. */
+/* find.c: look-ups by name: among opened plugins first, else by the index, opening the plugin that
+ * has it. The errors name what is nearest, and which broken plugin may be to blame. */
 #include "plugin-private.h"
 
 #include <string.h>
@@ -94,7 +94,7 @@ sort_unique(GPtrArray *names)
     }
 }
 
-/* --- Factories ------------------------------------------------------------------------------------------ */
+/* --- Factories -------------------------------------------------------------------------------- */
 
 typedef struct {
     const TnRecord *record;
@@ -177,8 +177,8 @@ is_beaten(const char *iface, gint rank)
            tn_registry_score(best, NULL) > 0;
 }
 
-/* Opens every plugin that supplies iface and has a probe to say how well; of the rest, the one of highest rank, unless it
- * cannot win. What then is open decides. Failures are noted in tried. */
+/* Opens every plugin that supplies iface and has a probe to say how well; of the rest, the one of
+ * highest rank, unless it cannot win. What then is open decides. Failures are noted in tried. */
 static void
 open_for_default(const char *iface, GString *tried)
 {
@@ -253,7 +253,7 @@ tn_registry_op(const char *name, GError **error)
     return factory != NULL ? factory->vtable : NULL;
 }
 
-/* --- Lua modules and verbs --------------------------------------------------------------------------------- */
+/* --- Lua modules and verbs -------------------------------------------------------------------- */
 
 static const char *const *
 record_named(const TnRecord *record, TnNamedKind kind, guint *n)
@@ -314,7 +314,7 @@ tn_registry_verb(const char *name, GError **error)
     return find_named(TN_NAMED_VERB, name, error);
 }
 
-/* --- Plugins ---------------------------------------------------------------------------------------------- */
+/* --- Plugins ---------------------------------------------------------------------------------- */
 
 static TnLoaded *
 open_by_name(const char *name, GError **error)

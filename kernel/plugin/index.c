@@ -1,6 +1,7 @@
-/* index.c: what is known of every plugin file found so far, kept in one file of the user's cache, so that a process reads it
- * instead of opening plugins. A file is known by path, time of change and size. The index is a convenience: one that is
- * missing, damaged or cannot be written costs time, nothing else. */
+/* index.c: what is known of every plugin file found so far, kept in one file of the user's cache,
+ * so that a process reads it instead of opening plugins. A file is known by path, time of change
+ * and size. The index is a convenience: one that is missing, damaged or cannot be written costs
+ * time, nothing else. */
 #include "plugin-private.h"
 
 #include <dirent.h>
@@ -18,7 +19,7 @@ static struct {
     GPtrArray *old;    /* of TnRecord *: replaced, but their strings may be in use */
 } index_;
 
-/* --- The file ------------------------------------------------------------------------------------------ */
+/* --- The file --------------------------------------------------------------------------------- */
 
 static void
 put_head(GString *out)
@@ -126,7 +127,8 @@ by_path(gconstpointer a, gconstpointer b)
     return strcmp((*x)->info.path, (*y)->info.path);
 }
 
-/* Another process may have added files of other folders meanwhile; those that are gone are dropped. */
+/* Another process may have added files of other folders meanwhile; those that are gone are
+ * dropped. */
 static void
 save(void)
 {
@@ -156,7 +158,7 @@ save(void)
         tn_log("plugin", TN_LOG_DEBUG, "%s; plugins are described again next time", error->message);
 }
 
-/* --- Bringing it up to date ------------------------------------------------------------------------------ */
+/* --- Bringing it up to date ------------------------------------------------------------------- */
 
 static gboolean
 is_fresh(const TnRecord *record, const struct stat *st)
@@ -185,8 +187,8 @@ describe(const char *path, const char *name, const struct stat *st)
     return record;
 }
 
-/* Adds the folder's plugins to found (name -> record) unless an earlier folder has one of that name. TRUE if a file had to
- * be described. */
+/* Adds the folder's plugins to found (name -> record) unless an earlier folder has one of that
+ * name. TRUE if a file had to be described. */
 static gboolean
 look_in(const char *folder, GHashTable *found)
 {

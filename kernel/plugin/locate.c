@@ -1,4 +1,5 @@
-/* locate.c: where plugins and the scanner are: beside libtenon's own file, and where the user said. */
+/* locate.c: where plugins and the scanner are: beside libtenon's own file, and where the user
+ * said. */
 #include "plugin-private.h"
 
 #include <dlfcn.h>
@@ -103,7 +104,8 @@ tn_plugin_folders(void)
     const char *variable = g_getenv("TENON_PLUGIN_PATH");
     g_auto(GStrv) parts = g_strsplit(variable != NULL ? variable : "", ":", -1);
     for (char **part = parts; *part != NULL; part++) {
-        /* An empty or relative part would be the working directory, from which nothing is ever loaded. */
+        /* An empty or relative part would be the working directory, from which nothing is ever
+         * loaded. */
         if (g_path_is_absolute(*part))
             add_folder(folders, g_canonicalize_filename(*part, "/"));
         else if (**part != '\0' && !told)

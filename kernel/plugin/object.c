@@ -1,4 +1,5 @@
-/* object.c: instances of factories: checked, created, counted, and used under the thread rule their factory states. */
+/* object.c: instances of factories: checked, created, counted, and used under the thread rule their
+ * factory states. */
 #include "plugin-private.h"
 
 #include <stdatomic.h>

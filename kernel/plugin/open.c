@@ -1,6 +1,6 @@
-/* open.c: opens a plugin's library, judges its descriptor, satisfies what it needs, initialises it once. What went wrong is
- * kept and said again to whoever asks later. A library that was opened stays for good: one with a live thread of its own
- * could not be unloaded safely. */
+/* open.c: opens a plugin's library, judges its descriptor, satisfies what it needs, initialises it
+ * once. What went wrong is kept and said again to whoever asks later. A library that was opened
+ * stays for good: one with a live thread of its own could not be unloaded safely. */
 #include "plugin-private.h"
 #include <tenon/base.h>
 

@@ -1,7 +1,9 @@
-/* plugin-private.h: what the files of this room share: records of the index, opened plugins, the registry's locks.
+/* plugin-private.h: what the files of this room share: records of the index, opened plugins, the
+ * registry's locks.
  *
- * Two locks. `slow` (recursive) is held while files are looked at, described, opened and initialised; `table` guards the
- * tables of what is there and is held for look-ups only. `slow` is taken before `table`, never after. */
+ * Two locks. `slow` (recursive) is held while files are looked at, described, opened and
+ * initialised; `table` guards the tables of what is there and is held for look-ups only. `slow` is
+ * taken before `table`, never after. */
 #pragma once
 
 #include <gmodule.h>
@@ -56,8 +58,8 @@ void tn_plugin_add_field(GString *out, const char *text);      /* a tab and the 
 char *tn_plugin_link_fault(const char *dlerror_text); /* the linker's words as a sentence */
 
 /* --- record.c --- */
-/* Parses one block at *text and moves behind it. NULL and *why (transfer full) if any line is not as it should be.
- * fallback_name: used when the block says broken. */
+/* Parses one block at *text and moves behind it. NULL and *why (transfer full) if any line is not
+ * as it should be. fallback_name: used when the block says broken. */
 TnRecord *tn_record_parse(const char **text, const char *path, const char *fallback_name,
                           char **why);
 TnRecord *tn_record_broken(const char *path, const char *name, const char *reason);
@@ -66,7 +68,8 @@ char *tn_record_unescape(const char *text, gsize n);
 
 /* --- scan.c --- */
 TnRecord *tn_plugin_scan(const char *path, const char *name);
-/* Runs tenon-scan with arguments; *output (transfer full) is what it printed. NULL if it ended well, else what happened.
+/* Runs tenon-scan with arguments; *output (transfer full) is what it printed. NULL if it ended
+ * well, else what happened.
  * *transient: the file may not be to blame. */
 char *tn_plugin_run_scanner(const char *const *args, const char *folders, double seconds,
                             char **output, gboolean *transient);
@@ -88,7 +91,8 @@ gboolean tn_registry_supplies(const char *iface); /* among opened ones; takes th
 TnLoaded *tn_registry_owner_of(
     const TnFactory *factory); /* NULL: made at run time; takes the table lock */
 void tn_registry_count(const TnFactory *factory, gint change); /* instances; takes the table lock */
-/* What its probe says, asked once: 1 without a probe; 0 or less with *error (TN_ERROR_UNSUPPORTED). */
+/* What its probe says, asked once: 1 without a probe; 0 or less with *error
+ * (TN_ERROR_UNSUPPORTED). */
 gint tn_registry_score(const TnFactory *factory, GError **error);
 const TnFactory *tn_registry_find_open(const char *iface, const char *name);
 typedef enum { TN_NAMED_MODULE, TN_NAMED_VERB } TnNamedKind;

@@ -1,5 +1,6 @@
-/* record.c: reads a block of lines, by which tenon-scan describes a plugin, and which the index stores. A line is a tag and
- * its fields, separated by tabs. Anything unexpected refuses the whole block: the text comes from another process. */
+/* record.c: reads a block of lines, by which tenon-scan describes a plugin, and which the index
+ * stores. A line is a tag and its fields, separated by tabs. Anything unexpected refuses the whole
+ * block: the text comes from another process. */
 #include "plugin-private.h"
 
 #include <string.h>
@@ -191,7 +192,8 @@ parser_init(Parser *p, const char *path, const char *name)
     p->probes = g_array_new(FALSE, FALSE, sizeof(gboolean));
 }
 
-/* Takes lines up to and with "end"; *at is moved behind it. NULL if all is well, else what is not. (transfer full). */
+/* Takes lines up to and with "end"; *at is moved behind it. NULL if all is well, else what is not.
+ * (transfer full). */
 static char *
 take_block(Parser *parser, const char **at)
 {

@@ -1,5 +1,5 @@
-/* registry.c: the tables of what opened plugins supply, and the look-ups that open a plugin when the index knows that it has
- * what is wanted. */
+/* registry.c: the tables of what opened plugins supply, and the look-ups that open a plugin when
+ * the index knows that it has what is wanted. */
 #include "plugin-private.h"
 #include <tenon/base.h>
 
@@ -31,7 +31,7 @@ static struct {
     guint serial;
 } table;
 
-/* --- Locks and tables ------------------------------------------------------------------------------------ */
+/* --- Locks and tables ------------------------------------------------------------------------- */
 
 void
 tn_registry_lock_slow(void)
@@ -103,7 +103,8 @@ tn_registry_put_loaded(TnLoaded *loaded)
     tn_registry_unlock_table();
 }
 
-/* Of two with the same interface and name: what was made at run time hides the rest, newest first; then rank. */
+/* Of two with the same interface and name: what was made at run time hides the rest, newest first;
+ * then rank. */
 static gint
 by_precedence(gconstpointer a, gconstpointer b)
 {
@@ -232,9 +233,10 @@ tn_registry_count(const TnFactory *factory, gint change)
     tn_registry_unlock_table();
 }
 
-/* --- Lists ---------------------------------------------------------------------------------------------- */
+/* --- Lists ------------------------------------------------------------------------------------ */
 
-/* The record's info with what opening it showed. Made once per state, as callers keep the pointers. Slow lock held. */
+/* The record's info with what opening it showed. Made once per state, as callers keep the pointers.
+ * Slow lock held. */
 static const TnPluginInfo *
 shown_info(const TnRecord *record, const TnLoaded *loaded)
 {
@@ -323,7 +325,7 @@ tn_registry_owner(const TnFactory *factory)
     return owner;
 }
 
-/* --- Choosing ------------------------------------------------------------------------------------------- */
+/* --- Choosing --------------------------------------------------------------------------------- */
 
 gint
 tn_registry_score(const TnFactory *factory, GError **error)
@@ -342,7 +344,8 @@ tn_registry_score(const TnFactory *factory, GError **error)
     }
     tn_registry_unlock_table();
     if (!scored) {
-        /* Not under the lock: it is the plugin's own code. Two threads may both ask; the answer is the same. */
+        /* Not under the lock: it is the plugin's own code. Two threads may both ask; the answer is
+         * the same. */
         score = factory->probe(&why);
         if (score <= 0)
             unusable = g_strdup(why != NULL ? why->message : "its probe does not say why");

@@ -1,4 +1,5 @@
-/* scan.c: has a plugin file described by tenon-scan, a child process: whatever the file does, it costs that process alone. */
+/* scan.c: has a plugin file described by tenon-scan, a child process: whatever the file does, it
+ * costs that process alone. */
 #include "plugin-private.h"
 
 #include <errno.h>
@@ -26,7 +27,8 @@ now_ms(void)
     return (gint64)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* A group of its own, so that what it starts can be ended with it; nothing on its stdin, its stderr thrown away. */
+/* A group of its own, so that what it starts can be ended with it; nothing on its stdin, its stderr
+ * thrown away. */
 static int
 start(Child *child, const char *program, const char *const *args, char **env)
 {
@@ -167,7 +169,8 @@ tn_plugin_scan(const char *path, const char *name)
     TnRecord *record = NULL;
     if (fault == NULL) {
         const char *at = output;
-        /* The first line of what the scanner says: whether the reason, if any, lies outside the file. */
+        /* The first line of what the scanner says: whether the reason, if any, lies outside the
+         * file. */
         transient = g_str_has_prefix(at, "outside\n");
         if (transient)
             at += strlen("outside\n");

@@ -1,5 +1,5 @@
-/* spec-check.c: judges a tree of specs without creating anything: each one's factory must exist, its options must fit, and
- * the specs among its options are judged in turn. */
+/* spec-check.c: judges a tree of specs without creating anything: each one's factory must exist,
+ * its options must fit, and the specs among its options are judged in turn. */
 #include "plugin-private.h"
 
 #include <string.h>
@@ -15,7 +15,8 @@ join(const char *path, const char *key)
     return path != NULL && path[0] != '\0' ? g_strconcat(path, ".", key, NULL) : g_strdup(key);
 }
 
-/* A value where a component is wanted. What is not a spec of the interface was said by the parser already. */
+/* A value where a component is wanted. What is not a spec of the interface was said by the parser
+ * already. */
 static void
 check_component(const TnOption *row, const TnValue *value, const char *path, TnFaults *faults)
 {

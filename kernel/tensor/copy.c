@@ -3,7 +3,7 @@
 
 #include "tensor/tensor-private.h"
 
-/* --- On the host --------------------------------------------------------------------------------- */
+/* --- On the host ------------------------------------------------------------------------------ */
 
 typedef struct {
     gint rank;
@@ -62,7 +62,7 @@ tn_copy_strided(const TnType *type, void *to, const gint64 *to_strides, TnDtype 
     } while (axis >= 0);
 }
 
-/* --- Between devices ----------------------------------------------------------------------------- */
+/* --- Between devices -------------------------------------------------------------------------- */
 
 static char *
 device_at(const TnTensor *tensor, gint64 element)

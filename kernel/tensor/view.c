@@ -9,7 +9,7 @@ view_of(TnTensor *tensor, const TnType *type, const gint64 *strides, gint64 offs
     return tn_tensor_make(tn_storage_ref(tensor->storage), type, strides, offset);
 }
 
-/* --- Reshape ------------------------------------------------------------------------------------- */
+/* --- Reshape ---------------------------------------------------------------------------------- */
 
 /* Works out the size written as -1, and checks that the number of elements stays. */
 static gboolean
@@ -110,7 +110,7 @@ tn_tensor_reshape(TnTensor *tensor, gint rank, const gint64 *dims, GError **erro
     return view_of(tensor, &type, strides, tensor->offset);
 }
 
-/* --- The others ---------------------------------------------------------------------------------- */
+/* --- The others ------------------------------------------------------------------------------- */
 
 TnTensor *
 tn_tensor_permute(TnTensor *tensor, const gint *perm, GError **error)

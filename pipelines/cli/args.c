@@ -1,5 +1,6 @@
-/* args.c: reads the words of a command line by a verb's option rows: --name VALUE, --name=VALUE, --flag, --no-flag. What a
- * value means is the rows' business: here it becomes the tree that a config would have given. */
+/* args.c: reads the words of a command line by a verb's option rows: --name VALUE, --name=VALUE,
+ * --flag, --no-flag. What a value means is the rows' business: here it becomes the tree that a
+ * config would have given. */
 #include <string.h>
 
 #include "cli.h"

@@ -1,7 +1,9 @@
-/* bench-core.c: training steps of small networks, what a pipeline costs them, two trainings at once, and the time to start.
+/* bench-core.c: training steps of small networks, what a pipeline costs them, two trainings at
+ * once, and the time to start.
  *
- * A training case is an ordinary config (pipelines/lua/tenon/bench), prepared like any job; measured is its step's program, run
- * over and over on one batch, as the peers are: median time of a step. */
+ * A training case is an ordinary config (pipelines/lua/tenon/bench), prepared like any job;
+ * measured is its step's program, run over and over on one batch, as the peers are: median time of
+ * a step. */
 #include "bench-core.h"
 
 #include <errno.h>
@@ -37,7 +39,7 @@ median(GArray *values)
     return g_array_index(values, double, values->len / 2);
 }
 
-/* --- Training steps ---------------------------------------------------------------------------- */
+/* --- Training steps --------------------------------------------------------------------------- */
 
 typedef struct {
     TnHost *host;
@@ -182,7 +184,7 @@ train_lenet(TnBench *bench, GError **error)
                             "LeNet-5 (ReLU, max-pool), batch 128, Adam, f32", error);
 }
 
-/* --- Processes ------------------------------------------------------------------------------------ */
+/* --- Processes -------------------------------------------------------------------------------- */
 
 /* The value that a child printed for `line` ("train_mlp.mean"), NAN if it did not. */
 static double
@@ -225,8 +227,8 @@ remove_folder(const char *folder)
     g_spawn_sync(NULL, (char **)rm, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL);
 }
 
-/* Steps on one batch and steps fed by read and map take turns in one process, on the same program and
- * weights; `share` is the median of what a turn of the latter took longer. */
+/* Steps on one batch and steps fed by read and map take turns in one process, on the same program
+ * and weights; `share` is the median of what a turn of the latter took longer. */
 static gboolean
 measure_pipeline(TnBench *bench, const char *file, GError **error)
 {
@@ -287,7 +289,8 @@ train_mlp_pipeline(TnBench *bench, GError **error)
     return ok;
 }
 
-/* Two at once, two threads each; their sum, and its share of what one alone did just before and after. */
+/* Two at once, two threads each; their sum, and its share of what one alone did just before and
+ * after. */
 static gboolean
 train_mlp_two_jobs(TnBench *bench, GError **error)
 {

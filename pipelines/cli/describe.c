@@ -58,7 +58,7 @@ dtypes_text(TnDtypes dtypes)
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
-/* --- Components ------------------------------------------------------------------------------------------- */
+/* --- Components ------------------------------------------------------------------------------- */
 
 static const TnKernel *
 kernel_row(const TnKernelTable *table, guint32 i)
@@ -142,7 +142,7 @@ factory_to_value(const TnFactory *factory)
     return map;
 }
 
-/* --- Operators -------------------------------------------------------------------------------------------- */
+/* --- Operators -------------------------------------------------------------------------------- */
 
 static const struct {
     guint32 flag;
@@ -184,7 +184,8 @@ print_args(FILE *out, const TnOp *op, const char *heading, gboolean outputs)
     }
 }
 
-/* "f32 f64" of every kind of device that has kernels of op, as a map kind -> text. (transfer full). */
+/* "f32 f64" of every kind of device that has kernels of op, as a map kind -> text. (transfer
+ * full). */
 static TnValue *
 kernels_of(const TnOp *op)
 {

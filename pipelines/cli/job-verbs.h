@@ -1,4 +1,5 @@
-/* job-verbs.h: what the verbs that load a config share: options, loading with all faults told, ending. */
+/* job-verbs.h: what the verbs that load a config share: options, loading with all faults told,
+ * ending. */
 #pragma once
 
 #include <tenon/base.h>
@@ -41,15 +42,15 @@ typedef struct {
     TnSpec *root;
 } LoadedConfig;
 
-/* Loads and checks; prints every fault to call->err. FALSE: exit code 2 (with *error if it is more than faults). kept as in
- * TnHostOptions. */
+/* Loads and checks; prints every fault to call->err. FALSE: exit code 2 (with *error if it is more
+ * than faults). kept as in TnHostOptions. */
 gboolean config_load(TnVerbCall *call, const ConfigOptions *options, const char *path,
                      const char *kept, gint n_overrides, const char *const *overrides,
                      LoadedConfig *loaded, GError **error);
 void config_clear(LoadedConfig *loaded);
 
-/* Runs a prepared job to its end with SIGINT and SIGTERM asking it to stop, writes status.json, tells the end. Returns the exit
- * code. */
+/* Runs a prepared job to its end with SIGINT and SIGTERM asking it to stop, writes status.json,
+ * tells the end. Returns the exit code. */
 gint job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config, GError **error);
 
 /* Marks a run that could not even begin; *why says how. */

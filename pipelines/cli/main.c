@@ -1,4 +1,5 @@
-/* main.c: the program `tenon`: finds the verb, reads its options by its rows, calls it, and says once what went wrong. */
+/* main.c: the program `tenon`: finds the verb, reads its options by its rows, calls it, and says
+ * once what went wrong. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -21,7 +22,8 @@ exit_code(const GError *error, int returned)
     return MAX(returned, 1);
 }
 
-/* Says an error once. A message of several lines is a list of faults, each of which names its own place. */
+/* Says an error once. A message of several lines is a list of faults, each of which names its own
+ * place. */
 static int
 fail(const GError *error, int returned)
 {
@@ -166,8 +168,8 @@ run(int argc, char **argv, GError **error)
     return call_verb(verb, argc - i - n_words, argv + i + n_words, json, error);
 }
 
-/* Standard streams that the caller closed: a file opened later would get their number and what is printed. The other
- * direction than theirs, so that using one is still an error. */
+/* Standard streams that the caller closed: a file opened later would get their number and what is
+ * printed. The other direction than theirs, so that using one is still an error. */
 static void
 hold_standard_streams(void)
 {

@@ -1,4 +1,5 @@
-/* record.c: provenance.json and resolved.lua of a run: written when it begins, compared when it goes on. */
+/* record.c: provenance.json and resolved.lua of a run: written when it begins, compared when it
+ * goes on. */
 #include "record.h"
 
 #include <string.h>
@@ -178,7 +179,8 @@ warn_of_changes(TnVerbCall *call, const TnValue *stored, const TnValue *kernels,
 
 /* --- Data ------------------------------------------------------------------------------------ */
 
-/* FALSE if a stage that was there reads something else now. What has no fingerprint is not judged. */
+/* FALSE if a stage that was there reads something else now. What has no fingerprint is not
+ * judged. */
 static gboolean
 same_data(const TnValue *stored, const TnValue *found, GError **error)
 {

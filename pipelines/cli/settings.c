@@ -1,4 +1,5 @@
-/* settings.c: settings.json of a run's folder: written by `run`, read, changed and written again by `resume`. */
+/* settings.c: settings.json of a run's folder: written by `run`, read, changed and written again by
+ * `resume`. */
 #include "settings.h"
 
 #include <string.h>

@@ -1,9 +1,11 @@
-/* settings.h: what a run was started with that its config does not say, kept in its folder for `tenon resume`. */
+/* settings.h: what a run was started with that its config does not say, kept in its folder for
+ * `tenon resume`. */
 #pragma once
 
 #include "job-verbs.h"
 
-/* settings.json: {"config": path, "data_root": folder, "trust": bool, "overrides": ["key=value", …]}. */
+/* settings.json: {"config": path, "data_root": folder, "trust": bool, "overrides": ["key=value",
+ * …]}. */
 typedef struct {
     char *config;         /* the path given, absolute, or a module of the library */
     char *data_root;      /* absolute, whichever way it was found */

@@ -27,8 +27,9 @@ template_fill(const char *text, const char *const *vars)
     return g_string_free(g_steal_pointer(&out), FALSE);
 }
 
-/* Where a template goes; NULL if it does not belong to prefix. "NAME" in a file's name is the value of NAME, and ".in" at its
- * end is dropped: templates are not what they look like, to tools that read the source tree. (transfer full). */
+/* Where a template goes; NULL if it does not belong to prefix. "NAME" in a file's name is the value
+ * of NAME, and ".in" at its end is dropped: templates are not what they look like, to tools that
+ * read the source tree. (transfer full). */
 static char *
 target_of(const TnTemplate *row, const char *prefix, const char *folder, const char *name)
 {

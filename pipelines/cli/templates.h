@@ -14,7 +14,8 @@ const TnTemplate *template_find(const char *name);
 /* Replaces every @KEY@ of text by its value; vars: KEY, value, …, NULL. (transfer full): g_free. */
 char *template_fill(const char *text, const char *const *vars);
 
-/* Writes all templates below prefix ("plugin/") into folder: texts filled, NAME in files' names replaced by name. If one of the files is there already,
- * nothing is written: FALSE with TN_ERROR_USAGE. */
+/* Writes all templates below prefix ("plugin/") into folder: texts filled, NAME in files' names
+ * replaced by name. If one of the files is there already, nothing is written: FALSE with
+ * TN_ERROR_USAGE. */
 gboolean template_write_all(const char *prefix, const char *folder, const char *name,
                             const char *const *vars, GError **error);

@@ -122,7 +122,7 @@ options_to_value(const TnOptions *options)
     return rows_to_value(options->rows, options->row_size, options->n);
 }
 
-/* --- Verbs ------------------------------------------------------------------------------------------------ */
+/* --- Verbs ------------------------------------------------------------------------------------ */
 
 static char *
 placeholder(const TnOption *row)

@@ -47,7 +47,8 @@ report(TnBench *bench, const char *variant, double value, const char *unit, cons
     fflush(r->call->out);
 }
 
-/* Every case there is: this library's, and those of plugins that say they have some. (transfer container). */
+/* Every case there is: this library's, and those of plugins that say they have some. (transfer
+ * container). */
 static GPtrArray *
 all_cases(void)
 {

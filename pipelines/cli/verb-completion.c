@@ -1,5 +1,6 @@
-/* verb-completion.c: `tenon completion`: the script for bash; with words, what the last of them may become, a line each. The
- * script asks the program so, and thereby knows verbs, options and names of plugins too. */
+/* verb-completion.c: `tenon completion`: the script for bash; with words, what the last of them may
+ * become, a line each. The script asks the program so, and thereby knows verbs, options and names
+ * of plugins too. */
 #include <string.h>
 
 #include <tenon/op.h>

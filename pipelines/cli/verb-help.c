@@ -1,5 +1,5 @@
-/* verb-help.c: `tenon help [NAME]`: everything of that name: a verb, an operator, components, a plugin, or a config file with
- * the arguments it declares. */
+/* verb-help.c: `tenon help [NAME]`: everything of that name: a verb, an operator, components, a
+ * plugin, or a config file with the arguments it declares. */
 #include <string.h>
 
 #include <tenon/host.h>
@@ -7,7 +7,7 @@
 
 #include "cli.h"
 
-/* --- A config --------------------------------------------------------------------------------------------- */
+/* --- A config --------------------------------------------------------------------------------- */
 
 static TnValue *
 arg_to_value(const TnHostArg *arg)
@@ -66,7 +66,7 @@ help_config(TnVerbCall *call, const char *path, GError **error)
     return 2;
 }
 
-/* --- Names ------------------------------------------------------------------------------------------------ */
+/* --- Names ------------------------------------------------------------------------------------ */
 
 typedef struct {
     TnVerbCall *call;

@@ -1,5 +1,6 @@
-/* verb-new-plugin.c: `tenon new plugin NAME`: a project outside the tree that builds against an installed Tenon and passes its
- * test: an operator with body, gradient and kernel, a config that uses it, a test, a README. */
+/* verb-new-plugin.c: `tenon new plugin NAME`: a project outside the tree that builds against an
+ * installed Tenon and passes its test: an operator with body, gradient and kernel, a config that
+ * uses it, a test, a README. */
 #include <string.h>
 
 #include "cli.h"

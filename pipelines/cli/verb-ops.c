@@ -1,4 +1,5 @@
-/* verb-ops.c: `tenon ops [NAME]`: the operators there are; of one, its inputs, outputs, attributes and kernels. */
+/* verb-ops.c: `tenon ops [NAME]`: the operators there are; of one, its inputs, outputs, attributes
+ * and kernels. */
 #include <string.h>
 
 #include <tenon/op.h>

@@ -1,5 +1,5 @@
-/* verb-plugins.c: `tenon plugins [NAME]`: what was found, what it supplies, and whether it can be used here. A plugin that
- * cannot is a line like any other: the list never fails. */
+/* verb-plugins.c: `tenon plugins [NAME]`: what was found, what it supplies, and whether it can be
+ * used here. A plugin that cannot is a line like any other: the list never fails. */
 #include <string.h>
 
 #include "cli.h"
@@ -136,7 +136,7 @@ plugin_to_value(const TnPluginInfo *info, const Trial *trial)
     return map;
 }
 
-/* --- One plugin ------------------------------------------------------------------------------------------- */
+/* --- One plugin ------------------------------------------------------------------------------- */
 
 static void
 print_details(TnVerbCall *call, const TnPluginInfo *info, const Trial *trial)

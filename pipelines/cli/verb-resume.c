@@ -1,4 +1,5 @@
-/* verb-resume.c: `tenon resume RUN`: a run goes on from its newest sound checkpoint, made of what it began with. */
+/* verb-resume.c: `tenon resume RUN`: a run goes on from its newest sound checkpoint, made of what
+ * it began with. */
 #include "record.h"
 #include "settings.h"
 
@@ -89,13 +90,15 @@ const TnVerb tn_verb_resume = {
     .name = "resume",
     .args = "RUN [KEY=VALUE ...]",
     .help = "go on with a run that was stopped or killed, from its newest checkpoint",
-    .details = "RUN is a run's folder, NAME/TIME-ID under the runs folder, or NAME alone for its "
-               "newest run. Without a checkpoint it begins anew in the same folder. The config and "
-               "the modules it requires are those that the run began with, kept in its folder; so "
-               "are --data-root (or TENON_DATA) and KEY=VALUE. What is given now replaces them, "
-               "for later resumes too. --trust is not kept: a run that was started with it must be "
-               "given it again. Data that has changed ends the resume; another processor, "
-               "plugin or kernel than the run began with is said in a warning.",
+    .details =
+        "RUN is a run's folder, NAME/TIME-ID under the runs folder, or NAME alone for its "
+        "newest run. Without a checkpoint it begins anew in the same folder. The config and "
+        "the modules it requires are those that the run began with, kept in its folder; so "
+        "are --data-root (or TENON_DATA) and KEY=VALUE. What is given now replaces them, "
+        "for later resumes too. --trust and --plugin-path are not kept, since they decide whose "
+        "code may run: a run that was started with them must be given them again. Data that has "
+        "changed ends the resume; another processor, "
+        "plugin or kernel than the run began with is said in a warning.",
     .options = TN_OPTIONS(ResumeOptions, rows),
     .min_args = 1,
     .max_args = -1,

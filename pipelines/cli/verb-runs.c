@@ -32,8 +32,8 @@ names_in(const char *folder)
     return names;
 }
 
-/* {run, state, step, steps, epoch …} of one folder, as in its status.json; NULL if it is none. "running" without its lock
- * is "killed". */
+/* {run, state, step, steps, epoch …} of one folder, as in its status.json; NULL if it is none.
+ * "running" without its lock is "killed". */
 static TnValue *
 describe(const char *root, const char *name)
 {
@@ -89,7 +89,8 @@ duration(double seconds)
                                  : g_strdup_printf("%.0f d", seconds / 86400);
 }
 
-/* What it measured: of the end if it has one, else what was logged last; how much is left; why it failed. */
+/* What it measured: of the end if it has one, else what was logged last; how much is left; why it
+ * failed. */
 static void
 print_rest(TnVerbCall *call, const TnValue *row)
 {

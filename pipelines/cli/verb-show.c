@@ -1,4 +1,5 @@
-/* verb-show.c: `tenon show CONFIG`: the model's table, the resolved options, and the graphs after any pass. */
+/* verb-show.c: `tenon show CONFIG`: the model's table, the resolved options, and the graphs after
+ * any pass. */
 #include <string.h>
 
 #include "job-verbs.h"

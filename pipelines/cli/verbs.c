@@ -1,5 +1,5 @@
-/* verbs.c: finds a verb by its one or two words: those of the program first, then those that the index knows of plugins, one
- * of which is opened only when it is called. */
+/* verbs.c: finds a verb by its one or two words: those of the program first, then those that the
+ * index knows of plugins, one of which is opened only when it is called. */
 #include <string.h>
 
 #include "cli.h"

@@ -1,8 +1,10 @@
-/* apply.c: one piece of code binds every operator to Lua: inputs and attributes are read by the schema's rows.
+/* apply.c: one piece of code binds every operator to Lua: inputs and attributes are read by the
+ * schema's rows.
  *
- * `x:matmul(w)`, `tn.op.softmax(x, {axis = -1})`, `x:cast("f32")`, `x:reshape{0, -1}`: inputs first, numbers among them
- * become constants, then attributes in the order of their rows, or by name in a table at the end. Among values of a graph
- * a node is added; among tensors the operator runs at once. */
+ * `x:matmul(w)`, `tn.op.softmax(x, {axis = -1})`, `x:cast("f32")`, `x:reshape{0, -1}`: inputs
+ * first, numbers among them become constants, then attributes in the order of their rows, or by
+ * name in a table at the end. Among values of a graph a node is added; among tensors the operator
+ * runs at once. */
 #include "host-private.h"
 
 #include <math.h>
@@ -10,7 +12,7 @@
 
 #include <tenon/tape.h>
 
-/* --- Operands ------------------------------------------------------------------------------------------ */
+/* --- Operands --------------------------------------------------------------------------------- */
 
 gboolean
 tn_operand_type(lua_State *L, int index, TnType *type)
@@ -86,7 +88,7 @@ tn_operand_on_tape(lua_State *L, int index, TnTape *tape, gboolean *tracked)
     return tensor->val;
 }
 
-/* --- A call ------------------------------------------------------------------------------------------------ */
+/* --- A call ----------------------------------------------------------------------------------- */
 
 typedef struct {
     const TnOp *op;
@@ -179,7 +181,7 @@ number_for(lua_State *L, const Call *call, gint k, TnDtype dtype)
     return number;
 }
 
-/* --- Attributes -------------------------------------------------------------------------------------------- */
+/* --- Attributes ------------------------------------------------------------------------------- */
 
 static gboolean
 takes_list(const TnOption *row)
@@ -249,7 +251,7 @@ push_attrs(lua_State *L, const Call *call)
     return attrs;
 }
 
-/* --- The two modes ------------------------------------------------------------------------------------------- */
+/* --- The two modes ---------------------------------------------------------------------------- */
 
 static int
 apply_in_graph(lua_State *L, const Call *call, const void *attrs)
@@ -357,7 +359,7 @@ negate(lua_State *L)
     return apply(L);
 }
 
-/* --- Finding operators ------------------------------------------------------------------------------------------- */
+/* --- Finding operators ------------------------------------------------------------------------ */
 
 /* By name; NULL after raising. What only graphs themselves make is no function. */
 static const TnOp *

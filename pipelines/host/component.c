@@ -1,13 +1,13 @@
-/* component.c: components written in Lua. tn.component declares the same rows as a plugin's, made into a factory at run
- * time, so that check, help, overrides and faults do not know the difference. An instance is a table: its options are
- * its fields, the component is its metatable. */
+/* component.c: components written in Lua. tn.component declares the same rows as a plugin's, made
+ * into a factory at run time, so that check, help, overrides and faults do not know the difference.
+ * An instance is a table: its options are its fields, the component is its metatable. */
 #include "host-private.h"
 #include <tenon/base.h>
 
 #include <math.h>
 #include <string.h>
 
-/* --- Rows ------------------------------------------------------------------------------------------------ */
+/* --- Rows ------------------------------------------------------------------------------------- */
 
 typedef struct {
     const char *name;
@@ -37,7 +37,8 @@ static const RowType row_types[] = {
     { "value", TN_OPT_VALUE, sizeof(TnValue *) },
 };
 
-/* A string field of the table at the top, interned; NULL if absent. Raises if it is of another type. */
+/* A string field of the table at the top, interned; NULL if absent. Raises if it is of another
+ * type. */
 static const char *
 string_field(lua_State *L, const char *key)
 {
@@ -157,7 +158,8 @@ full_iface(const char *of)
     return tn_intern(full);
 }
 
-/* A row that takes a component or a plain number: `wrap` names the component that the number stands for. */
+/* A row that takes a component or a plain number: `wrap` names the component that the number stands
+ * for. */
 static void
 read_wrap(lua_State *L, TnClass *klass, guint i, TnOption *row)
 {
@@ -233,7 +235,7 @@ read_rows(lua_State *L, TnClass *klass)
     lua_pop(L, 1);
 }
 
-/* --- Classes ---------------------------------------------------------------------------------------------- */
+/* --- Classes ---------------------------------------------------------------------------------- */
 
 static char *
 class_key(const char *iface, const char *component)
@@ -255,7 +257,8 @@ tn_class_free(TnClass *klass)
     g_free(klass);
 }
 
-/* Whether the code that calls tn.component is neither this library's nor of the layers that come with it. */
+/* Whether the code that calls tn.component is neither this library's nor of the layers that come
+ * with it. */
 static gboolean
 is_own(lua_State *L)
 {
@@ -272,8 +275,8 @@ is_own(lua_State *L)
     return TRUE;
 }
 
-/* class(definition): registers it and makes definition the metatable of instances. The class belongs to the host from the
- * start, so an error on the way leaves nothing behind. */
+/* class(definition): registers it and makes definition the metatable of instances. The class
+ * belongs to the host from the start, so an error on the way leaves nothing behind. */
 static int
 define(lua_State *L)
 {
@@ -304,9 +307,10 @@ define(lua_State *L)
     return 1;
 }
 
-/* --- Instances ----------------------------------------------------------------------------------------------- */
+/* --- Instances -------------------------------------------------------------------------------- */
 
-/* An instance in the place of the spec at the top of the stack, if its component is written in Lua. */
+/* An instance in the place of the spec at the top of the stack, if its component is written in
+ * Lua. */
 static void
 replace_spec(lua_State *L, const char *name)
 {
@@ -317,8 +321,8 @@ replace_spec(lua_State *L, const char *name)
     lua_remove(L, -2);
 }
 
-/* The list or map at the top of the stack with instances for specs. Items of a list given without a key are called by
- * their number, those of other lists "option.number". */
+/* The list or map at the top of the stack with instances for specs. Items of a list given without a
+ * key are called by their number, those of other lists "option.number". */
 static void
 replace_items(lua_State *L, const TnOption *row, const TnValue *value)
 {

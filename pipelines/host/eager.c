@@ -1,7 +1,8 @@
 /* eager.c: imperative mode: the tapes, and gradients in both modes.
  *
- * Two tapes: operators on tensors that somebody tracks (variables, tensors after :track()) are kept until a gradient was
- * asked for; all others run on a scratch tape that is emptied at once, so that ordinary arithmetic keeps nothing alive. */
+ * Two tapes: operators on tensors that somebody tracks (variables, tensors after :track()) are kept
+ * until a gradient was asked for; all others run on a scratch tape that is emptied at once, so that
+ * ordinary arithmetic keeps nothing alive. */
 #include "host-private.h"
 
 #include <tenon/tape.h>
@@ -77,7 +78,7 @@ tn_host_tape(lua_State *L, gboolean tracked)
     return tracked ? host->tape : host->scratch;
 }
 
-/* --- Gradients ------------------------------------------------------------------------------------------ */
+/* --- Gradients -------------------------------------------------------------------------------- */
 
 static int
 grad_in_graph(lua_State *L, TnGraph *graph, gint n, TnVal *x)

@@ -1,10 +1,11 @@
-/* graph.c: graphs, their values and functions as Lua sees them. A value is a graph and a node of it; it keeps the graph. */
+/* graph.c: graphs, their values and functions as Lua sees them. A value is a graph and a node of
+ * it; it keeps the graph. */
 #include "host-private.h"
 #include <tenon/base.h>
 
 #include <string.h>
 
-/* --- Values ------------------------------------------------------------------------------------------- */
+/* --- Values ----------------------------------------------------------------------------------- */
 
 void
 tn_push_val(lua_State *L, TnGraph *graph, TnVal val)
@@ -54,7 +55,7 @@ value_tostring(lua_State *L)
     return push_text(L, box, text);
 }
 
-/* --- Graphs --------------------------------------------------------------------------------------------- */
+/* --- Graphs ----------------------------------------------------------------------------------- */
 
 static TnGraph **
 check_graph(lua_State *L, int index)
@@ -195,7 +196,7 @@ graph_tostring(lua_State *L)
     return push_text(L, box, tn_graph_print(g));
 }
 
-/* --- Multiply-adds ---------------------------------------------------------------------------------------- */
+/* --- Multiply-adds ---------------------------------------------------------------------------- */
 
 static gint64
 count(const TnGraph *g, TnVal val)
@@ -290,10 +291,10 @@ graph_macs(lua_State *L)
     return 1;
 }
 
-/* --- Building ----------------------------------------------------------------------------------------------- */
+/* --- Building --------------------------------------------------------------------------------- */
 
-/* build(graph | nil, f, …): calls f with graph as what is built at present, and puts back what was before, come what
- * may. */
+/* build(graph | nil, f, …): calls f with graph as what is built at present, and puts back what was
+ * before, come what may. */
 static int
 build(lua_State *L)
 {
@@ -318,7 +319,7 @@ current_graph(lua_State *L)
     return 1;
 }
 
-/* --- Functions ------------------------------------------------------------------------------------------------- */
+/* --- Functions -------------------------------------------------------------------------------- */
 
 void
 tn_push_function(lua_State *L, TnFunction *function)
@@ -393,7 +394,7 @@ function_call(lua_State *L)
     return (int)n_out;
 }
 
-/* --- Tracing a function of a config -------------------------------------------------------------------------- */
+/* --- Tracing a function of a config ----------------------------------------------------------- */
 
 /* The fields of in as inputs: a table {name = value} on the stack. */
 static void

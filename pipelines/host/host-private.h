@@ -1,9 +1,10 @@
-/* host-private.h: what the files of this room share: the host, the values it hands to Lua, and the rules for crossing
- * between C and Lua.
+/* host-private.h: what the files of this room share: the host, the values it hands to Lua, and the
+ * rules for crossing between C and Lua.
  *
- * Rules. (1) A C function called by Lua keeps nothing in its own frame while it calls what may raise: it first makes the
- * userdata (whose __gc frees), then fills it. (2) A GError becomes a Lua error through tn_host_raise, which parks it in
- * the host. (3) Every entry from C is a lua_pcall with tn_host_traceback below it. */
+ * Rules. (1) A C function called by Lua keeps nothing in its own frame while it calls what may
+ * raise: it first makes the userdata (whose __gc frees), then fills it. (2) A GError becomes a Lua
+ * error through tn_host_raise, which parks it in the host. (3) Every entry from C is a lua_pcall
+ * with tn_host_traceback below it. */
 #pragma once
 
 #include <stdatomic.h>
@@ -30,8 +31,8 @@ typedef struct {
     gboolean own;         /* declared by the config, not by a module of ours */
 } TnClass;
 
-/* An entry of the config's faults, kept until the load is over: a load that had to be given up must not touch what its
- * caller owns. */
+/* An entry of the config's faults, kept until the load is over: a load that had to be given up must
+ * not touch what its caller owns. */
 typedef struct {
     TnWhere where;
     char *path, *text;
@@ -111,13 +112,14 @@ tn_host_of(lua_State *L)
     return *(TnHost **)lua_getextraspace(L);
 }
 
-/* --- host.c ------------------------------------------------------------------------------------------ */
+/* --- host.c ----------------------------------------------------------------------------------- */
 /* Raises error (transfer full) as a Lua error with the user's line before it. Does not return. */
 int tn_host_raise(lua_State *L, GError *error);
 int tn_host_raise_text(lua_State *L, TnErrorCode code, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* Message handler: adds the user's frames. */
 int tn_host_traceback(lua_State *L);
-/* lua_pcall with it; FALSE and *error (code kept where it came from a GError). Pops what lua_pcall pops. */
+/* lua_pcall with it; FALSE and *error (code kept where it came from a GError). Pops what lua_pcall
+ * pops. */
 gboolean tn_host_call(TnHost *host, int n_args, int n_results, GError **error);
 /* The fault or error text at the top of the stack as (where, text). Text is (transfer full). */
 char *tn_host_split(TnHost *host, const char *message, TnWhere *where);
@@ -128,8 +130,8 @@ void tn_fault_free(TnFault *fault);
 void tn_host_metatable(lua_State *L, const char *name, const luaL_Reg *methods);
 
 /* --- watch.c: the limits of a load --- */
-/* Calls body(data) in a thread of its own and waits for it, at most host->seconds and a little. FALSE: the thread was
- * given up; the host belongs to it from now on and must not be touched. */
+/* Calls body(data) in a thread of its own and waits for it, at most host->seconds and a little.
+ * FALSE: the thread was given up; the host belongs to it from now on and must not be touched. */
 gboolean tn_host_watch(TnHost *host, void (*body)(TnHost *host));
 void *tn_host_allocate(void *data, void *memory, size_t old_size, size_t new_size);
 
@@ -138,8 +140,8 @@ int tn_host_open_libs(lua_State *L); /* a lua_CFunction */
 
 /* --- where.c --- */
 TnWhere tn_host_where(lua_State *L); /* the line of the user's file that is running */
-/* Lines of the keys written in the constructor call at `where`: path ("a", "a.b", "a[2]") -> line as GINT_TO_POINTER, in
- * out. keys: a map; the call whose keys fit best is taken. */
+/* Lines of the keys written in the constructor call at `where`: path ("a", "a.b", "a[2]") -> line
+ * as GINT_TO_POINTER, in out. keys: a map; the call whose keys fit best is taken. */
 GHashTable *tn_source_lines(const char *text, gint line, const char *name, const char *const *keys,
                             guint n_keys);
 const char *tn_host_source(TnHost *host, const char *file); /* NULL: not a file of the config */
@@ -158,7 +160,8 @@ gboolean tn_host_kept(TnHost *host, const char *kind, const char *name, const ch
 GBytes *tn_host_copy(TnHost *host, const char *file, GError **error); /* (transfer full) */
 /* Seconds since 1970 at which the config was first loaded. */
 gint64 tn_host_load_time(const TnHost *host);
-/* What io.open(name) gives, from the copy, which is made if need be: the number of values pushed; 0: ask Lua's own. */
+/* What io.open(name) gives, from the copy, which is made if need be: the number of values pushed;
+ * 0: ask Lua's own. */
 int tn_host_push_file(lua_State *L, const char *name);
 
 /* --- values.c --- */
@@ -168,8 +171,8 @@ typedef struct {
 /* A userdata that owns a value, left on the stack: the safe place for one under construction. */
 TnValueBox *tn_push_box(lua_State *L, TnValue *value);
 TnValue *tn_take_box(lua_State *L, int index); /* (transfer full): the box is empty then */
-/* The Lua value at index as a value in a new box on the stack. Wrong things are said as faults while a config loads,
- * raised otherwise. */
+/* The Lua value at index as a value in a new box on the stack. Wrong things are said as faults
+ * while a config loads, raised otherwise. */
 TnValue *tn_box_from(lua_State *L, int index, const char *what);
 /* Pushes the Lua form of a value; functions as themselves, specs as spec handles. */
 void tn_push_value(lua_State *L, const TnValue *value);
@@ -199,8 +202,8 @@ void tn_push_instance(lua_State *L, TnSpec *spec, const char *name);
 
 /* --- resolved.c --- */
 int tn_resolved_open(lua_State *L);
-/* While a given config loads: pushes the argument of that name, nil if it was not given. FALSE, and nothing is pushed,
- * while none does. */
+/* While a given config loads: pushes the argument of that name, nil if it was not given. FALSE, and
+ * nothing is pushed, while none does. */
 gboolean tn_given_arg(lua_State *L, const char *name);
 
 /* --- override.c --- */
@@ -208,7 +211,7 @@ int tn_arg_open(lua_State *L);
 void tn_host_apply_overrides(TnHost *host, TnSpec *root);
 void tn_host_wrap_numbers(TnHost *host, TnSpec *spec);
 
-/* --- tensor.c: tensors, variables ------------------------------------------------------------------------- */
+/* --- tensor.c: tensors, variables ------------------------------------------------------------- */
 typedef struct {
     TnTensor *tensor;
     gboolean tracked;
@@ -236,7 +239,7 @@ TnLuaVar *tn_to_variable(lua_State *L, int index);
 TnType tn_check_type(lua_State *L, const char *dtype, int shape);
 void tn_push_shape(lua_State *L, const TnType *type);
 
-/* --- graph.c: graphs, their values, functions --------------------------------------------------------------- */
+/* --- graph.c: graphs, their values, functions ------------------------------------------------- */
 typedef struct {
     TnGraph *graph;
     TnVal val;
@@ -252,7 +255,7 @@ void tn_push_function(lua_State *L, TnFunction *function); /* takes a reference 
 TnFunction *tn_to_function(lua_State *L, int index);       /* raises */
 TnGraph *tn_host_trace(const TnValue *function, const TnSchema *in, gpointer data, GError **error);
 
-/* --- apply.c: operators on whatever they are given ------------------------------------------------------------ */
+/* --- apply.c: operators on whatever they are given -------------------------------------------- */
 int tn_apply_open(lua_State *L);
 /* Pushes the function that applies an operator; raises if there is none of that name. */
 void tn_push_op(lua_State *L, const char *name);

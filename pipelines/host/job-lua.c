@@ -1,5 +1,6 @@
-/* job-lua.c: what a job component in Lua may do: devices, pipeline, steppers, loggers, checkpoints, as methods of the one
- * handle it is given. Everything belongs to the job; handles of its parts hold a number and are checked on each use. */
+/* job-lua.c: what a job component in Lua may do: devices, pipeline, steppers, loggers, checkpoints,
+ * as methods of the one handle it is given. Everything belongs to the job; handles of its parts
+ * hold a number and are checked on each use. */
 #include "job-private.h"
 #include <tenon/base.h>
 #include <tenon/logger.h>
@@ -30,7 +31,7 @@ the_job(lua_State *L)
     return job;
 }
 
-/* --- Devices, pipeline ------------------------------------------------------------------------------------- */
+/* --- Devices, pipeline ------------------------------------------------------------------------ */
 
 /* job:seed(number) */
 static int
@@ -54,7 +55,8 @@ job_device(lua_State *L)
     return 0;
 }
 
-/* job:device_later(name): adds it when something is first computed, so that a plugin nobody needs stays closed. */
+/* job:device_later(name): adds it when something is first computed, so that a plugin nobody needs
+ * stays closed. */
 static int
 job_device_later(lua_State *L)
 {
@@ -183,7 +185,7 @@ job_seek_pipeline(lua_State *L)
     return 0;
 }
 
-/* --- Functions, steppers -------------------------------------------------------------------------------------- */
+/* --- Functions, steppers ---------------------------------------------------------------------- */
 
 /* job:func(graph, name): compiled when it runs; shown by `tenon show`. */
 static int
@@ -275,7 +277,8 @@ stepper_output(lua_State *L)
     return 1;
 }
 
-/* stepper:find_bad(k): steps with every tensor watched; the text of the first bad number or nil, whole steps before it. */
+/* stepper:find_bad(k): steps with every tensor watched; the text of the first bad number or nil,
+ * whole steps before it. */
 static int
 stepper_find_bad(lua_State *L)
 {
@@ -291,7 +294,7 @@ stepper_find_bad(lua_State *L)
     return 2;
 }
 
-/* --- Loggers ------------------------------------------------------------------------------------------------------ */
+/* --- Loggers ---------------------------------------------------------------------------------- */
 
 /* job:loggers{spec, …} */
 static int
@@ -363,7 +366,8 @@ number_field(lua_State *L, int table, const char *key, double otherwise)
     return number;
 }
 
-/* status.json of a run at work, so that others can watch it: not for the disk's sake, and not more often than they look. */
+/* status.json of a run at work, so that others can watch it: not for the disk's sake, and not more
+ * often than they look. */
 static void
 put_status(TnJob *job)
 {
@@ -444,7 +448,7 @@ job_flush(lua_State *L)
     return 0;
 }
 
-/* --- Checkpoints ----------------------------------------------------------------------------------------------------- */
+/* --- Checkpoints ------------------------------------------------------------------------------ */
 
 /* job:save(step, state, keep): FALSE without a run folder. */
 static int
@@ -523,7 +527,7 @@ job_unpin(lua_State *L)
     return 0;
 }
 
-/* --- The rest ------------------------------------------------------------------------------------------------------ */
+/* --- The rest --------------------------------------------------------------------------------- */
 
 static int
 job_folder(lua_State *L)

@@ -1,5 +1,6 @@
-/* job.c: a job's life: the component that the config returns is made, told to prepare, and run. What it does is Lua
- * (tenon/experiment.lua); what it holds is here, so that it goes away in the right order. */
+/* job.c: a job's life: the component that the config returns is made, told to prepare, and run.
+ * What it does is Lua (tenon/experiment.lua); what it holds is here, so that it goes away in the
+ * right order. */
 #include "job-private.h"
 
 /* (job, spec): the component's instance, prepared, into the registry. */

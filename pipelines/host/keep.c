@@ -1,13 +1,16 @@
-/* keep.c: what a config was made of, as copies in a run's folder, so that a resumed run is made of the same.
+/* keep.c: what a config was made of, as copies in a run's folder, so that a resumed run is made of
+ * the same.
  *
- * The folder gets config.lua, the text that was evaluated; modules/…, each file that `require` found beside the config;
- * files/…, each file that the config read with io.open or io.lines; and sources.json, which says what is which:
+ * The folder gets config.lua, the text that was evaluated; modules/…, each file that `require`
+ * found beside the config; files/…, each file that the config read with io.open or io.lines; and
+ * sources.json, which says what is which:
  *
  *   {"time": 1763708400, "modules": {"net.block": "modules/net/block.lua"},
  *    "files": {"words.txt": "files/1", "DATA/none.txt": false}}
  *
- * (DATA: the data root; time: what os.time gave; false: there was no such file). What the run needs later, such as a module that a callback requires, is added when it
- * is read. A host that is given such a folder reads the copies and looks nowhere else for what they hold. */
+ * (DATA: the data root; time: what os.time gave; false: there was no such file). What the run needs
+ * later, such as a module that a callback requires, is added when it is read. A host that is given
+ * such a folder reads the copies and looks nowhere else for what they hold. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -16,7 +19,7 @@
 
 #define INDEX "sources.json"
 
-/* --- The folder ------------------------------------------------------------------------------------------ */
+/* --- The folder ------------------------------------------------------------------------------- */
 
 static gboolean
 write_index(TnHost *host, GError **error)
@@ -61,9 +64,10 @@ tn_host_keep(TnHost *host, const char *folder, GError **error)
     g_return_val_if_fail(!host->lost && host->config, FALSE); /* after a load */
     const char *text = tn_host_source(host, host->config);
     g_autofree char *path = g_build_filename(folder, "config.lua", NULL);
+    const gboolean there = g_strcmp0(host->kept, folder) == 0; /* it was read from there */
     g_free(host->keep);
     host->keep = g_strdup(folder);
-    return tn_file_put_bytes(path, text, strlen(text), error) && write_all(host, error);
+    return (there || tn_file_put_bytes(path, text, strlen(text), error)) && write_all(host, error);
 }
 
 gboolean
@@ -97,7 +101,7 @@ tn_host_load_time(const TnHost *host)
     return tn_value_get_int(tn_value_get(host->index, "time"));
 }
 
-/* --- What was read --------------------------------------------------------------------------------------- */
+/* --- What was read ---------------------------------------------------------------------------- */
 
 void
 tn_host_note(TnHost *host, const char *kind, const char *name, const char *file, GBytes *bytes)
@@ -139,10 +143,10 @@ tn_host_copy(TnHost *host, const char *file, GError **error)
     return read_bytes(path, error);
 }
 
-/* --- Files that a config reads --------------------------------------------------------------------------- */
+/* --- Files that a config reads ---------------------------------------------------------------- */
 
-/* What a file is called in the index: what lies under the data root, which may be elsewhere next time, is named from there.
- * (transfer full). */
+/* What a file is called in the index: what lies under the data root, which may be elsewhere next
+ * time, is named from there. (transfer full). */
 static char *
 file_key(const TnHost *host, const char *name)
 {
@@ -180,7 +184,8 @@ close_copy(lua_State *L)
     return luaL_fileresult(L, fclose(stream->f) == 0, NULL);
 }
 
-/* Pushes a handle of a kept file, as io.open would. Its bytes are the host's: they stay as long as Lua does. */
+/* Pushes a handle of a kept file, as io.open would. Its bytes are the host's: they stay as long as
+ * Lua does. */
 static int
 push_copy(lua_State *L, TnHost *host, const char *name, const char *file)
 {

@@ -1,4 +1,5 @@
-/* load.c: from a config file to a checked tree: evaluate, override, validate, all faults at once. */
+/* load.c: from a config file to a checked tree: evaluate, override, validate, all faults at
+ * once. */
 #include "host-private.h"
 #include "run-lua.h"
 #include <tenon/base.h>
@@ -10,7 +11,7 @@
 
 #define MOST_TEXT TN_MOST_KEPT
 
-/* --- Evaluate ------------------------------------------------------------------------------------------ */
+/* --- Evaluate --------------------------------------------------------------------------------- */
 
 /* The interned name of the config's file is light userdata 1; the text is in host->sources. */
 static int
@@ -69,7 +70,7 @@ evaluate_watched(TnHost *host)
     g_error_free(error);
 }
 
-/* --- Overrides and file -------------------------------------------------------------------------------------- */
+/* --- Overrides and file ----------------------------------------------------------------------- */
 
 static void
 read_overrides(TnHost *host, gint n, const char *const *texts)
@@ -164,7 +165,7 @@ read_file(TnHost *host, const char *path)
     return FALSE;
 }
 
-/* --- Validate -------------------------------------------------------------------------------------------------- */
+/* --- Validate --------------------------------------------------------------------------------- */
 
 static void check_below(const TnValue *value, const char *path, gboolean known, TnFaults *faults);
 
@@ -179,8 +180,8 @@ check_options(const TnSpec *spec, const char *path, gboolean known, TnFaults *fa
     }
 }
 
-/* tn_spec_check follows the rows down; below a component nobody knows it has none to follow, so what hangs there is
- * checked from here. */
+/* tn_spec_check follows the rows down; below a component nobody knows it has none to follow, so
+ * what hangs there is checked from here. */
 static void
 check_below(const TnValue *value, const char *path, gboolean known, TnFaults *faults)
 {

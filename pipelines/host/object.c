@@ -1,4 +1,5 @@
-/* object.c: instances of plugins' components as Lua sees them: one piece of code binds the method rows of all of them. */
+/* object.c: instances of plugins' components as Lua sees them: one piece of code binds the method
+ * rows of all of them. */
 #include "host-private.h"
 
 #include <string.h>
@@ -32,9 +33,10 @@ object_gc(lua_State *L)
     return 0;
 }
 
-/* --- Methods ------------------------------------------------------------------------------------------- */
+/* --- Methods ---------------------------------------------------------------------------------- */
 
-/* Arguments from stack index 2 on, as a map in a new box: plain values by the positional rows, names from a table. */
+/* Arguments from stack index 2 on, as a map in a new box: plain values by the positional rows,
+ * names from a table. */
 static TnValue *
 box_arguments(lua_State *L, const TnMethod *method)
 {

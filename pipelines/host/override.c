@@ -1,4 +1,5 @@
-/* override.c: values from the command line: arguments that a config declares with tn.arg, and paths into its tree. */
+/* override.c: values from the command line: arguments that a config declares with tn.arg, and paths
+ * into its tree. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -7,7 +8,7 @@
 
 #define FROM_COMMAND_LINE ((TnWhere){ "command line", 0 })
 
-/* --- tn.arg ----------------------------------------------------------------------------------------------- */
+/* --- tn.arg ----------------------------------------------------------------------------------- */
 
 static TnOverride *
 find_override(const TnHost *host, const char *key)
@@ -48,7 +49,8 @@ arg_bounds(lua_State *L, TnOption *row)
     lua_pop(L, 2);
 }
 
-/* The row that judges the argument, from its default and its choices; choices are interned into names[most]. */
+/* The row that judges the argument, from its default and its choices; choices are interned into
+ * names[most]. */
 static void
 arg_row(lua_State *L, TnOption *row, const char **names, guint most)
 {
@@ -90,7 +92,8 @@ judge(TnHost *host, TnOption *row, TnValue *value, TnWhere where)
     return FALSE;
 }
 
-/* The value that the command line gives, in a box on the stack; FALSE if it gives none that fits. */
+/* The value that the command line gives, in a box on the stack; FALSE if it gives none that
+ * fits. */
 static gboolean
 given_value(lua_State *L, TnOption *row)
 {
@@ -172,7 +175,7 @@ arg(lua_State *L)
     return 1;
 }
 
-/* --- Paths -------------------------------------------------------------------------------------------------- */
+/* --- Paths ------------------------------------------------------------------------------------ */
 
 /* The first word of a path. */
 static char *
@@ -187,8 +190,8 @@ factory_of(const TnSpec *spec)
     return tn_registry_find(tn_spec_iface(spec), tn_spec_component(spec), NULL);
 }
 
-/* A short path made whole: "train.epochs" is "stages.train.epochs" where only `stages` has a component of that name. NULL
- * and a fault if it is nowhere, or in two places. */
+/* A short path made whole: "train.epochs" is "stages.train.epochs" where only `stages` has a
+ * component of that name. NULL and a fault if it is nowhere, or in two places. */
 static char *
 whole_path(TnHost *host, const TnSpec *root, const TnOverride *override)
 {
@@ -239,7 +242,8 @@ parent_spec(const TnSpec *root, const char *path, const char **last)
     return tn_value_type(value) == TN_VALUE_SPEC ? tn_value_get_spec(value) : NULL;
 }
 
-/* "train.lr" where train has no option lr, but one component of its options has: that one's. NULL: as it stands. */
+/* "train.lr" where train has no option lr, but one component of its options has: that one's. NULL:
+ * as it stands. */
 static char *
 deeper_path(const TnSpec *root, const char *path)
 {
@@ -312,7 +316,7 @@ tn_host_apply_overrides(TnHost *host, TnSpec *root)
     }
 }
 
-/* --- Numbers and names in the place of components --------------------------------------------------------------- */
+/* --- Numbers and names in the place of components --------------------------------------------- */
 
 static TnValue *
 spec_in_place(const TnOption *row, const char *component, TnWhere where, TnValue *number)
@@ -367,7 +371,8 @@ set_loader(lua_State *L)
     return 0;
 }
 
-/* A component's name alone stands for it with its defaults; as a spec it is checked like any other. (transfer full). */
+/* A component's name alone stands for it with its defaults; as a spec it is checked like any other.
+ * (transfer full). */
 static TnValue *
 named_component(TnHost *host, const TnOption *row, TnWhere otherwise, TnValue *value)
 {

@@ -1,8 +1,10 @@
-/* resolved.c: the tree that runs, as a config of its own: every component by name, every option with its value, defaults too.
+/* resolved.c: the tree that runs, as a config of its own: every component by name, every option
+ * with its value, defaults too.
  *
- * A function of the config cannot be printed, nor can a component that the config declares. Such a file therefore begins
- * with `local given = tn.given { … }`, which loads the config that is kept beside it, with the arguments of that run, and
- * takes those from there: `apply = given.stages.scale.apply`. */
+ * A function of the config cannot be printed, nor can a component that the config declares. Such a
+ * file therefore begins with `local given = tn.given { … }`, which loads the config that is kept
+ * beside it, with the arguments of that run, and takes those from there: `apply =
+ * given.stages.scale.apply`. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -16,7 +18,7 @@
     "tenon.spell"      /* registry: function of an interface: how a config writes its namespace */
 #define GIVEN "=given" /* and a number, in the index of modules: no name that `require` takes */
 
-/* --- Printing --------------------------------------------------------------------------------------------- */
+/* --- Printing --------------------------------------------------------------------------------- */
 
 typedef struct {
     TnHost *host;
@@ -281,7 +283,7 @@ tn_host_resolved(TnHost *host, const TnSpec *root, const char *name, GError **er
     return printer.error ? NULL : g_string_free(g_steal_pointer(&text), FALSE);
 }
 
-/* --- tn.given ------------------------------------------------------------------------------------------------ */
+/* --- tn.given --------------------------------------------------------------------------------- */
 
 gboolean
 tn_given_arg(lua_State *L, const char *name)
@@ -341,8 +343,8 @@ hold_copies(TnHost *host, const char *kind, GError **error)
     return TRUE;
 }
 
-/* What the folder of the file that loads keeps becomes what this load is made of: its config, in which others may have
- * been given, and all that was read. */
+/* What the folder of the file that loads keeps becomes what this load is made of: its config, in
+ * which others may have been given, and all that was read. */
 static gboolean
 adopt(TnHost *host, GError **error)
 {
@@ -370,7 +372,8 @@ adopt(TnHost *host, GError **error)
     return TRUE;
 }
 
-/* The config that is given at this depth into host->sources; the interned name that its chunk has there. */
+/* The config that is given at this depth into host->sources; the interned name that its chunk has
+ * there. */
 static const char *
 read_given(TnHost *host, guint depth, GError **error)
 {
@@ -394,8 +397,8 @@ read_given(TnHost *host, guint depth, GError **error)
     return tn_intern(path);
 }
 
-/* given{argument = value, …}: the tree of the config that is kept beside the one that loads. The table, with the one above
- * it, is where arguments are looked up until that config is loaded. */
+/* given{argument = value, …}: the tree of the config that is kept beside the one that loads. The
+ * table, with the one above it, is where arguments are looked up until that config is loaded. */
 static int
 given(lua_State *L)
 {

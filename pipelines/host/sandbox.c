@@ -1,9 +1,10 @@
 /* sandbox.c: what a config may use of Lua.
  *
- * Taken away unless trusted: debug, os but for the clock and the calendar, everything of io but reading files, package,
- * loadfile, dofile, string.dump, chunks in binary, finalisers (they run without hooks). `require` finds embedded
- * modules and the files of the config's own folder, links followed and then judged. Of what is read until the job runs a
- * copy is kept (keep.c). `print` writes to stderr: stdout belongs to the program. */
+ * Taken away unless trusted: debug, os but for the clock and the calendar, everything of io but
+ * reading files, package, loadfile, dofile, string.dump, chunks in binary, finalisers (they run
+ * without hooks). `require` finds embedded modules and the files of the config's own folder, links
+ * followed and then judged. Of what is read until the job runs a copy is kept (keep.c). `print`
+ * writes to stderr: stdout belongs to the program. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -14,7 +15,7 @@
 
 #include "run-lua.h"
 
-/* --- require ------------------------------------------------------------------------------------------- */
+/* --- require ---------------------------------------------------------------------------------- */
 
 /* "a.b_c" and the like: words between single dots. */
 static gboolean
@@ -39,7 +40,8 @@ load_chunk(lua_State *L, const char *text, gsize size, const char *name)
         lua_error(L);
 }
 
-/* Reads the source tree's copy of an embedded module into host->sources, if TENON_LUA_DIR names one. */
+/* Reads the source tree's copy of an embedded module into host->sources, if TENON_LUA_DIR names
+ * one. */
 static gboolean
 read_source_copy(lua_State *L, const char *path)
 {
@@ -98,8 +100,8 @@ find_plugin_module(lua_State *L, const char *name)
     return TRUE;
 }
 
-/* A file of the config's folder: its text into host->sources. NULL with *error if it leads out of the folder or cannot be
- * read; *file NULL if there is none. */
+/* A file of the config's folder: its text into host->sources. NULL with *error if it leads out of
+ * the folder or cannot be read; *file NULL if there is none. */
 static const char *
 read_module_file(TnHost *host, const char *relative, char **file, GError **error)
 {
@@ -191,7 +193,8 @@ find_beside(lua_State *L, const char *name)
     return TRUE;
 }
 
-/* require(name): the table of loaded modules is upvalue 1, Lua's own require (trusted configs) upvalue 2. */
+/* require(name): the table of loaded modules is upvalue 1, Lua's own require (trusted configs)
+ * upvalue 2. */
 static int
 require(lua_State *L)
 {
@@ -234,7 +237,7 @@ own:
     return lua_gettop(L) - 1;
 }
 
-/* --- Guarded functions ---------------------------------------------------------------------------------- */
+/* --- Guarded functions ------------------------------------------------------------------------ */
 
 /* load(chunk, name, "t", env): never binary. Lua's own is upvalue 1. */
 static int
@@ -315,8 +318,8 @@ guarded_lines(lua_State *L)
     return 4;
 }
 
-/* os.time([table]), os.date([format [, time]]): until the job runs, now is when the run first began. Lua's own is
- * upvalue 1. */
+/* os.time([table]), os.date([format [, time]]): until the job runs, now is when the run first
+ * began. Lua's own is upvalue 1. */
 static int
 guarded_time(lua_State *L)
 {
@@ -374,7 +377,7 @@ forbidden(lua_State *L)
                               lua_tostring(L, lua_upvalueindex(1)));
 }
 
-/* --- The libraries -------------------------------------------------------------------------------------- */
+/* --- The libraries ---------------------------------------------------------------------------- */
 
 /* Fields that stay; all others of these libraries say that they are forbidden. */
 static const char *const kept_io[] = { "lines", "type", NULL };
@@ -390,7 +393,8 @@ forbid(lua_State *L, int table, const char *library, const char *name)
     lua_setfield(L, table, name);
 }
 
-/* Makes a new table with what is kept of library `name`, the rest forbidden, and puts it in place. */
+/* Makes a new table with what is kept of library `name`, the rest forbidden, and puts it in
+ * place. */
 static void
 thin(lua_State *L, const char *name, const char *const *kept)
 {
@@ -408,7 +412,8 @@ thin(lua_State *L, const char *name, const char *const *kept)
     lua_remove(L, old);
 }
 
-/* Puts guard, with the present function as its upvalue, in the place of table.name (global if library is NULL). */
+/* Puts guard, with the present function as its upvalue, in the place of table.name (global if
+ * library is NULL). */
 static void
 guard(lua_State *L, const char *library, const char *name, lua_CFunction function)
 {
@@ -475,7 +480,8 @@ tn_host_open_libs(lua_State *L)
         luaL_requiref(L, LUA_DBLIBNAME, luaopen_debug, 1);
         lua_pop(L, 1);
     }
-    /* Not Lua's own table of loaded modules: that one has the libraries with all their functions. */
+    /* Not Lua's own table of loaded modules: that one has the libraries with all their
+     * functions. */
     luaL_getsubtable(L, LUA_REGISTRYINDEX, TN_LOADED);
     if (host->trust)
         lua_getglobal(L, "require");

@@ -1,4 +1,5 @@
-/* spec.c: constructors: what `tn.dataset.hdf5 { … }` does. They record what is wrong and never raise for it. */
+/* spec.c: constructors: what `tn.dataset.hdf5 { … }` does. They record what is wrong and never
+ * raise for it. */
 #include "host-private.h"
 
 #include <string.h>
@@ -56,7 +57,8 @@ tn_place_items(lua_State *L, const TnOptions *rows, TnValue *map, TnValue *items
                   used, n);
 }
 
-/* Options from the arguments: one table of them, or one plain value, into the spec. Stack: argument at 1. */
+/* Options from the arguments: one table of them, or one plain value, into the spec. Stack: argument
+ * at 1. */
 static void
 read_arguments(lua_State *L, TnSpec *spec, TnValue *items)
 {
@@ -146,7 +148,8 @@ data(lua_State *L)
     return 1;
 }
 
-/* has_module(name): whether a plugin brings the Lua module tn.NAME; raises if it should and cannot. */
+/* has_module(name): whether a plugin brings the Lua module tn.NAME; raises if it should and
+ * cannot. */
 static int
 plugin_module(lua_State *L)
 {

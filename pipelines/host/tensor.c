@@ -1,5 +1,5 @@
-/* tensor.c: tensors and variables as Lua sees them. A handle has one reference; it may be closed, and its bytes count
- * towards the next garbage collection. */
+/* tensor.c: tensors and variables as Lua sees them. A handle has one reference; it may be closed,
+ * and its bytes count towards the next garbage collection. */
 #include "host-private.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 #define COLLECT_FROM (G_GUINT64_CONSTANT(64) << 20)
 #define MOST_LISTED 1000000
 
-/* --- Handles ------------------------------------------------------------------------------------------- */
+/* --- Handles ---------------------------------------------------------------------------------- */
 
 TnLuaTensor *
 tn_push_tensor(lua_State *L)
@@ -57,7 +57,7 @@ tensor_gc(lua_State *L)
     return 0;
 }
 
-/* --- Types ------------------------------------------------------------------------------------------------ */
+/* --- Types ------------------------------------------------------------------------------------ */
 
 void
 tn_push_shape(lua_State *L, const TnType *type)
@@ -117,7 +117,7 @@ check_budget(lua_State *L, const TnType *type)
                            "a tensor this large belongs into the run, not into a config");
 }
 
-/* --- From Lua numbers --------------------------------------------------------------------------------------- */
+/* --- From Lua numbers ------------------------------------------------------------------------- */
 
 /* Sizes of nested lists: the first element of each depth tells. */
 static TnType
@@ -138,7 +138,8 @@ list_type(lua_State *L, int index, TnDtype dtype)
     return type;
 }
 
-/* Writes the lists' numbers into values, row-major; raises if they are ragged. The list is at the top. */
+/* Writes the lists' numbers into values, row-major; raises if they are ragged. The list is at the
+ * top. */
 static void
 read_lists(lua_State *L, const TnType *type, gint depth, double *values, gint64 *at)
 {
@@ -235,7 +236,7 @@ random_tensor(lua_State *L)
     return 1;
 }
 
-/* --- To Lua ------------------------------------------------------------------------------------------------------ */
+/* --- To Lua ----------------------------------------------------------------------------------- */
 
 static void
 push_element(lua_State *L, TnTensor *t, gint64 i)
@@ -384,7 +385,7 @@ tensor_tostring(lua_State *L)
     return 1;
 }
 
-/* --- Variables ------------------------------------------------------------------------------------------------------ */
+/* --- Variables -------------------------------------------------------------------------------- */
 
 TnLuaVar *
 tn_push_variable(lua_State *L, TnVar *var, TnContext *context)
@@ -468,7 +469,8 @@ read_init(lua_State *L, int index)
     return init;
 }
 
-/* variable{name =, shape =, dtype =, role =, of =, init =, frozen =}: made, or found again, in the present store. */
+/* variable{name =, shape =, dtype =, role =, of =, init =, frozen =}: made, or found again, in the
+ * present store. */
 static int
 variable(lua_State *L)
 {
@@ -646,7 +648,7 @@ variable_tostring(lua_State *L)
     return 1;
 }
 
-/* --- Opening --------------------------------------------------------------------------------------------------------- */
+/* --- Opening ---------------------------------------------------------------------------------- */
 
 /* A metatable whose __index looks among methods, then properties, then operators. */
 static void

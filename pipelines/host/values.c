@@ -1,7 +1,7 @@
 /* values.c: values of Lua as the tree of values.h, and back.
  *
- * What is under construction hangs in a box, a userdata on Lua's stack, so that an error of Lua's leaves nothing behind.
- * Functions stay in Lua: the tree holds a handle. */
+ * What is under construction hangs in a box, a userdata on Lua's stack, so that an error of Lua's
+ * leaves nothing behind. Functions stay in Lua: the tree holds a handle. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -12,7 +12,7 @@
 #define SPEC "tenon.spec"
 #define DEEPEST 64
 
-/* --- Boxes ------------------------------------------------------------------------------------------- */
+/* --- Boxes ------------------------------------------------------------------------------------ */
 
 TnValueBox *
 tn_push_box(lua_State *L, TnValue *value)
@@ -38,7 +38,7 @@ box_gc(lua_State *L)
     return 0;
 }
 
-/* --- Functions ----------------------------------------------------------------------------------------- */
+/* --- Functions -------------------------------------------------------------------------------- */
 
 typedef struct {
     TnHost *host; /* NULL: the host is gone */
@@ -90,7 +90,7 @@ tn_push_func(lua_State *L, const TnValue *value)
     return TRUE;
 }
 
-/* --- Specs ---------------------------------------------------------------------------------------------- */
+/* --- Specs ------------------------------------------------------------------------------------ */
 
 void
 tn_push_spec(lua_State *L, TnSpec *spec)
@@ -152,7 +152,7 @@ spec_tostring(lua_State *L)
     return 1;
 }
 
-/* --- From Lua -------------------------------------------------------------------------------------------- */
+/* --- From Lua --------------------------------------------------------------------------------- */
 
 /* Says what is wrong: a fault while a config loads, an error otherwise. */
 static void
@@ -201,8 +201,9 @@ by_line(gconstpointer a, gconstpointer b, gpointer order)
     return x != y ? (x < y ? -1 : 1) : by_name(a, b);
 }
 
-/* The string keys of the table at index, interned, sorted by name. Other keys than strings and 1 .. n are complained of.
- * Interned, so that an error leaves only a list behind, which hangs in a userdata of its own. */
+/* The string keys of the table at index, interned, sorted by name. Other keys than strings and 1 ..
+ * n are complained of. Interned, so that an error leaves only a list behind, which hangs in a
+ * userdata of its own. */
 typedef struct {
     GPtrArray *names;
     GHashTable *lines;
@@ -255,7 +256,8 @@ line_of(const Fill *fill, const char *path)
     return where;
 }
 
-/* A new value of the thing at the top of the stack; containers are filled after add hung them up. path is on Lua's stack. */
+/* A new value of the thing at the top of the stack; containers are filled after add hung them up.
+ * path is on Lua's stack. */
 static void
 fill_item(Fill *fill, TnValue *into, const char *key, const char *path)
 {
@@ -387,7 +389,7 @@ tn_fill_map(lua_State *L, int table, TnValue *map, TnValue *items, TnWhere where
     lua_pop(L, 1);
 }
 
-/* --- To Lua ------------------------------------------------------------------------------------------------ */
+/* --- To Lua ----------------------------------------------------------------------------------- */
 
 static void
 push_uint(lua_State *L, guint64 value)

@@ -1,10 +1,11 @@
 /* watch.c: the limits of loading a config: memory, instructions, time.
  *
- * Memory is counted by Lua's allocator. Instructions are counted by a hook, which also looks whether the time is up; but
- * the hook does not fire inside C functions (string.find on a hostile pattern runs for years) nor in finalisers. So the
- * load runs in a thread of its own: when it does not answer the hook either, the caller leaves it behind with its state
- * and goes on to report the fault. A thread that was left behind touches only its own host, and frees it if it ever
- * comes back. */
+ * Memory is counted by Lua's allocator. Instructions are counted by a hook, which also looks
+ * whether the time is up; but the hook does not fire inside C functions (string.find on a hostile
+ * pattern runs for years) nor in finalisers. So the load runs in a thread of its own: when it does
+ * not answer the hook either, the caller leaves it behind with its state and goes on to report the
+ * fault. A thread that was left behind touches only its own host, and frees it if it ever comes
+ * back. */
 #include "host-private.h"
 
 #include <errno.h>
@@ -77,7 +78,7 @@ hook(lua_State *L, lua_Debug *ar)
     lua_error(L);
 }
 
-/* --- The thread ---------------------------------------------------------------------------------------- */
+/* --- The thread ------------------------------------------------------------------------------- */
 
 typedef enum { WATCH_RUNNING, WATCH_DONE, WATCH_LEFT } WatchState;
 typedef struct {

@@ -1,7 +1,8 @@
 /* where.c: finds the line a key of a constructor was written on.
  *
- * Lua knows only the line where a call begins. So the file is read again from there, by a small scanner that knows
- * strings, comments, brackets and blocks, and the keys of the table that follows the constructor's name are noted. */
+ * Lua knows only the line where a call begins. So the file is read again from there, by a small
+ * scanner that knows strings, comments, brackets and blocks, and the keys of the table that follows
+ * the constructor's name are noted. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -23,7 +24,7 @@ tn_host_source(TnHost *host, const char *file)
     return file ? g_hash_table_lookup(host->sources, file) : NULL;
 }
 
-/* --- Scanner ----------------------------------------------------------------------------------------- */
+/* --- Scanner ---------------------------------------------------------------------------------- */
 
 typedef enum { TOKEN_END, TOKEN_NAME, TOKEN_STRING, TOKEN_NUMBER, TOKEN_SYMBOL } TokenType;
 typedef struct {
@@ -142,7 +143,7 @@ is(const Scan *scan, const char *text)
     return scan->length == strlen(text) && strncmp(scan->begin, text, scan->length) == 0;
 }
 
-/* --- Tables ------------------------------------------------------------------------------------------- */
+/* --- Tables ----------------------------------------------------------------------------------- */
 
 /* Change of depth by a token: brackets, and blocks that end with `end` or `until`. */
 static gint
@@ -165,7 +166,8 @@ depth_of(const Scan *scan)
 
 static void read_table(Scan *scan, const char *prefix, GHashTable *lines, guint nesting);
 
-/* Goes on to the comma or brace that ends an item; TRUE at a comma. The present token is the item's first. */
+/* Goes on to the comma or brace that ends an item; TRUE at a comma. The present token is the item's
+ * first. */
 static gboolean
 skip_item(Scan *scan)
 {
@@ -182,7 +184,8 @@ skip_item(Scan *scan)
     return FALSE;
 }
 
-/* A key of the forms name = and ["name"] =, or NULL; moves to the value's first token if there is one. */
+/* A key of the forms name = and ["name"] =, or NULL; moves to the value's first token if there is
+ * one. */
 static char *
 read_key(Scan *scan)
 {

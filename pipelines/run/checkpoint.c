@@ -1,11 +1,13 @@
-/* checkpoint.c: variables and state as one safetensors file, replaced by one rename: a checkpoint is whole or not there. */
+/* checkpoint.c: variables and state as one safetensors file, replaced by one rename: a checkpoint
+ * is whole or not there. */
 #include <errno.h>
 #include <glib/gstdio.h>
 #include <string.h>
 
 #include "run-private.h"
 
-/* Layout of the metadata, bumped when a reader of this version could not understand what is written. */
+/* Layout of the metadata, bumped when a reader of this version could not understand what is
+ * written. */
 #define LAYOUT 1
 
 static char *

@@ -1,4 +1,5 @@
-/* loggers.c: the loggers of a run: every record goes to each; one that fails goes quiet, the run goes on. */
+/* loggers.c: the loggers of a run: every record goes to each; one that fails goes quiet, the run
+ * goes on. */
 #include <tenon/logger.h>
 
 #include "run-private.h"

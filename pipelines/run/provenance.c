@@ -1,4 +1,5 @@
-/* provenance.c: what somebody needs to know to run a run again: command, versions, plugins, host, devices, seed, commit. */
+/* provenance.c: what somebody needs to know to run a run again: command, versions, plugins, host,
+ * devices, seed, commit. */
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -31,7 +32,8 @@ git(const char *folder, const char *a, const char *b)
     return out ? g_strchomp(out) : NULL;
 }
 
-/* The commit of the folder that the config stands in, if it is under git. A folder without .git above it costs nothing. */
+/* The commit of the folder that the config stands in, if it is under git. A folder without .git
+ * above it costs nothing. */
 static TnValue *
 git_state(const char *folder)
 {

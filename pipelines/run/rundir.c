@@ -25,7 +25,8 @@ make_folder(const char *path, GError **error)
     return FALSE;
 }
 
-/* Takes the lock without waiting. The holder's process id stands in the file, for the message of who comes second. */
+/* Takes the lock without waiting. The holder's process id stands in the file, for the message of
+ * who comes second. */
 static int
 take_lock(const char *folder, GError **error)
 {
@@ -307,7 +308,8 @@ tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value, GErro
     return ok;
 }
 
-/* The number behind "step" in a line of metrics.jsonl; -1: there is none. Inside a string the quotes would be escaped. */
+/* The number behind "step" in a line of metrics.jsonl; -1: there is none. Inside a string the
+ * quotes would be escaped. */
 static gint64
 step_of(const char *line, gsize length)
 {

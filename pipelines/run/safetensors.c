@@ -1,8 +1,9 @@
 /* safetensors.c: reading the safetensors format from a mapped file or from memory.
  *
- * Layout (README of the format's project): u64 little-endian length of the header, a JSON object {name: {dtype, shape,
- * data_offsets: [begin, end]}} with an optional "__metadata__" of strings, then the data. The whole header is checked
- * before anything is handed out: a file is right or refused. */
+ * Layout (README of the format's project): u64 little-endian length of the header, a JSON object
+ * {name: {dtype, shape, data_offsets: [begin, end]}} with an optional "__metadata__" of strings,
+ * then the data. The whole header is checked before anything is handed out: a file is right or
+ * refused. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

@@ -1,7 +1,8 @@
-/* map.c: the stage that turns each frame into another by a function, traced once into a graph and run as a program.
+/* map.c: the stage that turns each frame into another by a function, traced once into a graph and
+ * run as a program.
  *
- * Each frame keeps a TnFunction of its own over its lives, and its tensors are views of that function's arena: nothing is
- * copied, and any number of frames may be under way. */
+ * Each frame keeps a TnFunction of its own over its lives, and its tensors are views of that
+ * function's arena: nothing is copied, and any number of frames may be under way. */
 #include "stages.h"
 #include <tenon/base.h>
 

@@ -1,4 +1,5 @@
-/* pipeline.c: the DAG of a job's pure stages: created in the order of their edges, joined, stopped. */
+/* pipeline.c: the DAG of a job's pure stages: created in the order of their edges, joined,
+ * stopped. */
 #include <string.h>
 
 #include "stage-private.h"
@@ -198,7 +199,8 @@ tn_pipeline_free(TnPipeline *pipeline)
 {
     if (!pipeline)
         return;
-    /* All are told to stop before any is joined: a worker may wait on another stage's port. Consumers go first. */
+    /* All are told to stop before any is joined: a worker may wait on another stage's port.
+     * Consumers go first. */
     for (guint i = 0; i < pipeline->stages->len; i++)
         tn_port_stop(((TnNodeStage *)g_ptr_array_index(pipeline->stages, i))->port);
     for (guint i = pipeline->stages->len; i > 0; i--)
@@ -266,7 +268,8 @@ tn_pipeline_save(const TnPipeline *pipeline)
     return state;
 }
 
-/* The number that stage's last consumer wants next: only ends of chains are sought, they seek what is before them. */
+/* The number that stage's last consumer wants next: only ends of chains are sought, they seek what
+ * is before them. */
 static gboolean
 load_stage(TnNodeStage *stage, const TnValue *state, GError **error)
 {

@@ -1,8 +1,10 @@
-/* port.c: an edge and the consumer's end of it: frames made when asked for, or ahead by workers, always in order.
+/* port.c: an edge and the consumer's end of it: frames made when asked for, or ahead by workers,
+ * always in order.
  *
- * With workers the edge is a ring of slots. A worker claims the next number and its input frame together, so that inputs
- * are pulled in order, makes the frame without the lock, and puts it into its slot; the consumer waits for the slot that
- * is next. All waits look at the cancel flag at least every 50 ms. */
+ * With workers the edge is a ring of slots. A worker claims the next number and its input frame
+ * together, so that inputs are pulled in order, makes the frame without the lock, and puts it into
+ * its slot; the consumer waits for the slot that is next. All waits look at the cancel flag at
+ * least every 50 ms. */
 #include <errno.h>
 #include <time.h>
 

@@ -1,8 +1,8 @@
 /* read.c: the source stage: batches of a dataset's samples, in order or shuffled anew each epoch.
  *
- * Frame seq is batch seq % frames of epoch seq / frames: a pure function of (options, seed, seq). A shuffle is
- * Fisher-Yates (Knuth, TAOCP 3.4.2, algorithm P) over a table when there are at most 2^24 samples, and the table-free
- * permutation of tn_random_permute beyond. */
+ * Frame seq is batch seq % frames of epoch seq / frames: a pure function of (options, seed, seq). A
+ * shuffle is Fisher-Yates (Knuth, TAOCP 3.4.2, algorithm P) over a table when there are at most
+ * 2^24 samples, and the table-free permutation of tn_random_permute beyond. */
 #include <string.h>
 
 #include <tenon/base.h>

@@ -1,4 +1,5 @@
-/* stage-private.h: the structs behind frames, ports and pipelines, shared by the files of this room. */
+/* stage-private.h: the structs behind frames, ports and pipelines, shared by the files of this
+ * room. */
 #pragma once
 
 #include <pthread.h>

@@ -1,4 +1,5 @@
-/* stepper.c: k steps of a program, fed by a port: the loop that training and evaluation spend their time in. */
+/* stepper.c: k steps of a program, fed by a port: the loop that training and evaluation spend their
+ * time in. */
 #include <math.h>
 #include <string.h>
 
@@ -144,7 +145,7 @@ tn_stepper_error(const TnStepper *stepper)
     return stepper->error;
 }
 
-/* --- Looking for the first bad number ---------------------------------------------------------- */
+/* --- Looking for the first bad number --------------------------------------------------------- */
 
 /* Index of the first element that is not finite, -1 if all are. */
 static gint64

@@ -23,7 +23,8 @@ features_here(void)
     return features;
 }
 
-/* One thread of its own: the pool calls it on slices. Set before it is opened, for it starts threads at once. */
+/* One thread of its own: the pool calls it on slices. Set before it is opened, for it starts
+ * threads at once. */
 static void
 set_environment(void)
 {

@@ -1,4 +1,5 @@
-/* blas.h: OpenBLAS, opened when the plugin is initialised. It has threads and settings of its own, so nothing links it. */
+/* blas.h: OpenBLAS, opened when the plugin is initialised. It has threads and settings of its own,
+ * so nothing links it. */
 #pragma once
 
 #include <glib.h>
@@ -9,8 +10,9 @@ typedef struct {
     gboolean avx, avx2, fma, avx512; /* avx512: f, bw, dq, vl */
 } CpuFeatures;
 
-/* The value of OPENBLAS_CORETYPE that fits the features, NULL to leave the choice to OpenBLAS. It knows processors by
- * their model number and takes newer ones for much older ones; the features cannot be mistaken. */
+/* The value of OPENBLAS_CORETYPE that fits the features, NULL to leave the choice to OpenBLAS. It
+ * knows processors by their model number and takes newer ones for much older ones; the features
+ * cannot be mistaken. */
 const char *cpu_coretype(const CpuFeatures *features);
 
 /* CBLAS's numbers, as its interface fixes them. */
@@ -27,5 +29,6 @@ typedef struct {
 } CpuBlas;
 
 extern CpuBlas cpu_blas;
-/* Opens it, single-threaded, unless TENON_CPU_BLAS is "off". Without it `available` stays FALSE and the description says so. */
+/* Opens it, single-threaded, unless TENON_CPU_BLAS is "off". Without it `available` stays FALSE and
+ * the description says so. */
 void cpu_blas_open(void);

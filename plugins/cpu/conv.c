@@ -1,7 +1,8 @@
-/* conv.c: convolution and its two transposes: those of stride 1 over framed images (conv_direct.h), the others through
- * columns and products of matrices. Images are shared out in a number
- * of chunks that depends on the sizes alone; each chunk has its own columns. Weight gradients are summed over a chunk's
- * images in order, and over the chunks in order; where there are many channels they are what is shared out instead. */
+/* conv.c: convolution and its two transposes: those of stride 1 over framed images (conv_direct.h),
+ * the others through columns and products of matrices. Images are shared out in a number
+ * of chunks that depends on the sizes alone; each chunk has its own columns. Weight gradients are
+ * summed over a chunk's images in order, and over the chunks in order; where there are many
+ * channels they are what is shared out instead. */
 #include "conv.h"
 #include "conv_direct.h"
 #include "gemm.h"
@@ -298,7 +299,7 @@ run(void *state, const TnRun *run)
     return status;
 }
 
-/* --- Planning --------------------------------------------------------------------------------------------------- */
+/* --- Planning --------------------------------------------------------------------------------- */
 
 static gsize
 place_copies(Plan *plan)

@@ -54,7 +54,8 @@ inside(const ConvShape *c, gint64 k, gint64 *low, gint64 *high)
     *high = CLAMP(last < 0 ? 0 : last / stride + 1, *low, c->o[2]);
 }
 
-/* Offset of the row of the image that outputs' row `row` reads through taps (k0, k1); -1 in the padding. */
+/* Offset of the row of the image that outputs' row `row` reads through taps (k0, k1); -1 in the
+ * padding. */
 static gint64
 image_row(const ConvShape *c, gint64 row, gint64 k0, gint64 k1)
 {

@@ -5,7 +5,8 @@
 
 /* Floats of a group's frames at most: they should stay in the second-level cache. */
 #define MAX_FRAME 131072
-/* Images whose frames are kept at once for weight gradients, so that sums stay in registers longer. */
+/* Images whose frames are kept at once for weight gradients, so that sums stay in registers
+ * longer. */
 #define IMAGES 4
 /* Floats of the longest vector; room behind a frame for what a panel reads beyond its end. */
 #define MAX_LANES 16
@@ -148,7 +149,7 @@ conv_forward_images(const ConvFrame *f, gint64 first, gint64 end, const float *x
     }
 }
 
-/* --- Weight gradients ------------------------------------------------------------------------------------------ */
+/* --- Weight gradients ------------------------------------------------------------------------- */
 
 /* Gradients of a group's outputs along the frame's rows, zero between the rows. */
 static void

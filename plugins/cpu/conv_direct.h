@@ -1,8 +1,9 @@
 /* conv_direct.h: convolutions of stride 1 in f32 without columns.
  *
- * An image is copied into a frame with its padding. Output o of a map then needs, for every tap, one element at a fixed
- * distance from the frame's element o, if outputs are counted along the frame's rows: so a run of outputs is a product of
- * the weights with runs of the frame, and what falls between the rows is computed for nothing and dropped. */
+ * An image is copied into a frame with its padding. Output o of a map then needs, for every tap,
+ * one element at a fixed distance from the frame's element o, if outputs are counted along the
+ * frame's rows: so a run of outputs is a product of the weights with runs of the frame, and what
+ * falls between the rows is computed for nothing and dropped. */
 #pragma once
 
 #include "conv.h"
@@ -22,7 +23,8 @@ typedef struct {
 
 /* Whether a convolution is worth it and can be done so. */
 gboolean conv_frame_fits(const ConvShape *shape);
-/* Of the convolution itself; flipped: of its transpose in x, from y to x. (transfer full): conv_frame_clear. */
+/* Of the convolution itself; flipped: of its transpose in x, from y to x. (transfer full):
+ * conv_frame_clear. */
 ConvFrame conv_frame_new(const ConvShape *shape, gboolean flipped);
 void conv_frame_clear(ConvFrame *frame);
 
@@ -35,5 +37,6 @@ void conv_forward_images(const ConvFrame *frame, gint64 first, gint64 end, const
 /* Images [first, end): to [groups * out_maps, depth] = their gradient of the weights. */
 void conv_weight_images(const ConvFrame *frame, gint64 first, gint64 end, const float *x,
                         const float *g, float *to, float *scratch);
-/* w [groups * maps, channels, taps] to [groups * channels, maps, taps backwards]: weights of the transpose. */
+/* w [groups * maps, channels, taps] to [groups * channels, maps, taps backwards]: weights of the
+ * transpose. */
 void conv_flip_weights(const ConvShape *shape, const float *w, float *to);

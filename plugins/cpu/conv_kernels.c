@@ -1,5 +1,5 @@
-/* conv_kernels.c: the innermost loops of convolutions for each instruction set, one function per number of rows and
- * vectors; the compiler unrolls both and keeps the sums in registers. */
+/* conv_kernels.c: the innermost loops of convolutions for each instruction set, one function per
+ * number of rows and vectors; the compiler unrolls both and keeps the sums in registers. */
 #include "conv_kernels.h"
 
 #include "cpu.h"

@@ -1,4 +1,5 @@
-/* copy.c: strided copies: axes merged, the last one as runs, transposes in blocks that stay in the cache. */
+/* copy.c: strided copies: axes merged, the last one as runs, transposes in blocks that stay in the
+ * cache. */
 #include "copy.h"
 
 /* Brings the axis along which the source's elements are neighbours beside the last one. */
@@ -174,7 +175,7 @@ cpu_copy_run(const CpuCopy *copy, void *to, const void *from)
                            run ? copy_piece : copy_chunk, &job);
 }
 
-/* --- Filling --------------------------------------------------------------------------------------------------- */
+/* --- Filling ---------------------------------------------------------------------------------- */
 
 typedef struct {
     char *to;

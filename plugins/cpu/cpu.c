@@ -1,8 +1,9 @@
 /* cpu.c: the plugin `cpu`: its device, its tables of kernels, and helpers that they share.
  *
- * Environment, read once when the plugin is opened: TENON_CPU_ISA=portable|avx2|avx512 is the most that may be used of
- * what the processor has; TENON_CPU_BLAS=off leaves OpenBLAS closed; OPENBLAS_CORETYPE, if the user set it, is left as
- * it is. Results depend on the first two in their last bits, never on the number of threads. */
+ * Environment, read once when the plugin is opened: TENON_CPU_ISA=portable|avx2|avx512 is the most
+ * that may be used of what the processor has; TENON_CPU_BLAS=off leaves OpenBLAS closed;
+ * OPENBLAS_CORETYPE, if the user set it, is left as it is. Results depend on the first two in their
+ * last bits, never on the number of threads. */
 #include "cpu.h"
 
 #include "blas.h"

@@ -1,7 +1,9 @@
-/* cpu.h: what the kernels of the CPU device share: instruction sets chosen at run time, copies of nodes, tables.
+/* cpu.h: what the kernels of the CPU device share: instruction sets chosen at run time, copies of
+ * nodes, tables.
  *
- * A leaf function that is worth it is compiled once per instruction set (CPU_VERSIONS) and chosen when its kernel is
- * prepared, from what the processor has and TENON_CPU_ISA allows. Borders of parallel chunks depend on shapes alone. */
+ * A leaf function that is worth it is compiled once per instruction set (CPU_VERSIONS) and chosen
+ * when its kernel is prepared, from what the processor has and TENON_CPU_ISA allows. Borders of
+ * parallel chunks depend on shapes alone. */
 #pragma once
 
 #include <string.h>
@@ -21,7 +23,8 @@ const char *cpu_isa_name(CpuIsa isa);
 
 #define CPU_INLINE inline __attribute__((always_inline))
 
-/* No iteration of the next loop reads what another one writes (inputs may be the output's own memory, index by index). */
+/* No iteration of the next loop reads what another one writes (inputs may be the output's own
+ * memory, index by index). */
 #if defined(__clang__)
 #define CPU_LOOP _Pragma("clang loop vectorize(assume_safety)")
 #else
@@ -56,7 +59,7 @@ const char *cpu_isa_name(CpuIsa isa);
     CPU_FUNCTIONS(name, params, args)                                                              \
     static const type name[CPU_N_ISA] = { name##_portable, name##_avx2, name##_avx512 };
 
-/* --- Nodes and tables ---------------------------------------------------------------------------------- */
+/* --- Nodes and tables ------------------------------------------------------------------------- */
 
 /* A node as its kernel keeps it: what prepare was given, copied. */
 typedef struct {
@@ -78,7 +81,7 @@ gboolean cpu_prepare_node(const TnNode *node, TnPrepared *prepared, GError **err
         .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows)                                         \
     }
 
-/* --- Walking ------------------------------------------------------------------------------------------- */
+/* --- Walking ---------------------------------------------------------------------------------- */
 
 /* TRUE while index is a position inside dims; begins at all zeros. */
 static inline gboolean
@@ -131,14 +134,16 @@ cpu_axis(gint64 axis, gint rank)
 
 /* Strides with which arg is read at positions of a shape of `rank` axes that it broadcasts to. */
 void cpu_broadcast(const TnArg *arg, gint rank, gint64 *strides);
-/* Merges neighbouring axes that all n operands walk in step, and drops axes of size 1. strides[k][axis]. Returns the
- * new rank (0 if there is one element); dims and strides are changed in place. */
+/* Merges neighbouring axes that all n operands walk in step, and drops axes of size 1.
+ * strides[k][axis]. Returns the new rank (0 if there is one element); dims and strides are changed
+ * in place. */
 gint cpu_collapse(gint rank, gint64 *dims, gint n, gint64 (*strides)[TN_MAX_RANK]);
 gboolean cpu_contiguous(const TnArg *arg);
 
 /* Elements that one chunk of simple work should have. */
 #define CPU_GRAIN 32768
-/* Chunks for `count` items that cost `cost` elements each: 1 if all of it is less than CPU_GRAIN. */
+/* Chunks for `count` items that cost `cost` elements each: 1 if all of it is less than
+ * CPU_GRAIN. */
 static inline gint64
 cpu_items_per_chunk(gint64 cost)
 {

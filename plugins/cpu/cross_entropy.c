@@ -1,5 +1,6 @@
-/* cross_entropy.c: cross-entropy from logits and its gradient, one pass over the logits each, in f32. Losses are added in
- * f64 in the order of the samples. Label smoothing and other dtypes are left to the operators' bodies. */
+/* cross_entropy.c: cross-entropy from logits and its gradient, one pass over the logits each, in
+ * f32. Losses are added in f64 in the order of the samples. Label smoothing and other dtypes are
+ * left to the operators' bodies. */
 #include <math.h>
 
 #include <tenon/nn.h>

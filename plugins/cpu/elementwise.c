@@ -77,8 +77,9 @@ static const TnKernel kernels[] = {
     ROW("bit_shift"),
     ROW("where"),
     ROW("fused", .claims = claims),
-    /* Composites of the plugin nn: their bodies are compiled. Activations are left to expand, for the group that they
-     * then belong to is the same program; steps of optimisers are taken whole. */
+    /* Composites of the plugin nn: their bodies are compiled. Activations are left to expand, for
+     * the group that they then belong to is the same program; steps of optimisers are taken
+     * whole. */
     ROW("sgd_step", .claims = claims),
     ROW("adam_step", .claims = claims),
     ROW("adamw_step", .claims = claims),

@@ -1,5 +1,6 @@
-/* fold.c: the innermost loops of reductions. Sums of floats run over 64 lanes in blocks of 4096 elements, whose sums are
- * added in f64: the order is the same for every instruction set, and the error small for any length. */
+/* fold.c: the innermost loops of reductions. Sums of floats run over 64 lanes in blocks of 4096
+ * elements, whose sums are added in f64: the order is the same for every instruction set, and the
+ * error small for any length. */
 #include "fold.h"
 
 #include <math.h>

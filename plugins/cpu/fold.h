@@ -1,4 +1,5 @@
-/* fold.h: sums, products and extremes of runs of numbers, in a fixed order for any instruction set. */
+/* fold.h: sums, products and extremes of runs of numbers, in a fixed order for any instruction
+ * set. */
 #pragma once
 
 #include "tile.h"

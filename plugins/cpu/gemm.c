@@ -1,12 +1,13 @@
-/* gemm.c: products of matrices: regions, blocks of k, and packing where operands do not lie as the innermost products
- * want them (b's columns as neighbours, whole vectors of them). */
+/* gemm.c: products of matrices: regions, blocks of k, and packing where operands do not lie as the
+ * innermost products want them (b's columns as neighbours, whole vectors of them). */
 #include "gemm.h"
 
 #include "blas.h"
 #include "gemm_kernels.h"
 #include "gemm_pack.h"
 
-/* What is packed at once: both copies stay in the second-level cache. They are made on the stack. */
+/* What is packed at once: both copies stay in the second-level cache. They are made on the
+ * stack. */
 #define BLOCK_K 256
 #define BLOCK_ROWS 192
 #define BLOCK_COLS 256
@@ -40,7 +41,8 @@ round_up(gint64 value, gint64 to)
     return (value + to - 1) / to * to;
 }
 
-/* The set of innermost products for so many columns: narrow panels waste less with shorter vectors. */
+/* The set of innermost products for so many columns: narrow panels waste less with shorter
+ * vectors. */
 static const GemmKernels *
 kernels_for(gint64 bytes)
 {
@@ -56,7 +58,8 @@ panel_width(const CpuGemm *gemm)
     return kernels->lanes[gemm->f64] * kernels->vectors;
 }
 
-/* Whether panels of b are copied: columns apart, a part of a vector, or enough reuse to pay for the copy. */
+/* Whether panels of b are copied: columns apart, a part of a vector, or enough reuse to pay for the
+ * copy. */
 static gboolean
 packs_b(const CpuGemm *gemm, gint64 rows, gint64 cols, gint64 width)
 {
@@ -190,9 +193,10 @@ block_run(const Block *block, const char *a, const char *b, char *c)
     }
 }
 
-/* --- Regions ------------------------------------------------------------------------------------------------ */
+/* --- Regions ---------------------------------------------------------------------------------- */
 
-/* Leading dimension and transposition of a matrix for BLAS; FALSE if it has no neighbours in either direction. */
+/* Leading dimension and transposition of a matrix for BLAS; FALSE if it has no neighbours in either
+ * direction. */
 static gboolean
 blas_layout(gint64 rows, gint64 cols, gint64 row, gint64 col, int *trans, int *ld)
 {
@@ -219,7 +223,8 @@ fits_blas(const CpuGemm *g)
            blas_layout(g->k, g->n, g->b_row, g->b_col, &trans, &ld);
 }
 
-/* Where OpenBLAS was measured to win: products so small or narrow that copying a panel does not pay. */
+/* Where OpenBLAS was measured to win: products so small or narrow that copying a panel does not
+ * pay. */
 static gboolean
 blas_is_faster(const CpuGemm *g)
 {
@@ -227,7 +232,8 @@ blas_is_faster(const CpuGemm *g)
     return (g->b_col != 1 && g->m < 16) || (g->n < 16 && g->k > 4 && work < 32768);
 }
 
-/* Rows of one block, and columns enough for a few regions where there is work for several threads. */
+/* Rows of one block, and columns enough for a few regions where there is work for several
+ * threads. */
 void
 cpu_gemm_plan(CpuGemm *g)
 {

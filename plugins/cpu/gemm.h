@@ -1,7 +1,7 @@
 /* gemm.h: products of matrices with any strides: c = a b, or c += a b.
  *
- * The result is cut into regions that depend on the sizes alone; each is computed by one thread, sums run over k in one
- * fixed order, so any number of threads gives the same bits. */
+ * The result is cut into regions that depend on the sizes alone; each is computed by one thread,
+ * sums run over k in one fixed order, so any number of threads gives the same bits. */
 #pragma once
 
 #include "cpu.h"
@@ -16,7 +16,8 @@ typedef struct {
     gint64 n_down, n_across; /* regions */
 } CpuGemm;
 
-/* Chooses regions (and whether OpenBLAS computes them) for the sizes and strides, which are filled in. */
+/* Chooses regions (and whether OpenBLAS computes them) for the sizes and strides, which are filled
+ * in. */
 void cpu_gemm_plan(CpuGemm *gemm);
 static inline gint64
 cpu_gemm_regions(const CpuGemm *gemm)

@@ -1,5 +1,6 @@
-/* gemm_kernels.c: the innermost products for each instruction set, one function per number of rows and vectors. The
- * compiler unrolls both and keeps the sums in registers: 6 x 4 of 16 lanes (AVX-512), 6 x 2 of 8 (AVX2) or of 4 (SSE2). */
+/* gemm_kernels.c: the innermost products for each instruction set, one function per number of rows
+ * and vectors. The compiler unrolls both and keeps the sums in registers: 6 x 4 of 16 lanes
+ * (AVX-512), 6 x 2 of 8 (AVX2) or of 4 (SSE2). */
 #include "gemm_kernels.h"
 
 #include "cpu.h"

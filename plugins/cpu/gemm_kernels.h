@@ -1,4 +1,5 @@
-/* gemm_kernels.h: the innermost products: up to 6 rows by up to 4 vectors of columns, accumulated in registers. */
+/* gemm_kernels.h: the innermost products: up to 6 rows by up to 4 vectors of columns, accumulated
+ * in registers. */
 #pragma once
 
 #include <glib.h>
@@ -6,8 +7,8 @@
 #define GEMM_ROWS 6
 #define GEMM_VECTORS 4
 
-/* c (rows x vectors, c_row apart) = or += a b over k. a: element (i, p) at i * a_row + p * a_col. b: row p at p * b_row,
- * columns are neighbours. */
+/* c (rows x vectors, c_row apart) = or += a b over k. a: element (i, p) at i * a_row + p * a_col.
+ * b: row p at p * b_row, columns are neighbours. */
 typedef void (*GemmFn)(gint64 k, const void *a, gint64 a_row, gint64 a_col, const void *b,
                        gint64 b_row, void *c, gint64 c_row, gboolean accumulate);
 

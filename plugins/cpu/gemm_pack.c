@@ -1,5 +1,6 @@
-/* gemm_pack.c: packing for products of matrices. Rows that lie the other way round are transposed in squares of 4, a
- * cache line of each row at a time, for their rows may all fall on the same few places of the cache. */
+/* gemm_pack.c: packing for products of matrices. Rows that lie the other way round are transposed
+ * in squares of 4, a cache line of each row at a time, for their rows may all fall on the same few
+ * places of the cache. */
 #include "gemm_pack.h"
 
 #include <string.h>

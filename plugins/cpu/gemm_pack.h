@@ -1,4 +1,5 @@
-/* gemm_pack.h: copies of parts of operands in the order in which the innermost products read them. */
+/* gemm_pack.h: copies of parts of operands in the order in which the innermost products read
+ * them. */
 #pragma once
 
 #include <glib.h>
@@ -12,5 +13,6 @@ typedef struct {
 
 /* `rows` rows over k, in groups of GEMM_ROWS; within a group column by column. */
 void gemm_pack_a(const GemmPart *a, gint64 rows, gint64 k, void *to);
-/* k rows of cols columns, in panels of `width` columns (k * width elements each); zeros behind the last column. */
+/* k rows of cols columns, in panels of `width` columns (k * width elements each); zeros behind the
+ * last column. */
 void gemm_pack_b(const GemmPart *b, gint64 k, gint64 cols, gint64 width, void *to);

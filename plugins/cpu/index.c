@@ -1,5 +1,6 @@
-/* index.c: reading and writing at computed places. Additions to one place happen in the order of the indices whatever the
- * number of threads: work is cut along the elements that an index moves, never along the indices. */
+/* index.c: reading and writing at computed places. Additions to one place happen in the order of
+ * the indices whatever the number of threads: work is cut along the elements that an index moves,
+ * never along the indices. */
 #include "copy.h"
 #include "tables.h"
 
@@ -30,7 +31,8 @@ typedef struct {
     const char *op;
 } Job;
 
-/* The index at element `at` of the indices, counted from the end if negative; -1 if it is not in [0, n). */
+/* The index at element `at` of the indices, counted from the end if negative; -1 if it is not in
+ * [0, n). */
 static inline gint64
 index_at(const Plan *plan, const void *indices, gint64 at)
 {
@@ -96,7 +98,7 @@ plan_new(const TnNode *node, gint64 axis)
     return plan;
 }
 
-/* --- gather, scatter_add: an index moves all inner elements --------------------------------------------------- */
+/* --- gather, scatter_add: an index moves all inner elements ----------------------------------- */
 
 static gint64
 index_place(const Plan *plan, gint64 i)
@@ -203,7 +205,8 @@ add_line(TnDtype dtype, gint64 n, void *to, const void *from, gint64 step)
     }
 }
 
-/* Inner elements [first, first + n) of one update, added to the result from `to` on (contiguous). */
+/* Inner elements [first, first + n) of one update, added to the result from `to` on
+ * (contiguous). */
 static void
 add_inner(const Plan *plan, char *to, const char *from, gint64 first, gint64 n)
 {
@@ -288,7 +291,7 @@ prepare_rows(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-/* --- gather_elements, scatter_elements: an index moves one element ----------------------------------------------- */
+/* --- gather_elements, scatter_elements: an index moves one element ---------------------------- */
 
 static TnStatus
 run_gather_elements(void *state, const TnRun *run)

@@ -1,5 +1,5 @@
-/* matmul.c: batches of products of matrices. f32 and f64 are computed where they lie; other dtypes are first converted to
- * the type that arithmetic on them is done in. */
+/* matmul.c: batches of products of matrices. f32 and f64 are computed where they lie; other dtypes
+ * are first converted to the type that arithmetic on them is done in. */
 #include "gemm.h"
 #include "tables.h"
 
@@ -18,7 +18,8 @@ typedef struct {
     gint64 bias_stride;
 } Matmul;
 
-/* Strides of the leading axes (broadcast to `lead`) and of the matrix; a vector has one stride of 0. */
+/* Strides of the leading axes (broadcast to `lead`) and of the matrix; a vector has one stride of
+ * 0. */
 static void
 matrix_strides(const TnArg *arg, gboolean left, gint lead, gint64 *batch, gint64 *row,
                gint64 *column)
@@ -37,7 +38,8 @@ matrix_strides(const TnArg *arg, gboolean left, gint lead, gint64 *batch, gint64
     }
 }
 
-/* Leading axes of a that follow each other like rows, with a single b for all, make one taller product. */
+/* Leading axes of a that follow each other like rows, with a single b for all, make one taller
+ * product. */
 static void
 merge_batches(Matmul *m)
 {
@@ -192,7 +194,7 @@ run_float(void *state, const TnRun *run)
     return tn_parallel_for((gsize)((m->items + m->per_chunk - 1) / m->per_chunk), run_chunk, &job);
 }
 
-/* --- Other dtypes --------------------------------------------------------------------------------------------- */
+/* --- Other dtypes ----------------------------------------------------------------------------- */
 
 /* The whole operand, contiguous, in its compute type. */
 static void

@@ -1,5 +1,5 @@
-/* movement.c: operators that move or fill elements: each is planned as a fill and a few strided copies. unwindow, which
- * adds, is in unwindow.c. */
+/* movement.c: operators that move or fill elements: each is planned as a fill and a few strided
+ * copies. unwindow, which adds, is in unwindow.c. */
 #include "copy.h"
 #include "tables.h"
 

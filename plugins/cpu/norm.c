@@ -1,5 +1,6 @@
-/* norm.c: layer normalisation and batch normalisation while training, and their gradients, in f32. Means and variances
- * are computed in two passes. What layer normalisation's gradient sums over rows is summed in a fixed number of slices. */
+/* norm.c: layer normalisation and batch normalisation while training, and their gradients, in f32.
+ * Means and variances are computed in two passes. What layer normalisation's gradient sums over
+ * rows is summed in a fixed number of slices. */
 #include <math.h>
 
 #include <tenon/nn.h>
@@ -47,7 +48,7 @@ sum_of(const float *x, gint64 n)
     return fold.f64;
 }
 
-/* --- Layers --------------------------------------------------------------------------------------------------- */
+/* --- Layers ----------------------------------------------------------------------------------- */
 
 static TnStatus
 layer_chunk(gpointer data, gsize chunk, gsize n_chunks)
@@ -165,7 +166,7 @@ prepare_layer(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-/* --- Batches -------------------------------------------------------------------------------------------------- */
+/* --- Batches ---------------------------------------------------------------------------------- */
 
 /* First element of a channel of a sample. */
 static gint64

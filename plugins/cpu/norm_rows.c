@@ -1,5 +1,5 @@
-/* norm_rows.c: loops of normalisation. Sums run over 16 lanes in f32 for blocks of 2048 elements, whose results are added
- * in f64: the same order for every instruction set. */
+/* norm_rows.c: loops of normalisation. Sums run over 16 lanes in f32 for blocks of 2048 elements,
+ * whose results are added in f64: the same order for every instruction set. */
 #include "norm_rows.h"
 
 #define LANES 16

@@ -1,4 +1,5 @@
-/* norm_rows.h: the innermost loops of normalisation over a run of neighbours. h is (x - mean) inverse. */
+/* norm_rows.h: the innermost loops of normalisation over a run of neighbours. h is (x - mean)
+ * inverse. */
 #pragma once
 
 #include "cpu.h"

@@ -1,5 +1,6 @@
-/* pool.c: maxima and averages over windows of up to 3 spatial axes, and their gradients, a channel's plane at a time, in
- * f32. Windows of 2 x 2 side by side have loops of their own, which become vector code. */
+/* pool.c: maxima and averages over windows of up to 3 spatial axes, and their gradients, a
+ * channel's plane at a time, in f32. Windows of 2 x 2 side by side have loops of their own, which
+ * become vector code. */
 #include <math.h>
 
 #include <tenon/nn.h>
@@ -25,7 +26,8 @@ typedef struct {
     gint64 a_plane, b_plane, out_plane;
 } Job;
 
-/* One window: taps [low, high) of each axis that lie inside the plane, at first + tap * dilation. */
+/* One window: taps [low, high) of each axis that lie inside the plane, at first + tap *
+ * dilation. */
 typedef struct {
     gint64 first[3], low[3], high[3];
 } Window;
@@ -45,7 +47,8 @@ window_at(const Plan *p, gint64 number)
     return w;
 }
 
-/* The place of the largest element, the first of equals; NaN is the largest. -1 if the window is empty. */
+/* The place of the largest element, the first of equals; NaN is the largest. -1 if the window is
+ * empty. */
 static gint64
 window_best(const Plan *p, const Window *w, const float *x)
 {
@@ -146,7 +149,7 @@ average_grad_plane(const Plan *p, const float *g, const float *unused, float *ou
     }
 }
 
-/* --- Windows of 2 x 2 side by side ------------------------------------------------------------------------------- */
+/* --- Windows of 2 x 2 side by side ------------------------------------------------------------ */
 
 /* Eight windows at a time, in vectors: their four elements are p0 p1 over p2 p3. */
 #define LANES 8
@@ -249,7 +252,7 @@ CPU_VERSIONS(square_max, SquareFn, (const Plan *p, const float *x, const float *
 CPU_VERSIONS(square_grad, SquareFn, (const Plan *p, const float *x, const float *g, float *out),
              (p, x, g, out))
 
-/* --- Planes --------------------------------------------------------------------------------------------------------- */
+/* --- Planes ----------------------------------------------------------------------------------- */
 
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n)

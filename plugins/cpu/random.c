@@ -1,5 +1,6 @@
-/* random.c: random primitives, drawn as tenon/ops.h states: word i of a node is word i % 4 of block i / 4. Elements are
- * made in blocks, so that a node's numbers are the same however they are cut into chunks. */
+/* random.c: random primitives, drawn as tenon/ops.h states: word i of a node is word i % 4 of block
+ * i / 4. Elements are made in blocks, so that a node's numbers are the same however they are cut
+ * into chunks. */
 #include "cpu.h"
 #include "tables.h"
 #include "vmath.h"

@@ -1,5 +1,6 @@
-/* reduce.c: reductions over any axes of any strided input. What is kept is cut into chunks; where little is kept, what is
- * reduced is cut into slices whose results are put together in order. Either way borders depend on the sizes alone. */
+/* reduce.c: reductions over any axes of any strided input. What is kept is cut into chunks; where
+ * little is kept, what is reduced is cut into slices whose results are put together in order.
+ * Either way borders depend on the sizes alone. */
 #include "fold.h"
 #include "tables.h"
 
@@ -118,7 +119,7 @@ reduce_one(const Job *job, gint64 number, gint64 kept)
     put(job, number, kept, fold);
 }
 
-/* --- Columns ------------------------------------------------------------------------------------------------------ */
+/* --- Columns ---------------------------------------------------------------------------------- */
 
 /* A block of columns: `acc` in the type of the run; sums of floats go to `wide` now and then. */
 typedef struct {
@@ -200,7 +201,7 @@ reduce_columns(const Job *job, gint64 number, gint64 kept, gint64 n)
     columns_put(job, &c, number, kept, n, wide);
 }
 
-/* --- Chunks -------------------------------------------------------------------------------------------------------- */
+/* --- Chunks ----------------------------------------------------------------------------------- */
 
 /* Columns of one block of one row of the last kept axis. */
 static void
@@ -262,7 +263,7 @@ run(void *state, const TnRun *run)
     return status;
 }
 
-/* --- Planning ------------------------------------------------------------------------------------------------------- */
+/* --- Planning --------------------------------------------------------------------------------- */
 
 static void
 split_axes(Plan *plan, const TnArg *in, guint32 mask)

@@ -1,5 +1,5 @@
-/* scan.c: operators that walk one axis in order: positions of extremes, cumulative sums, sorting. A line is one walk; lines
- * are shared out in chunks. */
+/* scan.c: operators that walk one axis in order: positions of extremes, cumulative sums, sorting. A
+ * line is one walk; lines are shared out in chunks. */
 #include <math.h>
 
 #include "tables.h"
@@ -82,7 +82,7 @@ is_nan(TnCompute compute, Cell a)
            (compute == TN_COMPUTE_F64 && isnan(a.f64));
 }
 
-/* --- argmax, argmin ------------------------------------------------------------------------------------------- */
+/* --- argmax, argmin --------------------------------------------------------------------------- */
 
 static void
 arg_line(const void *data, const TnRun *run, gint64 from, gint64 to, gint64 line, gsize chunk)
@@ -128,7 +128,7 @@ arg_line_f32(const void *data, const TnRun *run, gint64 from, gint64 to, gint64 
     ((gint64 *)run->out[0])[line] = best_at;
 }
 
-/* --- cumsum --------------------------------------------------------------------------------------------------- */
+/* --- cumsum ----------------------------------------------------------------------------------- */
 
 static void
 cumsum_line(const void *data, const TnRun *run, gint64 from, gint64 to, gint64 line, gsize chunk)
@@ -158,7 +158,7 @@ cumsum_line(const void *data, const TnRun *run, gint64 from, gint64 to, gint64 l
     }
 }
 
-/* --- sort ----------------------------------------------------------------------------------------------------- */
+/* --- sort ------------------------------------------------------------------------------------- */
 
 /* Bottom-up merging, stable: items and spare have n each. Returns the one that holds the result. */
 static Item *
@@ -200,7 +200,7 @@ sort_line(const void *data, const TnRun *run, gint64 from, gint64 to, gint64 lin
     }
 }
 
-/* --- Lines ---------------------------------------------------------------------------------------------------- */
+/* --- Lines ------------------------------------------------------------------------------------ */
 
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n)

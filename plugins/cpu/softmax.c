@@ -1,5 +1,5 @@
-/* softmax.c: softmax, log_softmax and their gradients over the last axis, row by row, in f32. Other axes and dtypes are
- * left to the operators' bodies. */
+/* softmax.c: softmax, log_softmax and their gradients over the last axis, row by row, in f32. Other
+ * axes and dtypes are left to the operators' bodies. */
 #include <math.h>
 
 #include "softmax.h"

@@ -3,13 +3,14 @@
 
 #include "cpu.h"
 
-/* out[i] = e^(x[i] - max x); their sum is returned through *sum and max x through *max. x and out may be the same. */
+/* out[i] = e^(x[i] - max x); their sum is returned through *sum and max x through *max. x and out
+ * may be the same. */
 typedef void (*SoftmaxRowFn)(const float *x, gint64 n, float *out, float *max, float *sum);
 /* Sum of a[i] * b[i], or of a[i] if b is NULL, over 16 lanes. */
 typedef void (*SoftmaxDotFn)(const float *a, const float *b, gint64 n, float *sum);
 
-/* Up to SOFTMAX_ROWS rows of few numbers at once, one a lane: terms[c][lane] = e^(x - max), and of each row the largest, the
- * sum of the terms and its logarithm. */
+/* Up to SOFTMAX_ROWS rows of few numbers at once, one a lane: terms[c][lane] = e^(x - max), and of
+ * each row the largest, the sum of the terms and its logarithm. */
 #define SOFTMAX_ROWS 16
 #define SOFTMAX_FEW 64
 typedef struct {

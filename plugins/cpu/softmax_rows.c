@@ -1,4 +1,5 @@
-/* softmax_rows.c: e^(x - max) of a row and sums over it, 16 lanes at a time whatever the row's length. */
+/* softmax_rows.c: e^(x - max) of a row and sums over it, 16 lanes at a time whatever the row's
+ * length. */
 #include "softmax.h"
 #include "vmath.h"
 

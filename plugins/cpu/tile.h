@@ -1,10 +1,13 @@
-/* tile.h: the tile interpreter: an element-wise operator, or a group of them, as a program of vector micro-operations.
+/* tile.h: the tile interpreter: an element-wise operator, or a group of them, as a program of
+ * vector micro-operations.
  *
- * The output's elements, in row-major order, are cut into tiles that fit the first-level cache; for each tile every
- * micro-operation runs over all its elements. Operands are contiguous memory (an input or output read or written in
- * place), registers (buffers of a tile on the stack) or scalars. Values that do not change along the output, or along a row
- * of it, are computed once, or once a row. Numbers are held in four types and bool; a dtype that is none of them is
- * converted where it is loaded and rounded after every operation, so that a group gives what its operators alone would. */
+ * The output's elements, in row-major order, are cut into tiles that fit the first-level cache; for
+ * each tile every micro-operation runs over all its elements. Operands are contiguous memory (an
+ * input or output read or written in place), registers (buffers of a tile on the stack) or scalars.
+ * Values that do not change along the output, or along a row of it, are computed once, or once a
+ * row. Numbers are held in four types and bool; a dtype that is none of them is converted where it
+ * is loaded and rounded after every operation, so that a group gives what its operators alone
+ * would. */
 #pragma once
 
 #include "cpu.h"
@@ -12,7 +15,8 @@
 typedef enum { TILE_F32, TILE_F64, TILE_I64, TILE_U64, TILE_BOOL, TILE_N_TYPES } TileType;
 
 typedef struct TileOp TileOp;
-/* out[i] = f(in[0][i], …) for i < n. Inputs whose bit is set in op->scalar have one element. out may be an input. */
+/* out[i] = f(in[0][i], …) for i < n. Inputs whose bit is set in op->scalar have one element. out
+ * may be an input. */
 typedef void (*TileFn)(void *out, const void *const *in, gint64 n, const TileOp *op);
 
 #define TILE_MAX_ARITY 3
@@ -34,8 +38,8 @@ typedef struct {
 
 extern const TileRow tile_f32_rows[], tile_vmath_rows[], tile_f64_rows[], tile_int_rows[];
 extern const guint tile_n_f32_rows, tile_n_vmath_rows, tile_n_f64_rows, tile_n_int_rows;
-/* The functions of an operator on operands of a type, NULL if there are none. For mod and bit_shift the names are those of
- * variants: mod_floor, mod_trunc, shift_left, shift_right. */
+/* The functions of an operator on operands of a type, NULL if there are none. For mod and bit_shift
+ * the names are those of variants: mod_floor, mod_trunc, shift_left, shift_right. */
 const TileFn *tile_find(const char *op, TileType type, guint *arity, gboolean *to_bool);
 
 /* Conversion between types of tiles, C's rules; float to integer saturates at 64 bits. */
@@ -44,11 +48,12 @@ const TileFn *tile_convert(TileType to, TileType from);
 const TileFn *tile_copy(TileType type);
 /* out = in, rounded to op->dtype and back. */
 void tile_round(void *out, const void *const *in, gint64 n, const TileOp *op);
-/* out = in converted to op->dtype (with C's rules) from the compute type `op->from`, then held in its tile type. */
+/* out = in converted to op->dtype (with C's rules) from the compute type `op->from`, then held in
+ * its tile type. */
 void tile_cast_through(void *out, const void *const *in, gint64 n, const TileOp *op);
 
-/* n elements of memory, `stride` of them apart, into a tile. NULL: of elements that are held as they lie there, or cannot be
- * loaded as that type. */
+/* n elements of memory, `stride` of them apart, into a tile. NULL: of elements that are held as
+ * they lie there, or cannot be loaded as that type. */
 typedef void (*TileLoad)(void *to, const void *from, gint64 stride, gsize n);
 TileLoad tile_load(TnDtype from, TileType to);
 
@@ -61,7 +66,7 @@ tile_type_size(TileType type)
     return type == TILE_F32 ? 4 : type == TILE_BOOL ? 1 : 8;
 }
 
-/* --- A program ----------------------------------------------------------------------------------------- */
+/* --- A program -------------------------------------------------------------------------------- */
 
 #define TILE_MAX_SLOTS 256
 #define TILE_MAX_SCALARS 128
@@ -131,8 +136,8 @@ typedef struct {
     GPtrArray *tensors; /* held for `data` */
 } TileProgram;
 
-/* Compiles a node: an element-wise primitive or composite, or a fused group. NULL with *error if something in it is not
- * element-wise. (transfer full). */
+/* Compiles a node: an element-wise primitive or composite, or a fused group. NULL with *error if
+ * something in it is not element-wise. (transfer full). */
 TileProgram *tile_compile(const TnNode *node, GError **error);
 void tile_free(TileProgram *program);
 TnStatus tile_run(const TileProgram *program, const TnRun *run);

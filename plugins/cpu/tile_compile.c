@@ -1,5 +1,5 @@
-/* tile_compile.c: from a node to steps: primitives by the table, a few that need a word of their own, composites and
- * groups through the graph of their body. */
+/* tile_compile.c: from a node to steps: primitives by the table, a few that need a word of their
+ * own, composites and groups through the graph of their body. */
 #include "tile_compile.h"
 
 #include <tenon/graph.h>
@@ -98,7 +98,7 @@ add_number(TileBuilder *b, TnDtype dtype, double number)
     return add_constant(b, dtype, &memory);
 }
 
-/* --- Operators that the table does not hold ---------------------------------------------------------------- */
+/* --- Operators that the table does not hold --------------------------------------------------- */
 
 static gboolean
 emit_same(TileBuilder *b, Call *call)
@@ -264,7 +264,7 @@ emit(TileBuilder *b, Call *call, GError **error)
     return refuse(call, error);
 }
 
-/* --- Graphs -------------------------------------------------------------------------------------------------- */
+/* --- Graphs ----------------------------------------------------------------------------------- */
 
 /* Values of a graph's nodes: outputs of node i begin at first[i]. */
 typedef struct {
@@ -357,7 +357,7 @@ emit_body(TileBuilder *b, Call *call, GError **error)
     return emit_graph(b, graph, present, call->n_out, out, call->out, error);
 }
 
-/* --- A node -------------------------------------------------------------------------------------------------- */
+/* --- A node ----------------------------------------------------------------------------------- */
 
 static void
 builder_init(TileBuilder *b, const TnNode *node)

@@ -1,4 +1,5 @@
-/* tile_compile.h: a program in the making: steps over values, before places and sizes are chosen. */
+/* tile_compile.h: a program in the making: steps over values, before places and sizes are
+ * chosen. */
 #pragma once
 
 #include "tile.h"
@@ -35,5 +36,6 @@ typedef struct {
     gint outputs[TN_MAX_OUT]; /* values */
 } TileBuilder;
 
-/* Chooses loops, places and sizes for what the builder holds. NULL with *error if it is too much. (transfer full). */
+/* Chooses loops, places and sizes for what the builder holds. NULL with *error if it is too much.
+ * (transfer full). */
 TileProgram *tile_plan(TileBuilder *builder, GError **error);

@@ -1,4 +1,5 @@
-/* tile_int.c: micro-operations on integers and truth values, and conversions between the types of tiles. */
+/* tile_int.c: micro-operations on integers and truth values, and conversions between the types of
+ * tiles. */
 #include "tile_math.h"
 
 #include <math.h>
@@ -141,7 +142,7 @@ tile_find(const char *op, TileType type, guint *arity, gboolean *to_bool)
     return NULL;
 }
 
-/* --- Conversions --------------------------------------------------------------------------------------- */
+/* --- Conversions ------------------------------------------------------------------------------ */
 
 static CPU_INLINE gint64
 to_i64(double a)

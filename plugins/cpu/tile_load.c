@@ -1,5 +1,6 @@
-/* tile_load.c: how elements that are not held as they lie in memory come into a tile. Small integers can come as the floats
- * they are cast to, which images and labels are: a step in 64 bits would cost more than all that follows. */
+/* tile_load.c: how elements that are not held as they lie in memory come into a tile. Small
+ * integers can come as the floats they are cast to, which images and labels are: a step in 64 bits
+ * would cost more than all that follows. */
 #include "tile_math.h"
 
 /* `to` is another type than `from`, so it lies elsewhere. */

@@ -1,4 +1,5 @@
-/* tile_math.h: how micro-operations are written: one expression of a and b, compiled for each instruction set. */
+/* tile_math.h: how micro-operations are written: one expression of a and b, compiled for each
+ * instruction set. */
 #pragma once
 
 #include "tile.h"

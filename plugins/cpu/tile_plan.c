@@ -1,4 +1,5 @@
-/* tile_plan.c: from steps to a program: which axes are walked how, what is computed how often, where each value lies. */
+/* tile_plan.c: from steps to a program: which axes are walked how, what is computed how often,
+ * where each value lies. */
 #include "tile_compile.h"
 
 #define VALUE(p, i) (&g_array_index((p)->b->values, TileValue, i))
@@ -34,7 +35,7 @@ fail(GError **error, const char *why)
     return FALSE;
 }
 
-/* --- What is needed --------------------------------------------------------------------------------------- */
+/* --- What is needed --------------------------------------------------------------------------- */
 
 static void
 mark_live(Plan *p)
@@ -53,7 +54,7 @@ mark_live(Plan *p)
     }
 }
 
-/* --- Axes ------------------------------------------------------------------------------------------------- */
+/* --- Axes ------------------------------------------------------------------------------------- */
 
 static gboolean
 same_sizes(const TnType *a, const TnType *b)
@@ -151,8 +152,8 @@ runs_flat(const TileProgram *program, const TileInput *input)
     return TRUE;
 }
 
-/* How an input is read. One that is an output as it is is never read in place: the output's memory may be that of
- * another input. */
+/* How an input is read. One that is an output as it is is never read in place: the output's memory
+ * may be that of another input. */
 static void
 choose_access(Plan *p, TileInput *input, gboolean is_output)
 {
@@ -170,7 +171,7 @@ choose_access(Plan *p, TileInput *input, gboolean is_output)
     }
 }
 
-/* --- Slots ------------------------------------------------------------------------------------------------ */
+/* --- Slots ------------------------------------------------------------------------------------ */
 
 static gint
 new_slot(Plan *p, TileSlotKind kind, guint at)
@@ -234,8 +235,8 @@ place_inputs(Plan *p)
     }
 }
 
-/* Whether a step may write output k's memory while inputs are still read: not if a later step reads an input of the same
- * dtype where it is, for that may be the same memory. */
+/* Whether a step may write output k's memory while inputs are still read: not if a later step reads
+ * an input of the same dtype where it is, for that may be the same memory. */
 static gboolean
 may_write(Plan *p, gint step, TnDtype dtype)
 {
@@ -372,7 +373,7 @@ place_outputs(Plan *p)
     }
 }
 
-/* --- Sizes ------------------------------------------------------------------------------------------------ */
+/* --- Sizes ------------------------------------------------------------------------------------ */
 
 static gboolean
 choose_length(Plan *p, GError **error)

@@ -60,7 +60,7 @@ execute_level(const Frame *frame, TileLevel level, gint64 n)
     }
 }
 
-/* --- Loads ----------------------------------------------------------------------------------------------- */
+/* --- Loads ------------------------------------------------------------------------------------ */
 
 #define STRIDED(T)                                                                                 \
     {                                                                                              \
@@ -113,7 +113,7 @@ load_rows(Frame *frame, const TileInput *input, gint64 row, gint64 rows)
     }
 }
 
-/* --- Tiles ----------------------------------------------------------------------------------------------- */
+/* --- Tiles ------------------------------------------------------------------------------------ */
 
 /* n elements of a dtype that is not computed in; of a scalar the same n times. */
 static void
@@ -154,7 +154,8 @@ finish_tile(Frame *frame, gint64 start, gint64 n)
     store_outputs(frame, n);
 }
 
-/* A part of a row that begins at `at` of it; row_at[i] is where input i has the row's first element. */
+/* A part of a row that begins at `at` of it; row_at[i] is where input i has the row's first
+ * element. */
 static void
 part_tile(Frame *frame, gint64 row, gint64 at, const gint64 *row_at)
 {

@@ -7,9 +7,10 @@ TILE_UNARY(f32_log, float, float, vm_log(a))
 TILE_UNARY(f32_tanh, float, float, vm_tanh(a))
 TILE_UNARY(f32_erf, float, float, vm_erf(a))
 
-/* The vector loop runs over blocks whose arguments it covers; a block with any other goes through libm whole. Which one
- * that is depends on the values alone, but a block must not depend on where a tile begins: each element's result is
- * therefore taken from libm only if its own argument is outside. */
+/* The vector loop runs over blocks whose arguments it covers; a block with any other goes through
+ * libm whole. Which one that is depends on the values alone, but a block must not depend on where a
+ * tile begins: each element's result is therefore taken from libm only if its own argument is
+ * outside. */
 #define BLOCK 64
 #define TRIG(name, vector, scalar)                                                                 \
     static CPU_INLINE void name##_body(void *out, const void *const *in, gint64 n,                 \

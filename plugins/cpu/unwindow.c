@@ -1,5 +1,6 @@
-/* unwindow.c: overlap-add, the transpose of the sliding view. f32, f64 and 64-bit integers add whole lines, tap by tap; the
- * other dtypes gather what each element gets, so that it is rounded once. */
+/* unwindow.c: overlap-add, the transpose of the sliding view. f32, f64 and 64-bit integers add
+ * whole lines, tap by tap; the other dtypes gather what each element gets, so that it is rounded
+ * once. */
 #include "tables.h"
 #include "tile.h"
 

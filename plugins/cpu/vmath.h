@@ -1,12 +1,15 @@
-/* vmath.h: exp, log, sin, cos, tanh, erf and pow of a float without branches, so that a loop over them becomes vector code.
+/* vmath.h: exp, log, sin, cos, tanh, erf and pow of a float without branches, so that a loop over
+ * them becomes vector code.
  *
- * Each follows the usual plan (Muller, Elementary Functions, 3rd ed., ch. 3, 4, 11; Cody & Waite, Software Manual for the
- * Elementary Functions, for the reductions): reduce the argument, evaluate a polynomial, put the parts together. The
- * polynomials are minimax fits made for this file with Remez' exchange (128-bit arithmetic, coefficients rounded to f32).
- * Errors are below 2 units in the last place over the whole range, which tests/plugins/test_cpu_math.c measures. NaN
- * gives NaN, and -0, infinities and subnormal numbers come out as in libm.
+ * Each follows the usual plan (Muller, Elementary Functions, 3rd ed., ch. 3, 4, 11; Cody & Waite,
+ * Software Manual for the Elementary Functions, for the reductions): reduce the argument, evaluate
+ * a polynomial, put the parts together. The polynomials are minimax fits made for this file with
+ * Remez' exchange (128-bit arithmetic, coefficients rounded to f32). Errors are below 2 units in
+ * the last place over the whole range, which tests/plugins/test_cpu_math.c measures. NaN gives NaN,
+ * and -0, infinities and subnormal numbers come out as in libm.
  *
- * Files that include this are compiled with -ffp-contract=fast: where there are fused multiply-adds they are used. */
+ * Files that include this are compiled with -ffp-contract=fast: where there are fused multiply-adds
+ * they are used. */
 #pragma once
 
 #include <math.h>
@@ -46,11 +49,13 @@ vm_double(guint64 bits)
     return x;
 }
 
-/* Adding 1.5 * 2^23 (2^52) leaves the nearest integer in the low bits: a rounding conversion that NaN survives. */
+/* Adding 1.5 * 2^23 (2^52) leaves the nearest integer in the low bits: a rounding conversion that
+ * NaN survives. */
 #define VM_ROUND 0x1.8p23f
 #define VM_ROUND64 0x1.8p52
 
-/* e^x: x = n ln 2 + r, |r| <= ln 2 / 2; 2^n in two factors, so that results may be subnormal or overflow. */
+/* e^x: x = n ln 2 + r, |r| <= ln 2 / 2; 2^n in two factors, so that results may be subnormal or
+ * overflow. */
 static CPU_INLINE float
 vm_exp(float x)
 {
@@ -145,7 +150,8 @@ vm_erf(float x)
 /* Beyond this the reduction of vm_sin and vm_cos loses bits: callers take libm. */
 #define VM_TRIG_LIMIT 0x1p20f
 
-/* sin(x + quarter * pi/2): the argument is reduced by multiples of pi/2 in double, which keeps small results right. */
+/* sin(x + quarter * pi/2): the argument is reduced by multiples of pi/2 in double, which keeps
+ * small results right. */
 static CPU_INLINE float
 vm_trig(float x, guint32 quarter)
 {
@@ -181,7 +187,8 @@ vm_cos(float x)
     return vm_trig(x, 1);
 }
 
-/* x^y for finite positive normal x and finite y, through log2 and exp2 in double: about 1e-12 before the last rounding. */
+/* x^y for finite positive normal x and finite y, through log2 and exp2 in double: about 1e-12
+ * before the last rounding. */
 static CPU_INLINE float
 vm_pow(float x, float y)
 {

@@ -107,8 +107,8 @@ smooth_l1(TnGraph *graph, const TnBody *body, TnVal x, TnVal t)
     return bent(graph, tn_f_sub(graph, x, t), beta, 1 / beta, 1);
 }
 
-/* -(p t log s (x) + (1 - t) log s (-x)) with s the sigmoid. Small losses keep their digits on both sides, as do gradients,
- * which a single softplus less x t would lose for large x. */
+/* -(p t log s (x) + (1 - t) log s (-x)) with s the sigmoid. Small losses keep their digits on both
+ * sides, as do gradients, which a single softplus less x t would lose for large x. */
 static TnVal
 bce(TnGraph *graph, const TnBody *body, TnVal x, TnVal t)
 {

@@ -1,5 +1,6 @@
--- nn: layers. A layer is a component in Lua: its options, and a `forward` that says what it computes. Sizes of inputs are
--- taken from what comes in; parameters begin as PyTorch's do. Copy one to make your own.
+-- nn: layers. A layer is a component in Lua: its options, and a `forward` that says what it
+-- computes. Sizes of inputs are taken from what comes in; parameters begin as PyTorch's do. Copy
+-- one to make your own.
 local core = require "tenon.core"
 local tn = require "tenon"
 local layer = require "tenon.layer"
@@ -40,7 +41,7 @@ local function dropped(x, p)
   return y
 end
 
--- --- Dense ----------------------------------------------------------------------------------------------------------
+-- --- Dense ---------------------------------------------------------------------------------------
 
 define("linear", "x times a matrix, plus a bias, over the last axis", {
   { name = "out", type = "int", positional = true, required = true, min = 1, help = "features out" },
@@ -65,7 +66,7 @@ define("embedding", "a row of a table for each index", {
   end,
 })
 
--- --- Convolution -----------------------------------------------------------------------------------------------------
+-- --- Convolution ---------------------------------------------------------------------------------
 
 local function window_rows(rows)
   rows[#rows + 1] = { name = "stride", type = "ints", min = 1, help = "step between windows; one number for all axes" }
@@ -147,7 +148,7 @@ define("conv_transpose", "transposed convolution: convolution's gradient as a la
   end,
 })
 
--- --- Pooling -----------------------------------------------------------------------------------------------------------
+-- --- Pooling -------------------------------------------------------------------------------------
 
 local function pool_rows()
   return window_rows {
@@ -191,7 +192,7 @@ for _, kind in ipairs { "average", "max" } do
   })
 end
 
--- --- Normalisation -------------------------------------------------------------------------------------------------------
+-- --- Normalisation -------------------------------------------------------------------------------
 
 local function norm_rows(epsilon, rows)
   rows = rows or {}
@@ -216,7 +217,8 @@ define("batch_norm", "each channel with mean 0 and variance 1 over the batch, th
     local epsilon = { epsilon = self.epsilon }
     if not layer.training then return x:batch_normalization(scale, bias, mean, var, epsilon) end
     local y, batch_mean, batch_var = x:batch_normalization_training(scale, bias, epsilon)
-    -- The running variance is the unbiased one; of a single element per channel, which has none, it is 0, not NaN.
+    -- The running variance is the unbiased one; of a single element per channel, which has none, it
+    -- is 0, not NaN.
     local count = x:size { axes = batch_axes(x), dtype = "f32" }
     local m = self.momentum
     mean:assign(mean * (1 - m) + batch_mean * m)
@@ -266,7 +268,7 @@ define("instance_norm", "mean 0 and variance 1 over each channel of each sample,
   end,
 })
 
--- --- Activations ------------------------------------------------------------------------------------------------------------
+-- --- Activations ---------------------------------------------------------------------------------
 
 local function activation(name, help, rows)
   rows = rows or {}
@@ -315,7 +317,7 @@ define("prelu", "x, and a learned slope below 0 for each channel", {
   end,
 })
 
--- --- Dropout -------------------------------------------------------------------------------------------------------------------
+-- --- Dropout -------------------------------------------------------------------------------------
 
 define("dropout", "while training, each element becomes 0 with probability p, the others grow", {
   { name = "p", type = "number", positional = true, default = 0.5, min = 0, max = 1, open_max = true, help = "probability of a zero" },
@@ -323,7 +325,7 @@ define("dropout", "while training, each element becomes 0 with probability p, th
   forward = function(self, x) return dropped(x, self.p) end,
 })
 
--- --- Shape, structure -------------------------------------------------------------------------------------------------------------
+-- --- Shape, structure ----------------------------------------------------------------------------
 
 define("identity", "what comes in", {}, { forward = function(_, x) return x end })
 
@@ -369,7 +371,7 @@ define("parallel", "what several layers make of x, side by side", {
   end,
 })
 
--- --- Recurrent -------------------------------------------------------------------------------------------------------------------------
+-- --- Recurrent -----------------------------------------------------------------------------------
 
 -- Zeros [N, size] where x is [N, …]: N is read when it runs, not when the graph is built.
 local function zero_state(x, size)
@@ -377,7 +379,8 @@ local function zero_state(x, size)
   return column:zeros_like():expand { 1, size }
 end
 
--- One step of a cell: parameters as PyTorch's cells have them. gates: how many times the hidden size.
+-- One step of a cell: parameters as PyTorch's cells have them. gates: how many times the hidden
+-- size.
 local function cell_parameters(self, x, gates)
   local bound, rows = uniform(1 / math.sqrt(self.hidden)), gates * self.hidden
   local w_ih = self:param("weight_ih", { rows, x.shape[2] }, bound)
@@ -397,7 +400,8 @@ local function rows_of(...)
 end
 local nonlinearity = { { name = "nonlinearity", type = "enum", choices = { "tanh", "relu" }, default = "tanh", help = "of the new state" } }
 
--- Kind -> what one step computes: step(self, x, state) gives the state, whose first value is the output.
+-- Kind -> what one step computes: step(self, x, state) gives the state, whose first value is the
+-- output.
 local cells = {
   rnn = { rows = nonlinearity, states = 1, step = function(self, x, state)
     local w_ih, w_hh, b_ih, b_hh = cell_parameters(self, x, 1)
@@ -426,7 +430,8 @@ for kind, cell in pairs(cells) do
   })
   define(kind, ("a %s over a sequence [N, steps, features]"):format(kind), rows_of(cell.rows, {
     { name = "layers", type = "int", default = 1, min = 1, help = "one above the other" },
-    { name = "output", type = "enum", choices = { "last", "all" }, default = "last", help = "the last step's output, or that of all steps" },
+    { name = "output", type = "enum", choices = { "last", "all" }, default = "last",
+      help = "the last step's output, or that of all steps" },
     { name = "reverse", type = "bool", default = false, help = "from the last step to the first" },
   }), {
     -- Unrolled: a node for every step of the sequence.
@@ -469,7 +474,7 @@ function nn.join(values)
   return values[1]
 end
 
--- --- Attention ----------------------------------------------------------------------------------------------------------------------------
+-- --- Attention -----------------------------------------------------------------------------------
 
 define("attention", "multi-head attention of a sequence [N, steps, features] to itself, or to a second one", {
   { name = "heads", type = "int", positional = true, required = true, min = 1, help = "heads; they share the features" },

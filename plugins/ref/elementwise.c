@@ -1,6 +1,6 @@
-/* elementwise.c: primitives whose output element depends on one element of each input: a table of scalar functions per
- * compute type, and one loop. Functions of f32 go through double and are rounded once, which makes them exact to half a
- * unit in the last place but for very rare cases. */
+/* elementwise.c: primitives whose output element depends on one element of each input: a table of
+ * scalar functions per compute type, and one loop. Functions of f32 go through double and are
+ * rounded once, which makes them exact to half a unit in the last place but for very rare cases. */
 #include "ref.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* index.c: reading and writing at computed places, and sorting. An index out of range fails the run. */
+/* index.c: reading and writing at computed places, and sorting. An index out of range fails the
+ * run. */
 #include "ref.h"
 
 #include <math.h>
@@ -19,8 +20,8 @@ out_of_range(const TnRun *run, const RefNode *node, gint64 at, gint64 n)
                        node->op->name, index, n, n);
 }
 
-/* Of gather: where in data and in indices position `index` of out = data[:axis] x indices x data[axis + 1:] lies, but for
- * the indexed axis. */
+/* Of gather: where in data and in indices position `index` of out = data[:axis] x indices x
+ * data[axis + 1:] lies, but for the indexed axis. */
 static void
 gather_places(const RefNode *node, gint axis, const gint64 *index, gint64 *in_data,
               gint64 *in_indices)
@@ -159,7 +160,7 @@ run_scatter_elements(void *state, const TnRun *run)
     return TN_OK;
 }
 
-/* --- Sorting ------------------------------------------------------------------------------------------ */
+/* --- Sorting ---------------------------------------------------------------------------------- */
 
 typedef struct {
     RefValue value;

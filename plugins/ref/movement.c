@@ -1,5 +1,5 @@
-/* movement.c: primitives that move, repeat or fill elements without arithmetic (unwindow, which adds, is window's
- * transpose). Each is a strided copy: only where it reads and writes differs. */
+/* movement.c: primitives that move, repeat or fill elements without arithmetic (unwindow, which
+ * adds, is window's transpose). Each is a strided copy: only where it reads and writes differs. */
 #include "ref.h"
 
 /* A region: the same sizes read and written with different strides. */
@@ -214,7 +214,8 @@ run_window(void *state, const TnRun *run)
     return TN_OK;
 }
 
-/* Adds what reads element `index` of the windowed axes: every k of which some o * stride + k * dilation is there. */
+/* Adds what reads element `index` of the windowed axes: every k of which some o * stride + k *
+ * dilation is there. */
 static void
 unwindow_one(const RefNode *node, const void *g, const gint64 *index, void *out, gint64 to)
 {

@@ -1,4 +1,5 @@
-/* product.c: matmul, convolution and its two transposes as their defining sums: floats in double, integers wrapping. */
+/* product.c: matmul, convolution and its two transposes as their defining sums: floats in double,
+ * integers wrapping. */
 #include "ref.h"
 
 /* A sum of products in progress. */
@@ -17,7 +18,8 @@ accumulate(Sum *sum, TnDtype dtype, const void *a, gint64 at_a, const void *b, g
     }
 }
 
-/* Splits a into strides of leading axes (broadcast to `lead`) and of its matrix; a vector has one stride of 0. */
+/* Splits a into strides of leading axes (broadcast to `lead`) and of its matrix; a vector has one
+ * stride of 0. */
 static void
 matrix_strides(const TnArg *arg, gboolean left, gint lead, gint64 *batch, gint64 *row,
                gint64 *column)
@@ -67,7 +69,7 @@ run_matmul(void *state, const TnRun *run)
     return TN_OK;
 }
 
-/* --- Convolution: x [N, C, s…], w [M, C/group, k…], y [N, M, o…] ------------------------------------------ */
+/* --- Convolution: x [N, C, s…], w [M, C/group, k…], y [N, M, o…] ------------------------------ */
 
 typedef struct {
     gint n;                              /* spatial axes */

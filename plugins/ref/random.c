@@ -1,4 +1,5 @@
-/* random.c: random primitives, drawn as tenon/ops.h states: word i of a node is word i % 4 of block i / 4. */
+/* random.c: random primitives, drawn as tenon/ops.h states: word i of a node is word i % 4 of block
+ * i / 4. */
 #include "ref.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* reduce.c: reductions over axes, positions of extremes, cumulative sums, reduce_to. Each output element walks the
- * reduced axes of its input in row-major order. */
+/* reduce.c: reductions over axes, positions of extremes, cumulative sums, reduce_to. Each output
+ * element walks the reduced axes of its input in row-major order. */
 #include "ref.h"
 
 #include <math.h>
@@ -165,7 +165,8 @@ run_reduce_to(void *state, const TnRun *run)
     return reduce(node, run, SUM, mask);
 }
 
-/* Whether x (at a later place) takes the place of best. NaN beats everything and the first NaN stays. */
+/* Whether x (at a later place) takes the place of best. NaN beats everything and the first NaN
+ * stays. */
 static gboolean
 beats(TnDtype dtype, RefValue x, RefValue best, gboolean want_max, gboolean last)
 {

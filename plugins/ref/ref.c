@@ -1,4 +1,5 @@
-/* ref.c: the plugin `ref`: a device of plain loops for every primitive and dtype, and what its kernels share. */
+/* ref.c: the plugin `ref`: a device of plain loops for every primitive and dtype, and what its
+ * kernels share. */
 #include "ref.h"
 
 #include <tenon/plugin.h>

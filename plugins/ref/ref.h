@@ -1,8 +1,9 @@
 /* ref.h: what the kernels of the reference device share.
  *
- * Every kernel is a plain loop over the elements of its output that reads each element through the dtype table. Sums and
- * products of floats are accumulated in double whatever the dtype, so that results are those of an oracle; integers wrap.
- * One thread, no tuning: nothing here may be clever. */
+ * Every kernel is a plain loop over the elements of its output that reads each element through the
+ * dtype table. Sums and products of floats are accumulated in double whatever the dtype, so that
+ * results are those of an oracle; integers wrap. One thread, no tuning: nothing here may be
+ * clever. */
 #pragma once
 
 #include <string.h>

@@ -6,7 +6,7 @@
 
 #include "tn_test.h"
 
-/* --- Names and codes ----------------------------------------------------------------------------- */
+/* --- Names and codes -------------------------------------------------------------------------- */
 
 /* What the formats' own documents say: ONNX's TensorProto.DataType, dlpack.h, NumPy's descr,
  * safetensors' README. */
@@ -74,7 +74,7 @@ sets(void)
     }
 }
 
-/* --- Half precision ------------------------------------------------------------------------------ */
+/* --- Half precision --------------------------------------------------------------------------- */
 
 /* The value of a half from the definition of its fields. */
 static double
@@ -231,7 +231,7 @@ rounds_once(void)
     TN_ASSERT(isnan(half_value(stored[5], 5)));
 }
 
-/* --- Conversion ---------------------------------------------------------------------------------- */
+/* --- Conversion ------------------------------------------------------------------------------- */
 
 /* C's own arithmetic on one number; saturation where C leaves the result open. */
 static gint64
@@ -327,7 +327,8 @@ integers_to_integers(void)
     TN_ASSERT_BYTES(truth, expected, sizeof expected);
 }
 
-/* Every pair of dtypes, more elements than a tile, every kind of stride: as one element at a time. */
+/* Every pair of dtypes, more elements than a tile, every kind of stride: as one element at a
+ * time. */
 static void
 strides(void)
 {

@@ -77,7 +77,8 @@ puts_whole(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "/nowhere/file");
 }
 
-/* What a link leads to is replaced, also through a second link, and made where it is not there yet. */
+/* What a link leads to is replaced, also through a second link, and made where it is not there
+ * yet. */
 static void
 follows_links(void)
 {

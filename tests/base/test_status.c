@@ -98,7 +98,8 @@ version(void)
     TN_ASSERT_CMPINT(sscanf(tn_version(), "%u.%u.%u", &major, &minor, &micro), ==, 3);
 }
 
-/* What is small is seen whole; of what is large the first and the last byte, blocks between them, the size, and no more. */
+/* What is small is seen whole; of what is large the first and the last byte, blocks between them,
+ * the size, and no more. */
 static void
 hash_of_a_sample(void)
 {

@@ -1,5 +1,5 @@
-/* test_frame.c: the program's frame as a user and a script meet it: version, help, options, errors, exit codes, output that
- * cannot be written. */
+/* test_frame.c: the program's frame as a user and a script meet it: version, help, options, errors,
+ * exit codes, output that cannot be written. */
 #include <tenon/run.h>
 #include <tenon/value.h>
 
@@ -92,7 +92,7 @@ what_cannot_be_meant(void)
     }
 }
 
-/* --- Verbs of plugins, and how options are written ------------------------------------------------------------- */
+/* --- Verbs of plugins, and how options are written -------------------------------------------- */
 
 static void
 options_are_read_by_their_rows(void)
@@ -128,7 +128,7 @@ options_are_read_by_their_rows(void)
     TN_ASSERT_EXIT(&after, 2);
 }
 
-/* --- Output ---------------------------------------------------------------------------------------------- */
+/* --- Output ----------------------------------------------------------------------------------- */
 
 static void
 shell(TnChild *child, const char *script)
@@ -168,7 +168,7 @@ no_color_in_a_pipe(void)
     TN_ASSERT(strchr(child.out, '\033') == NULL);
 }
 
-/* --- Completion -------------------------------------------------------------------------------------------- */
+/* --- Completion ------------------------------------------------------------------------------- */
 
 static void
 completed(const char *words, const char *const *wanted)

@@ -1,4 +1,5 @@
-/* test_listings.c: `plugins`, `ops` and `help`: what they say in text and as JSON, with sound and with broken plugins. */
+/* test_listings.c: `plugins`, `ops` and `help`: what they say in text and as JSON, with sound and
+ * with broken plugins. */
 // tn-test: timeout=120
 #include <tenon/run.h>
 #include <tenon/value.h>

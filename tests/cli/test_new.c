@@ -1,5 +1,5 @@
-/* test_new.c: what `tenon new` writes works: the plugin builds out of tree against an installed Tenon, both ways, and passes its
- * own test; what docs/plugins.md shows builds too. */
+/* test_new.c: what `tenon new` writes works: the plugin builds out of tree against an installed
+ * Tenon, both ways, and passes its own test; what docs/plugins.md shows builds too. */
 // tn-test: timeout=300
 #include "tn_test.h"
 
@@ -89,7 +89,8 @@ plugin_with_cmake(void)
     TN_ASSERT_CONTAINS(child.out, "operator other_op");
 }
 
-/* Writes every block of docs/plugins.md that names a file ("```c primes.c") into folder; returns how many. */
+/* Writes every block of docs/plugins.md that names a file ("```c primes.c") into folder; returns
+ * how many. */
 static guint
 take_out_files(const char *folder)
 {

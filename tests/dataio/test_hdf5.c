@@ -1,5 +1,5 @@
-/* test_hdf5.c: HDF5 files through the writer and the dataset, in memory and from the file, whole and damaged. The format itself
- * is judged by h5py in tests/interop. */
+/* test_hdf5.c: HDF5 files through the writer and the dataset, in memory and from the file, whole
+ * and damaged. The format itself is judged by h5py in tests/interop. */
 #include <glib/gstdio.h>
 #include <tenon/base.h>
 #include <tenon/context.h>
@@ -166,7 +166,8 @@ names_what_is_missing(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "/nowhere/x.h5");
 }
 
-/* Cut at many lengths, and with bytes turned over: an error that names the file, or the right samples; never a crash. */
+/* Cut at many lengths, and with bytes turned over: an error that names the file, or the right
+ * samples; never a crash. */
 static void
 survives_damage(void)
 {

@@ -1,4 +1,5 @@
-/* test_random.c: the dataset of random samples: what its options say, moments, the same samples for the same seed. */
+/* test_random.c: the dataset of random samples: what its options say, moments, the same samples for
+ * the same seed. */
 #include <math.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* test_exec.c: binding, running and reading one exec; errors that name what is wrong; runs that allocate nothing. */
+/* test_exec.c: binding, running and reading one exec; errors that name what is wrong; runs that
+ * allocate nothing. */
 // tn-test: timeout=120 label=threads
 #include <stdatomic.h>
 #include <tenon/base.h>
@@ -78,7 +79,7 @@ at(TnVar *var, gint64 i)
     return tn_tensor_get(tn_var_tensor(var), i);
 }
 
-/* --- Results ----------------------------------------------------------------------------------------------------- */
+/* --- Results ---------------------------------------------------------------------------------- */
 
 static void
 runs_and_reads(void)
@@ -132,7 +133,8 @@ scalars_and_nothing(void)
     TN_ASSERT_CMPINT(tn_tensor_count(tn_exec_output(exec, 3)), ==, 0);
 }
 
-/* What is not computed at all: inputs, variables and constants as outputs keep their contents until the next run. */
+/* What is not computed at all: inputs, variables and constants as outputs keep their contents until
+ * the next run. */
 static void
 outputs_are_copies(void)
 {
@@ -156,7 +158,8 @@ outputs_are_copies(void)
     TN_ASSERT_CMPFLOAT(tn_tensor_get(tn_exec_output(exec, 2), 0), ==, 1);
 }
 
-/* Every reader sees the value that the variable had at the beginning, whatever the order of instructions. */
+/* Every reader sees the value that the variable had at the beginning, whatever the order of
+ * instructions. */
 static void
 assigns_come_last(void)
 {
@@ -166,7 +169,8 @@ assigns_come_last(void)
     TnVar *c = variable(store, "c", vector(2), 3), *d = variable(store, "d", vector(2), 0);
     const TnVal va = tn_graph_variable(graph, a), vb = tn_graph_variable(graph, b);
     const TnVal vc = tn_graph_variable(graph, c);
-    /* a and b are swapped; c is read after its new value was computed from a chain; d gets c's old value. */
+    /* a and b are swapped; c is read after its new value was computed from a chain; d gets c's old
+     * value. */
     const TnVal new_c = tn_f_mul(graph, tn_f_add(graph, vc, va), vc);
     tn_graph_assign(graph, a, vb);
     tn_graph_assign(graph, b, va);
@@ -203,7 +207,7 @@ updates_happen_in_place(void)
     TN_ASSERT_CMPFLOAT(at(var, 999), ==, 3);
 }
 
-/* --- Errors ------------------------------------------------------------------------------------------------------- */
+/* --- Errors ----------------------------------------------------------------------------------- */
 
 static void
 wrong_inputs_are_told(void)
@@ -300,7 +304,7 @@ failed_allocations_are_errors(void)
     tn_data_fail_nth(0);
 }
 
-/* --- Watching ------------------------------------------------------------------------------------------------------- */
+/* --- Watching --------------------------------------------------------------------------------- */
 
 static TnStatus
 find_nan(TnExec *exec, const char *name, guint n_out, TnTensor *const *out, gpointer data)
@@ -340,7 +344,7 @@ watches_find_the_first_nan(void)
     TN_ASSERT(tn_exec_run(exec) == TN_OK);
 }
 
-/* --- Nothing is allocated --------------------------------------------------------------------------------------------- */
+/* --- Nothing is allocated --------------------------------------------------------------------- */
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define COUNTS 0
@@ -403,7 +407,8 @@ posix_memalign(void **memory, size_t align, size_t size)
 }
 #endif
 
-/* A graph of everything that runs: views, updates, reductions, products; bound anew for each run. */
+/* A graph of everything that runs: views, updates, reductions, products; bound anew for each
+ * run. */
 static void
 runs_allocate_nothing(void)
 {

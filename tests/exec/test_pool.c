@@ -1,4 +1,5 @@
-/* test_pool.c: every chunk once, the lowest failure, several callers at once, and threads that wait. */
+/* test_pool.c: every chunk once, the lowest failure, several callers at once, and threads that
+ * wait. */
 // tn-test: label=threads timeout=120
 #include <fenv.h>
 #include <math.h>
@@ -17,7 +18,7 @@
 
 #include "tn_test.h"
 
-/* --- Chunks -------------------------------------------------------------------------------------- */
+/* --- Chunks ----------------------------------------------------------------------------------- */
 
 typedef struct {
     atomic_uint *seen;   /* per chunk */
@@ -87,7 +88,7 @@ all_work(void)
         }
 }
 
-/* --- Failure ------------------------------------------------------------------------------------- */
+/* --- Failure ---------------------------------------------------------------------------------- */
 
 typedef struct {
     gsize first, second; /* chunks that fail, in their own ways */
@@ -130,7 +131,7 @@ lowest_failure(void)
     }
 }
 
-/* --- Nested and concurrent calls ----------------------------------------------------------------- */
+/* --- Nested and concurrent calls -------------------------------------------------------------- */
 
 typedef struct {
     guint thread;
@@ -247,8 +248,8 @@ crowd_call(gpointer data)
     return NULL;
 }
 
-/* Callers and workers together are as many as were asked for; a worker that stands back finishes its
- * chunk first, so there may be one more for a moment. */
+/* Callers and workers together are as many as were asked for; a worker that stands back finishes
+ * its chunk first, so there may be one more for a moment. */
 static void
 shared(void)
 {
@@ -263,7 +264,7 @@ shared(void)
     TN_ASSERT_CMPUINT(crowd.most, >=, 2);
 }
 
-/* --- Environment of workers ---------------------------------------------------------------------- */
+/* --- Environment of workers ------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 static TnStatus
@@ -275,7 +276,8 @@ check_mode(gpointer data, gsize chunk, gsize n)
     return tiny / 4 == 0 && third * 3 == 1 ? TN_OK : TN_FAILED;
 }
 
-/* Every thread computes in the same mode, whatever the caller's is, and the caller gets its own back. */
+/* Every thread computes in the same mode, whatever the caller's is, and the caller gets its own
+ * back. */
 static void
 one_mode(void)
 {
@@ -340,7 +342,7 @@ environment(void)
     }
 }
 
-/* --- Threads that wait --------------------------------------------------------------------------- */
+/* --- Threads that wait ------------------------------------------------------------------------ */
 
 static gpointer
 say_name(gpointer data)

@@ -1,4 +1,5 @@
-/* fuzz_config.c: any text as a config: a tree, or faults that each name the file; within the limits of memory and time. */
+/* fuzz_config.c: any text as a config: a tree, or faults that each name the file; within the limits
+ * of memory and time. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* fuzz_events.c: any bytes as an event file: records are framed, torn or corrupt, messages end or are broken. */
+/* fuzz_events.c: any bytes as an event file: records are framed, torn or corrupt, messages end or
+ * are broken. */
 #include "../../vis/tensorboard/wire.c"
 
 #include <stdint.h>

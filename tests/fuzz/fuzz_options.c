@@ -1,4 +1,5 @@
-/* fuzz_options.c: any text as a value, printed and read again the same; and as the options of a component with a row of every type.
+/* fuzz_options.c: any text as a value, printed and read again the same; and as the options of a
+ * component with a row of every type.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -15,7 +15,7 @@ param(const char *name, TnDtype dtype, gint rank, const gint64 *dims, TnInit ini
     return (TnVarInfo){ .name = name, .type = tn_type(dtype, rank, dims), .init = init };
 }
 
-/* --- The store ----------------------------------------------------------------------------------- */
+/* --- The store -------------------------------------------------------------------------------- */
 
 static void
 by_name(void)
@@ -120,7 +120,7 @@ counters(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "train.step");
 }
 
-/* --- What is drawn ------------------------------------------------------------------------------- */
+/* --- What is drawn ---------------------------------------------------------------------------- */
 
 /* The values of a fresh variable as f64. (transfer full): g_free. */
 static double *
@@ -193,7 +193,8 @@ seeds(void)
     TN_ASSERT_BYTES(got, of_two, sizeof got);
 }
 
-/* Means and deviations by the formulas of the papers; dims [64, 32, 3, 3]: fan in 288, fan out 576. */
+/* Means and deviations by the formulas of the papers; dims [64, 32, 3, 3]: fan in 288, fan out
+ * 576. */
 static void
 statistics(void)
 {
@@ -320,7 +321,7 @@ dtypes(void)
     }
 }
 
-/* --- No memory ----------------------------------------------------------------------------------- */
+/* --- No memory -------------------------------------------------------------------------------- */
 
 static void
 no_memory(void)

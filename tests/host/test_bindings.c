@@ -1,10 +1,10 @@
-/* test_bindings.c: what crosses between C and Lua: methods of plugins' objects, functions traced into graphs, values whose host
- * is gone, errors with their kind. */
+/* test_bindings.c: what crosses between C and Lua: methods of plugins' objects, functions traced
+ * into graphs, values whose host is gone, errors with their kind. */
 #include <tenon/host.h>
 
 #include "tn_test.h"
 
-/* --- An object with methods --------------------------------------------------------------------------------- */
+/* --- An object with methods ------------------------------------------------------------------- */
 
 typedef struct {
     gint64 start;
@@ -87,7 +87,7 @@ static const TnFactory counter = {
     .methods = counter_methods,
 };
 
-/* --- Running a text -------------------------------------------------------------------------------------------- */
+/* --- Running a text --------------------------------------------------------------------------- */
 
 static TnStatus
 run(const char *body, GError **error)
@@ -161,7 +161,7 @@ kinds(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_FAILED, "b.lua:3:", "called from");
 }
 
-/* --- Functions in the tree ---------------------------------------------------------------------------------------- */
+/* --- Functions in the tree -------------------------------------------------------------------- */
 
 static TnSpec *
 map_spec(TnHost *host, const char *function)

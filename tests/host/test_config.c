@@ -1,4 +1,5 @@
-/* test_config.c: what loading a config finds: every fault at once with its line, overrides, arguments, and the tree itself. */
+/* test_config.c: what loading a config finds: every fault at once with its line, overrides,
+ * arguments, and the tree itself. */
 #include <tenon/host.h>
 
 #include "tn_test.h"
@@ -17,7 +18,8 @@ teardown(void)
     g_free(path);
 }
 
-/* Faults of a config text, a line each, with the file's path as "c.lua"; *root (may be NULL) is the tree. */
+/* Faults of a config text, a line each, with the file's path as "c.lua"; *root (may be NULL) is the
+ * tree. */
 static char *
 load(const char *text, const char *const *overrides, TnSpec **root)
 {
@@ -43,7 +45,7 @@ load(const char *text, const char *const *overrides, TnSpec **root)
 #define HEAD "local tn = require 'tenon'\nlocal nn = tn.nn\n"
 #define JOB(rows) HEAD "return tn.experiment {\n" rows "}\n"
 
-/* --- Faults ---------------------------------------------------------------------------------------------- */
+/* --- Faults ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *text, *faults;
@@ -141,7 +143,7 @@ no_file(void)
     TN_ASSERT_CONTAINS(tn_faults_text(faults, 0), "No such file");
 }
 
-/* --- The tree --------------------------------------------------------------------------------------------- */
+/* --- The tree --------------------------------------------------------------------------------- */
 
 static const TnValue *
 find(const TnSpec *root, const char *where)
@@ -203,7 +205,7 @@ shared_specs(void)
     tn_spec_unref(root);
 }
 
-/* --- Overrides -------------------------------------------------------------------------------------------- */
+/* --- Overrides -------------------------------------------------------------------------------- */
 
 static void
 overrides(void)
@@ -318,7 +320,7 @@ data_paths(void)
     TN_ASSERT_CMPSTR(tn_value_get_string(find(root, "name")), "/data/sets/a.h5 /b.h5");
 }
 
-/* --- Components in the config ------------------------------------------------------------------------------- */
+/* --- Components in the config ----------------------------------------------------------------- */
 
 #define COMPONENT                                                                                  \
     HEAD "local Scale = tn.component {\n"                                                          \

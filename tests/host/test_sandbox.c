@@ -43,7 +43,7 @@ load(const char *text, const TnHostOptions *options)
     return g_string_free(g_steal_pointer(&lines), FALSE);
 }
 
-/* --- Doors ------------------------------------------------------------------------------------------------- */
+/* --- Doors ------------------------------------------------------------------------------------ */
 
 static const struct {
     const char *text, *fault; /* "": allowed */
@@ -143,7 +143,7 @@ trusted(void)
     TN_ASSERT_CMPSTR(got, "");
 }
 
-/* --- Limits -------------------------------------------------------------------------------------------------- */
+/* --- Limits ----------------------------------------------------------------------------------- */
 
 static void
 limits(void)
@@ -172,7 +172,8 @@ limits(void)
     }
 }
 
-/* Inside a C function of Lua's the hook does not fire: the load is given up, and the caller goes on. */
+/* Inside a C function of Lua's the hook does not fire: the load is given up, and the caller goes
+ * on. */
 static void
 hostile_pattern(void)
 {

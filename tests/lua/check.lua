@@ -1,4 +1,5 @@
--- check: what the tests in Lua compare with. A failed check raises, so the test's own line is in the message.
+-- check: what the tests in Lua compare with. A failed check raises, so the test's own line is in
+-- the message.
 local check = {}
 
 local function text(x)

@@ -1,26 +1,31 @@
--- Every layer: the shape of what comes out, and the names and shapes of its parameters, those of PyTorch's modules.
+-- Every layer: the shape of what comes out, and the names and shapes of its parameters, those of
+-- PyTorch's modules.
 local tn = require "tenon"
 local core = require "tenon.core"
 local check = require "check"
 local nn = tn.nn
 
--- {name, layer, input shape, output shape, {variable = shape}}; the input is f32 unless `ints` is a bound of indices.
+-- {name, layer, input shape, output shape, {variable = shape}}; the input is f32 unless `ints` is a
+-- bound of indices.
 local table_of_layers = {
   { "linear", nn.linear { 3 }, { 2, 5 }, { 2, 3 }, { weight = { 3, 5 }, bias = { 3 } } },
   { "linear_lead", nn.linear { 3, bias = false }, { 2, 4, 5 }, { 2, 4, 3 }, { weight = { 3, 5 } } },
   { "conv2d", nn.conv { 6, 5, padding = 2 }, { 2, 1, 28, 28 }, { 2, 6, 28, 28 }, { weight = { 6, 1, 5, 5 }, bias = { 6 } } },
-  { "conv_stride", nn.conv2d { 4, { 3, 2 }, stride = { 2, 1 }, bias = false }, { 1, 2, 9, 9 }, { 1, 4, 4, 8 }, { weight = { 4, 2, 3, 2 } } },
+  { "conv_stride", nn.conv2d { 4, { 3, 2 }, stride = { 2, 1 }, bias = false },
+    { 1, 2, 9, 9 }, { 1, 4, 4, 8 }, { weight = { 4, 2, 3, 2 } } },
   { "conv_groups", nn.conv { 4, 3, groups = 2, same = true }, { 1, 6, 5, 5 }, { 1, 4, 5, 5 }, { weight = { 4, 3, 3, 3 }, bias = { 4 } } },
   { "conv_dilated", nn.conv1d { 2, 3, dilation = 2 }, { 1, 1, 9 }, { 1, 2, 5 }, { weight = { 2, 1, 3 }, bias = { 2 } } },
   { "conv3d", nn.conv3d { 2, 2 }, { 1, 1, 4, 4, 4 }, { 1, 2, 3, 3, 3 }, { weight = { 2, 1, 2, 2, 2 }, bias = { 2 } } },
-  { "conv_transpose", nn.conv_transpose { 3, 4, stride = 2, padding = 1 }, { 2, 5, 7, 7 }, { 2, 3, 14, 14 }, { weight = { 5, 3, 4, 4 }, bias = { 3 } } },
+  { "conv_transpose", nn.conv_transpose { 3, 4, stride = 2, padding = 1 },
+    { 2, 5, 7, 7 }, { 2, 3, 14, 14 }, { weight = { 5, 3, 4, 4 }, bias = { 3 } } },
   { "max_pool", nn.max_pool { 2 }, { 1, 3, 8, 8 }, { 1, 3, 4, 4 }, {} },
   { "max_pool_stride", nn.max_pool { 3, stride = 2, padding = 1 }, { 1, 3, 8, 8 }, { 1, 3, 4, 4 }, {} },
   { "max_pool_ceil", nn.max_pool { 2, ceil = true }, { 1, 1, 5, 5 }, { 1, 1, 3, 3 }, {} },
   { "average_pool", nn.average_pool { 2 }, { 1, 3, 8, 8 }, { 1, 3, 4, 4 }, {} },
   { "global_average", nn.global_average_pool {}, { 2, 3, 8, 8 }, { 2, 3 }, {} },
   { "global_max", nn.global_max_pool { keep = true }, { 2, 3, 8, 8 }, { 2, 3, 1, 1 }, {} },
-  { "batch_norm", nn.batch_norm {}, { 4, 3, 5, 5 }, { 4, 3, 5, 5 }, { weight = { 3 }, bias = { 3 }, running_mean = { 3 }, running_var = { 3 } } },
+  { "batch_norm", nn.batch_norm {}, { 4, 3, 5, 5 }, { 4, 3, 5, 5 },
+    { weight = { 3 }, bias = { 3 }, running_mean = { 3 }, running_var = { 3 } } },
   { "layer_norm", nn.layer_norm {}, { 4, 5, 6 }, { 4, 5, 6 }, { weight = { 6 }, bias = { 6 } } },
   { "layer_norm_axis", nn.layer_norm { axis = 1 }, { 4, 5, 6 }, { 4, 5, 6 }, { weight = { 5, 6 }, bias = { 5, 6 } } },
   { "rms_norm", nn.rms_norm {}, { 4, 6 }, { 4, 6 }, { weight = { 6 } } },
@@ -41,13 +46,15 @@ local table_of_layers = {
   { "rnn", nn.rnn { 4 }, { 2, 3, 5 }, { 2, 4 },
     { ["layer1.weight_ih"] = { 4, 5 }, ["layer1.weight_hh"] = { 4, 4 }, ["layer1.bias_ih"] = { 4 }, ["layer1.bias_hh"] = { 4 } } },
   { "lstm", nn.lstm { 4, output = "all", bias = false, layers = 2 }, { 2, 3, 5 }, { 2, 3, 4 },
-    { ["layer1.weight_ih"] = { 16, 5 }, ["layer1.weight_hh"] = { 16, 4 }, ["layer2.weight_ih"] = { 16, 4 }, ["layer2.weight_hh"] = { 16, 4 } } },
+    { ["layer1.weight_ih"] = { 16, 5 }, ["layer1.weight_hh"] = { 16, 4 },
+      ["layer2.weight_ih"] = { 16, 4 }, ["layer2.weight_hh"] = { 16, 4 } } },
   { "gru", nn.gru { 4, reverse = true, output = "all" }, { 2, 3, 5 }, { 2, 3, 4 },
     { ["layer1.weight_ih"] = { 12, 5 }, ["layer1.weight_hh"] = { 12, 4 }, ["layer1.bias_ih"] = { 12 }, ["layer1.bias_hh"] = { 12 } } },
   { "lstm_cell", nn.lstm_cell { 4 }, { 2, 5 }, { 2, 4 },
     { weight_ih = { 16, 5 }, weight_hh = { 16, 4 }, bias_ih = { 16 }, bias_hh = { 16 } } },
   { "attention", nn.attention { 2 }, { 2, 3, 8 }, { 2, 3, 8 },
-    { q_weight = { 8, 8 }, q_bias = { 8 }, k_weight = { 8, 8 }, k_bias = { 8 }, v_weight = { 8, 8 }, v_bias = { 8 }, out_weight = { 8, 8 }, out_bias = { 8 } } },
+    { q_weight = { 8, 8 }, q_bias = { 8 }, k_weight = { 8, 8 }, k_bias = { 8 }, v_weight = { 8, 8 },
+      v_bias = { 8 }, out_weight = { 8, 8 }, out_bias = { 8 } } },
 }
 for _, name in ipairs { "relu", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid", "log_sigmoid", "hard_sigmoid",
   "hard_swish", "tanh", "softplus", "softsign", "softmax", "log_softmax", "identity" } do
@@ -104,7 +111,8 @@ return tn.script {
     check.equal(tn.new(nn.linear { 2 }, "after")(tn.ones { 1, 2 }).shape, { 1, 2 })
     check.equal(next(variables_below("after")) ~= nil, true)
 
-    -- Batch norm while training: mean 0, variance 1, and running statistics that move by the momentum.
+    -- Batch norm while training: mean 0, variance 1, and running statistics that move by the
+    -- momentum.
     local layers = require "tenon.layer"
     local norm = tn.new(nn.batch_norm {}, "norm")
     local x = tn.normal({ 64, 2 }, 5) * 3 + 1

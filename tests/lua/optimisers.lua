@@ -1,4 +1,5 @@
--- Optimisers against PyTorch's (LAMB against the paper's algorithm): the numbers of golden_optimisers.lua, which tests/golden/optimisers.py made.
+-- Optimisers against PyTorch's (LAMB against the paper's algorithm): the numbers of
+-- golden_optimisers.lua, which tests/golden/optimisers.py made.
 local tn = require "tenon"
 local core = require "tenon.core"
 local check = require "check"

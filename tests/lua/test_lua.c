@@ -1,4 +1,5 @@
-/* test_lua.c: runs the tests written in Lua: every *.lua here that is a config is loaded and run in a host of its own. */
+/* test_lua.c: runs the tests written in Lua: every *.lua here that is a config is loaded and run in
+ * a host of its own. */
 #include <tenon/host.h>
 
 #include "tn_test.h"

@@ -1,5 +1,5 @@
--- The training loop: how often each event comes, early stopping, what is measured. 64 samples in batches of 10: 7 steps an epoch,
--- the last one of 4 samples.
+-- The training loop: how often each event comes, early stopping, what is measured. 64 samples in
+-- batches of 10: 7 steps an epoch, the last one of 4 samples.
 local tn = require "tenon"
 local check = require "check"
 local nn = tn.nn
@@ -25,7 +25,8 @@ return tn.experiment {
       metrics = { accuracy = tn.metric.accuracy {}, top = tn.metric.top_k { 3 }, same = tn.metric.loss { tn.loss.cross_entropy {} } },
       evaluate = "measure",
       callbacks = {
-        -- The rate is 0 after 14 steps, so nothing gets better: 2 epochs, then 3 that are borne, then one too many.
+        -- The rate is 0 after 14 steps, so nothing gets better: 2 epochs, then 3 that are borne,
+        -- then one too many.
         tn.callback.early_stopping { monitor = "measure/loss", patience = 3, delta = 1e-3 },
         tn.callback.functions {
           every = 2,
@@ -57,7 +58,8 @@ return tn.experiment {
             check.equal(seen.step, trainer.step // 2)
             -- every third step, and the end of every epoch
             assert(seen.log >= trainer.step // 3 + seen.epoch - 2, seen.log)
-            -- dropout and batch norm rest while measuring, and the rate is 0: but for running statistics nothing changes
+            -- dropout and batch norm rest while measuring, and the rate is 0: but for running
+            -- statistics nothing changes
             assert(losses[1] ~= losses[2])
           end,
         },

@@ -318,7 +318,8 @@ negative_sizes(void)
     }
 }
 
-/* Numbers so large that a place times them would overflow: pads are refused, a step that is never taken becomes 1. */
+/* Numbers so large that a place times them would overflow: pads are refused, a step that is never
+ * taken becomes 1. */
 static void
 extreme_places(void)
 {

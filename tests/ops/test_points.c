@@ -1,5 +1,5 @@
-/* Gradients where finite differences cannot judge them: at kinks, ties, zeros, equal indices, sizes of 0. Expected numbers
- * are worked out by hand. */
+/* Gradients where finite differences cannot judge them: at kinks, ties, zeros, equal indices, sizes
+ * of 0. Expected numbers are worked out by hand. */
 #include "tn_graphs.h"
 
 #include <tenon/ops.h>

@@ -74,7 +74,7 @@ static const TnOption rows[] = {
 };
 static const TnOptions options = TN_OPTIONS(Struct, rows);
 
-/* --- Help ---------------------------------------------------------------------------------------- */
+/* --- Help ------------------------------------------------------------------------------------- */
 
 /* (transfer full), NULL with its faults in *faults otherwise. */
 static TnConfig *
@@ -105,7 +105,7 @@ assert_fault(const char *text, const char *part)
     TN_REQUIRE(config##_config != NULL);                                                           \
     const Struct *config = tn_config_data(config##_config)
 
-/* --- Values -------------------------------------------------------------------------------------- */
+/* --- Values ----------------------------------------------------------------------------------- */
 
 static void
 defaults(void)
@@ -267,7 +267,7 @@ shapes(void)
     assert_fault("{shape = {a = 1}}", "got a table");
 }
 
-/* --- Components ---------------------------------------------------------------------------------- */
+/* --- Components ------------------------------------------------------------------------------- */
 
 static TnValue *
 spec(const char *iface, const char *component)
@@ -332,7 +332,7 @@ search(void)
     TN_ASSERT_CMPINT(s->group.depth, ==, 3);
 }
 
-/* --- Names and positions ------------------------------------------------------------------------- */
+/* --- Names and positions ---------------------------------------------------------------------- */
 
 static void
 groups(void)
@@ -379,7 +379,7 @@ old_names(void)
     TN_ASSERT(tn_options_find(&options, "nothing") == NULL);
 }
 
-/* --- Faults -------------------------------------------------------------------------------------- */
+/* --- Faults ----------------------------------------------------------------------------------- */
 
 static void
 every_fault(void)
@@ -451,7 +451,7 @@ no_faults(void)
     TN_ASSERT(!tn_faults_to_error(faults, &error));
 }
 
-/* --- Back to values ------------------------------------------------------------------------------ */
+/* --- Back to values --------------------------------------------------------------------------- */
 
 static void
 resolved(void)

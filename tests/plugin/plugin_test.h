@@ -1,8 +1,10 @@
-/* plugin_test.h: what the tests of the registry share: child processes with a registry of their own.
+/* plugin_test.h: what the tests of the registry share: child processes with a registry of their
+ * own.
  *
- * A registry lives as long as its process, so a test that needs a fresh one runs this same program again as
- * "PROGRAM --child FOLDERS COMMAND…" with FOLDERS as the plugin path. Commands: "list" prints a line per plugin,
- * "open NAME", "find IFACE NAME", "default IFACE" print what they found or the error. */
+ * A registry lives as long as its process, so a test that needs a fresh one runs this same program
+ * again as "PROGRAM --child FOLDERS COMMAND…" with FOLDERS as the plugin path. Commands: "list"
+ * prints a line per plugin, "open NAME", "find IFACE NAME", "default IFACE" print what they found
+ * or the error. */
 #pragma once
 
 #include <stdio.h>

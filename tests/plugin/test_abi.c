@@ -1,8 +1,9 @@
-/* test_abi.c: sizes and offsets of the public structs, compared with the table committed for this version of the ABI. A change
- * of layout breaks every plugin that was built before, so it may not happen unseen.
+/* test_abi.c: sizes and offsets of the public structs, compared with the table committed for this
+ * version of the ABI. A change of layout breaks every plugin that was built before, so it may not
+ * happen unseen.
  *
- * After a change that is meant, raise TN_ABI_MINOR (unless it was not released yet) and write the table anew:
- * test_abi --print > tests/abi/MAJOR.MINOR.txt */
+ * After a change that is meant, raise TN_ABI_MINOR (unless it was not released yet) and write the
+ * table anew: test_abi --print > tests/abi/MAJOR.MINOR.txt */
 #include <stdio.h>
 
 #include <tenon/base.h>

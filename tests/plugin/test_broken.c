@@ -1,5 +1,5 @@
-/* test_broken.c: every way in which a plugin file can be bad is a line in the list and a sentence in the error, never a
- * failure of the list, let alone of the process. */
+/* test_broken.c: every way in which a plugin file can be bad is a line in the list and a sentence
+ * in the error, never a failure of the list, let alone of the process. */
 // tn-test: timeout=120
 #include "plugin_test.h"
 
@@ -95,7 +95,8 @@ opening_a_broken_one_says_why(void)
     TN_ASSERT_CONTAINS(lines[3], "searched: ");
 }
 
-/* An init that fails is described well; opening repeats its words every time, and the list shows them afterwards. */
+/* An init that fails is described well; opening repeats its words every time, and the list shows
+ * them afterwards. */
 static void
 failed_init_is_kept(void)
 {

@@ -1,5 +1,5 @@
-/* test_headers.c: every public header compiles alone, as strict C17 and as C++17, so that a plugin may include just the one it
- * needs and be written in either language. */
+/* test_headers.c: every public header compiles alone, as strict C17 and as C++17, so that a plugin
+ * may include just the one it needs and be written in either language. */
 // tn-test: timeout=180
 #include "tn_test.h"
 

@@ -1,5 +1,6 @@
-/* test_index.c: the index saves work and never costs correctness: unchanged files are not described again, changed ones are,
- * and an index that is damaged, foreign or cannot be written changes nothing but the time. */
+/* test_index.c: the index saves work and never costs correctness: unchanged files are not described
+ * again, changed ones are, and an index that is damaged, foreign or cannot be written changes
+ * nothing but the time. */
 // tn-test: timeout=120
 #include "plugin_test.h"
 

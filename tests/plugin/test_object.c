@@ -1,5 +1,5 @@
-/* test_object.c: instances: options checked with all faults at once, nested specs followed down, thread rules kept; devices by
- * name. */
+/* test_object.c: instances: options checked with all faults at once, nested specs followed down,
+ * thread rules kept; devices by name. */
 // tn-test: label=threads
 #include <pthread.h>
 
@@ -211,7 +211,7 @@ thread_rules_are_kept(void)
     tn_object_leave(one);
 }
 
-/* --- Devices ---------------------------------------------------------------------------------------------- */
+/* --- Devices ---------------------------------------------------------------------------------- */
 
 typedef struct {
     gint64 index;

@@ -1,5 +1,5 @@
-/* test_record.c: the text by which a plugin is described comes from another process: every damage to it is refused or read as
- * something whole, never a crash. */
+/* test_record.c: the text by which a plugin is described comes from another process: every damage
+ * to it is refused or read as something whole, never a crash. */
 #include "tn_test.h"
 
 /* Not exported: the files themselves. */

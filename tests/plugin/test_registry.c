@@ -1,4 +1,5 @@
-/* test_registry.c: what is found, by which name, which default, what is opened for it and how often. */
+/* test_registry.c: what is found, by which name, which default, what is opened for it and how
+ * often. */
 // tn-test: label=threads
 #include <pthread.h>
 
@@ -187,7 +188,7 @@ trying_opens_nothing(void)
     TN_ASSERT(g_strv_equal((const char *const *)before, (const char *const *)after));
 }
 
-/* --- Factories made at run time, and plugins linked in ------------------------------------------------------- */
+/* --- Factories made at run time, and plugins linked in ---------------------------------------- */
 
 static const int nothing;
 static const TnFactory old_box = { .size = sizeof(TnFactory),

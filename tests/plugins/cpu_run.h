@@ -1,4 +1,5 @@
-/* cpu_run.h: runs one kernel of one device on memory that a test lays out itself: any strides, sentinels around results. */
+/* cpu_run.h: runs one kernel of one device on memory that a test lays out itself: any strides,
+ * sentinels around results. */
 #ifndef CPU_RUN_H
 #define CPU_RUN_H
 
@@ -136,8 +137,8 @@ array_contiguous(const Array *array)
     return TRUE;
 }
 
-/* Runs the kernel that a device of `kind` has; TN_UNSUPPORTED if it has none, TN_AGAIN if it does not take inputs
- * that lie like this. flags (may be NULL) gets the kernel's. */
+/* Runs the kernel that a device of `kind` has; TN_UNSUPPORTED if it has none, TN_AGAIN if it does
+ * not take inputs that lie like this. flags (may be NULL) gets the kernel's. */
 static inline TnStatus
 kernel_run(const char *kind, const TnOp *op, const void *attrs, gint n_in, const Array *in,
            gint n_out, const Array *out, guint32 *flags)
@@ -188,7 +189,8 @@ kernel_run(const char *kind, const TnOp *op, const void *attrs, gint n_in, const
     return status;
 }
 
-/* An operator by name with contiguous inputs, on `kind`; out[n_out] laid out here. Ends the test if it cannot be run. */
+/* An operator by name with contiguous inputs, on `kind`; out[n_out] laid out here. Ends the test if
+ * it cannot be run. */
 static inline void
 op_run(const char *kind, const char *name, const void *attrs, gint n_in, const Array *in,
        gint *n_out, Array *out)

@@ -1,5 +1,6 @@
-/* Functions of the cpu device on f32: error in units of the last place against libm in long double, over the whole range,
- * and what NaN, infinities, zeros and subnormal numbers give; on each instruction set. */
+/* Functions of the cpu device on f32: error in units of the last place against libm in long double,
+ * over the whole range, and what NaN, infinities, zeros and subnormal numbers give; on each
+ * instruction set. */
 // tn-test: timeout=120
 #include "cpu_run.h"
 
@@ -30,8 +31,9 @@ from_bits(guint32 bits)
     return x;
 }
 
-/* The distance from got to exact in units of the last place that exact has in f32. Errors below twice the smallest normal
- * number do not count, for what is that small on the way may be flushed to zero: see tn_float_mode_enter. */
+/* The distance from got to exact in units of the last place that exact has in f32. Errors below
+ * twice the smallest normal number do not count, for what is that small on the way may be flushed
+ * to zero: see tn_float_mode_enter. */
 static double
 error_ulps(float got, long double exact)
 {

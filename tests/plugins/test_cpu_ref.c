@@ -1,5 +1,5 @@
-/* Every primitive of the cpu device against the reference device: all dtypes, all sampled shapes and attributes, inputs
- * contiguous, with gaps, reversed and transposed. */
+/* Every primitive of the cpu device against the reference device: all dtypes, all sampled shapes
+ * and attributes, inputs contiguous, with gaps, reversed and transposed. */
 // tn-test: timeout=120
 #include "cpu_run.h"
 

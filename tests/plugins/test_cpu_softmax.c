@@ -1,5 +1,5 @@
-/* Rows of softmax and log_softmax on the cpu device that hold NaN and infinities, short and long ones: a NaN anywhere is the
- * whole row's, in the gradient too; a class at -inf has no share. */
+/* Rows of softmax and log_softmax on the cpu device that hold NaN and infinities, short and long
+ * ones: a NaN anywhere is the whole row's, in the gradient too; a class at -inf has no share. */
 #include "cpu_run.h"
 
 #define LONG 700

@@ -1,4 +1,5 @@
-/* Every kernel that shares its work out gives the same bits with 1, 2 and 3 threads, and agrees with ref or a sum of its own. */
+/* Every kernel that shares its work out gives the same bits with 1, 2 and 3 threads, and agrees
+ * with ref or a sum of its own. */
 // tn-test: timeout=120 label=threads
 #include "cpu_run.h"
 

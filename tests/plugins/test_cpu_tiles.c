@@ -1,5 +1,5 @@
-/* The tile interpreter of the cpu device: groups of operators in one program against the operators alone, in place, with
- * every length of tail, with strides of 0 and below, with mixed dtypes. */
+/* The tile interpreter of the cpu device: groups of operators in one program against the operators
+ * alone, in place, with every length of tail, with strides of 0 and below, with mixed dtypes. */
 #include "cpu_run.h"
 
 #include <tenon/graph.h>
@@ -116,7 +116,8 @@ check_near(const Array *got, const Array *want, const char *what, gint64 n)
     }
 }
 
-/* places[k]: the input over which output k lies, -1: its own memory. strides[i]: of input i, NULL: contiguous. */
+/* places[k]: the input over which output k lies, -1: its own memory. strides[i]: of input i, NULL:
+ * contiguous. */
 static void
 check_group(const char *what, Build build, gint rank, const gint64 *dims, const TnType *types,
             const gint *places, const gint64 *const *strides)
@@ -227,7 +228,8 @@ strides(void)
     }
 }
 
-/* Whole numbers wrap after every operator of a group, and half precision is rounded after every operator. */
+/* Whole numbers wrap after every operator of a group, and half precision is rounded after every
+ * operator. */
 static TnVal
 narrow(TnGraph *graph, const TnVal *in, TnVal *second)
 {
@@ -251,7 +253,8 @@ narrow_types(void)
     }
 }
 
-/* What is cast right after it is read, twice to the same dtype and once to another, and used as it is too. */
+/* What is cast right after it is read, twice to the same dtype and once to another, and used as it
+ * is too. */
 static TnVal
 converted(TnGraph *graph, const TnVal *in, TnVal *second)
 {

@@ -1,4 +1,5 @@
-/* test_checkpoint.c: run folders and checkpoints: one writer, whole or not at all, the newest sound one found. */
+/* test_checkpoint.c: run folders and checkpoints: one writer, whole or not at all, the newest sound
+ * one found. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glib/gstdio.h>
@@ -169,7 +170,8 @@ one_writer(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "exp9");
 }
 
-/* In a child: files may grow to 4 KiB only, as on a full disk; the old checkpoint must stay, no temporary file either. */
+/* In a child: files may grow to 4 KiB only, as on a full disk; the old checkpoint must stay, no
+ * temporary file either. */
 static void
 a_full_disk_keeps_the_old_one(void)
 {
@@ -290,6 +292,38 @@ a_name_means_the_newest_that_began(void)
     TN_ASSERT_CMPSTR(tn_run_path(found), tn_run_path(begun));
 }
 
+/* A run that goes on writes what lies beyond its checkpoint again, to the same file. */
+static void
+metrics_beyond_are_dropped(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnRunDir) run = make_run();
+    g_autofree char *path = g_build_filename(tn_run_path(run), "metrics.jsonl", NULL);
+    for (guint step = 1; step <= 3; step++) {
+        TN_ASSERT(tn_run_metric(run, "loss", step * 10, 0.5, &error));
+        TN_ASSERT(tn_run_metric(run, "\"step\":99,\"", step * 10, 0.5, &error));
+    }
+    TN_ASSERT(tn_run_drop_metrics(run, 99, &error)); /* nothing to do */
+    TN_ASSERT(tn_run_drop_metrics(run, 20, &error));
+    TN_ASSERT(tn_run_metric(run, "again", 30, 0.25, &error));
+    TN_ASSERT(tn_run_drop_metrics(run, 30, &error));
+    TN_REQUIRE_NO_ERROR(error);
+    g_autofree char *text = tn_test_read_file(path, NULL);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    static const gint64 expected[] = { 10, 10, 20, 20, 30 };
+    TN_REQUIRE(g_strv_length(lines) == 6); /* the last one is empty */
+    for (guint i = 0; i < 5; i++) {
+        g_autoptr(TnValue) line = tn_json_parse(lines[i], strlen(lines[i]), &error);
+        TN_REQUIRE_NO_ERROR(error);
+        TN_ASSERT_CMPINT(tn_value_get_int(tn_value_get(line, "step")), ==, expected[i]);
+    }
+    TN_ASSERT_CONTAINS(lines[4], "again");
+    TN_ASSERT(tn_run_drop_metrics(run, -1, &error));
+    TN_ASSERT_NO_ERROR(error);
+    g_autofree char *empty = tn_test_read_file(path, NULL);
+    TN_ASSERT_CMPSTR(empty, "");
+}
+
 static const TnTest tests[] = {
     { "saves and loads", saves_and_loads },
     { "keeps the newest and the pinned", keeps_the_newest_and_the_pinned },
@@ -298,6 +332,7 @@ static const TnTest tests[] = {
     { "one writer", one_writer },
     { "a full disk keeps the old one", a_full_disk_keeps_the_old_one },
     { "metrics are lines", metrics_are_lines },
+    { "metrics beyond are dropped", metrics_beyond_are_dropped },
     { "half a line is dropped", half_a_line_is_dropped },
     { "a name means the newest that began", a_name_means_the_newest_that_began },
     { "survives failing allocations", survives_failing_allocations },

@@ -1,5 +1,6 @@
 // tn-test: timeout=60
-/* test_provenance.c: what provenance.json says of git, of the repository that the config's folder is in. */
+/* test_provenance.c: what provenance.json says of git, of the repository that the config's folder
+ * is in. */
 #include <glib/gstdio.h>
 #include <unistd.h>
 
@@ -36,7 +37,8 @@ git(const char *folder, const char *a, const char *b, const char *c)
     return g_strchomp(g_strdup(child.out));
 }
 
-/* "git" of the provenance of a run whose config lies in folder: (transfer full), NULL if there is none. */
+/* "git" of the provenance of a run whose config lies in folder: (transfer full), NULL if there is
+ * none. */
 static TnValue *
 state_of(const char *folder)
 {
@@ -95,7 +97,8 @@ clean_and_dirty(void)
     TN_ASSERT(tn_value_get_bool(tn_value_get(dirty, "changed")));
 }
 
-/* Nothing is said where there is no commit: outside of every repository, in one without a commit, in a broken one. */
+/* Nothing is said where there is no commit: outside of every repository, in one without a commit,
+ * in a broken one. */
 static void
 no_commit(void)
 {

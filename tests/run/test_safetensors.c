@@ -1,10 +1,12 @@
-/* test_safetensors.c: the format against bytes written by hand, and every way a file can be wrong. */
+/* test_safetensors.c: the format against bytes written by hand, and every way a file can be
+ * wrong. */
 #include <tenon/base.h>
 #include <tenon/run.h>
 
 #include "tn_test.h"
 
-/* A file of the format as its specification's own example lays it out: header length, header, data. */
+/* A file of the format as its specification's own example lays it out: header length, header,
+ * data. */
 static GByteArray *
 make_file(const char *header, const void *data, gsize n)
 {

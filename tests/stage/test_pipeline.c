@@ -1,5 +1,6 @@
 // tn-test: timeout=120 label=threads
-/* test_pipeline.c: pipelines of counted frames: order with any number of workers, seeking, state, errors, cancelling. */
+/* test_pipeline.c: pipelines of counted frames: order with any number of workers, seeking, state,
+ * errors, cancelling. */
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -10,7 +11,7 @@
 
 #include "tn_test.h"
 
-/* --- A source of numbers and a map that squares, in this program ------------------------------- */
+/* --- A source of numbers and a map that squares, in this program ------------------------------ */
 
 typedef struct {
     TnStageCommon common;
@@ -101,7 +102,7 @@ static const TnFactory count_factory = {
     .vtable = &count_vtable,
 };
 
-/* --- Helpers ----------------------------------------------------------------------------------- */
+/* --- Helpers ---------------------------------------------------------------------------------- */
 
 static TnSpec *
 spec(const char *from, gint64 workers, gint64 queue, const char *key, gint64 value)
@@ -149,7 +150,7 @@ static const struct {
     gint64 source, map;
 } shapes[] = { { 0, 0 }, { 1, 0 }, { 0, 1 }, { 3, 0 }, { 0, 4 }, { 2, 3 } };
 
-/* --- Tests ---------------------------------------------------------------------------------------- */
+/* --- Tests ------------------------------------------------------------------------------------ */
 
 static void
 order_is_kept(void)
@@ -316,7 +317,7 @@ wrong_wiring_is_told(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "'a'", "already taken");
 }
 
-/* --- read --------------------------------------------------------------------------------------------- */
+/* --- read ------------------------------------------------------------------------------------- */
 
 static TnSpec *
 read_spec(const char *path, gint64 batch, gboolean shuffle, gboolean drop_last, gint64 workers)

@@ -1,6 +1,7 @@
 /*
- * conformance.h - calls of every operator that the registry knows, sampled from its own schema: what
- * the conformance suite walks over, and the program that writes calls out for NumPy and PyTorch.
+ * conformance.h - calls of every operator that the registry knows, sampled from its own schema:
+ * what the conformance suite walks over, and the program that writes calls out for NumPy and
+ * PyTorch.
  *
  * A call is a pure function of (operator, dtype, variant): shapes and attributes come from the
  * operator's sample generator, contents from the domains of its rows. The environment variable

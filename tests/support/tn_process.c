@@ -1,6 +1,6 @@
 /*
- * tn_process.c - child processes for tests: run to the end with a time limit, catch what they print, send them a signal
- * at a chosen moment.
+ * tn_process.c - child processes for tests: run to the end with a time limit, catch what they
+ * print, send them a signal at a chosen moment.
  */
 #include "tn_test.h"
 
@@ -57,7 +57,8 @@ make_env(const char *const *changes)
     return env;
 }
 
-/* In the child: only calls that are safe between fork and exec; a failure's errno goes to the status pipe. */
+/* In the child: only calls that are safe between fork and exec; a failure's errno goes to the
+ * status pipe. */
 G_NORETURN static void
 become(const char *const *argv, char **env, const char *cwd, int ends[N_PIPES][2])
 {
@@ -147,8 +148,9 @@ has_ended(Running *r)
 }
 
 /*
- * Serves the pipes until the child has ended and what it wrote has been read. A grandchild that holds the pipes open is
- * not waited for. Returns TRUE if the child had to be killed because its time was up.
+ * Serves the pipes until the child has ended and what it wrote has been read. A grandchild that
+ * holds the pipes open is not waited for. Returns TRUE if the child had to be killed because its
+ * time was up.
  */
 static gboolean
 serve(Running *r, const TnChildOptions *o, double begin, double timeout)

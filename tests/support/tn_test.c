@@ -1,5 +1,6 @@
 /*
- * tn_test.c - runs a table of tests through CUnit, prints what failed, counts, and holds the checks that print values.
+ * tn_test.c - runs a table of tests through CUnit, prints what failed, counts, and holds the checks
+ * that print values.
  */
 #include "tn_test.h"
 
@@ -119,7 +120,8 @@ tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned int line, 
     va_start(ap, format);
     char *message = g_strdup_vprintf(format, ap);
     va_end(ap);
-    /* CUnit copies the text, but a fatal failure does not come back, so it must not be owned here by then. */
+    /* CUnit copies the text, but a fatal failure does not come back, so it must not be owned here
+     * by then. */
     static char text[4096];
     g_strlcpy(text, message, sizeof text);
     g_free(message);

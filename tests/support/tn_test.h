@@ -1,15 +1,16 @@
 /*
- * tn_test.h - what every test needs around CUnit: a table of tests, checks that print values, a temporary folder, child
- * processes.
+ * tn_test.h - what every test needs around CUnit: a table of tests, checks that print values, a
+ * temporary folder, child processes.
  *
  *     static void adds(void) { TN_ASSERT_CMPINT(1 + 1, ==, 2); }
  *     static const TnTest tests[] = {{"adds", adds}};
  *     TN_TEST_MAIN("arithmetic", tests)
  *
- * The program runs all tests, or those whose names are its arguments (a test called "child:…" runs only when it is named:
- * by another one that runs this program again), and ends with "# passed=N failed=M skipped=K".
- * Exit code: 0 all good, 1 a test failed, 77 every test was skipped. The checks may be used in helper functions, on the
- * thread that runs the test only. CUnit's own CU_ASSERT… macros work too.
+ * The program runs all tests, or those whose names are its arguments (a test called "child:…" runs
+ * only when it is named: by another one that runs this program again), and ends with "# passed=N
+ * failed=M skipped=K". Exit code: 0 all good, 1 a test failed, 77 every test was skipped. The
+ * checks may be used in helper functions, on the thread that runs the test only. CUnit's own
+ * CU_ASSERT… macros work too.
  */
 #ifndef TN_TEST_H
 #define TN_TEST_H
@@ -25,7 +26,8 @@ typedef struct {
     void (*func)(void);
 } TnTest;
 
-/* Runs `table`; `setup` and `teardown` (both may be NULL) run once, before the first and after the last test. */
+/* Runs `table`; `setup` and `teardown` (both may be NULL) run once, before the first and after the
+ * last test. */
 int tn_test_main(const char *suite, const TnTest *table, size_t n, void (*setup)(void),
                  void (*teardown)(void), int argc, char **argv);
 
@@ -36,14 +38,17 @@ int tn_test_main(const char *suite, const TnTest *table, size_t n, void (*setup)
         return tn_test_main(suite, table, G_N_ELEMENTS(table), setup, teardown, argc, argv);       \
     }
 
-/* Ends the running test as skipped. It jumps out of the test, so call it before anything is owned. */
+/* Ends the running test as skipped. It jumps out of the test, so call it before anything is
+ * owned. */
 G_NORETURN void tn_test_skip(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
-/* Ends the running test without counting it: it says nothing about this kind of build (allocations that are counted, in a
- * build with sanitizers). What another machine or another setting would run is skipped instead. */
+/* Ends the running test without counting it: it says nothing about this kind of build (allocations
+ * that are counted, in a build with sanitizers). What another machine or another setting would run
+ * is skipped instead. */
 G_NORETURN void tn_test_leave_out(const char *reason);
 
-/* 1 in a build with AddressSanitizer or ThreadSanitizer. Time limits of child processes are five times as long there. */
+/* 1 in a build with AddressSanitizer or ThreadSanitizer. Time limits of child processes are five
+ * times as long there. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define TN_TEST_SANITIZED 1
 #elif defined(__has_feature)
@@ -55,11 +60,13 @@ G_NORETURN void tn_test_leave_out(const char *reason);
 #define TN_TEST_SANITIZED 0
 #endif
 
-/* Records one check. The message is printf's; with `fatal` a failure ends the test (and leaks what it owned). */
+/* Records one check. The message is printf's; with `fatal` a failure ends the test (and leaks what
+ * it owned). */
 gboolean tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned int line,
                        const char *format, ...) G_GNUC_PRINTF(5, 6);
 
-/* TN_ASSERT goes on after a failure, TN_REQUIRE ends the test: use it where going on would crash. */
+/* TN_ASSERT goes on after a failure, TN_REQUIRE ends the test: use it where going on would
+ * crash. */
 #define TN_ASSERT(x) tn_test_check(!!(x), FALSE, __FILE__, __LINE__, "%s", #x)
 #define TN_REQUIRE(x) tn_test_check(!!(x), TRUE, __FILE__, __LINE__, "%s", #x)
 #define TN_FAIL(...) tn_test_check(FALSE, FALSE, __FILE__, __LINE__, __VA_ARGS__)
@@ -97,8 +104,8 @@ gboolean tn_test_check(gboolean ok, gboolean fatal, const char *file, unsigned i
 #define TN_ASSERT_CONTAINS(text, part) tn_test_contains((text), (part), #text, __FILE__, __LINE__)
 
 /*
- * Element by element: |actual - expected| <= atol + rtol * |expected|. Two NaNs are equal, as are equal infinities. The
- * first bad index is printed with both values, and how many are bad.
+ * Element by element: |actual - expected| <= atol + rtol * |expected|. Two NaNs are equal, as are
+ * equal infinities. The first bad index is printed with both values, and how many are bad.
  */
 #define TN_ASSERT_NEAR_F32(actual, expected, n, rtol, atol)                                        \
     tn_test_near_f32((actual), (expected), (size_t)(n), (rtol), (atol), #actual, __FILE__, __LINE__)
@@ -182,8 +189,9 @@ typedef struct {
 } TnChildOptions;
 
 /*
- * Runs argv (NULL-terminated; argv[0] is looked up in PATH) and waits for its end. Returns FALSE, after recording a
- * failure, only if it could not be started; how it ended is in `child`, which tn_child_clear() frees.
+ * Runs argv (NULL-terminated; argv[0] is looked up in PATH) and waits for its end. Returns FALSE,
+ * after recording a failure, only if it could not be started; how it ended is in `child`, which
+ * tn_child_clear() frees.
  */
 gboolean tn_test_spawn(TnChild *child, const char *const *argv, const TnChildOptions *options);
 /* The same for a list of arguments ended by NULL, with 30 s of time. */

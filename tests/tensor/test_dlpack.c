@@ -72,7 +72,7 @@ round_trip(void)
     }
 }
 
-/* --- A foreign library --------------------------------------------------------------------------- */
+/* --- A foreign library ------------------------------------------------------------------------ */
 
 typedef struct {
     DLManagedTensorVersioned managed;

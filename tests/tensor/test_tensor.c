@@ -202,7 +202,7 @@ prints(void)
     TN_ASSERT_CMPSTR(large_text, "u8[2, 1000] {{0, 0, 0, ..., 0, 0, 0}, {0, 0, 0, ..., 0, 0, 0}}");
 }
 
-/* --- Devices ------------------------------------------------------------------------------------- */
+/* --- Devices ---------------------------------------------------------------------------------- */
 
 static void
 host(void)
@@ -303,7 +303,7 @@ failing_copies(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_DEVICE);
 }
 
-/* --- No memory ----------------------------------------------------------------------------------- */
+/* --- No memory -------------------------------------------------------------------------------- */
 
 /* Every call that takes memory, with each of its allocations failing in turn. */
 static gboolean

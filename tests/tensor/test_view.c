@@ -24,7 +24,7 @@ assert_shows(TnTensor *tensor, const char *expected)
     TN_ASSERT_CMPSTR(text, expected);
 }
 
-/* --- Slices -------------------------------------------------------------------------------------- */
+/* --- Slices ----------------------------------------------------------------------------------- */
 
 /* Python's rule for one border, from its own documentation of slice.indices. */
 static gint64
@@ -85,7 +85,7 @@ bad_slices(void)
     assert_shows(again, "i32[2, 2] {{3, 1}, {8, 6}}");
 }
 
-/* --- Reshape ------------------------------------------------------------------------------------- */
+/* --- Reshape ---------------------------------------------------------------------------------- */
 
 static void
 reshapes(void)
@@ -124,8 +124,8 @@ reshapes(void)
     }
 }
 
-/* Whether some strides give the elements order[0 .. n-1] in the sizes: the only candidates are the steps
- * between an element and its neighbour along each axis. */
+/* Whether some strides give the elements order[0 .. n-1] in the sizes: the only candidates are the
+ * steps between an element and its neighbour along each axis. */
 static gboolean
 has_strides(const gint32 *order, gint rank, const gint64 *dims)
 {
@@ -183,7 +183,7 @@ strided_reshapes(void)
     TN_ASSERT(tn_tensor_reshape(wide, 1, DIMS(12), NULL) == NULL);
 }
 
-/* --- Permute and expand -------------------------------------------------------------------------- */
+/* --- Permute and expand ----------------------------------------------------------------------- */
 
 static void
 permutes(void)
@@ -230,7 +230,7 @@ expands(void)
     }
 }
 
-/* --- Copies -------------------------------------------------------------------------------------- */
+/* --- Copies ----------------------------------------------------------------------------------- */
 
 static void
 copies_into(void)

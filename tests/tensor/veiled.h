@@ -1,5 +1,5 @@
-/* veiled.h: a device for tests whose bytes lie in memory inverted, so that code which reads or writes
- * them without the device's copy gets wrong numbers; its copies can be made to fail. */
+/* veiled.h: a device for tests whose bytes lie in memory inverted, so that code which reads or
+ * writes them without the device's copy gets wrong numbers; its copies can be made to fail. */
 #pragma once
 
 #include <tenon/base.h>

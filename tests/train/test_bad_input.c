@@ -1,5 +1,6 @@
 // tn-test: timeout=180
-/* test_bad_input.c: wrong configs and wrong files, through the program: the exit code, and a message that says where and what. */
+/* test_bad_input.c: wrong configs and wrong files, through the program: the exit code, and a
+ * message that says where and what. */
 #include <glib/gstdio.h>
 #include <stdlib.h>
 
@@ -7,7 +8,8 @@
 
 #include "tn_test.h"
 
-/* A small experiment; %s stand for what a case changes: text before, the read stage, the model, more of train. */
+/* A small experiment; %s stand for what a case changes: text before, the read stage, the model,
+ * more of train. */
 #define CONFIG(before, read, model, train)                                                         \
     "local tn = require 'tenon'\n"                                                                 \
     "local nn = tn.nn\n" before "\n"                                                               \
@@ -233,7 +235,8 @@ wrong_overrides(void)
     TN_ASSERT_EXIT(&child, 0);
 }
 
-/* Each allocation of data in a short run fails once: a sentence and exit code 1, or no effect; never a crash. */
+/* Each allocation of data in a short run fails once: a sentence and exit code 1, or no effect;
+ * never a crash. */
 static void
 failing_allocations(void)
 {

@@ -1,14 +1,14 @@
 // tn-test: timeout=180
-/* test_metrics.c: what a decision reads does not depend on the clock: the metrics of every epoch have the same bits however often
- * they are logged, and in a run that was killed and resumed. */
+/* test_metrics.c: what a decision reads does not depend on the clock: the metrics of every epoch
+ * have the same bits however often they are logged, and in a run that was killed and resumed. */
 #include <signal.h>
 #include <stdlib.h>
 
 #include "tn_test.h"
 
-/* 11 steps an epoch, the last one of fewer samples. A third of a loss in f64 has no bits to spare, so
- * that another order of addition gives other sums. It says the metrics of each epoch in hexadecimal,
- * and `here` at a step in the middle of one. */
+/* 11 steps an epoch, the last one of fewer samples. A third of a loss in f64 has no bits to spare,
+ * so that another order of addition gives other sums. It says the metrics of each epoch in
+ * hexadecimal, and `here` at a step in the middle of one. */
 static const char config[] =
     "local tn = require 'tenon'\n"
     "local nn = tn.nn\n"

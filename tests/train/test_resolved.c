@@ -1,6 +1,6 @@
 // tn-test: timeout=120
-/* test_resolved.c: the resolved.lua of a run's folder is a config: it gives the same weights, also when nothing is left of the
- * config that was given, and its own resolved.lua does so again. */
+/* test_resolved.c: the resolved.lua of a run's folder is a config: it gives the same weights, also
+ * when nothing is left of the config that was given, and its own resolved.lua does so again. */
 #include <glib/gstdio.h>
 #include <stdlib.h>
 
@@ -9,8 +9,8 @@
 
 #include "tn_test.h"
 
-/* What cannot be printed: functions, one of them of an argument; a component of the config's own, and one of a module
- * beside it; and a file that is read. */
+/* What cannot be printed: functions, one of them of an argument; a component of the config's own,
+ * and one of a module beside it; and a file that is read. */
 static const char config[] =
     "local tn = require 'tenon'\n"
     "local nn = tn.nn\n"

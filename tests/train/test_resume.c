@@ -1,6 +1,6 @@
 // tn-test: timeout=300
-/* test_resume.c: a run that is killed with SIGKILL twenty times and resumed ends with the bits of one that never was, with one and
- * with two threads, with and without workers. */
+/* test_resume.c: a run that is killed with SIGKILL twenty times and resumed ends with the bits of
+ * one that never was, with one and with two threads, with and without workers. */
 #include <signal.h>
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 // tn-test: timeout=180
-/* test_resume_made.c: what a resumed run is made of: the config, modules, files and settings that it began with, whatever has
- * become of them since; data that has changed ends it. */
+/* test_resume_made.c: what a resumed run is made of: the config, modules, files and settings that
+ * it began with, whatever has become of them since; data that has changed ends it. */
 #include <glib/gstdio.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -10,7 +10,8 @@
 
 #include "tn_test.h"
 
-/* A model in a module, its width in a module of the module, the rate in a file, the seed of the data from Lua. */
+/* A model in a module, its width in a module of the module, the rate in a file, the seed of the
+ * data from Lua. */
 static const char config[] =
     "local tn = require 'tenon'\n"
     "local net = require 'parts.net'\n"
@@ -139,7 +140,7 @@ resume(const Case *c, gint code)
     TN_ASSERT_EXIT(&child, code);
 }
 
-/* --- What it is made of --------------------------------------------------------------------------- */
+/* --- What it is made of ----------------------------------------------------------------------- */
 
 static void
 changed_sources(void)
@@ -199,7 +200,8 @@ evaluated_bytes(void)
     TN_ASSERT_CMPSTR(kept, own->str);
 }
 
-/* A config may say at which moment it was loaded, and draw numbers: the same ones in every load of a run. */
+/* A config may say at which moment it was loaded, and draw numbers: the same ones in every load of
+ * a run. */
 static void
 time_and_chance(void)
 {
@@ -227,7 +229,7 @@ time_and_chance(void)
     TN_ASSERT_CMPSTR(second.out, first.out);
 }
 
-/* --- What it was told ----------------------------------------------------------------------------- */
+/* --- What it was told ------------------------------------------------------------------------- */
 
 static gint64
 number_in(const char *text, const char *key)
@@ -236,7 +238,8 @@ number_in(const char *text, const char *key)
     return at ? g_ascii_strtoll(at + strlen(key), NULL, 10) : -1;
 }
 
-/* Overrides of the run and of earlier resumes hold, the newest first; so does the data root of the environment. */
+/* Overrides of the run and of earlier resumes hold, the newest first; so does the data root of the
+ * environment. */
 static void
 settings_hold(void)
 {
@@ -274,7 +277,8 @@ settings_hold(void)
     TN_ASSERT_CMPSTR(tn_value_get_string(tn_value_get(settings, "config")), c.config);
 }
 
-/* A data root given to a resume is that of later ones. What was read from the old one is kept by its name below it. */
+/* A data root given to a resume is that of later ones. What was read from the old one is kept by
+ * its name below it. */
 static void
 another_data_root(void)
 {
@@ -310,7 +314,7 @@ trust_is_said_again(void)
     TN_ASSERT_EXIT(&with, 0);
 }
 
-/* --- What it is compared with ----------------------------------------------------------------------- */
+/* --- What it is compared with ----------------------------------------------------------------- */
 
 static void
 other_kernels(void)
@@ -406,9 +410,10 @@ other_data(void)
     TN_ASSERT_EXIT(&later, 0);
 }
 
-/* --- What it wrote ---------------------------------------------------------------------------------- */
+/* --- What it wrote ---------------------------------------------------------------------------- */
 
-/* metrics.jsonl of a run that went on from an older checkpoint is that of one never killed, but for the clock. */
+/* metrics.jsonl of a run that went on from an older checkpoint is that of one never killed, but for
+ * the clock. */
 static void
 metrics_once(void)
 {
@@ -498,6 +503,35 @@ bad_number_names_its_checkpoint(void)
     TN_ASSERT_CONTAINS(first.err, "there is no checkpoint before it");
 }
 
+/* None of them is forgotten. */
+static void
+any_number_of_loggers(void)
+{
+    static const char text[] =
+        "local tn = require 'tenon'\n"
+        "local loggers = {}\n"
+        "for i = 1, 70 do loggers[i] = tn.logger.tensorboard {} end\n"
+        "return tn.experiment { name = 'made', loggers = loggers, stages = {\n"
+        "  read = tn.stage.read { data = tn.dataset.random { {8}, classes = 4, length = 64 } },\n"
+        "  train = tn.stage.train { from = 'read', steps = 1, model = tn.nn.linear {4},\n"
+        "    loss = tn.loss.cross_entropy {}, optimizer = tn.optim.sgd { lr = 0.1 } } } }\n";
+    g_auto(Case) c = { 0 };
+    g_auto(TnChild) child = { 0 };
+    case_init(&c, "loggers");
+    put(c.folder, "made.lua", text);
+    tn_test_tenon(&child, "run", "--runs", c.root, c.config, NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    g_autoptr(TnRunDir) run = open_run(&c);
+    GDir *dir = g_dir_open(tn_run_path(run), 0, NULL);
+    guint files = 0;
+    const char *name;
+    TN_REQUIRE(dir != NULL);
+    while ((name = g_dir_read_name(dir)))
+        files += g_str_has_prefix(name, "events.");
+    g_dir_close(dir);
+    TN_ASSERT_CMPUINT(files, ==, 70);
+}
+
 static const TnTest tests[] = {
     { "changed sources", changed_sources },
     { "missing sources", missing_sources },
@@ -511,5 +545,6 @@ static const TnTest tests[] = {
     { "metrics once", metrics_once },
     { "status while running", status_while_running },
     { "bad number names its checkpoint", bad_number_names_its_checkpoint },
+    { "any number of loggers", any_number_of_loggers },
 };
 TN_TEST_MAIN("resume made", tests)

@@ -1,5 +1,6 @@
 // tn-test: timeout=120
-/* test_progress.c: what the progress line looks like on terminals of several widths and kinds, and elsewhere. */
+/* test_progress.c: what the progress line looks like on terminals of several widths and kinds, and
+ * elsewhere. */
 #include <errno.h>
 #include <pty.h>
 #include <sys/ioctl.h>

@@ -1,5 +1,5 @@
-/* test_tensorboard.c: event files: checksums against published values, records as TFRecord wants them, torn tails. TensorBoard's
- * own reader judges the messages in tests/interop. */
+/* test_tensorboard.c: event files: checksums against published values, records as TFRecord wants
+ * them, torn tails. TensorBoard's own reader judges the messages in tests/interop. */
 #include <signal.h>
 #include <sys/resource.h>
 

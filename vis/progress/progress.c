@@ -1,4 +1,5 @@
-/* progress.c: the logger that tells a person how far a run is: one line redrawn on a terminal, plain lines elsewhere. */
+/* progress.c: the logger that tells a person how far a run is: one line redrawn on a terminal,
+ * plain lines elsewhere. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -92,7 +93,8 @@ make_line(const Progress *progress, const TnProgress *p)
     return line;
 }
 
-/* Cuts a line to the terminal's width less one, in columns; escapes take none. A terminal that does not tell has 80. */
+/* Cuts a line to the terminal's width less one, in columns; escapes take none. A terminal that does
+ * not tell has 80. */
 static void
 fit_line(const Progress *progress, GString *line)
 {
@@ -118,7 +120,8 @@ fit_line(const Progress *progress, GString *line)
     }
 }
 
-/* The end of what is shown so far: a line on the terminal gets its end, one that was held is written. */
+/* The end of what is shown so far: a line on the terminal gets its end, one that was held is
+ * written. */
 static void
 end_line(Progress *progress)
 {

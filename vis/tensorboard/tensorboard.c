@@ -1,8 +1,9 @@
 /* tensorboard.c: the logger that writes event files for TensorBoard: scalars, texts, histograms.
  *
- * Messages: tensorflow.Event {1 wall_time, 2 step, 3 file_version, 5 summary}, Summary {1 value}, Summary.Value {1 tag, 2
- * simple_value, 5 histo, 8 tensor, 9 metadata}. A resumed run begins a file of its own, which TensorBoard joins; what
- * the killed one wrote beyond the checkpoint is hidden by a SESSION_START event at the step that goes on. */
+ * Messages: tensorflow.Event {1 wall_time, 2 step, 3 file_version, 5 summary}, Summary {1 value},
+ * Summary.Value {1 tag, 2 simple_value, 5 histo, 8 tensor, 9 metadata}. A resumed run begins a file
+ * of its own, which TensorBoard joins; what the killed one wrote beyond the checkpoint is hidden by
+ * a SESSION_START event at the step that goes on. */
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -188,7 +189,8 @@ add_text(GByteArray *value, const char *text)
     add_metadata(value, "text");
 }
 
-/* Bucket limits as TensorFlow's histogram has them: 0, and powers of 1.1 from 1e-12 to 1e20, both signs. */
+/* Bucket limits as TensorFlow's histogram has them: 0, and powers of 1.1 from 1e-12 to 1e20, both
+ * signs. */
 #define HALF 774
 static guint
 make_limits(double limits[2 * HALF + 1])
@@ -220,8 +222,8 @@ bucket_of(const double *limits, guint n, double x)
     return MIN(lo, n - 1);
 }
 
-/* HistogramProto {1 min, 2 max, 3 num, 4 sum, 5 sum_squares, 6 bucket_limit, 7 bucket}. Numbers that are not finite are left
- * out; empty buckets at both ends too. */
+/* HistogramProto {1 min, 2 max, 3 num, 4 sum, 5 sum_squares, 6 bucket_limit, 7 bucket}. Numbers
+ * that are not finite are left out; empty buckets at both ends too. */
 static gboolean
 add_histogram(GByteArray *value, TnTensor *tensor)
 {
@@ -263,7 +265,8 @@ add_histogram(GByteArray *value, TnTensor *tensor)
     return TRUE;
 }
 
-/* Event {7 session_log {1 status START = 1}}: TensorBoard drops what earlier files have from this step on. */
+/* Event {7 session_log {1 status START = 1}}: TensorBoard drops what earlier files have from this
+ * step on. */
 static void
 put_session_start(Board *board, const TnRecord *record)
 {

@@ -1,4 +1,5 @@
-/* wire.c: protocol buffers' wire format and TFRecord's frames, as much of both as event files need. */
+/* wire.c: protocol buffers' wire format and TFRecord's frames, as much of both as event files
+ * need. */
 #include "wire.h"
 
 #include <string.h>

@@ -28,8 +28,8 @@ typedef struct {
     TnStatus (*read)(void *self, gsize n, const gint64 *position, void *const *out);
     /* Text of the last failure on the calling thread (transfer none): names the file and place. */
     const char *(*last_error)(void *self);
-    /* Digest of what the data is, wherever it lies: kept with a run, which is not resumed on other data. Computed when
-     * a run begins, so in bounded time: tn_hash_sample. */
+    /* Digest of what the data is, wherever it lies: kept with a run, which is not resumed on other
+     * data. Computed when a run begins, so in bounded time: tn_hash_sample. */
     guint64 (*fingerprint)(void *self);
 } TnDatasetVTable;
 

@@ -6,10 +6,10 @@
 
 G_BEGIN_DECLS
 
-/* --- Memory whose size depends on data -------------------------------------------------------------
- * Small objects use g_new and friends, which end the process when memory is out. Whatever is as
- * large as the user's data comes from here, and its failure is an error that the caller passes
- * on. */
+/* --- Memory whose size depends on data
+ * ------------------------------------------------------------- Small objects use g_new and
+ * friends, which end the process when memory is out. Whatever is as large as the user's data comes
+ * from here, and its failure is an error that the caller passes on. */
 
 /* bytes (0 is allowed and gives a valid pointer), aligned to TN_ALIGN; NULL when there is none.
  * Not zeroed. (transfer full): tn_data_free. Thread: any. */
@@ -24,7 +24,7 @@ TN_API guint64 tn_data_fail_nth(guint64 nth);
 /* count * size, FALSE on overflow of 63 bits. */
 TN_API gboolean tn_size_mul(gsize count, gsize size, gsize *bytes);
 
-/* --- Log ------------------------------------------------------------------------------------------- */
+/* --- Log -------------------------------------------------------------------------------------- */
 
 typedef enum { TN_LOG_ERROR, TN_LOG_WARN, TN_LOG_INFO, TN_LOG_DEBUG } TnLogLevel;
 
@@ -43,10 +43,10 @@ typedef void (*TnLogSink)(const char *category, TnLogLevel level, const char *li
 TN_API guint tn_log_add_sink(TnLogSink sink, gpointer data);
 TN_API void tn_log_remove_sink(guint id);
 
-/* --- Random numbers ---------------------------------------------------------------------------------
- * Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The
- * numbers of a stream are a pure function of (seed, stream, step, index): no state, any order,
- * any thread. */
+/* --- Random numbers
+ * --------------------------------------------------------------------------------- Philox 4x32-10
+ * (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The numbers of a stream
+ * are a pure function of (seed, stream, step, index): no state, any order, any thread. */
 
 /* The bijection itself: counter[4] and key[2] give out[4]. */
 TN_API void tn_philox(const guint32 counter[4], const guint32 key[2], guint32 out[4]);
@@ -88,21 +88,21 @@ TN_API double tn_random_normal(TnRandom *random); /* mean 0, deviation 1: Box-Mu
 TN_API guint64 tn_random_permute(guint64 seed, guint64 stream, guint64 round, guint64 n,
                                  guint64 position);
 
-/* --- Files ------------------------------------------------------------------------------------------ */
+/* --- Files ------------------------------------------------------------------------------------ */
 
 /* Writes part of a file; FALSE with *error when it cannot. */
 typedef gboolean (*TnFileWriter)(int fd, gpointer data, GError **error);
 /* Replaces path whole or not at all: writes a temporary file beside it through writer, fsyncs
  * it, renames it, fsyncs the folder. On failure the old file stays and the temporary one is
- * removed. A symbolic link stays and what it leads to is replaced (or made), in that file's folder; a hard link is
- * undone: the other names keep the old file. Thread: any. */
+ * removed. A symbolic link stays and what it leads to is replaced (or made), in that file's folder;
+ * a hard link is undone: the other names keep the old file. Thread: any. */
 TN_API gboolean tn_file_replace(const char *path, TnFileWriter writer, gpointer data,
                                 GError **error);
 /* The same for bytes at hand. */
 TN_API gboolean tn_file_replace_bytes(const char *path, const void *bytes, gsize size,
                                       GError **error);
-/* Likewise whole or not at all when a process dies, but without waiting for the disk: for what may be
- * lost with the machine's power. */
+/* Likewise whole or not at all when a process dies, but without waiting for the disk: for what may
+ * be lost with the machine's power. */
 TN_API gboolean tn_file_put_bytes(const char *path, const void *bytes, gsize size, GError **error);
 /* write(2) until all is written; FALSE with TN_ERROR_IO (path named) otherwise. */
 TN_API gboolean tn_file_write_all(int fd, const char *path, const void *bytes, gsize size,
@@ -113,17 +113,17 @@ TN_API char *tn_file_read(const char *path, gsize limit, gsize *size, GError **e
 /* FNV-1a 64 of bytes, continued from hash (start with TN_HASH_INIT). */
 #define TN_HASH_INIT G_GUINT64_CONSTANT(0xcbf29ce484222325)
 TN_API guint64 tn_hash(guint64 hash, const void *bytes, gsize size);
-/* The same in bounded time for contents of any size: over the size, and over all bytes up to 1 MiB; of more, over 64 blocks
- * of 16 KiB, spread evenly from the first byte to the last. Tells apart what differs as a whole, not every single byte.
- * Thread: any. */
+/* The same in bounded time for contents of any size: over the size, and over all bytes up to 1 MiB;
+ * of more, over 64 blocks of 16 KiB, spread evenly from the first byte to the last. Tells apart
+ * what differs as a whole, not every single byte. Thread: any. */
 TN_API guint64 tn_hash_sample(guint64 hash, const void *bytes, gsize size);
 
 /* The nearest of n names (candidates[i]) to word by Damerau-Levenshtein distance, or NULL when
  * none is near enough to be meant (distance > 1 + length / 4). (transfer none). Thread: any. */
 TN_API const char *tn_nearest(const char *word, const char *const *candidates, gsize n);
 
-/* The one copy of a string that is kept until the process ends, so that equal strings have equal pointers; NULL
- * gives NULL. (transfer none). Thread: any. */
+/* The one copy of a string that is kept until the process ends, so that equal strings have equal
+ * pointers; NULL gives NULL. (transfer none). Thread: any. */
 TN_API const char *tn_intern(const char *string);
 
 /* Version of the program, such as "0.1.0". */

@@ -63,7 +63,7 @@ TN_API TnStatus tn_device_copy(TnDevice *device, void *to, const void *from, gsi
                                TnCopyKind kind, void *stream);
 TN_API TnStatus tn_device_sync(TnDevice *device, void *stream);
 
-/* --- Kernels ------------------------------------------------------------------------------------------ */
+/* --- Kernels ---------------------------------------------------------------------------------- */
 
 /* An input or output of a node as a kernel sees it. Inputs may be strided views if the kernel's
  * row says so, contiguous otherwise; outputs are contiguous row-major. */

@@ -77,17 +77,17 @@ TN_API guint64 tn_graph_digest(const TnGraph *graph);
 TN_API char *tn_graph_print(const TnGraph *graph);
 TN_API char *tn_graph_to_dot(const TnGraph *graph);
 
-/* --- Whole graphs ------------------------------------------------------------------------------- */
+/* --- Whole graphs ----------------------------------------------------------------------------- */
 
 /* The same nodes, inputs, outputs and variables under the same numbers. (transfer full). */
 TN_API TnGraph *tn_graph_copy(const TnGraph *graph);
-/* Copies the nodes of `inner` into graph, its inputs replaced by in[] (as many as inner has); out[i]
- * gets inner's output i. Variables are graph's of the same name. Names begin with the scope; random
- * nodes whose stream came from their name draw by their new one. Errors latch in graph. */
+/* Copies the nodes of `inner` into graph, its inputs replaced by in[] (as many as inner has);
+ * out[i] gets inner's output i. Variables are graph's of the same name. Names begin with the scope;
+ * random nodes whose stream came from their name draw by their new one. Errors latch in graph. */
 TN_API void tn_graph_inline(TnGraph *graph, const TnGraph *inner, const TnVal *in, TnVal *out);
-/* Builds op's body in graph on the values in[n_in]: out[n_out] gets its results. name: what names of
- * the new nodes begin with; path: what streams of random ones follow (a node's own name, unless it
- * is itself of a body). FALSE with *error if the body failed or its results are not of the types
+/* Builds op's body in graph on the values in[n_in]: out[n_out] gets its results. name: what names
+ * of the new nodes begin with; path: what streams of random ones follow (a node's own name, unless
+ * it is itself of a body). FALSE with *error if the body failed or its results are not of the types
  * want[n_out] (NULL: not asked). */
 TN_API gboolean tn_graph_expand(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
                                 const char *path, gint n_in, const TnVal *in, gint n_out,
@@ -122,7 +122,7 @@ TN_API gboolean tn_grad(TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal
 /* Calls `build` like a body, inside graph: for operators whose gradient is that of their body. */
 TN_API gboolean tn_vjp_of_body(TnVjp *vjp, GError **error);
 
-/* --- Formulas: the operators that rules and bodies use most -------------------------------------------- */
+/* --- Formulas: the operators that rules and bodies use most ----------------------------------- */
 /* clang-format off */
 #define TN_UNARY_FORMULAS(X)                                                                       \
     X(neg) X(abs) X(sign) X(exp) X(log) X(sqrt) X(reciprocal) X(sin) X(cos) X(tanh) X(erf)         \

@@ -1,10 +1,11 @@
 /* op.h: an operator's schema. One static const TnOp per operator, found by name in the registry.
  *
- * Primitives have a gradient rule and a kernel on the `ref` device; composites have a body of other operators, and maybe
- * a gradient rule and kernels of their own that are faster. Names are ONNX's in snake_case.
+ * Primitives have a gradient rule and a kernel on the `ref` device; composites have a body of other
+ * operators, and maybe a gradient rule and kernels of their own that are faster. Names are ONNX's
+ * in snake_case.
  *
- * Sizes: a rule (infer aside) may use ranks, never sizes, so that a graph built at one set of shapes is right at another:
- * `like` inputs (TN_ARG_SHAPE) carry sizes where a rule needs them. */
+ * Sizes: a rule (infer aside) may use ranks, never sizes, so that a graph built at one set of
+ * shapes is right at another: `like` inputs (TN_ARG_SHAPE) carry sizes where a rule needs them. */
 #pragma once
 
 #include <tenon/option.h>
@@ -48,7 +49,8 @@ typedef struct {
     TnDtypes dtypes;           /* allowed */
     guint32 flags;             /* TnArgFlags */
     gint32 min_rank, max_rank; /* 0, 0: any */
-    /* Where tests sample its values: uniform in [lo, hi] (0, 0: [-2, 2]), at least `gap` away from each kink. */
+    /* Where tests sample its values: uniform in [lo, hi] (0, 0: [-2, 2]), at least `gap` away from
+     * each kink. */
     double lo, hi;
     double kinks[4];
     gint32 n_kinks;
@@ -67,7 +69,8 @@ typedef enum {
     TN_OP_SOURCE = 1 << 7,      /* a node of the graph itself: input, variable, constant */
 } TnOpFlags;
 
-/* Asked to compute output types. All inputs were checked against their rows (number, dtypes, ranks). */
+/* Asked to compute output types. All inputs were checked against their rows (number, dtypes,
+ * ranks). */
 typedef struct {
     guint32 size;
     const TnOp *op;
@@ -113,8 +116,9 @@ typedef struct {
     gint64 offset;
 } TnLayout;
 
-/* One sampled call for the conformance suite. variant counts up from 0; sample returns FALSE when there is none of that
- * number. Attributes arrive with defaults. Zero sizes, size 1, broadcasting and every attribute belong among the variants.
+/* One sampled call for the conformance suite. variant counts up from 0; sample returns FALSE when
+ * there is none of that number. Attributes arrive with defaults. Zero sizes, size 1, broadcasting
+ * and every attribute belong among the variants.
  */
 typedef struct {
     guint32 size;
@@ -142,8 +146,8 @@ struct TnOp {
     gboolean (*infer)(TnInfer *infer, GError **error);
     gboolean (*vjp)(TnVjp *vjp, GError **error);
     gboolean (*body)(TnBody *body, GError **error);
-    /* TN_OP_VIEW: the layout of output 0 over input 0's storage, FALSE if strides cannot express it.
-     * in: the types of all inputs; in_layout: of input 0. */
+    /* TN_OP_VIEW: the layout of output 0 over input 0's storage, FALSE if strides cannot express
+     * it. in: the types of all inputs; in_layout: of input 0. */
     gboolean (*view)(const void *attrs, const TnType *in, const TnLayout *in_layout,
                      const TnType *out, TnLayout *out_layout);
     gboolean (*sample)(TnSample *sample);
@@ -159,21 +163,25 @@ tn_op_is_composite(const TnOp *op)
     return op->body != NULL;
 }
 
-/* The kernel's primitives (static table); plugins' operators are factories of "tenon.op/1" whose vtable is a TnOp. */
+/* The kernel's primitives (static table); plugins' operators are factories of "tenon.op/1" whose
+ * vtable is a TnOp. */
 TN_API const TnOp *const *tn_op_primitives(guint *n);
-/* By name among primitives and registered plugins' operators; a plugin that the index knows to supply it is opened.
- * NULL with *error (TN_ERROR_NOT_FOUND, nearest name) otherwise. (transfer none). Thread: any. */
+/* By name among primitives and registered plugins' operators; a plugin that the index knows to
+ * supply it is opened. NULL with *error (TN_ERROR_NOT_FOUND, nearest name) otherwise. (transfer
+ * none). Thread: any. */
 TN_API const TnOp *tn_op_find(const char *name, GError **error);
 
-/* Checks number, dtypes and ranks of inputs against op's rows and calls op->infer; prefixes errors with
- * "NAME (OP): ". out has room for TN_MAX_OUT; *n_out is set. */
+/* Checks number, dtypes and ranks of inputs against op's rows and calls op->infer; prefixes errors
+ * with "NAME (OP): ". out has room for TN_MAX_OUT; *n_out is set. */
 TN_API gboolean tn_op_infer(const TnOp *op, const void *attrs, const char *name, gint n_in,
                             const TnType *in, TnTensor *const *value, gint *n_out, TnType *out,
                             GError **error);
 
-/* NumPy's broadcasting of n types' sizes into out (dtype left alone); FALSE with TN_ERROR_SHAPE, both shapes named. */
+/* NumPy's broadcasting of n types' sizes into out (dtype left alone); FALSE with TN_ERROR_SHAPE,
+ * both shapes named. */
 TN_API gboolean tn_infer_broadcast(gint n, const TnType *in, TnType *out, GError **error);
-/* infer for unary and n-ary element-wise operators: output 0 has the broadcast shape and input 0's dtype. */
+/* infer for unary and n-ary element-wise operators: output 0 has the broadcast shape and input 0's
+ * dtype. */
 TN_API gboolean tn_infer_elementwise(TnInfer *infer, GError **error);
 /* out 0 = in 0. */
 TN_API gboolean tn_infer_same(TnInfer *infer, GError **error);

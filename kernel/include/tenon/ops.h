@@ -173,9 +173,9 @@
  *
  * Random. key u64 [2] = {seed, position}; the step of tn_random_words is the position; the stream
  * is the attribute, which is fixed when the node is added (0: tn_random_stream of the node's dotted
- * name, see tn_graph_expand for those of bodies). Word i of the node is word i % 4 of tn_random_words (key[0], stream, key[1], i / 4).
- * Element e (row-major) is drawn thus, every operation rounded by itself (no fused multiply-add),
- * f16 and bf16 as f32 and then rounded:
+ * name, see tn_graph_expand for those of bodies). Word i of the node is word i % 4 of
+ * tn_random_words (key[0], stream, key[1], i / 4). Element e (row-major) is drawn thus, every
+ * operation rounded by itself (no fused multiply-add), f16 and bf16 as f32 and then rounded:
  *   random_bits (shape, dtype)  u32: word e.  u64: word 2e + (word 2e+1 << 32)
  *   random_uniform (shape, dtype, low, high)  low + u * (high - low); low and high - low are
  *       rounded to the compute type first

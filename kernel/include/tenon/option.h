@@ -116,7 +116,7 @@ TN_API const TnOption *tn_options_row(const TnOptions *options, guint32 i);
 /* By name or old name; NULL if there is none. */
 TN_API const TnOption *tn_options_find(const TnOptions *options, const char *name);
 
-/* --- Faults: everything that is wrong, told at once ------------------------------------------------- */
+/* --- Faults: everything that is wrong, told at once ------------------------------------------- */
 
 TN_API TnFaults *tn_faults_new(void);
 TN_API void tn_faults_free(TnFaults *faults);
@@ -136,7 +136,7 @@ TN_API const char *tn_faults_notice_text(const TnFaults *faults, gsize i);
  * none. */
 TN_API gboolean tn_faults_to_error(const TnFaults *faults, GError **error);
 
-/* --- Parse ------------------------------------------------------------------------------------------- */
+/* --- Parse ------------------------------------------------------------------------------------ */
 
 /* Fills and checks a struct from a map of options: defaults, then the map's values; unknown keys
  * (nearest known one named), wrong types, ranges, missing required ones are recorded in faults
@@ -158,7 +158,7 @@ TN_API gboolean tn_config_is_set(const TnConfig *config, const char *name);
 /* The resolved options as a value map, secrets hidden. (transfer full). */
 TN_API TnValue *tn_config_to_value(const TnConfig *config);
 
-/* --- Bare structs (operators' attributes) ------------------------------------------------------------ */
+/* --- Bare structs (operators' attributes) ----------------------------------------------------- */
 
 /* Writes the rows' defaults into zeroed memory of struct_size; strings are interned. */
 TN_API void tn_options_defaults(const TnOptions *options, void *data);

@@ -149,7 +149,7 @@ struct TnPlugin {
          (vtable)->size &&                                                                         \
      (vtable)->member)
 
-/* --- Registry: what this process knows. Thread: any. ---------------------------------------------------- */
+/* --- Registry: what this process knows. Thread: any. ------------------------------------------ */
 
 /* What the index knows of a plugin file, opened or not. Strings live until the process ends. */
 typedef struct {
@@ -212,7 +212,7 @@ TN_API const TnLuaModule *tn_registry_lua(const char *name, GError **error);
 /* The verb of that name ("data import"), opening the plugin; NULL with *error. */
 TN_API const TnVerb *tn_registry_verb(const char *name, GError **error);
 
-/* --- Instances ------------------------------------------------------------------------------------------- */
+/* --- Instances -------------------------------------------------------------------------------- */
 
 /* A component that was created from a factory, counted against it. */
 typedef struct TnObject TnObject;

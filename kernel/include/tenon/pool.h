@@ -27,10 +27,10 @@ TN_API void tn_pool_set_threads(guint n);
 /* Number of this thread inside the pool: 0 for any caller, 1 .. threads-1 for workers. */
 TN_API guint tn_pool_thread(void);
 
-/* The floating-point mode in which kernels compute: round to nearest, and results below the smallest
- * normal number (f32 and bf16 1.2e-38, f64 2.2e-308; f16 keeps its own) become zero where the
- * processor can do that (x86-64; on AArch64 operands too). Processors work off such numbers many
- * times more slowly, and optimiser slots of inputs that are always zero decay into them. Pool
+/* The floating-point mode in which kernels compute: round to nearest, and results below the
+ * smallest normal number (f32 and bf16 1.2e-38, f64 2.2e-308; f16 keeps its own) become zero where
+ * the processor can do that (x86-64; on AArch64 operands too). Processors work off such numbers
+ * many times more slowly, and optimiser slots of inputs that are always zero decay into them. Pool
  * workers, callers of tn_parallel_for, programs and imperative mode are in this mode; a device that
  * runs kernels in threads of its own enters it there. Leaving restores what the caller had.
  * Thread: any. */

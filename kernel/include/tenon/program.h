@@ -49,9 +49,9 @@ TN_API char *tn_program_kernels(const TnProgram *program);
 TN_API TnExec *tn_exec_new(TnProgram *program, TnStore *store, TnContext *context, GError **error);
 TN_API void tn_exec_free(TnExec *exec);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnExec, tn_exec_free)
-/* Gives input i for the next runs; of the program's type, contiguous, on host or the device. Holds a
- * reference until the next bind; tensor NULL drops it and binds nothing. Does not allocate. TN_FAILED with
- * the error in tn_exec_error otherwise. */
+/* Gives input i for the next runs; of the program's type, contiguous, on host or the device. Holds
+ * a reference until the next bind; tensor NULL drops it and binds nothing. Does not allocate.
+ * TN_FAILED with the error in tn_exec_error otherwise. */
 TN_API TnStatus tn_exec_bind(TnExec *exec, guint i, TnTensor *tensor);
 /* One run. On failure variables may be half-written; tn_exec_error names the node. */
 TN_API TnStatus tn_exec_run(TnExec *exec);

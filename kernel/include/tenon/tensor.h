@@ -77,7 +77,8 @@ TN_API gboolean tn_tensor_is_writable(const TnTensor *tensor);
 TN_API TnTensor *tn_tensor_reshape(TnTensor *tensor, gint rank, const gint64 *dims, GError **error);
 TN_API TnTensor *tn_tensor_permute(TnTensor *tensor, const gint *perm, GError **error);
 /* axis may count from the last. start and stop as in Python's slices: negative ones count from the
- * end, then both are brought inside; with a negative step G_MININT64 as stop takes the first too. */
+ * end, then both are brought inside; with a negative step G_MININT64 as stop takes the first
+ * too. */
 TN_API TnTensor *tn_tensor_slice(TnTensor *tensor, gint axis, gint64 start, gint64 stop,
                                  gint64 step, GError **error);
 TN_API TnTensor *tn_tensor_expand(TnTensor *tensor, gint rank, const gint64 *dims, GError **error);
@@ -102,7 +103,7 @@ TN_API double tn_tensor_get(TnTensor *tensor, gint64 i);
 /* "f32[2, 3] {{1, 2, 3}, {4, 5, 6}}", long ones shortened. (transfer full): g_free. */
 TN_API char *tn_tensor_print(TnTensor *tensor);
 
-/* --- DLPack 1.0 (dlpack.h of the DLPack project; the struct is declared in tenon/dlpack.h) ----------- */
+/* --- DLPack 1.0 (dlpack.h of the DLPack project; the struct is declared in tenon/dlpack.h) ---- */
 struct DLManagedTensorVersioned;
 /* Without copying; (transfer full): the consumer calls its deleter. NULL with *error for dtypes
  * DLPack lacks. */

@@ -66,7 +66,7 @@ TN_API const char *tn_value_key_at(const TnValue *map, gsize i);
 TN_API TnValue *tn_value_get(const TnValue *map, const char *key);      /* NULL if absent */
 TN_API void tn_value_set(TnValue *map, const char *key, TnValue *item); /* replaces; nil removes */
 
-/* --- Spec: {interface, component, options, place} ---------------------------------------------------- */
+/* --- Spec: {interface, component, options, place} --------------------------------------------- */
 
 /* options: a new empty map. iface such as "tenon.device/1" and component such as "cpu". */
 TN_API TnSpec *tn_spec_new(const char *iface, const char *component, TnWhere where);

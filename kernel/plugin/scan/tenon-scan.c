@@ -1,4 +1,5 @@
-/* tenon-scan.c: describes one plugin file to its parent, or tries it, in a process that may crash or hang without harm.
+/* tenon-scan.c: describes one plugin file to its parent, or tries it, in a process that may crash
+ * or hang without harm.
  *
  *   tenon-scan FILE         prints the file's descriptor as a block of lines (../record.c reads it); runs nothing of it
  *   tenon-scan --try FILE   opens, initialises and probes it: prints "fault<TAB>why" if the plugin, "part<TAB>why" if one

@@ -12,7 +12,8 @@
 G_BEGIN_DECLS
 
 #define TN_IFACE_JOB "tenon.job/1"
-/* A config's path may name a module of the library instead of a file: "module:tenon.bench.train_mlp". */
+/* A config's path may name a module of the library instead of a file:
+ * "module:tenon.bench.train_mlp". */
 #define TN_CONFIG_MODULE "module:"
 
 typedef struct TnHost TnHost;
@@ -23,9 +24,9 @@ typedef struct {
     guint64 memory_limit;  /* bytes of Lua memory while loading; 0: 256 MiB */
     double load_seconds;   /* watchdog on loading; 0: 10 */
     const char *text;      /* instead of what the config's file says; NULL: the file */
-    /* Folder that tn_host_keep has filled: config and modules are read there, as is what the config read with io.open.
-     * The config's path then only says where it stood, and from where relative paths start; it need not be there.
-     * NULL: none */
+    /* Folder that tn_host_keep has filled: config and modules are read there, as is what the config
+     * read with io.open. The config's path then only says where it stood, and from where relative
+     * paths start; it need not be there. NULL: none */
     const char *kept;
 } TnHostOptions;
 
@@ -36,7 +37,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnHost, tn_host_free)
 /* The folder where tn.data looks, absolute. (transfer none). */
 TN_API const char *tn_host_data_root(const TnHost *host);
 
-/* Loads every embedded module, so that the registry knows all components written in Lua (`tenon help`). */
+/* Loads every embedded module, so that the registry knows all components written in Lua (`tenon
+ * help`). */
 TN_API gboolean tn_host_load_modules(TnHost *host, GError **error);
 
 /* Evaluates the config, applies overrides ("train.lr=3e-4", also to tn.arg names) and validates
@@ -46,14 +48,15 @@ TN_API gboolean tn_host_load_modules(TnHost *host, GError **error);
 TN_API TnSpec *tn_host_load(TnHost *host, const char *path, gint n_overrides,
                             const char *const *overrides, TnFaults *faults);
 
-/* After a load: copies of what the config was made of into a run's folder, byte for byte as they were read: config.lua,
- * modules/…, files/…, and sources.json that says what is which. What the job reads later is added then. TN_ERROR_IO. */
+/* After a load: copies of what the config was made of into a run's folder, byte for byte as they
+ * were read: config.lua, modules/…, files/…, and sources.json that says what is which. What the job
+ * reads later is added then. TN_ERROR_IO. */
 TN_API gboolean tn_host_keep(TnHost *host, const char *folder, GError **error);
 
-/* The loaded tree as the text of a config that gives it again: every component by name, every option with its value,
- * defaults too. Functions, and components that the config declared, are taken from config.lua in the folder that
- * tn_host_keep filled, where the text must lie then. name: of the run, for a tree without one; may be NULL. TN_ERROR_FAILED.
- * (transfer full): g_free. */
+/* The loaded tree as the text of a config that gives it again: every component by name, every
+ * option with its value, defaults too. Functions, and components that the config declared, are
+ * taken from config.lua in the folder that tn_host_keep filled, where the text must lie then. name:
+ * of the run, for a tree without one; may be NULL. TN_ERROR_FAILED. (transfer full): g_free. */
 TN_API char *tn_host_resolved(TnHost *host, const TnSpec *root, const char *name, GError **error);
 
 /* What the config declared with tn.arg, in order: rows for `tenon help CONFIG`. Valid as long as
@@ -87,8 +90,8 @@ TN_API TnStepper *tn_job_stepper(const TnJob *job, const TnFunction *function);
 TN_API char *tn_job_summary(TnJob *job, GError **error);
 /* tn_pipeline_data of its pipeline; an empty map without. (transfer full). */
 TN_API TnValue *tn_job_data(const TnJob *job);
-/* How far it is, as it told last: step, steps, epoch, epochs (0: unknown), samples_per_second, metrics {name: number}; an
- * empty map before. (transfer full). */
+/* How far it is, as it told last: step, steps, epoch, epochs (0: unknown), samples_per_second,
+ * metrics {name: number}; an empty map before. (transfer full). */
 TN_API TnValue *tn_job_progress(const TnJob *job);
 /* What to say at the end: last metrics as a map. (transfer full). */
 TN_API TnValue *tn_job_result(TnJob *job);

@@ -25,8 +25,8 @@ typedef struct TnRunDir TnRunDir;
 TN_API char *tn_runs_root(const char *option);
 /* Makes root/NAME/TIME-ID and takes its lock. (transfer full). */
 TN_API TnRunDir *tn_run_create(const char *root, const char *name, GError **error);
-/* Opens an existing one for writing (TN_ERROR_BUSY names the process that has it) or for reading. path: the folder, or NAME,
- * or NAME/TIME-ID under root (NAME alone: its newest). */
+/* Opens an existing one for writing (TN_ERROR_BUSY names the process that has it) or for reading.
+ * path: the folder, or NAME, or NAME/TIME-ID under root (NAME alone: its newest). */
 TN_API TnRunDir *tn_run_open(const char *root, const char *path, gboolean write, GError **error);
 TN_API void tn_run_close(TnRunDir *run);
 /* Whether some process writes it now. */
@@ -42,39 +42,43 @@ TN_API TnValue *tn_run_get_json(TnRunDir *run, const char *name,
 /* A line of metrics.jsonl. Buffered; flushed with every checkpoint and once a second. */
 TN_API gboolean tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value,
                               GError **error);
-/* Removes the lines of steps beyond step (-1: all), which a run that goes on from there writes again; the file is replaced
- * whole. run is open for writing. TN_ERROR_IO. */
+/* Removes the lines of steps beyond step (-1: all), which a run that goes on from there writes
+ * again; the file is replaced whole. run is open for writing. TN_ERROR_IO. */
 TN_API gboolean tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error);
-/* The part of the provenance that says what computes: {version, devices, host: {name, system, processor …}, plugins: [{name,
- * version, path, sha256}]}. (transfer full). */
+/* The part of the provenance that says what computes: {version, devices, host: {name, system,
+ * processor …}, plugins: [{name, version, path, sha256}]}. (transfer full). */
 TN_API TnValue *tn_run_machinery(TnContext *context);
-/* Command line, versions, host, devices, seed, git commit of the config's folder …, extra merged in. */
+/* Command line, versions, host, devices, seed, git commit of the config's folder …, extra merged
+ * in. */
 TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc,
                                         char *const *argv, const TnValue *extra, GError **error);
 
-/* All variables of store and state into checkpoints/STEP.safetensors, replaced atomically; keeps the newest `keep` (0: all)
- * and those in pinned steps. */
+/* All variables of store and state into checkpoints/STEP.safetensors, replaced atomically; keeps
+ * the newest `keep` (0: all) and those in pinned steps. */
 TN_API gboolean tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store,
                                    const TnValue *state, guint keep, GError **error);
 /* A pinned step's checkpoint is not removed by later saves (the best one so far). */
 TN_API void tn_checkpoint_pin(TnRunDir *run, guint64 step);
 TN_API void tn_checkpoint_unpin(TnRunDir *run, guint64 step);
-/* Newest step with a readable checkpoint, -1 if there is none; broken ones are said in the log and passed over. */
+/* Newest step with a readable checkpoint, -1 if there is none; broken ones are said in the log and
+ * passed over. */
 TN_API gint64 tn_checkpoint_newest(TnRunDir *run);
-/* Restores every variable of store (all must be there with equal types; unknown ones in the file are an error) and gives the
- * state (transfer full). */
+/* Restores every variable of store (all must be there with equal types; unknown ones in the file
+ * are an error) and gives the state (transfer full). */
 TN_API TnValue *tn_checkpoint_load(TnRunDir *run, guint64 step, TnStore *store, GError **error);
 
-/* --- safetensors: 8-byte little-endian header length, JSON header, data ------------------------------------- */
+/* --- safetensors: 8-byte little-endian header length, JSON header, data ----------------------- */
 typedef struct {
     const char *name;
     TnTensor *tensor;
 } TnNamedTensor;
-/* Written through tn_file_replace, in the order given; names are unique; metadata: map of strings, may be NULL. */
+/* Written through tn_file_replace, in the order given; names are unique; metadata: map of strings,
+ * may be NULL. */
 TN_API gboolean tn_safetensors_save(const char *path, guint n, const TnNamedTensor *tensors,
                                     const TnValue *metadata, GError **error);
 typedef struct TnSafetensors TnSafetensors;
-/* Maps the file and checks the whole header (lengths, overlaps, dtypes, order): TN_ERROR_CORRUPT names the entry. */
+/* Maps the file and checks the whole header (lengths, overlaps, dtypes, order): TN_ERROR_CORRUPT
+ * names the entry. */
 TN_API TnSafetensors *tn_safetensors_open(const char *path, GError **error);
 /* The same for bytes in memory that outlive it (fuzzing, wires). */
 TN_API TnSafetensors *tn_safetensors_open_bytes(const void *bytes, gsize size, const char *name,
@@ -91,12 +95,12 @@ TN_API TnTensor *tn_safetensors_get(const TnSafetensors *file, guint i,
 TN_API const TnValue *tn_safetensors_metadata(
     const TnSafetensors *file); /* map; NULL if there is none */
 
-/* --- JSON ----------------------------------------------------------------------------------------------------- */
+/* --- JSON ------------------------------------------------------------------------------------- */
 /* (transfer full) each. NaN and infinity are written as strings "nan", "inf", "-inf". */
 TN_API char *tn_json_print(const TnValue *value, gboolean pretty);
 TN_API TnValue *tn_json_parse(const char *text, gsize size, GError **error);
 
-/* --- Loggers of a run: a record goes to every one ---------------------------------------------------------------- */
+/* --- Loggers of a run: a record goes to every one --------------------------------------------- */
 typedef struct TnLoggers TnLoggers;
 TN_API TnLoggers *tn_loggers_new(TnContext *context, guint n, TnSpec *const *specs, TnRunDir *run,
                                  gboolean resumed, GError **error);

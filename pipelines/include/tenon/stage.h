@@ -40,8 +40,8 @@ TN_API gint64 tn_frame_samples(const TnFrame *frame);                /* dims[0] 
  * nobody else holds it, else a new host one. (transfer none): it is set. NULL with *error if memory
  * is out. */
 TN_API TnTensor *tn_frame_buffer(TnFrame *frame, guint i, TnType type, GError **error);
-/* Something that a stage keeps with a frame over its lives, such as the exec whose arena its tensors
- * are. */
+/* Something that a stage keeps with a frame over its lives, such as the exec whose arena its
+ * tensors are. */
 TN_API gpointer tn_frame_keep(const TnFrame *frame);
 TN_API void tn_frame_set_keep(TnFrame *frame, gpointer keep, GDestroyNotify destroy);
 
@@ -66,19 +66,21 @@ typedef struct {
     /* One per worker; may be NULL. */
     void *(*worker_new)(void *self, GError **error);
     void (*worker_free)(void *self, void *worker);
-    /* Makes frame seq from in (NULL for a source): tensors of frame are to be set (it may still hold
-     * those of an earlier life: tn_frame_buffer). TN_EOS: there
+    /* Makes frame seq from in (NULL for a source): tensors of frame are to be set (it may still
+     * hold those of an earlier life: tn_frame_buffer). TN_EOS: there
      * is no such frame (a source at its end). On TN_FAILED *error is set. Called concurrently
      * for different workers. */
     TnStatus (*make)(void *self, void *worker, guint64 seq, TnFrame *in, TnFrame *frame,
                      GError **error);
     void (*close)(void *self);
-    /* What it reads, open: a map for the run's provenance, with strings "dataset", "fingerprint" and, where there are any,
-     * "files". A run whose fingerprint has changed is not resumed. (transfer full). May be NULL: it reads nothing. */
+    /* What it reads, open: a map for the run's provenance, with strings "dataset", "fingerprint"
+     * and, where there are any, "files". A run whose fingerprint has changed is not resumed.
+     * (transfer full). May be NULL: it reads nothing. */
     TnValue *(*data)(void *self);
 } TnStageVTable;
 
-/* The first member of every pure stage's option struct; the driver reads it. Its rows: TN_STAGE_ROWS. */
+/* The first member of every pure stage's option struct; the driver reads it. Its rows:
+ * TN_STAGE_ROWS. */
 typedef struct {
     const char *from;  /* name of the stage whose frames it takes; NULL for a source */
     gint64 workers;    /* 0: inline with its consumer */
@@ -107,16 +109,18 @@ typedef struct {
         .help = "frames made ahead at most; 0: two for each worker"                                \
     }
 
-/* The stages of this library (read, map) into the registry; may be called again. Before a config is checked. */
+/* The stages of this library (read, map) into the registry; may be called again. Before a config is
+ * checked. */
 TN_API void tn_stages_register(void);
 
-/* How a function of the host language becomes a graph: its inputs are named and typed as in's fields, its outputs named as
- * the function names them. (transfer full). Set for the stages that this thread creates. */
+/* How a function of the host language becomes a graph: its inputs are named and typed as in's
+ * fields, its outputs named as the function names them. (transfer full). Set for the stages that
+ * this thread creates. */
 typedef TnGraph *(*TnTracer)(const TnValue *function, const TnSchema *in, gpointer data,
                              GError **error);
 TN_API void tn_stages_set_tracer(TnTracer tracer, gpointer data);
 
-/* --- Pipeline: the DAG of one job ------------------------------------------------------------------------- */
+/* --- Pipeline: the DAG of one job ------------------------------------------------------------- */
 typedef struct TnPipeline TnPipeline;
 
 /* Creates and opens the PURE stages among specs (name -> spec), in order of their edges; unknown
@@ -136,7 +140,7 @@ TN_API gboolean tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GEr
 /* {stage name: what its `data` says} of the stages that read something. (transfer full). */
 TN_API TnValue *tn_pipeline_data(const TnPipeline *pipeline);
 
-/* --- Stepper: k steps of a program fed by a port, in C ------------------------------------------------------ */
+/* --- Stepper: k steps of a program fed by a port, in C ---------------------------------------- */
 typedef struct TnStepper TnStepper;
 /* function's graph inputs are matched by name with the port's fields (unmatched:
  * TN_ERROR_CONFIG, both lists named). port may be NULL if the graph has no inputs. (transfer
@@ -156,8 +160,8 @@ TN_API TnTensor *tn_stepper_output(TnStepper *stepper, const char *name);
 TN_API const GError *tn_stepper_error(const TnStepper *stepper);
 /* Steps at most k times with every tensor watched and stops at the first NaN or infinity: "node
  * 'model.3.conv', element 17 of f32[128, 6]: nan". *done counts the whole steps before it. Meant to
- * replay from a checkpoint, so slow is fine. (transfer full): g_free; NULL if none was found or the step
- * failed. */
+ * replay from a checkpoint, so slow is fine. (transfer full): g_free; NULL if none was found or the
+ * step failed. */
 TN_API char *tn_stepper_find_bad(TnStepper *stepper, guint64 k, guint64 *done);
 
 G_END_DECLS

@@ -1,4 +1,5 @@
--- tenon.batch: the frames of a stage: where they come from, their fields as inputs of a graph, and what went wrong on the way.
+-- tenon.batch: the frames of a stage: where they come from, their fields as inputs of a graph, and
+-- what went wrong on the way.
 local core = require "tenon.core"
 
 local batch = {}
@@ -17,7 +18,8 @@ function batch.port(stage, job)
   end, job.port, job, stage.from)
 end
 
--- stepper:run(…) for a stage. The frame that it failed at is named: frames count from 1, from the beginning of the run.
+-- stepper:run(…) for a stage. The frame that it failed at is named: frames count from 1, from the
+-- beginning of the run.
 function batch.run(stage, ...)
   return batch.blame(function()
     return ("%s: stages.%s, frame %d"):format(core.where(stage._spec), stage.stage_name, stage.port:seq())

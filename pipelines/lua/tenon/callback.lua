@@ -1,6 +1,7 @@
--- tenon.callback: what happens at events of a training. A callback has any of these, each called with the trainer (see
--- tenon/train.lua): on_start(trainer), on_log(trainer, metrics), on_epoch(trainer, metrics), on_end(trainer), and
--- every = n with on_step(trainer). What save() gives is kept in checkpoints and given back to load(state).
+-- tenon.callback: what happens at events of a training. A callback has any of these, each called
+-- with the trainer (see tenon/train.lua): on_start(trainer), on_log(trainer, metrics),
+-- on_epoch(trainer, metrics), on_end(trainer), and every = n with on_step(trainer). What save()
+-- gives is kept in checkpoints and given back to load(state).
 local core = require "tenon.core"
 local tn = require "tenon"
 
@@ -21,7 +22,8 @@ local function better(self, metrics, least)
     local known = {}
     for name in pairs(metrics) do known[#known + 1] = name end
     table.sort(known)
-    core.fail("config", ("%s: monitor: there is no metric '%s'; there are: %s"):format(core.where(self._spec), self.monitor, table.concat(known, ", ")))
+    core.fail("config", ("%s: monitor: there is no metric '%s'; there are: %s"):format(
+      core.where(self._spec), self.monitor, table.concat(known, ", ")))
   end
   local sign = self.mode == "min" and -1 or 1
   local is = self.best == nil or sign * value > sign * self.best + least

@@ -1,4 +1,5 @@
--- The jobs of this library: `tn.experiment`, a pipeline of stages, and `tn.script`, a function that is run.
+-- The jobs of this library: `tn.experiment`, a pipeline of stages, and `tn.script`, a function that
+-- is run.
 local core = require "tenon.core"
 local tn = require "tenon"
 local batch = require "tenon.batch"

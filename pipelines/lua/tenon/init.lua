@@ -4,7 +4,8 @@
 --
 --     tn.dataset.hdf5 { path = tn.data "fashion_mnist.h5" }
 --
--- is a component named "hdf5" of the interface "tenon.dataset/1". Modules below are loaded when they are first named.
+-- is a component named "hdf5" of the interface "tenon.dataset/1". Modules below are loaded when
+-- they are first named.
 local core = require "tenon.core"
 
 local tn = {
@@ -37,8 +38,9 @@ local namespaces = {
   stage = { "tenon.stage/1", "tenon.stage" },
 }
 
--- A table whose every field makes specs of iface. That a component does not exist is said when the config is checked. Called
--- with a function it makes the component `lambda`: tn.layer(function(x) … end).
+-- A table whose every field makes specs of iface. That a component does not exist is said when the
+-- config is checked. Called with a function it makes the component `lambda`: tn.layer(function(x) …
+-- end).
 local function namespace(iface, fields)
   return setmetatable(fields or {}, {
     __call = function(self, f) return self.lambda(f) end,
@@ -60,7 +62,8 @@ tn.op = setmetatable({}, {
   end,
 })
 
--- Methods of values, tensors and variables that are no operators: reductions that drop their axes, over all or those given.
+-- Methods of values, tensors and variables that are no operators: reductions that drop their axes,
+-- over all or those given.
 local function reduction(op)
   return function(x, axes, keep)
     if type(axes) == "number" then axes = { axes } end
@@ -75,8 +78,9 @@ function tn.ones(shape, dtype) return core.full(shape, 1, dtype) end
 function tn.uniform(shape, seed) return core.random(shape, "uniform", seed or 0) end
 function tn.normal(shape, seed) return core.random(shape, "normal", seed or 0) end
 
--- Declares a component: the same rows as a plugin's, so that check, help and overrides do not know the difference. Gives
--- its constructor. The table given is the metatable of instances, whose fields are the options.
+-- Declares a component: the same rows as a plugin's, so that check, help and overrides do not know
+-- the difference. Gives its constructor. The table given is the metatable of instances, whose
+-- fields are the options.
 function tn.component(class)
   class.__index = class
   local rows = {}
@@ -96,7 +100,8 @@ function tn.new(spec, name)
   return core.instance(spec, name) or core.object(spec)
 end
 
--- tn.jit(f): the same function traced into a graph, once per set of argument types, and run as a program.
+-- tn.jit(f): the same function traced into a graph, once per set of argument types, and run as a
+-- program.
 function tn.jit(f)
   local traces = {}
   local order = {}

@@ -1,7 +1,9 @@
--- tenon.layer: what every layer is made of: names, variables, and the record that `tenon show` prints.
+-- tenon.layer: what every layer is made of: names, variables, and the record that `tenon show`
+-- prints.
 --
--- A layer is called with values: `layer(x)`. The call opens a scope with the layer's name, so that nodes and variables
--- inside are called `model.3.conv`, `model.3.weight`. The same code runs on values of a graph and on tensors at once.
+-- A layer is called with values: `layer(x)`. The call opens a scope with the layer's name, so that
+-- nodes and variables inside are called `model.3.conv`, `model.3.weight`. The same code runs on
+-- values of a graph and on tensors at once.
 local core = require "tenon.core"
 
 local layer = {
@@ -49,8 +51,8 @@ local function product(shape)
   return n
 end
 
--- A parameter of the present layer: made on the first call, found again on the next. init is a name or
--- {name, a, b, fan_in =}.
+-- A parameter of the present layer: made on the first call, found again on the next. init is a name
+-- or {name, a, b, fan_in =}.
 function layer.param(self, name, shape, init)
   local scope = scopes[#scopes]
   if scope then scope.params = scope.params + product(shape) end

@@ -1,4 +1,5 @@
--- tenon.loss: what training makes small. compute(prediction, target) gives one number, the mean over the batch.
+-- tenon.loss: what training makes small. compute(prediction, target) gives one number, the mean
+-- over the batch.
 local tn = require "tenon"
 
 local function define(name, help, options, compute)

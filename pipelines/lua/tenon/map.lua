@@ -1,4 +1,5 @@
--- tenon.map: ready-made functions for tn.stage.map: each gives a pure function of a batch {field = value}.
+-- tenon.map: ready-made functions for tn.stage.map: each gives a pure function of a batch {field =
+-- value}.
 local map = {}
 
 -- Changes one field and passes the others on.

@@ -9,7 +9,8 @@ local function variable(name)
   return core.variable { name = name, dtype = "f64", role = "stat", init = "zeros" }
 end
 
--- A meter of a graph under construction. named: metric instances by name; loss: the value of the loss, or nil.
+-- A meter of a graph under construction. named: metric instances by name; loss: the value of the
+-- loss, or nil.
 function meter.new(prefix, named, prediction, target, loss)
   local self = setmetatable({ parts = {}, seen = {} }, meter)
   local function add(name, sum, count, finish)
@@ -35,15 +36,16 @@ function meter.new(prefix, named, prediction, target, loss)
   return self
 end
 
--- What was added up since the last reset: {name = {sum, count}}. Reading changes nothing, so that the sums of an epoch have
--- the same bits however often they are looked at.
+-- What was added up since the last reset: {name = {sum, count}}. Reading changes nothing, so that
+-- the sums of an epoch have the same bits however often they are looked at.
 function meter:sums()
   local sums = {}
   for _, part in ipairs(self.parts) do sums[part.name] = { part.sum:read():item(), part.count:read():item() } end
   return sums
 end
 
--- What was added up since the last call of this, or the reset: for eyes, as the difference has lost some last bits.
+-- What was added up since the last call of this, or the reset: for eyes, as the difference has lost
+-- some last bits.
 function meter:recent()
   local sums, recent = self:sums(), {}
   for name, pair in pairs(sums) do
@@ -63,7 +65,8 @@ function meter:reset()
   self.seen = {}
 end
 
--- Sums as means, in the order of the parts: a list of {name, value}. What was never counted is left out.
+-- Sums as means, in the order of the parts: a list of {name, value}. What was never counted is left
+-- out.
 function meter:means(sums)
   local list = {}
   for _, part in ipairs(self.parts) do

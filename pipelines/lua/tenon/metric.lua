@@ -1,5 +1,6 @@
--- tenon.metric: what is measured beside the loss. measure(prediction, target) gives a sum and a count; both are added up in
--- variables over many steps, and their quotient is the metric. finish(mean), if there, is applied to it at the end.
+-- tenon.metric: what is measured beside the loss. measure(prediction, target) gives a sum and a
+-- count; both are added up in variables over many steps, and their quotient is the metric.
+-- finish(mean), if there, is applied to it at the end.
 local tn = require "tenon"
 
 local function define(name, help, options, measure, finish)

@@ -1,12 +1,13 @@
--- tenon.optim: optimisers and what may happen to gradients before them. An optimiser adds one composite operator for each
--- parameter and keeps its slots in variables `optim.SLOT/PARAMETER`.
+-- tenon.optim: optimisers and what may happen to gradients before them. An optimiser adds one
+-- composite operator for each parameter and keeps its slots in variables `optim.SLOT/PARAMETER`.
 local core = require "tenon.core"
 local tn = require "tenon"
 require "tenon.schedule" -- a plain number is one
 
--- --- Parameters ---------------------------------------------------------------------------------------------------------
+-- --- Parameters ----------------------------------------------------------------------------------
 
--- The options for one parameter: those of the first group whose pattern its name matches, over the optimiser's own.
+-- The options for one parameter: those of the first group whose pattern its name matches, over the
+-- optimiser's own.
 local function options_for(self, name)
   local options = setmetatable({}, { __index = self })
   options.lr_scale = 1
@@ -22,7 +23,8 @@ end
 -- Says what a group may hold: `match`, `lr_scale`, and the optimiser's own numbers.
 local function check_groups(self)
   if type(self.groups or {}) ~= "table" then
-    core.fail("config", ("%s: groups: wants a list of tables such as { match = \"bias$\", weight_decay = 0 }"):format(core.where(self._spec)))
+    core.fail("config", core.where(self._spec) ..
+      ": groups: wants a list of tables such as { match = \"bias$\", weight_decay = 0 }")
   end
   for i, group in ipairs(self.groups or {}) do
     local known = { match = "string", lr_scale = "number" }
@@ -46,7 +48,7 @@ local function slot(name, param)
     role = "slot", of = param:name(), init = "zeros" }
 end
 
--- --- Optimisers ----------------------------------------------------------------------------------------------------------
+-- --- Optimisers ----------------------------------------------------------------------------------
 
 local function rows(lr, weight_decay, more)
   local list = {
@@ -57,11 +59,13 @@ local function rows(lr, weight_decay, more)
   return table.move(more, 1, #more, #list + 1, list)
 end
 
--- update(options, param, grad, lr, number): adds the nodes and assigns param and slots. number: this update's, from 1.
+-- update(options, param, grad, lr, number): adds the nodes and assigns param and slots. number:
+-- this update's, from 1.
 local function define(name, help, options, update)
   tn.component {
     interface = "tenon.optimizer/1", name = name, help = help, options = options, init = check_groups,
-    -- params: variables; grads: values; step: the symbolic number of updates done, f64. Gives the rate.
+    -- params: variables; grads: values; step: the symbolic number of updates done, f64. Gives the
+    -- rate.
     apply = function(self, params, grads, step)
       local rate = self.lr:rate(step)
       local number = step + 1
@@ -111,7 +115,8 @@ local function adam_update(op)
 end
 
 define("adam", "Adam (Kingma and Ba, 2015)", adam_rows(1e-3, 1e-8, 0), adam_update "adam_step")
-define("adamw", "Adam with weight decay beside the gradient (Loshchilov and Hutter, 2019)", adam_rows(1e-3, 1e-8, 1e-2), adam_update "adamw_step")
+define("adamw", "Adam with weight decay beside the gradient (Loshchilov and Hutter, 2019)",
+  adam_rows(1e-3, 1e-8, 1e-2), adam_update "adamw_step")
 define("lamb", "Adam with a rate for each layer (You et al., 2020)", adam_rows(1e-3, 1e-6, 0), adam_update "lamb_step")
 
 define("rmsprop", "RMSprop (Hinton, 2012)", rows(1e-2, 0, {
@@ -131,7 +136,7 @@ define("rmsprop", "RMSprop (Hinton, 2012)", rows(1e-2, 0, {
   if buffer then buffer:assign(results[mean and 4 or 3]) end
 end)
 
--- --- Between gradient and optimiser ------------------------------------------------------------------------------------------
+-- --- Between gradient and optimiser --------------------------------------------------------------
 
 -- The square root of the sum of all squares, f64.
 local function global_norm(grads)
@@ -166,7 +171,8 @@ tn.component {
 
 tn.component {
   interface = "tenon.pass/1", name = "lambda", help = "any function of the gradients",
-  options = { { name = "f", type = "function", positional = true, required = true, help = "function of the list of gradients and the list of parameters; gives the new list" } },
+  options = { { name = "f", type = "function", positional = true, required = true,
+    help = "function of the list of gradients and the list of parameters; gives the new list" } },
   apply = function(self, grads, params) return self.f(grads, params) end,
 }
 

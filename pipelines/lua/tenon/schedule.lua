@@ -1,6 +1,6 @@
--- tenon.schedule: learning rates (or any number) as functions of the step. A schedule builds nodes from the symbolic step, the
--- number of updates done so far, so nothing is compiled again when the rate changes. A plain number where a schedule is
--- wanted stands for `constant`. Computed in f64.
+-- tenon.schedule: learning rates (or any number) as functions of the step. A schedule builds nodes
+-- from the symbolic step, the number of updates done so far, so nothing is compiled again when the
+-- rate changes. A plain number where a schedule is wanted stands for `constant`. Computed in f64.
 local tn = require "tenon"
 
 local pi = math.pi
@@ -48,7 +48,8 @@ define("cosine", "down to a final rate along half a cosine", {
 }, function(self, t) return half_cosine(self.value, self.final, share(t, self.steps)) end)
 
 define("polynomial", "down to a final rate as a power of what is left", {
-  steps_row "steps until the final rate", number("final", 0, "the final rate", { min = 0 }), number("power", 1, "1: a straight line", { min = 0 }),
+  steps_row "steps until the final rate", number("final", 0, "the final rate", { min = 0 }),
+  number("power", 1, "1: a straight line", { min = 0 }),
 }, function(self, t) return (1 - share(t, self.steps)) ^ self.power * (self.value - self.final) + self.final end)
 
 define("one_cycle", "up to the value and down to almost nothing, along half cosines (Smith and Topin, 2018)", {
@@ -68,7 +69,8 @@ end)
 tn.component {
   interface = "tenon.schedule/1", name = "warmup", help = "up to where another schedule begins, along a straight line",
   options = {
-    { name = "after", type = "component", of = "schedule", wrap = "constant", required = true, positional = true, help = "what follows; its own steps begin then" },
+    { name = "after", type = "component", of = "schedule", wrap = "constant", required = true, positional = true,
+      help = "what follows; its own steps begin then" },
     steps_row "steps of the way up", number("from", 0, "share of the rate at step 0", { min = 0, max = 1 }),
   },
   rate = function(self, t)

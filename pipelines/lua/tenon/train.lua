@@ -1,5 +1,6 @@
--- tenon.train: the stage that trains. It builds one graph, `step`, and then reacts to events; the steps between two events are
--- run in C. To train in another way, copy this file beside your config and change it.
+-- tenon.train: the stage that trains. It builds one graph, `step`, and then reacts to events; the
+-- steps between two events are run in C. To train in another way, copy this file beside your config
+-- and change it.
 local core = require "tenon.core"
 local tn = require "tenon"
 local batch = require "tenon.batch"
@@ -31,7 +32,7 @@ local train = {
   },
 }
 
--- --- Building ------------------------------------------------------------------------------------------------------------
+-- --- Building ------------------------------------------------------------------------------------
 
 -- Variables that the optimiser changes, in the order in which the model made them.
 local function parameters()
@@ -90,7 +91,7 @@ end
 
 function train:summary() return layer.summary(self.record) end
 
--- --- State ----------------------------------------------------------------------------------------------------------------
+-- --- State ---------------------------------------------------------------------------------------
 
 -- Calls event on every callback that has it.
 function train:tell(event, ...)
@@ -122,7 +123,8 @@ function train:save()
   self.next_save = core.clock() + self.checkpoint_every
 end
 
--- Asks for a checkpoint once every callback has seen the event: one written before would not know what the others did.
+-- Asks for a checkpoint once every callback has seen the event: one written before would not know
+-- what the others did.
 function train:save_soon()
   self.next_save = -math.huge
 end
@@ -141,7 +143,7 @@ function train:restore()
   self.job:seek_pipeline(state.pipeline)
 end
 
--- --- Bad numbers ------------------------------------------------------------------------------------------------------------
+-- --- Bad numbers ---------------------------------------------------------------------------------
 
 -- Goes back to the last good state.
 function train:rewind(good)
@@ -153,8 +155,8 @@ function train:rewind(good)
   end
 end
 
--- Finds where bad numbers came from: goes back to the last good checkpoint, runs to shortly before the loss goes bad, and
--- from there watches every tensor. Then ends the run with what was found.
+-- Finds where bad numbers came from: goes back to the last good checkpoint, runs to shortly before
+-- the loss goes bad, and from there watches every tensor. Then ends the run with what was found.
 function train:find_bad(name, value)
   local window = 32
   local good = self.job:newest()
@@ -173,7 +175,8 @@ function train:find_bad(name, value)
   local found, done = self.stepper:find_bad(to - from - quick)
   local folder = self.job:folder()
   core.fail("numeric", ("%s became %s at step %d; the first bad number is in %s; %s"):format(
-    name, value ~= value and "nan" or tostring(value), from + quick + done + (found and 1 or 0), found or "no tensor any more when it is run again",
+    name, value ~= value and "nan" or tostring(value), from + quick + done + (found and 1 or 0),
+    found or "no tensor any more when it is run again",
     good and ("the last good checkpoint is %s/checkpoints/%012d.safetensors"):format(folder, good)
       or "there is no checkpoint before it"))
 end
@@ -183,7 +186,7 @@ function train:check_finite()
   if name then self:find_bad(name, value) end
 end
 
--- --- Events -------------------------------------------------------------------------------------------------------------------
+-- --- Events --------------------------------------------------------------------------------------
 
 -- Tells the metrics of the steps since the last log.
 function train:log()
@@ -227,7 +230,8 @@ function train:epoch_metrics()
   return metrics
 end
 
--- After the last step of an epoch: evaluation, callbacks. FALSE if it was cut off by somebody who asked to stop.
+-- After the last step of an epoch: evaluation, callbacks. FALSE if it was cut off by somebody who
+-- asked to stop.
 function train:end_epoch()
   if self.logged_samples > 0 then self:log() end
   local metrics = self:epoch_metrics()
@@ -282,7 +286,7 @@ function train:events()
   return true
 end
 
--- --- Running --------------------------------------------------------------------------------------------------------------------
+-- --- Running -------------------------------------------------------------------------------------
 
 function train:run()
   self.step, self.seconds, self.metrics_now, self.evaluated = 0, 0, {}, 0
@@ -297,7 +301,8 @@ function train:run()
   self:tell("on_start")
 
   local status = "ok"
-  -- An epoch whose end was cut off is ended first; all else of that step was done before its checkpoint was written.
+  -- An epoch whose end was cut off is ended first; all else of that step was done before its
+  -- checkpoint was written.
   if self.step > 0 and self:epoch_is_due() and not self:end_epoch() then status = "cancelled" end
   while status == "ok" and self.step < self.total and not self.stopping do
     local seconds = math.min(self.next_log, self.next_save) - core.clock()

@@ -1,4 +1,5 @@
--- A job that makes one tensor: the case `tenon bench startup` measures the whole process that runs it.
+-- A job that makes one tensor: the case `tenon bench startup` measures the whole process that runs
+-- it.
 local tn = require "tenon"
 return tn.script {
   name = "one_tensor",

@@ -1,4 +1,5 @@
--- LeNet-5 with ReLU and max-pooling on images of 28 x 28: the case `tenon bench train_lenet` measures a step of it.
+-- LeNet-5 with ReLU and max-pooling on images of 28 x 28: the case `tenon bench train_lenet`
+-- measures a step of it.
 local tn = require "tenon"
 local nn = tn.nn
 

@@ -1,4 +1,5 @@
--- A multilayer perceptron of the size of small tabular work: the case `tenon bench train_mlp` measures a step of it.
+-- A multilayer perceptron of the size of small tabular work: the case `tenon bench train_mlp`
+-- measures a step of it.
 local tn = require "tenon"
 local nn = tn.nn
 

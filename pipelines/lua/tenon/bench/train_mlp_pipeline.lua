@@ -1,4 +1,5 @@
--- The step of train_mlp, fed by a pipeline: the case `tenon bench train_mlp_pipeline` measures what reading and mapping cost it.
+-- The step of train_mlp, fed by a pipeline: the case `tenon bench train_mlp_pipeline` measures what
+-- reading and mapping cost it.
 local tn = require "tenon"
 local nn = tn.nn
 

@@ -1,4 +1,5 @@
--- A network so small that nothing but overhead is left: the case `tenon bench train_tiny` measures a step of it.
+-- A network so small that nothing but overhead is left: the case `tenon bench train_tiny` measures
+-- a step of it.
 local tn = require "tenon"
 local nn = tn.nn
 
