@@ -8,8 +8,7 @@ static const TnOption slice_rows[] = {
     TN_ATTR(TnSliceAttrs, steps, TN_OPT_INTS, "distances, negative to go back; empty: 1"),
 };
 static const TnOption pad_rows[] = {
-    TN_ATTR(TnPadAttrs, pads, TN_OPT_INTS, "elements added before, then after; negative ones crop",
-            TN_RANGE_I(-G_MAXINT32, G_MAXINT32)),
+    TN_ATTR(TnPadAttrs, pads, TN_OPT_INTS, "elements added before, then after; negative ones crop"),
     TN_ATTR(TnPadAttrs, axes, TN_OPT_INTS, "axes that pads are of; empty: all"),
     TN_ATTR(TnPadAttrs, value, TN_OPT_DOUBLE, "value of added elements", .dflt = "0"),
 };
@@ -143,8 +142,8 @@ pad_infer(TnInfer *infer, GError **error)
     infer->out[0] = *in;
     for (gint i = 0; i < in->rank; i++) {
         gint64 size;
-        const gboolean far =
-            MAX(begin[i], end[i]) > G_MAXINT32 || MIN(begin[i], end[i]) < -(gint64)G_MAXINT32;
+        /* What one side takes off beyond that, the other must not hide. */
+        const gboolean far = MIN(begin[i], end[i]) < -(gint64)G_MAXINT32;
         if (far || __builtin_add_overflow(in->dims[i], begin[i], &size) ||
             __builtin_add_overflow(size, end[i], &size) || size < 0) {
             return tn_infer_fail(infer, 0, error,
