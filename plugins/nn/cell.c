@@ -15,9 +15,13 @@ cell_infer(TnInfer *infer, gint w, gint gates, GError **error)
     const TnType *x = &infer->in[0];
     const TnType *h = &infer->in[1];
     const gint64 hidden = h->dims[1];
+    gint64 rows;
+    if (__builtin_mul_overflow(gates, hidden, &rows)) {
+        return nn_infer_fail(infer, 1, error, "the state is too large for its gates");
+    }
     const gint64 state[] = { x->dims[0], hidden };
-    const gint64 w_ih[] = { gates * hidden, x->dims[1] };
-    const gint64 w_hh[] = { gates * hidden, hidden };
+    const gint64 w_ih[] = { rows, x->dims[1] };
+    const gint64 w_hh[] = { rows, hidden };
     for (gint i = 1; i < w; i++) {
         if (!nn_infer_want(infer, i, 2, state, "the samples of 'x' and the size of 'h'", error)) {
             return FALSE;

@@ -40,6 +40,9 @@ loss_type(const TnInfer *infer, TnType *out, GError **error)
         !nn_infer_want(infer, 2, 1, &x->dims[1], "the classes of the first input", error)) {
         return FALSE;
     }
+    if (x->dims[1] == 0 && tn_type_count(&samples) > 0) {
+        return nn_infer_fail(infer, 0, error, "there are no classes to choose from");
+    }
     *out = reduction == TN_LOSS_NONE ? samples : tn_type(x->dtype, 0, NULL);
     return TRUE;
 }

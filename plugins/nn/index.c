@@ -17,6 +17,9 @@ embedding_infer(TnInfer *infer, GError **error)
         return nn_infer_fail(infer, 1, error, "the output would have rank %d; at most %d",
                              indices->rank + 1, TN_MAX_RANK);
     }
+    if (infer->in[0].dims[0] == 0 && tn_type_count(indices) > 0) {
+        return nn_infer_fail(infer, 0, error, "there are no rows to choose from");
+    }
     out.dtype = infer->in[0].dtype;
     out.dims[out.rank++] = infer->in[0].dims[1];
     infer->out[0] = out;

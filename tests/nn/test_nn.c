@@ -248,6 +248,14 @@ messages(void)
     refuse("sgd_step", &sgd, 3, (const TnType[]){ x, x, number }, "momentum_buffer");
     const TnTopkAttrs topk = { 4, -1, TRUE };
     refuse("topk", &topk, 1, &x, "no 4 elements");
+    const TnType empty = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 2, 0 });
+    const TnType table = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 0, 3 });
+    const TnType two = tn_type(TN_DTYPE_I64, 1, (const gint64[]){ 2 });
+    refuse("embedding", NULL, 2, (const TnType[]){ table, two }, "no rows");
+    const TnCrossEntropyAttrs plain = { 0 };
+    refuse("nll_loss", &plain, 2, (const TnType[]){ empty, two }, "no classes");
+    const TnType vast = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 0, G_MAXINT64 });
+    refuse("gru_cell", NULL, 4, (const TnType[]){ vast, vast, vast, vast }, "too large");
     const TnArangeAttrs endless = { 0, 1, 0, TN_DTYPE_I64 };
     refuse("arange", &endless, 0, NULL, "step other than 0");
 }
