@@ -1,4 +1,4 @@
-/* test_kernels.c: which kernel a node gets when tables of kernels come and go. */
+/* test_kernel_tables.c: which kernel a node gets when tables of kernels come and go. */
 #include <tenon/base.h>
 #include <tenon/ops.h>
 #include <tenon/plugin.h>
@@ -68,4 +68,4 @@ tables_come_and_go(void)
 static const TnTest tests[] = {
     { "tables come and go", tables_come_and_go },
 };
-TN_TEST_MAIN("kernels", tests)
+TN_TEST_MAIN("kernel tables", tests)
