@@ -148,14 +148,26 @@ plugin_text(const TnValue *plugin)
 }
 
 static void
+describe_plugin(GString *text, const char *name, const TnValue *stored, const TnValue *found)
+{
+    g_autofree char *what = g_strdup_printf("plugin %s", name);
+    g_autofree char *a = plugin_text(stored), *b = plugin_text(found);
+    describe_text(text, what, a, b);
+}
+
+static void
 describe_plugins(GString *text, const TnValue *stored, const TnValue *found)
 {
     for (gsize i = 0; i < tn_value_len(stored); i++) {
-        const TnValue *then = tn_value_at(stored, i);
-        const char *name = text_of(then, "name");
-        g_autofree char *what = g_strdup_printf("plugin %s", name);
-        g_autofree char *a = plugin_text(then), *b = plugin_text(find_plugin(found, name));
-        describe_text(text, what, a, b);
+        const TnValue *plugin = tn_value_at(stored, i);
+        const char *name = text_of(plugin, "name");
+        describe_plugin(text, name, plugin, find_plugin(found, name));
+    }
+    for (gsize i = 0; i < tn_value_len(found); i++) {
+        const TnValue *plugin = tn_value_at(found, i);
+        const char *name = text_of(plugin, "name");
+        if (!find_plugin(stored, name))
+            describe_plugin(text, name, NULL, plugin);
     }
 }
 

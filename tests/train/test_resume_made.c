@@ -332,6 +332,8 @@ other_kernels(void)
     g_string_assign(provenance, text);
     TN_ASSERT_CMPUINT(g_string_replace(provenance, "\"matmul cpu", "\"matmul gpu", 0), ==, 1);
     g_string_replace(provenance, "\"processor\": \"", "\"processor\": \"Abacus\", \"was\": \"", 0);
+    TN_ASSERT_CMPUINT(g_string_replace(provenance, "\"name\": \"nn\"", "\"name\": \"mm\"", 0), ==,
+                      1);
     char *plugin = strstr(provenance->str, "\"name\": \"cpu\"");
     TN_REQUIRE(plugin != NULL);
     char *version = strstr(plugin, "\"version\": \"0.");
@@ -346,7 +348,9 @@ other_kernels(void)
     TN_ASSERT_CONTAINS(other.err, "warning: the run began with other machinery");
     TN_ASSERT_CONTAINS(other.err, "\n  processor: stored Abacus; used ");
     TN_ASSERT_CONTAINS(other.err, "\n  plugin cpu: stored 0.0.9 (sha256 ");
-    TN_ASSERT(!strstr(other.err, "plugin nn"));
+    TN_ASSERT_CONTAINS(other.err, "\n  plugin nn: stored none; used 0.");
+    TN_ASSERT_CONTAINS(other.err, "\n  plugin mm: stored 0.");
+    TN_ASSERT(!strstr(other.err, "plugin ref"));
     TN_ASSERT_CONTAINS(other.err, "step: matmul: stored gpu");
     TN_ASSERT_CONTAINS(other.err, "; used cpu");
     TN_ASSERT(!strstr(other.err, "adam"));
