@@ -1,15 +1,19 @@
 /* run.h: the run folder: what is kept of a run, and how it goes on after the process died.
  *
  * runs/NAME/TIME-ID/ holds
- *   config.lua          the config file as given            resolved.lua     the resolved tree
+ *   config.lua          the config file as given
  *   sources.json, modules/, files/   what else the config was made of (tn_host_keep)
- *   settings.json       config's path, data root, trust, overrides: of the first run and of resumes since
- *   provenance.json     command line, versions, plugins and digests, kernels chosen, host, devices, seed, data, commit
- *   checkpoints/STEP.safetensors   variables; their metadata holds the state as JSON, so that one rename makes it whole
+ *   resolved.lua        the resolved tree
+ *   settings.json       config's path, data root, trust, overrides: of the first run and of resumes
+ *   provenance.json     command line, versions, plugins and digests, kernels chosen, host, devices,
+ *                       seed, data fingerprints, commit
+ *   checkpoints/STEP.safetensors   variables; their metadata holds the state as JSON, so that one
+ *                       rename makes it whole
  *   metrics.jsonl       {"name", "step", "time", "value"} a line
- *   log.txt             the log                              events.out.tfevents…   TensorBoard's
- *   status.json         running | done | failed | stopped, step, epoch, last metrics; while it runs, at most a second old
- *                       when metrics are logged
+ *   log.txt             the log
+ *   events.out.tfevents…   TensorBoard's
+ *   status.json         running | done | failed | stopped, step, epoch, last metrics; while it runs,
+ *                       written when it logs, at most once a second
  *   lock                held by the one writer (flock) */
 #pragma once
 
