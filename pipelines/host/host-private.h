@@ -200,6 +200,9 @@ void tn_class_free(TnClass *klass);
  * may be NULL. */
 void tn_push_instance(lua_State *L, TnSpec *spec, const char *name);
 
+/* --- sink.c --- */
+int tn_sink_open(lua_State *L);
+
 /* --- resolved.c --- */
 int tn_resolved_open(lua_State *L);
 /* While a given config loads: pushes the argument of that name, nil if it was not given. FALSE, and

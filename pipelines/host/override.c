@@ -442,5 +442,5 @@ tn_arg_open(lua_State *L)
         { NULL, NULL },
     };
     luaL_setfuncs(L, functions, 0);
-    return tn_resolved_open(L);
+    return tn_resolved_open(L) + tn_sink_open(L);
 }

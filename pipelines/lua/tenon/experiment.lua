@@ -84,7 +84,7 @@ tn.component {
     self.order = ours
   end,
 
-  -- Runs the stage that trains; without one, every other stage once.
+  -- Runs the stage that trains, then those that write; without one that trains, every stage once.
   run = function(self, job)
     job:loggers(rawget(self, "loggers") or {})
     local result
@@ -96,14 +96,16 @@ tn.component {
         result = stage:run(self.experiment)
       end
     end
+    result = result or {}
     for _, name in ipairs(self.order) do
-      if not trains then
-        local metrics = self.experiment.stages[name]:run(self.experiment)
-        result = result or metrics
+      local stage = self.experiment.stages[name]
+      if (not trains or stage.writes) and not job:cancelled() then
+        for key, value in pairs(stage:run(self.experiment) or {}) do result[key] = value end
       end
     end
+    if job:cancelled() then job:stopped() end
     job:flush()
-    job:result(result or {})
+    job:result(result)
   end,
 
   summary = function(self)

@@ -36,6 +36,7 @@ local namespaces = {
   schedule = { "tenon.schedule/1", "tenon.schedule" },
   search = { "tenon.search/1" },
   stage = { "tenon.stage/1", "tenon.stage" },
+  writer = { "tenon.dataset-writer/1" },
 }
 
 -- A table whose every field makes specs of iface. That a component does not exist is said when the
