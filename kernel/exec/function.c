@@ -2,6 +2,7 @@
  * newest are kept. */
 #include "exec-private.h"
 
+#include "base/refs.h"
 #include "compile/compile-private.h"
 
 #include <string.h>
@@ -16,7 +17,7 @@ typedef struct {
 } Entry;
 
 struct TnFunction {
-    gatomicrefcount refs;
+    TnRefs refs;
     TnGraph *graph;
     TnContext *context;
     guint n_inputs;
@@ -75,7 +76,7 @@ TnFunction *
 tn_function_new(TnGraph *graph, TnContext *context)
 {
     TnFunction *function = g_new0(TnFunction, 1);
-    g_atomic_ref_count_init(&function->refs);
+    tn_refs_init(&function->refs);
     function->graph = tn_graph_ref(graph);
     function->context = tn_context_ref(context);
     function->n_inputs = tn_graph_n_inputs(graph);
@@ -88,7 +89,7 @@ tn_function_new(TnGraph *graph, TnContext *context)
 TnFunction *
 tn_function_ref(TnFunction *function)
 {
-    g_atomic_ref_count_inc(&function->refs);
+    tn_refs_inc(&function->refs);
     return function;
 }
 
@@ -106,7 +107,7 @@ clear_entry(TnFunction *function, Entry *entry)
 void
 tn_function_unref(TnFunction *function)
 {
-    if (function == NULL || !g_atomic_ref_count_dec(&function->refs)) {
+    if (function == NULL || !tn_refs_dec(&function->refs)) {
         return;
     }
     for (guint i = 0; i < function->entries->len; i++) {

@@ -7,6 +7,8 @@
 
 #include <tenon/graph.h>
 
+#include "base/refs.h"
+
 typedef struct {
     const TnOp *op;
     void *attrs;      /* op->attrs.struct_size bytes (NULL if 0), owned, tensors and graphs held */
@@ -33,7 +35,7 @@ typedef struct {
 } TnGraphVariable;
 
 struct TnGraph {
-    gatomicrefcount refs;
+    TnRefs refs;
     char *name;
     GPtrArray *nodes;  /* TnGraphNode * */
     GArray *inputs;    /* TnGraphPort */

@@ -25,7 +25,7 @@ TnGraph *
 tn_graph_new(const char *name)
 {
     TnGraph *graph = g_new0(TnGraph, 1);
-    g_atomic_ref_count_init(&graph->refs);
+    tn_refs_init(&graph->refs);
     graph->name = g_strdup(name);
     graph->nodes = g_ptr_array_new_with_free_func(node_free);
     graph->inputs = g_array_new(FALSE, FALSE, sizeof(TnGraphPort));
@@ -42,14 +42,14 @@ tn_graph_new(const char *name)
 TnGraph *
 tn_graph_ref(TnGraph *graph)
 {
-    g_atomic_ref_count_inc(&graph->refs);
+    tn_refs_inc(&graph->refs);
     return graph;
 }
 
 void
 tn_graph_unref(TnGraph *graph)
 {
-    if (graph == NULL || !g_atomic_ref_count_dec(&graph->refs)) {
+    if (graph == NULL || !tn_refs_dec(&graph->refs)) {
         return;
     }
     g_ptr_array_unref(graph->nodes);

@@ -2,12 +2,12 @@
  * factory states. */
 #include "plugin-private.h"
 
-#include <stdatomic.h>
-
 #include <tenon/option.h>
 
+#include "base/refs.h"
+
 struct TnObject {
-    atomic_int refs;
+    TnRefs refs;
     const TnFactory *factory;
     TnConfig *config;
     void *self;
@@ -62,7 +62,7 @@ create(const TnFactory *factory, TnConfig *config, TnContext *context, GError **
 {
     g_autoptr(GError) why = NULL;
     TnObject *object = g_new0(TnObject, 1);
-    atomic_init(&object->refs, 1);
+    tn_refs_init(&object->refs);
     object->factory = factory;
     object->config = config;
     set_lock(object);
@@ -137,14 +137,14 @@ tn_object_new(const TnSpec *spec, TnContext *context, GError **error)
 TnObject *
 tn_object_ref(TnObject *object)
 {
-    atomic_fetch_add_explicit(&object->refs, 1, memory_order_relaxed);
+    tn_refs_inc(&object->refs);
     return object;
 }
 
 void
 tn_object_unref(TnObject *object)
 {
-    if (object == NULL || atomic_fetch_sub_explicit(&object->refs, 1, memory_order_acq_rel) > 1)
+    if (object == NULL || !tn_refs_dec(&object->refs))
         return;
     if (object->self != NULL) {
         tn_object_enter(object);
