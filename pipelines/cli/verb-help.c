@@ -86,12 +86,20 @@ next(Lookup *look, TnValue *value)
     look->n++;
 }
 
+/* Whether verb is the name, or "name something". */
+static gboolean
+is_verb(const char *verb, const char *name)
+{
+    const gsize n = strlen(name);
+    return strncmp(verb, name, n) == 0 && (verb[n] == '\0' || verb[n] == ' ');
+}
+
 static void
 look_for_verb(Lookup *look)
 {
     for (const TnVerb *const *verb = tn_cli_verbs; *verb != NULL; verb++) {
         g_ptr_array_add(look->names, (gpointer)(*verb)->name);
-        if (strcmp((*verb)->name, look->name) != 0 || look->call->json)
+        if (!is_verb((*verb)->name, look->name) || look->call->json)
             continue;
         next(look, NULL);
         print_verb_help(look->call->out, look->call->color, *verb);
@@ -163,8 +171,8 @@ look_in_plugin(Lookup *look, const TnPluginInfo *info)
     }
     for (guint i = 0; i < info->n_verbs; i++) {
         g_ptr_array_add(look->names, (gpointer)info->verbs[i]);
-        const TnVerb *verb = strcmp(info->verbs[i], look->name) == 0 && !look->call->json
-                                 ? tn_registry_verb(look->name, NULL)
+        const TnVerb *verb = is_verb(info->verbs[i], look->name) && !look->call->json
+                                 ? tn_registry_verb(info->verbs[i], NULL)
                                  : NULL;
         if (verb != NULL) {
             next(look, NULL);

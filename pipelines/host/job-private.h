@@ -17,7 +17,7 @@ struct TnJob {
     GPtrArray *names;     /* of char * */
     int instance;         /* registry: the job component; LUA_NOREF */
     TnValue *result;
-    TnValue *progress; /* what was last told; NULL */
-    gint64 status_put; /* when status.json was written last: monotonic µs */
+    TnValue *progress;  /* what was last told; NULL */
+    gint64 status_put;  /* when status.json was written last: monotonic µs */
     gboolean cancelled; /* it stopped because it was told to */
 };

@@ -145,6 +145,9 @@ help_of_names(void)
         { "matmul", { "operator matmul", "ONNX MatMul", "inputs" } },
         { "good greet", { "usage: tenon good greet", "--loud", NULL } },
         { "runs", { "usage: tenon runs", NULL, NULL } },
+        /* The first word of several verbs. */
+        { "new", { "usage: tenon new config", "usage: tenon new plugin", NULL } },
+        { "good", { "usage: tenon good greet", NULL, NULL } },
         /* Its plugin cannot be opened: what the index knows, and why there is no more. */
         { "vendor", { "test.vendor/1", "its options cannot be shown", "libvendor.so.9" } },
     };
