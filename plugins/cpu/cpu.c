@@ -57,38 +57,6 @@ cpu_isa_choose(GError **error)
     return TRUE;
 }
 
-CpuNode *
-cpu_node_new(const TnNode *node)
-{
-    gsize n = (gsize)(node->n_in + node->n_out);
-    gsize args = sizeof(CpuNode) + n * sizeof(TnArg);
-    CpuNode *copy = g_malloc0(args + node->op->attrs.struct_size);
-    copy->op = node->op;
-    copy->n_in = node->n_in;
-    copy->n_out = node->n_out;
-    copy->in = copy->args;
-    copy->out = copy->args + node->n_in;
-    copy->attrs = (char *)copy + args;
-    if (node->n_in > 0) {
-        memcpy(copy->in, node->in, (gsize)node->n_in * sizeof(TnArg));
-    }
-    if (node->n_out > 0) {
-        memcpy(copy->out, node->out, (gsize)node->n_out * sizeof(TnArg));
-    }
-    if (node->attrs && node->op->attrs.struct_size > 0) {
-        memcpy(copy->attrs, node->attrs, node->op->attrs.struct_size);
-    }
-    return copy;
-}
-
-gboolean
-cpu_prepare_node(const TnNode *node, TnPrepared *prepared, GError **error)
-{
-    (void)error;
-    prepared->state = cpu_node_new(node);
-    return TRUE;
-}
-
 void
 cpu_broadcast(const TnArg *arg, gint rank, gint64 *strides)
 {

@@ -59,22 +59,6 @@ const char *cpu_isa_name(CpuIsa isa);
     CPU_FUNCTIONS(name, params, args)                                                              \
     static const type name[CPU_N_ISA] = { name##_portable, name##_avx2, name##_avx512 };
 
-/* --- Nodes and tables ------------------------------------------------------------------------- */
-
-/* A node as its kernel keeps it: what prepare was given, copied. */
-typedef struct {
-    const TnOp *op;
-    void *attrs;
-    gint n_in, n_out;
-    TnArg *in, *out;
-    TnArg args[]; /* inputs, then outputs */
-} CpuNode;
-
-/* (transfer full): g_free. */
-CpuNode *cpu_node_new(const TnNode *node);
-/* prepare for kernels whose state is the node alone; their release is g_free. */
-gboolean cpu_prepare_node(const TnNode *node, TnPrepared *prepared, GError **error);
-
 #define CPU_TABLE(rows)                                                                            \
     {                                                                                              \
         .size = sizeof(TnKernelTable), .kind = "cpu", .kernel_size = sizeof(TnKernel),             \

@@ -276,14 +276,30 @@ run(void *state, const TnRun *run)
     return status;
 }
 
+typedef struct {
+    TnDtype dtype;
+    gint64 count;
+} Iota;
+
+static gboolean
+prepare_iota(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    Iota *iota = g_new0(Iota, 1);
+    (void)error;
+    iota->dtype = node->out[0].type.dtype;
+    iota->count = node->out[0].count;
+    prepared->state = iota;
+    return TRUE;
+}
+
 static TnStatus
 run_iota(void *state, const TnRun *run)
 {
-    const CpuNode *node = state;
-    TnDtype dtype = node->out[0].type.dtype;
-    gsize size = tn_dtype_size(dtype);
-    for (gint64 i = 0; i < node->out[0].count; i++) {
-        tn_dtype_convert(dtype, (char *)run->out[0] + (gsize)i * size, 1, TN_DTYPE_I64, &i, 1, 1);
+    const Iota *iota = state;
+    gsize size = tn_dtype_size(iota->dtype);
+    for (gint64 i = 0; i < iota->count; i++) {
+        tn_dtype_convert(iota->dtype, (char *)run->out[0] + (gsize)i * size, 1, TN_DTYPE_I64, &i, 1,
+                         1);
     }
     return TN_OK;
 }
@@ -320,7 +336,7 @@ static const TnKernel kernels[] = {
     { .op = "iota",
       .dtypes = TN_DTYPES_ALL,
       .flags = TN_KERNEL_STRIDED,
-      .prepare = cpu_prepare_node,
+      .prepare = prepare_iota,
       .run = run_iota,
       .release = g_free },
 };

@@ -73,10 +73,7 @@ f32_pow_body(void *out, const void *const *in, gint64 n, const TileOp *op)
 }
 TILE_VERSIONS(f32_pow)
 
-#define ROW(name, n, function)                                                                     \
-    {                                                                                              \
-        .op = (name), .arity = (n), .fn = { [TILE_F32] = (function) }                              \
-    }
+#define ROW(name, n, function) TILE_ENTRY(TILE_F32, name, n, function)
 const TileRow tile_vmath_rows[] = {
     ROW("exp", 1, f32_exp), ROW("log", 1, f32_log),   ROW("sin", 1, f32_sin),
     ROW("cos", 1, f32_cos), ROW("tanh", 1, f32_tanh), ROW("erf", 1, f32_erf),
