@@ -43,9 +43,6 @@ fold_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in
         if (!tn_val_is_none(in[i])) {
             types[i] = *tn_type_of(rw->to, in[i]);
             values[i] = tn_reads_data(node->op, i, in[i]) ? tn_constant_value(rw->to, in[i]) : NULL;
-            if (values[i] != NULL && !tn_tensor_is_contiguous(values[i])) {
-                return TRUE;
-            }
         }
     }
     /* What cannot be computed now fails, if at all, when the program runs. */

@@ -119,34 +119,64 @@ make_outputs(const TnGraphNode *node, TnTensor **out, GError **error)
     return TRUE;
 }
 
-gboolean
-tn_eval_node(const TnCompile *options, const TnGraphNode *node, const TnType *types,
-             TnTensor *const *in, TnTensor **out, GError **error)
+/* Kernels here read contiguous memory: a strided input's elements are copied first. copy[]
+ * (transfer full). */
+static gboolean
+point_to_inputs(TnNodeView *view, const TnType *types, TnTensor *const *in, TnTensor **copy,
+                void **pointer, GError **error)
 {
-    TnNodeView view;
-    void *in_pointer[TN_MAX_IN] = { 0 }, *out_pointer[TN_MAX_OUT] = { 0 };
-    begin_view(&view, node);
-    for (gint i = 0; i < node->n_in; i++) {
-        tn_arg_contiguous(&view.in[i], &types[i]);
-        if (in[i] != NULL) {
-            in_pointer[i] = (void *)host_pointer(in[i]);
-            view.in[i].value = in_pointer[i];
+    for (gint i = 0; i < view->node.n_in; i++) {
+        TnTensor *tensor = in[i];
+        tn_arg_contiguous(&view->in[i], &types[i]);
+        if (tensor != NULL && !tn_tensor_is_contiguous(tensor)) {
+            tensor = copy[i] = tn_tensor_copy(tensor, NULL, TN_DTYPE_NONE, error);
+            if (tensor == NULL) {
+                return FALSE;
+            }
+        }
+        if (tensor != NULL) {
+            pointer[i] = (void *)host_pointer(tensor);
+            view->in[i].value = pointer[i];
         }
     }
-    const TnKernel *kernel = find_host_kernel(options, &view.node);
+    return TRUE;
+}
+
+static gboolean
+eval_view(const TnCompile *options, const TnNodeView *view, const TnGraphNode *node,
+          void *const *in, TnTensor **out, GError **error)
+{
+    void *pointer[TN_MAX_OUT] = { 0 };
+    const TnKernel *kernel = find_host_kernel(options, &view->node);
     if (kernel == NULL || !make_outputs(node, out, error)) {
         return FALSE;
     }
     gboolean empty = TRUE;
     for (gint i = 0; i < node->n_out; i++) {
-        out_pointer[i] = tn_storage_memory(tn_tensor_storage(out[i]));
-        empty &= view.out[i].count == 0;
+        pointer[i] = tn_storage_memory(tn_tensor_storage(out[i]));
+        empty &= view->out[i].count == 0;
     }
-    if (empty || run_once(kernel, &view.node, in_pointer, out_pointer, error)) {
+    if (empty || run_once(kernel, &view->node, in, pointer, error)) {
         return TRUE;
     }
     for (gint i = 0; i < node->n_out; i++) {
         g_clear_pointer(&out[i], tn_tensor_unref);
     }
     return FALSE;
+}
+
+gboolean
+tn_eval_node(const TnCompile *options, const TnGraphNode *node, const TnType *types,
+             TnTensor *const *in, TnTensor **out, GError **error)
+{
+    TnNodeView view;
+    TnTensor *copy[TN_MAX_IN] = { NULL };
+    void *pointer[TN_MAX_IN] = { NULL };
+    begin_view(&view, node);
+    const gboolean ok = point_to_inputs(&view, types, in, copy, pointer, error) &&
+                        eval_view(options, &view, node, pointer, out, error);
+    for (gint i = 0; i < node->n_in; i++) {
+        g_clear_pointer(&copy[i], tn_tensor_unref);
+    }
+    return ok;
 }

@@ -219,6 +219,25 @@ static_values_make_programs(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_SHAPE, "test_repeat", "-2");
 }
 
+/* 6 + 4 + 2, from every other element backwards. */
+static void
+static_values_may_be_strided(void)
+{
+    const gint64 numbers[] = { 1, 2, 3, 4, 5, 6 }, six[] = { 6 };
+    g_autoptr(TnTensor) whole = tn_tensor_from(tn_type(TN_DTYPE_I64, 1, six), numbers, NULL);
+    g_autoptr(TnTensor) part = tn_tensor_slice(whole, 0, 5, G_MININT64, -2, NULL);
+    g_autoptr(TnGraph) graph = tn_graph_new("strided");
+    g_autoptr(GError) error = NULL;
+    (void)tn_registry_add(&repeat_plugin, NULL);
+    const TnVal n = tn_f_reduce_sum(graph, tn_graph_constant(graph, part), 0, NULL, FALSE);
+    const TnVal x = tn_graph_scalar(graph, TN_DTYPE_F32, 7);
+    tn_graph_output(graph, "y", tn_graph_add(graph, &repeat, NULL, 2, (TnVal[]){ x, n }, NULL));
+    g_autoptr(TnFunction) function = tn_function_new(graph, context);
+    TnExec *exec = tn_function_exec(function, 0, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPINT(tn_tensor_count(tn_exec_output(exec, 0)), ==, 12);
+}
+
 static void
 calls_copy_their_outputs(void)
 {
@@ -251,6 +270,7 @@ static const TnTest tests[] = {
     { "the newest sixteen are kept", the_newest_sixteen_are_kept },
     { "programs are shared", programs_are_shared },
     { "static values make programs", static_values_make_programs },
+    { "static values may be strided", static_values_may_be_strided },
     { "calls copy their outputs", calls_copy_their_outputs },
 };
 TN_TEST_MAIN_WITH("function", tests, set_up, tear_down)
