@@ -26,6 +26,14 @@ local cases = {
     if t <= top then return cosine(1 / 25, 1, t / top) end
     return cosine(1, 1 / 25 / 1e4, math.min((t - top) / (last - top), 1))
   end },
+  -- As long as the training, of 40 steps, where they do not say how long.
+  { "cosine of all", s.cosine { 1 }, function(t) return cosine(1, 0, math.min(t / 40, 1)) end },
+  { "polynomial of all", s.polynomial { 1, power = 2 }, function(t) return (1 - math.min(t / 40, 1)) ^ 2 end },
+  { "cosine of the rest", s.warmup { s.cosine { 1 }, steps = 10 }, function(t)
+    return t < 10 and t / 10 or cosine(1, 0, math.min((t - 10) / 30, 1))
+  end },
+  { "sum of all", s.sum { s.cosine { 1 }, s.constant { 2 } }, function(t) return 2 + cosine(1, 0, math.min(t / 40, 1)) end },
+  { "product of all", s.product { s.cosine { 1 }, s.constant { 2 } }, function(t) return 2 * cosine(1, 0, math.min(t / 40, 1)) end },
 }
 
 return tn.script {
@@ -36,11 +44,16 @@ return tn.script {
       local schedule = tn.new(spec)
       local graph = core.graph(name)
       local t = graph:input("t", "f64", {})
-      graph:output("rate", schedule:rate(t))
+      graph:output("rate", schedule:rate(t, 40))
       local f = core.func(graph)
       for step = 0, 50 do
         check.near(f(tn.tensor(step, "f64")):item(), want(step), 1e-12, ("%s at %d"):format(name, step))
       end
     end
+    -- Nobody knows how long.
+    local graph = core.graph "endless"
+    local endless = tn.new(s.one_cycle { 1 })
+    check.fails(function() endless:rate(graph:input("t", "f64", {})) end,
+      "steps: nothing says how long the training is")
   end,
 }

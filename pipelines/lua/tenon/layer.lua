@@ -67,7 +67,7 @@ end
 -- What calling a layer does.
 function layer.call(self, ...)
   local index = #scopes + 1
-  local _ <close> = layer.enter(rawget(self, "name") or rawget(self, "_name") or self.component_name or "layer")
+  local _ <close> = layer.enter(rawget(self, "name") or rawget(self, "_name") or "layer")
   local scope = scopes[index]
   local results = table.pack(self:forward(...))
   if layer.record and scope.graph then

@@ -64,10 +64,10 @@ end
 local function define(name, help, options, update)
   tn.component {
     interface = "tenon.optimizer/1", name = name, help = help, options = options, init = check_groups,
-    -- params: variables; grads: values; step: the symbolic number of updates done, f64. Gives the
-    -- rate.
-    apply = function(self, params, grads, step)
-      local rate = self.lr:rate(step)
+    -- params: variables; grads: values; step: the symbolic number of updates done, f64; total: how many there will be,
+    -- nil if nobody knows. Gives the rate.
+    apply = function(self, params, grads, step, total)
+      local rate = self.lr:rate(step, total)
       local number = step + 1
       for i, param in ipairs(params) do
         local own = options_for(self, param:name())

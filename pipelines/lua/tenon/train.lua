@@ -61,7 +61,7 @@ function train:build(graph)
   local params = parameters()
   local grads = core.grad(loss, params)
   for _, pass in ipairs(self.passes or {}) do grads = pass:apply(grads, params) end
-  local rate = self.optimizer:apply(params, grads, graph:value(step):cast("f64"))
+  local rate = self.optimizer:apply(params, grads, graph:value(step):cast("f64"), self.total)
 
   self.meter = meter.new(self.stage_name, self.metrics or {}, prediction, target, loss)
   step:assign(step + 1)
