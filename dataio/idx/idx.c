@@ -53,7 +53,8 @@ idx_free(void *self)
     g_free(idx);
 }
 
-/* Unpacks a whole file (gzread gives plain ones as they are). */
+/* Unpacks a whole file (gzread gives plain ones as they are), but not much beyond what its head says: a few bytes can
+ * unpack into all memory. */
 static guint8 *
 read_all(const char *path, gsize *size, GError **error)
 {
@@ -78,6 +79,8 @@ read_all(const char *path, gsize *size, GError **error)
         if (n <= 0)
             break;
         used += (gsize)n;
+        if (used >= IDX_HEAD && used > idx_whole_size(bytes, used))
+            break; /* the head is wrong, or too short: idx_parse_head says how */
         if (used < room)
             continue;
         guint8 *more = room * 2 <= READ_LIMIT ? tn_data_alloc_for(room * 2, path, error) : NULL;

@@ -26,9 +26,9 @@ corrupt(GError **error, const char *name, const char *format, ...)
     return FALSE;
 }
 
-gboolean
-idx_parse_head(const guint8 *bytes, gsize size, const char *name, TnType *type, gsize *begin,
-               GError **error)
+static gboolean
+parse_type(const guint8 *bytes, gsize size, const char *name, TnType *type, gsize *begin,
+           GError **error)
 {
     TnType found = { 0 };
     if (size < 4 || bytes[0] != 0 || bytes[1] != 0)
@@ -50,6 +50,19 @@ idx_parse_head(const guint8 *bytes, gsize size, const char *name, TnType *type, 
         found.dims[i] =
             (gint64)((guint32)at[0] << 24 | (guint32)at[1] << 16 | (guint32)at[2] << 8 | at[3]);
     }
+    *type = found;
+    *begin = head;
+    return TRUE;
+}
+
+gboolean
+idx_parse_head(const guint8 *bytes, gsize size, const char *name, TnType *type, gsize *begin,
+               GError **error)
+{
+    TnType found;
+    gsize head;
+    if (!parse_type(bytes, size, name, &found, &head, error))
+        return FALSE;
     gint64 want = tn_type_bytes(&found);
     if (want < 0 || (guint64)want != size - head) {
         g_autofree char *text = tn_type_print(&found);
@@ -59,6 +72,17 @@ idx_parse_head(const guint8 *bytes, gsize size, const char *name, TnType *type, 
     *type = found;
     *begin = head;
     return TRUE;
+}
+
+gsize
+idx_whole_size(const guint8 *bytes, gsize size)
+{
+    TnType type;
+    gsize head;
+    if (!parse_type(bytes, size, "", &type, &head, NULL))
+        return 0;
+    gint64 want = tn_type_bytes(&type);
+    return want < 0 ? 0 : head + (gsize)want;
 }
 
 void

@@ -1,4 +1,6 @@
 /* test_idx.c: IDX files written here byte by byte, read as a dataset; and files that are wrong. */
+#include <unistd.h>
+
 #include <tenon/base.h>
 #include <tenon/context.h>
 #include <tenon/dataset.h>
@@ -130,6 +132,26 @@ refuses_a_cut_gzip(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/nowhere/x");
 }
 
+/* 256 MiB of zeros behind a head that speaks of one byte: not all of them are unpacked, which the memory that may be
+ * had would not allow. */
+static void
+stops_at_a_bomb(void)
+{
+    static const char head[] = { 0, 0, 8, 1, 0, 0, 0, 1 };
+    g_autofree char *path = tn_test_tmp_path("bomb");
+    g_autofree char *packed = g_strconcat(path, ".gz", NULL);
+    g_autoptr(GError) error = NULL;
+    g_auto(TnChild) child = { 0 };
+    tn_test_write_file(path, head, sizeof head);
+    TN_REQUIRE(truncate(path, 256 << 20) == 0);
+    tn_test_run(&child, "gzip", "-1", "-f", path, NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    tn_data_fail_nth(3); /* the second block that is twice as large */
+    TN_ASSERT(open_idx(packed, NULL, &error) == NULL);
+    tn_data_fail_nth(0);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CORRUPT, "bomb.gz", "needs 1 bytes");
+}
+
 static void
 refuses_unequal_numbers(void)
 {
@@ -165,6 +187,7 @@ survives_failing_allocations(void)
 static const TnTest tests[] = {
     { "reads images and labels", reads_images_and_labels },
     { "turns big-endian", turns_big_endian },
+    { "stops at a bomb", stops_at_a_bomb },
     { "refuses what is wrong", refuses_what_is_wrong },
     { "refuses a cut gzip", refuses_a_cut_gzip },
     { "refuses unequal numbers of samples", refuses_unequal_numbers },
