@@ -36,8 +36,9 @@ print_config_args(TnVerbCall *call, const TnHost *host, const char *path)
         if (i == 0)
             fprintf(call->out, "usage: tenon run %s [NAME=VALUE ...]\n\n", path);
         g_autofree char *dflt = tn_value_print(arg->dflt, 0);
-        g_autofree char *text =
-            g_strdup_printf("%s (default %s)", arg->help != NULL ? arg->help : "no help", dflt);
+        g_autofree char *text = g_strdup_printf(
+            "%s%s%s, default %s%s", arg->help != NULL ? arg->help : "",
+            arg->help != NULL ? " (" : "", arg->accepts, dflt, arg->help != NULL ? ")" : "");
         print_entry(call->out, arg->name, 20, text);
     }
     if (call->json)

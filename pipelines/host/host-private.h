@@ -46,7 +46,7 @@ typedef struct {
 
 typedef struct {
     TnHostArg arg;
-    char *name, *help;
+    char *name, *help, *accepts;
     TnValue *dflt;
     TnValue *value; /* from the command line; NULL: none */
 } TnArgRow;

@@ -187,6 +187,7 @@ arg_row_free(gpointer data)
     tn_value_unref(row->value);
     g_free(row->name);
     g_free(row->help);
+    g_free(row->accepts);
     g_free(row);
 }
 

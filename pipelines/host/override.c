@@ -84,7 +84,9 @@ judge(TnHost *host, TnOption *row, TnValue *value, TnWhere where)
     const TnOptions rows = { sizeof(ArgSlot), sizeof(TnOption), 1, row };
     g_autoptr(TnValue) map = tn_value_map();
     g_autoptr(GError) error = NULL;
-    tn_value_set(map, row->name, tn_value_ref(value));
+    TnValue *judged = tn_value_copy(value);
+    tn_value_set_where(judged, (TnWhere){ NULL, 0 }); /* the fault has the place */
+    tn_value_set(map, row->name, judged);
     g_autoptr(TnConfig) config = tn_config_new(&rows, map, &error);
     if (config)
         return TRUE;
@@ -122,7 +124,7 @@ given_value(lua_State *L, TnOption *row)
 }
 
 static void
-remember(lua_State *L, const char *name, TnValue *dflt)
+remember(lua_State *L, const char *name, TnValue *dflt, const TnOption *option)
 {
     TnHost *host = tn_host_of(L);
     TnArgRow *row = g_new0(TnArgRow, 1);
@@ -134,7 +136,8 @@ remember(lua_State *L, const char *name, TnValue *dflt)
             row->help = g_strdup(lua_tostring(L, -1));
         lua_pop(L, 1);
     }
-    row->arg = (TnHostArg){ row->name, row->help, row->dflt, tn_host_where(L) };
+    row->accepts = tn_option_describe(option);
+    row->arg = (TnHostArg){ row->name, row->help, row->dflt, tn_host_where(L), row->accepts };
 }
 
 /* arg(name, default [, {help =, choices =, min =, max =}]) */
@@ -160,7 +163,7 @@ arg(lua_State *L)
     TnOption row = { .name = name };
     arg_row(L, &row, choices, MOST_CHOICES);
     lua_settop(L, 4);
-    remember(L, name, dflt);
+    remember(L, name, dflt, &row);
     if (tn_value_type(dflt) != TN_VALUE_NIL)
         judge(host, &row, dflt, tn_host_where(L));
     if (!given_value(L, &row)) {

@@ -158,7 +158,7 @@ config_runs(void)
     TN_ASSERT_EXIT(&checked, 0);
     tn_test_tenon(&told, "help", config, NULL);
     TN_ASSERT_EXIT(&told, 0);
-    TN_ASSERT_CONTAINS(told.out, "learning rate (default 0.001)");
+    TN_ASSERT_CONTAINS(told.out, "learning rate (double, default 0.001)");
     tn_test_tenon(&ran, "run", config, "--runs", runs, "epochs=1", "lr=3e-3", NULL);
     TN_ASSERT_EXIT(&ran, 0);
     TN_ASSERT_CONTAINS(ran.out, "train/loss");

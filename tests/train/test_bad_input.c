@@ -220,14 +220,16 @@ wrong_overrides(void)
         { "train.lr={1", "command line: train.lr: \"{1\": expected" },
         { "train.lr={1", "got the end" },
         { "train.shuffle=1", "known: from, model, loss" },
+        { "n=0", "command line: n: expected an integer in [1, inf), got 0" },
     };
     g_autofree char *path = tn_test_tmp_path("good.lua");
-    tn_test_write_file(path, CONFIG("", DATA, MODEL, ""), -1);
+    tn_test_write_file(path, CONFIG("local n = tn.arg('n', 3, { min = 1 })", DATA, MODEL, ""), -1);
     for (guint i = 0; i < G_N_ELEMENTS(table); i++) {
         g_auto(TnChild) child = { 0 };
         tn_test_tenon(&child, "check", path, table[i].override, NULL);
         TN_ASSERT_EXIT(&child, 2);
         TN_ASSERT_CONTAINS(child.err, table[i].word);
+        TN_ASSERT(!strstr(child.err, "line: command line"));
     }
     g_auto(TnChild) child = { 0 };
     tn_test_tenon(&child, "check", path, "train.epochs=3", "train.optimizer.lr=3e-4",

@@ -65,6 +65,7 @@ typedef struct {
     const char *name, *help;
     const TnValue *dflt;
     TnWhere where;
+    const char *accepts; /* "integer in [1, inf)" */
 } TnHostArg;
 TN_API guint tn_host_n_args(const TnHost *host);
 TN_API const TnHostArg *tn_host_arg(const TnHost *host, guint i);
