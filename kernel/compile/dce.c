@@ -3,27 +3,26 @@
 #include "compile-private.h"
 
 static void
-mark(const TnGraph *graph, TnVal val, gboolean *keep, GArray *stack)
+mark(TnVal val, gboolean *keep, GArray *stack)
 {
     if (!tn_val_is_none(val) && !keep[val.node]) {
         keep[val.node] = TRUE;
         g_array_append_val(stack, val.node);
     }
-    (void)graph;
 }
 
 static void
 mark_roots(const TnGraph *graph, gboolean *keep, GArray *stack)
 {
     for (guint i = 0; i < graph->outputs->len; i++) {
-        mark(graph, g_array_index(graph->outputs, TnGraphPort, i).val, keep, stack);
+        mark(g_array_index(graph->outputs, TnGraphPort, i).val, keep, stack);
     }
     for (guint i = 0; i < graph->variables->len; i++) {
-        mark(graph, g_array_index(graph->variables, TnGraphVariable, i).assigned, keep, stack);
+        mark(g_array_index(graph->variables, TnGraphVariable, i).assigned, keep, stack);
     }
     for (guint i = 0; i < graph->nodes->len; i++) {
         if (tn_graph_node(graph, i)->op->flags & TN_OP_EFFECT) {
-            mark(graph, (TnVal){ i, 0 }, keep, stack);
+            mark((TnVal){ i, 0 }, keep, stack);
         }
     }
 }
@@ -40,7 +39,7 @@ tn_pass_dce(TnCompiler *c, GError **error)
             tn_graph_node(graph, g_array_index(stack, guint32, stack->len - 1));
         g_array_set_size(stack, stack->len - 1);
         for (gint i = 0; i < node->n_in; i++) {
-            mark(graph, node->in[i], keep, stack);
+            mark(node->in[i], keep, stack);
         }
     }
     return tn_rewrite_into(c, keep, NULL, NULL, error);

@@ -20,9 +20,8 @@ typedef struct {
     TnCompiler *c;
     const TnGraph *graph;
     const TnOp *fused;
-    GPtrArray *groups;  /* Group *, or NULL once merged into another */
-    guint32 *group;     /* of each node, NO_GROUP */
-    gboolean *may_fuse; /* of each node */
+    GPtrArray *groups; /* Group *, or NULL once merged into another */
+    guint32 *group;    /* of each node, NO_GROUP */
     GArray **readers; /* of each node: guint32, nodes that read it; G_MAXUINT32: the graph itself */
     GArray *claims;   /* TnClaim of the new graph's nodes */
     const TnClaim *old_claims;
@@ -256,7 +255,7 @@ count_inputs(const Fuse *f, guint32 number)
     return g_hash_table_size(seen);
 }
 
-/* Values of the group that nodes read which can never join it. */
+/* Values of the group that are read outside it, at present. */
 static guint
 count_outputs(const Fuse *f, guint32 number)
 {
@@ -297,7 +296,7 @@ try_merge(Fuse *f, guint32 into, guint32 from)
     g_array_sort(a->members, by_number);
     a->last = MAX(a->last, b->last);
     set_group(f, b->members, into);
-    /* Readers that come later may still join, so outputs are only bounded loosely here. */
+    /* Readers that come later may still join: there will be no more outputs than are counted here. */
     if (count_inputs(f, into) <= MAX_INPUTS && count_outputs(f, into) <= TN_MAX_OUT &&
         !needs_itself(f, into)) {
         g_array_unref(before);
@@ -324,11 +323,11 @@ static void
 find_groups(Fuse *f)
 {
     for (guint32 i = 0; i < f->graph->nodes->len; i++) {
-        f->may_fuse[i] = is_candidate(f, i);
         const TnGraphNode *node = tn_graph_node(f->graph, i);
-        for (gint k = 0; f->may_fuse[i] && k < node->n_in; k++) {
+        const gboolean may_fuse = is_candidate(f, i);
+        for (gint k = 0; may_fuse && k < node->n_in; k++) {
             const guint32 from = tn_val_is_none(node->in[k]) ? i : node->in[k].node;
-            if (f->may_fuse[from] && f->group[from] != f->group[i] && alike(f, i, from)) {
+            if (f->group[from] != NO_GROUP && f->group[from] != f->group[i] && alike(f, i, from)) {
                 try_merge(f, f->group[from], f->group[i]);
             }
         }
@@ -510,7 +509,6 @@ tn_pass_fuse(TnCompiler *c, GError **error)
                .fused = tn_op_find("fused", NULL),
                .groups = g_ptr_array_new_with_free_func(group_free),
                .group = g_new(guint32, n + 1),
-               .may_fuse = g_new0(gboolean, n + 1),
                .readers = g_new0(GArray *, n + 1),
                .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
                .old_claims = claims };
@@ -527,7 +525,6 @@ tn_pass_fuse(TnCompiler *c, GError **error)
     g_clear_pointer(&f.claims, g_array_unref);
     g_ptr_array_unref(f.groups);
     g_free(f.group);
-    g_free(f.may_fuse);
     g_free(f.readers);
     return ok;
 }

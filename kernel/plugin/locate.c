@@ -39,13 +39,6 @@ find_self(void)
     }
 }
 
-const char *
-tn_plugin_library(void)
-{
-    pthread_once(&self.once, find_self);
-    return self.library;
-}
-
 guint64
 tn_plugin_library_stamp(void)
 {

@@ -43,7 +43,6 @@ typedef struct {
 } TnLoaded;
 
 /* --- locate.c --- */
-const char *tn_plugin_library(void);     /* libtenon's own file, absolute */
 guint64 tn_plugin_library_stamp(void);   /* changes when that file does */
 char *tn_plugin_scanner(char **missing); /* tenon-scan; NULL and where it was looked for */
 GPtrArray *tn_plugin_folders(void);      /* of char *, absolute, first wins; slow lock held */

@@ -31,9 +31,8 @@ TN_API TnVal tn_graph_input(TnGraph *graph, const char *name, TnType type);
 /* A constant (keeps a reference; host tensor, not written any more). */
 TN_API TnVal tn_graph_constant(TnGraph *graph, TnTensor *tensor);
 TN_API TnVal tn_graph_scalar(TnGraph *graph, TnDtype dtype, double value);
-/* The value a variable has when the program begins (or what an earlier assign of this graph gave
- * it: no, always the value at the beginning). The graph keeps the variable's name and type, not
- * the variable. */
+/* The value a variable has when the program begins, whatever the graph assigns to it. The graph keeps
+ * the variable's name and type, not the variable. */
 TN_API TnVal tn_graph_variable(TnGraph *graph, TnVar *var);
 /* Writes value to the variable at the end of the program, once per graph and variable; types
  * must agree. */
@@ -119,7 +118,8 @@ TN_API void tn_graph_types_clear(TnGraphTypes *types);
  * accumulation, Griewank & Walther, Evaluating Derivatives, ch. 3. */
 TN_API gboolean tn_grad(TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal *x, TnVal *grad,
                         GError **error);
-/* Calls `build` like a body, inside graph: for operators whose gradient is that of their body. */
+/* A vjp that adds the operator's body and goes back through it: what tn_grad does for composites
+ * without a rule, for rules that want it in some cases only. */
 TN_API gboolean tn_vjp_of_body(TnVjp *vjp, GError **error);
 
 /* --- Formulas: the operators that rules and bodies use most ----------------------------------- */
