@@ -348,6 +348,12 @@ hold_copies(TnHost *host, const char *kind, GError **error)
 static gboolean
 adopt(TnHost *host, GError **error)
 {
+    if (tn_value_len(tn_value_get(host->index, TN_KEPT_MODULES)) > 0 ||
+        tn_value_len(tn_value_get(host->index, TN_KEPT_FILES)) > 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "it comes before all that is read, other modules too");
+        return FALSE;
+    }
     g_autoptr(TnValue) before = host->index;
     host->index = NULL;
     host->kept = g_strdup(host->folder);
