@@ -1,8 +1,8 @@
 /* value.h: the tree that a config evaluates to, before anything is created: values and specs
  * with their places.
  *
- * A value is immutable once it stands in a tree that others hold, except through tn_spec_set
- * (overrides), which the tree's only owner calls. Thread: any for reading. */
+ * A value is immutable once it stands in a tree that others hold, except through
+ * tn_value_assign (overrides), which the tree's only owner calls. Thread: any for reading. */
 #pragma once
 
 #include <tenon/status.h>
