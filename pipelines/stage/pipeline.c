@@ -87,8 +87,18 @@ fail_at(GError **error, const TnSpec *spec, const char *name, const char *format
     va_start(args, format);
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
-    g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "%s:%d: stages.%s: %s",
-                where.file ? where.file : "config", where.line, name, text);
+    const char *file = where.file ? where.file : "config", *rest = text;
+    /* A function of the config says its own line. */
+    if (g_str_has_prefix(text, file) && text[strlen(file)] == ':') {
+        char *end;
+        const guint64 line = g_ascii_strtoull(text + strlen(file) + 1, &end, 10);
+        if (line > 0 && g_str_has_prefix(end, ": ")) {
+            where.line = (gint)line;
+            rest = end + 2;
+        }
+    }
+    g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "%s:%d: stages.%s: %s", file, where.line, name,
+                rest);
 }
 
 static gboolean open_stage(Builder *builder, guint i, GError **error);

@@ -107,6 +107,15 @@ static const struct {
       "return package.loadlib('/lib/x86_64-linux-gnu/libc.so.6', 'system')\n",
       2,
       { "escape_loadlib.lua:1:" } },
+    { "map",
+      "local tn = require 'tenon'\n"
+      "return tn.experiment { stages = {\n"
+      "  read = tn.stage.read { data = " DATA " },\n"
+      "  map = tn.stage.map { from = 'read', apply = function(b)\n"
+      "    return { x = b.x + b.z }\n"
+      "  end } } }\n",
+      2,
+      { "map.lua:5: stages.map: add: input 'b' is missing" } },
     { "few",
       CONFIG("", DATA ", limit = 5, drop_last = true", MODEL, ""),
       2,
