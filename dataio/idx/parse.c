@@ -60,7 +60,7 @@ idx_parse_head(const guint8 *bytes, gsize size, const char *name, TnType *type, 
                GError **error)
 {
     TnType found;
-    gsize head;
+    gsize head = 0;
     if (!parse_type(bytes, size, name, &found, &head, error))
         return FALSE;
     gint64 want = tn_type_bytes(&found);
@@ -78,7 +78,7 @@ gsize
 idx_whole_size(const guint8 *bytes, gsize size)
 {
     TnType type;
-    gsize head;
+    gsize head = 0;
     if (!parse_type(bytes, size, "", &type, &head, NULL))
         return 0;
     gint64 want = tn_type_bytes(&type);
