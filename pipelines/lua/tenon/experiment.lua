@@ -86,6 +86,9 @@ tn.component {
 
   -- Runs the stage that trains, then those that write; without one that trains, every stage once.
   run = function(self, job)
+    if #self.order == 0 then
+      core.fail("config", core.where(self._spec) .. ": stages: none of them trains, measures or writes: nothing would run")
+    end
     job:loggers(rawget(self, "loggers") or {})
     local result
     local trains = false
