@@ -187,7 +187,7 @@ traced(void)
     } rows[] = {
         { "function(b) return { x = b.x * 2 } end", NULL },
         { "function(b) return { x = b.z * 2 } end",
-          "m.lua:3: attempt to perform arithmetic on a nil value" },
+          "m.lua:3: stages.m: attempt to perform arithmetic on a nil value" },
         { "function(b) return 5 end", "gives a number" },
         { "function(b) return { 5 } end", "fields with names" },
         { "function(b) return { x = b.x:matmul(b.x) } end", "m.lua:3:" },
