@@ -6,7 +6,8 @@
  * a polynomial, put the parts together. The polynomials are minimax fits made for this file with
  * Remez' exchange (128-bit arithmetic, coefficients rounded to f32). Errors are below 2 units in
  * the last place over the whole range, which tests/plugins/test_cpu_math.c measures. NaN gives NaN,
- * and -0, infinities and subnormal numbers come out as in libm.
+ * and -0 and infinities come out as in libm; subnormal arguments do too, subnormal results become zero
+ * (tn_float_mode_enter).
  *
  * Files that include this are compiled with -ffp-contract=fast: where there are fused multiply-adds
  * they are used. */
