@@ -53,8 +53,8 @@ idx_free(void *self)
     g_free(idx);
 }
 
-/* Unpacks a whole file (gzread gives plain ones as they are), but not much beyond what its head says: a few bytes can
- * unpack into all memory. */
+/* Unpacks a whole file (gzread gives plain ones as they are), but not much beyond what its head
+ * says: a few bytes can unpack into all memory. */
 static guint8 *
 read_all(const char *path, gsize *size, GError **error)
 {

@@ -8,7 +8,8 @@
  * TN_ERROR_CORRUPT otherwise. */
 gboolean idx_parse_head(const guint8 *bytes, gsize size, const char *name, TnType *type,
                         gsize *begin, GError **error);
-/* Bytes that a file with this head has; 0 if no sound file begins so. At most IDX_HEAD bytes are looked at. */
+/* Bytes that a file with this head has; 0 if no sound file begins so. At most IDX_HEAD bytes are
+ * looked at. */
 #define IDX_HEAD (4 + 4 * TN_MAX_RANK)
 gsize idx_whole_size(const guint8 *bytes, gsize size);
 /* Turns n big-endian elements of the dtype into the host's order, in place. */

@@ -296,7 +296,8 @@ try_merge(Fuse *f, guint32 into, guint32 from)
     g_array_sort(a->members, by_number);
     a->last = MAX(a->last, b->last);
     set_group(f, b->members, into);
-    /* Readers that come later may still join: there will be no more outputs than are counted here. */
+    /* Readers that come later may still join: there will be no more outputs than are counted
+     * here. */
     if (count_inputs(f, into) <= MAX_INPUTS && count_outputs(f, into) <= TN_MAX_OUT &&
         !needs_itself(f, into)) {
         g_array_unref(before);

@@ -71,8 +71,8 @@ pow_a(TnVjp *v, TnVal g)
     return tn_f_mul(graph, g, tn_f_mul(graph, b, tn_f_pow(graph, a, less)));
 }
 
-/* g a^b log a; 0 where a is 0 and b is not negative. The logarithm never sees that 0, so that no NaN
- * reaches further derivatives. */
+/* g a^b log a; 0 where a is 0 and b is not negative. The logarithm never sees that 0, so that no
+ * NaN reaches further derivatives. */
 static TnVal
 pow_b(TnVjp *v, TnVal g)
 {

@@ -107,7 +107,8 @@ write_samples(Writer *writer, TnTensor *const *tensors, gint64 count, GError **e
     return ok;
 }
 
-/* writer:write(split, samples in all, {{name, tensor}, …}): the first one says what the fields are. */
+/* writer:write(split, samples in all, {{name, tensor}, …}): the first one says what the fields
+ * are. */
 static int
 writer_write(lua_State *L)
 {

@@ -132,8 +132,8 @@ refuses_a_cut_gzip(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/nowhere/x");
 }
 
-/* 256 MiB of zeros behind a head that speaks of one byte: not all of them are unpacked, which the memory that may be
- * had would not allow. */
+/* 256 MiB of zeros behind a head that speaks of one byte: not all of them are unpacked, which the
+ * memory that may be had would not allow. */
 static void
 stops_at_a_bomb(void)
 {

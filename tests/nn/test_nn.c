@@ -166,7 +166,8 @@ targets(void)
     }
 }
 
-/* What an ignored sample holds, infinities too, is neither in the loss nor in the gradients of the others. */
+/* What an ignored sample holds, infinities too, is neither in the loss nor in the gradients of the
+ * others. */
 static void
 ignored_samples(void)
 {
@@ -191,7 +192,8 @@ ignored_samples(void)
     }
 }
 
-/* A loss far smaller than the logit keeps its digits, on both sides; its slope at 0 is that of the formula. */
+/* A loss far smaller than the logit keeps its digits, on both sides; its slope at 0 is that of the
+ * formula. */
 static void
 small_losses(void)
 {

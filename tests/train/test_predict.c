@@ -1,6 +1,7 @@
 // tn-test: timeout=120
-/* test_predict.c: what `predict` and `sink` write, read back as a dataset: the logits are those that an
- * evaluation of the same model measured, also from a checkpoint in a config that trains nothing. */
+/* test_predict.c: what `predict` and `sink` write, read back as a dataset: the logits are those
+ * that an evaluation of the same model measured, also from a checkpoint in a config that trains
+ * nothing. */
 #include <math.h>
 
 #include <tenon/context.h>

@@ -64,8 +64,8 @@ end
 local function define(name, help, options, update)
   tn.component {
     interface = "tenon.optimizer/1", name = name, help = help, options = options, init = check_groups,
-    -- params: variables; grads: values; step: the symbolic number of updates done, f64; total: how many there will be,
-    -- nil if nobody knows. Gives the rate.
+    -- params: variables; grads: values; step: the symbolic number of updates done, f64; total: how
+    -- many there will be, nil if nobody knows. Gives the rate.
     apply = function(self, params, grads, step, total)
       local rate = self.lr:rate(step, total)
       local number = step + 1

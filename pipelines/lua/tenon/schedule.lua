@@ -6,8 +6,8 @@ local tn = require "tenon"
 
 local pi = math.pi
 
--- Each row: name, help, options besides `value`, and rate(self, t, total): total is how many steps the training has, nil if
--- nobody says.
+-- Each row: name, help, options besides `value`, and rate(self, t, total): total is how many steps
+-- the training has, nil if nobody says.
 local function define(name, help, options, rate)
   table.insert(options, 1, { name = "value", type = "number", required = true, positional = true, help = "the rate to begin from" })
   tn.component { interface = "tenon.schedule/1", name = name, help = help, options = options, rate = rate }
@@ -82,7 +82,8 @@ tn.component {
   options = {
     { name = "after", type = "component", of = "schedule", wrap = "constant", required = true, positional = true,
       help = "what follows; its own steps begin then" },
-    { name = "steps", type = "int", required = true, min = 1, unit = "steps", help = "steps of the way up" }, number("from", 0, "share of the rate at step 0", { min = 0, max = 1 }),
+    { name = "steps", type = "int", required = true, min = 1, unit = "steps", help = "steps of the way up" },
+    number("from", 0, "share of the rate at step 0", { min = 0, max = 1 }),
   },
   rate = function(self, t, total)
     local left = total and total - self.steps
