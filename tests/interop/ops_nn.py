@@ -282,7 +282,7 @@ def lamb_step(x, a, c):
 @op("rmsprop_step")
 def rmsprop_step(x, a, c):
     rest = x[4:] + [None, None]
-    state = {"step": 0, "square_avg": x[2], "grad_avg": rest[0], "momentum_buffer": rest[1]}
+    state = {"step": torch.tensor(0.0), "square_avg": x[2], "grad_avg": rest[0], "momentum_buffer": rest[1]}
     param, state = stepped(lambda p: torch.optim.RMSprop(p, float(x[3]), a["alpha"], a["eps"], a["weight_decay"],
                                                          a["momentum"], a["centered"]), x, state)
     return [param] + [state[k] for k in ("square_avg", "grad_avg", "momentum_buffer") if state[k] is not None]
