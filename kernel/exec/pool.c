@@ -16,8 +16,11 @@
 #include <tenon/pool.h>
 
 #define MAX_THREADS 256
-#define MAX_JOBS 32   /* calls that share the workers; further ones run alone */
-#define SPIN_NS 20000 /* how long a waiting thread looks before it sleeps */
+#define MAX_JOBS 32 /* calls that share the workers; further ones run alone */
+/* How long a waiting thread looks before it sleeps: first alone, then giving its processor to
+ * whoever wants it. Waking a sleeper takes as long as all of a small operator. */
+#define SPIN_NS 20000
+#define YIELD_NS 100000
 
 /* A slot's state: two flags of its caller, and how many workers are inside. */
 #define TAKEN 0x80000000u
@@ -93,18 +96,28 @@ relax(void)
 #endif
 }
 
-/* Looks for a while whether (*word & mask) has stopped being `value`. */
+/* Between two looks; FALSE: it is time to sleep. */
 static gboolean
-spin_until_not(atomic_uint *word, guint mask, guint value)
+look_again(gint64 began)
 {
-    const gint64 end = now_ns() + SPIN_NS;
+    const gint64 waited = now_ns() - began;
+    if (waited >= SPIN_NS)
+        sched_yield();
+    return waited < YIELD_NS;
+}
+
+/* Looks for a while whether *word has stopped being `value`. */
+static gboolean
+spin_until_not(atomic_uint *word, guint value)
+{
+    const gint64 began = now_ns();
     do
         for (guint i = 0; i < 32; i++) {
-            if ((atomic_load_explicit(word, memory_order_acquire) & mask) != value)
+            if (atomic_load_explicit(word, memory_order_acquire) != value)
                 return TRUE;
             relax();
         }
-    while (now_ns() < end);
+    while (look_again(began));
     return FALSE;
 }
 
@@ -218,7 +231,7 @@ worker_main(void *data)
         const guint seen = atomic_load(&pool.news);
         if (atomic_load(&pool.stop))
             break;
-        if (!help(worker) && !spin_until_not(&pool.news, G_MAXUINT, seen))
+        if (!help(worker) && !spin_until_not(&pool.news, seen))
             sleep_since(seen);
     }
     pthread_mutex_lock(&pool.admin_lock);
@@ -318,13 +331,12 @@ close_slot(Slot *slot)
 {
     const guint before = atomic_fetch_and_explicit(&slot->state, ~OPEN, memory_order_acq_rel);
     guint helpers = before & HELPERS;
-    const gint64 end = helpers > 0 ? now_ns() + SPIN_NS : 0;
-    while (helpers > 0 && now_ns() < end) {
+    const gint64 began = helpers > 0 ? now_ns() : 0;
+    while (helpers > 0 && look_again(began))
         for (guint i = 0; i < 32 && helpers > 0; i++) {
             relax();
             helpers = atomic_load_explicit(&slot->state, memory_order_acquire) & HELPERS;
         }
-    }
     if (helpers == 0)
         return;
     pthread_mutex_lock(&slot->lock);
