@@ -2,8 +2,14 @@
  * make it fail at will. */
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <tenon/base.h>
+
+/* Large memory is put on pages of 2 MiB where the system has them: a walk over it, or a jump into
+ * it, then seldom waits for where a page is. */
+#define HUGE_PAGE ((gsize)2 << 20)
+#define HUGE_FROM (4 * HUGE_PAGE)
 
 /* Allocations since the last tn_data_fail_nth, and the one of them that fails (0: none). */
 static atomic_ullong allocations;
@@ -41,11 +47,17 @@ tn_data_alloc(gsize bytes)
 {
     const guint64 number = atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed) + 1;
     if (number == atomic_load_explicit(&failing, memory_order_relaxed) ||
-        bytes > (gsize)G_MAXINT64 - TN_ALIGN)
+        bytes > (gsize)G_MAXINT64 - HUGE_PAGE)
         return NULL;
     /* aligned_alloc wants a multiple of the alignment, and 0 bytes may give NULL. */
-    const gsize rounded = MAX((bytes + TN_ALIGN - 1) & ~(gsize)(TN_ALIGN - 1), TN_ALIGN);
-    return aligned_alloc(TN_ALIGN, rounded);
+    const gsize alignment = bytes >= HUGE_FROM ? HUGE_PAGE : TN_ALIGN;
+    const gsize rounded = MAX((bytes + alignment - 1) & ~(alignment - 1), alignment);
+    void *memory = aligned_alloc(alignment, rounded);
+#ifdef MADV_HUGEPAGE
+    if (memory && alignment == HUGE_PAGE)
+        (void)madvise(memory, rounded, MADV_HUGEPAGE); /* without it, only slower */
+#endif
+    return memory;
 }
 
 void *

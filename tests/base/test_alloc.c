@@ -6,7 +6,7 @@
 static void
 aligned(void)
 {
-    static const gsize sizes[] = { 0, 1, 63, 64, 65, 4096, 1000003 };
+    static const gsize sizes[] = { 0, 1, 63, 64, 65, 4096, 1000003, 8 << 20, (8 << 20) + 1 };
     for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
         char *memory = tn_data_alloc(sizes[i]);
         TN_REQUIRE(memory != NULL);
