@@ -49,12 +49,12 @@ cpu_copy_plan(CpuCopy *copy, gsize size, gint rank, const gint64 *dims, const gi
     if (copy->rank == 1 && copy->to[0] == 1 && copy->from[0] == 1 && copy->dims[0] > CPU_GRAIN) {
         /* One long run: cut it, the last piece may be short. */
         copy->items = (copy->dims[0] + CPU_GRAIN - 1) / CPU_GRAIN;
-        copy->per_chunk = 4;
+        copy->per_chunk = cpu_items_per_chunk(copy->items, CPU_GRAIN / 4);
         return;
     }
     gint outer = copy->rank - copy->inner;
     copy->items = cpu_count(outer, copy->dims);
-    copy->per_chunk = cpu_items_per_chunk(cpu_count(copy->inner, copy->dims + outer));
+    copy->per_chunk = cpu_items_per_chunk(copy->items, cpu_count(copy->inner, copy->dims + outer));
 }
 
 #define BY_SIZE(size, CALL)                                                                        \

@@ -126,10 +126,19 @@ gboolean cpu_contiguous(const TnArg *arg);
 
 /* Elements that one chunk of simple work should have. */
 #define CPU_GRAIN 32768
-/* Chunks for `count` items that cost `cost` elements each: 1 if all of it is less than
- * CPU_GRAIN. */
+/* Of items that cost `cost` elements each, how many make a chunk: all of them if they are less than
+ * CPU_GRAIN together, else an eighth, a sixteenth … of them, so that two, four or eight threads end
+ * at the same time. */
 static inline gint64
-cpu_items_per_chunk(gint64 cost)
+cpu_items_per_chunk(gint64 items, gint64 cost)
 {
-    return MAX(1, CPU_GRAIN / MAX(1, cost));
+    gint64 work;
+    if (__builtin_mul_overflow(items, MAX(1, cost), &work)) {
+        work = G_MAXINT64 - CPU_GRAIN;
+    }
+    if (work <= CPU_GRAIN) {
+        return MAX(1, items);
+    }
+    const gint64 chunks = ((work + CPU_GRAIN - 1) / CPU_GRAIN + 7) & ~(gint64)7;
+    return MAX(1, (items + chunks - 1) / chunks);
 }

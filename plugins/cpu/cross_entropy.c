@@ -282,7 +282,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     plan->classes = logits->dims[1];
     plan->places = cpu_count(logits->rank - 2, logits->dims + 2);
     plan->items = plan->samples * plan->places;
-    plan->per_chunk = cpu_items_per_chunk(plan->classes * 8 + 32);
+    plan->per_chunk = cpu_items_per_chunk(plan->items, plan->classes * 8 + 32);
     plan->few = plan->places == 1 && plan->classes <= SOFTMAX_FEW;
     plan->i32 = node->in[1].type.dtype == TN_DTYPE_I32;
     plan->weighted = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;

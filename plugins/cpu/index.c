@@ -137,8 +137,9 @@ gather_chunk(gpointer data, gsize chunk, gsize n)
 {
     const Job *job = data;
     const Plan *plan = job->plan;
-    gint64 each = cpu_items_per_chunk(plan->inner + 8), first = (gint64)chunk * each;
-    gint64 end = MIN(plan->outer * plan->n_indices, first + each);
+    const gint64 items = plan->outer * plan->n_indices;
+    const gint64 each = cpu_items_per_chunk(items, plan->inner + 8);
+    const gint64 first = (gint64)chunk * each, end = MIN(items, first + each);
     gsize bytes = (gsize)plan->inner * plan->size;
     (void)n;
     for (gint64 item = first; item < end; item++) {
@@ -159,7 +160,8 @@ run_gather(void *state, const TnRun *run)
 {
     const Plan *plan = state;
     Job job = { plan, run, "gather" };
-    gint64 items = plan->outer * plan->n_indices, each = cpu_items_per_chunk(plan->inner + 8);
+    const gint64 items = plan->outer * plan->n_indices;
+    const gint64 each = cpu_items_per_chunk(items, plan->inner + 8);
     if (items == 0 || plan->inner == 0) {
         return TN_OK;
     }

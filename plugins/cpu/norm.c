@@ -158,7 +158,7 @@ prepare_layer(const TnNode *node, TnPrepared *prepared, GError **error)
     plan->rows = cpu_count(axis, x->dims);
     plan->n = cpu_count(x->rank - axis, x->dims + axis);
     plan->bias = node->n_in == 3 && node->in[2].type.dtype != TN_DTYPE_NONE;
-    plan->per_chunk = cpu_items_per_chunk(plan->n * 4);
+    plan->per_chunk = cpu_items_per_chunk(plan->rows, plan->n * 4);
     plan->slices = CLAMP(plan->rows * plan->n / CPU_GRAIN, 1, MIN(MAX_SLICES, plan->rows));
     plan->per_slice = (plan->rows + plan->slices - 1) / plan->slices;
     prepared->state = plan;

@@ -330,7 +330,7 @@ plan_new(const TnNode *node, const TnType *x, const TnType *y)
     p->outs = cpu_count(3, p->o);
     p->planes = x->dims[0] * x->dims[1];
     p->count_padding = attrs->count_include_pad;
-    p->per_chunk = cpu_items_per_chunk(p->in + p->outs * cpu_count(3, p->k));
+    p->per_chunk = cpu_items_per_chunk(p->planes, p->in + p->outs * cpu_count(3, p->k));
     return p;
 }
 

@@ -304,7 +304,7 @@ choose_items(Plan *plan)
         plan->slices = MIN(plan->slices, plan->reduced[0]);
     }
     plan->items = blocks * plan->slices;
-    plan->per_chunk = cpu_items_per_chunk(total / MAX(1, plan->items) + 8);
+    plan->per_chunk = cpu_items_per_chunk(plan->items, total / MAX(1, plan->items) + 8);
 }
 
 static gboolean

@@ -252,7 +252,7 @@ plan_new(const TnNode *node, gint64 axis, gboolean same)
         }
     }
     plan->lines = cpu_count(plan->rank, plan->dims);
-    plan->per_chunk = cpu_items_per_chunk(plan->n * 4);
+    plan->per_chunk = cpu_items_per_chunk(plan->lines, plan->n * 4);
     return plan;
 }
 

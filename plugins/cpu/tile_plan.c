@@ -398,7 +398,7 @@ choose_length(Plan *p, GError **error)
         program->n_tiles = program->count / program->row * program->per_row;
     }
     gint64 filled = MAX(1, program->count / program->n_tiles);
-    program->tiles_per_chunk = MAX(1, CPU_GRAIN / filled);
+    program->tiles_per_chunk = cpu_items_per_chunk(program->n_tiles, filled);
     program->n_chunks =
         (program->n_tiles + program->tiles_per_chunk - 1) / program->tiles_per_chunk;
     gsize at = 0;

@@ -178,8 +178,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     }
     plan->images = cpu_count(plan->lead, plan->lead_dims);
     plan->image = cpu_count(plan->n, plan->s);
-    plan->per_chunk =
-        cpu_items_per_chunk(cpu_count(plan->n, plan->o) * cpu_count(plan->n, plan->k));
+    plan->per_chunk = cpu_items_per_chunk(plan->images, cpu_count(plan->n, plan->o) *
+                                                            cpu_count(plan->n, plan->k));
     prepared->state = plan;
     return TRUE;
 }
