@@ -10,6 +10,8 @@
 
 #include "hdf5-private.h"
 
+#include <tenon/pool.h>
+
 #define MAX_FIELDS 16
 
 typedef struct {
@@ -378,20 +380,34 @@ read_stored(H5Dataset *h5, const H5Field *f, gsize n, const Want *wants, guint8 
     return status;
 }
 
-/* Samples that lie anywhere in memory. No processor foresees where the next is, so that is asked
- * for while earlier ones are copied. */
+typedef struct {
+    const H5Field *field;
+    gsize n, each; /* samples, and of them in a chunk */
+    const gint64 *position;
+    guint8 *out;
+} Gather;
+
+static TnStatus
+gather_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Gather *gather = data;
+    const gsize bytes = gather->field->bytes;
+    const gsize end = MIN((chunk + 1) * gather->each, gather->n);
+    (void)n;
+    for (gsize i = chunk * gather->each; i < end; i++)
+        memcpy(gather->out + i * bytes, gather->field->cached + (gsize)gather->position[i] * bytes,
+               bytes);
+    return TN_OK;
+}
+
+/* Samples that lie anywhere in memory: one processor alone waits for most of them. */
 static void
 gather(const H5Field *f, gsize n, const gint64 *position, guint8 *out)
 {
-    enum { AHEAD = 4, LINE = 64, MOST = 4096 };
-    const gsize asked = MIN(f->bytes, MOST);
-    for (gsize i = 0; i < n; i++) {
-        const gsize next = MIN(i + AHEAD, n - 1);
-        const guint8 *soon = f->cached + (gsize)position[next] * f->bytes;
-        for (gsize at = 0; at < asked; at += LINE)
-            __builtin_prefetch(soon + at);
-        memcpy(out + i * f->bytes, f->cached + (gsize)position[i] * f->bytes, f->bytes);
-    }
+    enum { WORTH = 32768, CHUNKS = 8 }; /* bytes that are worth another thread's attention */
+    const gsize each = n * f->bytes < WORTH ? n : (n + CHUNKS - 1) / CHUNKS;
+    Gather data = { f, n, MAX(1, each), position, out };
+    tn_parallel_for((n + data.each - 1) / data.each, gather_chunk, &data);
 }
 
 static TnStatus

@@ -81,6 +81,17 @@ check_reads(const char *path, const char *cache)
         for (guint c = 0; c < 3; c++)
             TN_ASSERT_CMPFLOAT(x[i][c], ==, (float)positions[i] + 0.25f * (float)c);
     }
+    /* So many that several threads copy. */
+    enum { MANY = 20001 };
+    g_autofree gint64 *at = g_new(gint64, MANY), *many_y = g_new(gint64, MANY);
+    g_autofree float *many_x = g_new(float, 3 * MANY);
+    guint wrong = 0;
+    for (gint64 i = 0; i < MANY; i++)
+        at[i] = i * 7919 % N;
+    TN_ASSERT_CMPINT(data->read(self, MANY, at, (void *const[]){ many_x, many_y }), ==, TN_OK);
+    for (guint i = 0; i < MANY; i++)
+        wrong += many_y[i] != at[i] * at[i] || many_x[3 * i + 2] != (float)at[i] + 0.5f;
+    TN_ASSERT_CMPUINT(wrong, ==, 0);
     TN_ASSERT_CMPINT(data->read(self, 1, (const gint64[]){ N }, (void *const[]){ x, y }), ==,
                      TN_FAILED);
     TN_ASSERT_CONTAINS(data->last_error(self), "1000");
