@@ -107,11 +107,12 @@ bind_inputs(Training *t, GError **error)
 }
 
 static gboolean
-training_open(Training *t, const char *config, const char *override, gint64 classes, GError **error)
+training_open(Training *t, const char *config, gint n_overrides, const char *const *overrides,
+              gint64 classes, GError **error)
 {
     g_autoptr(TnFaults) faults = tn_faults_new();
     t->host = tn_host_new(NULL, error);
-    t->root = t->host ? tn_host_load(t->host, config, override ? 1 : 0, &override, faults) : NULL;
+    t->root = t->host ? tn_host_load(t->host, config, n_overrides, overrides, faults) : NULL;
     if (!t->root) {
         tn_faults_to_error(faults, error);
         return FALSE;
@@ -144,7 +145,7 @@ measure_training(TnBench *bench, const char *config, gint64 classes, const char 
 {
     Training t = { NULL };
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
-    gboolean ok = training_open(&t, config, NULL, classes, error);
+    gboolean ok = training_open(&t, config, 0, NULL, classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = run_step(&t, error);
     double begin = now(), end = begin + bench->seconds, last = begin;
@@ -227,44 +228,71 @@ remove_folder(const char *folder)
     g_spawn_sync(NULL, (char **)rm, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL);
 }
 
-/* Steps on one batch and steps fed by read and map take turns in one process, on the same program
- * and weights; `share` is the median of what a turn of the latter took longer. */
+/* Data that the case makes with `tenon data import random`, and what is said of it. */
+typedef struct {
+    const char *length, *dtype, *bytes; /* the last: an argument of the config */
+    const char *rate, *share;           /* variants of the case's name */
+    const char *what;
+} Fed;
+
+static const Fed fed_by[] = {
+    { "length=128", "dtype=f32", "bytes=false", NULL, "share",
+      "train_mlp fed by read: one batch's samples, shuffled" },
+    { "length=60000", "dtype=u8", "bytes=true", "images", "images_share",
+      "train_mlp fed by read and map: 60000 byte images, shuffled, to f32" },
+};
+
+/* Steps on one bound batch and steps fed by the pipeline take turns in one process, on the same program
+ * and weights; a share is the median of what a turn of the latter took longer. */
 static gboolean
-measure_pipeline(TnBench *bench, const char *file, GError **error)
+take_turns(TnBench *bench, Training *t, const Fed *fed, GError **error)
 {
     enum { TURN = 20 };
-    Training t = { NULL };
+    TnStepper *stepper = tn_job_stepper(t->job, t->step);
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
     g_autoptr(GArray) shares = g_array_new(FALSE, FALSE, sizeof(double));
-    g_autofree char *override = g_strdup_printf("data=%s", file);
-    const char *config = "module:tenon.bench.train_mlp_pipeline";
-    gboolean ok = training_open(&t, config, override, 10, error);
-    TnStepper *stepper = ok ? tn_job_stepper(t.job, t.step) : NULL;
-    const double end = now() + bench->seconds;
-    for (guint turn = 0; ok && (turn < 6 || now() < end); turn++) {
+    const double end = now() + bench->seconds / G_N_ELEMENTS(fed_by);
+    for (guint turn = 0; turn < 6 || now() < end; turn++) {
         guint64 done, samples;
-        ok = bind_inputs(&t, error);
+        if (!bind_inputs(t, error))
+            return FALSE;
         const double begin = now();
-        for (guint i = 0; ok && i < TURN; i++)
-            ok = run_step(&t, error);
+        for (guint i = 0; i < TURN; i++)
+            if (!run_step(t, error))
+                return FALSE;
         const double middle = now();
-        if (ok && tn_stepper_run(stepper, TURN, 0, &done, &samples) != TN_OK) {
+        if (tn_stepper_run(stepper, TURN, 0, &done, &samples) != TN_OK) {
             g_propagate_error(error, g_error_copy(tn_stepper_error(stepper)));
-            ok = FALSE;
+            return FALSE;
         }
-        const double fed = (now() - middle) / TURN, bound = (middle - begin) / TURN;
-        const double share = 100 * (fed - bound) / bound;
+        const double took = (now() - middle) / TURN, bound = (middle - begin) / TURN;
+        const double share = 100 * (took - bound) / bound;
         if (turn > 0) {
-            g_array_append_val(times, fed);
+            g_array_append_val(times, took);
             g_array_append_val(shares, share);
         }
     }
-    if (ok) {
-        bench->report(bench, NULL, (double)t.batch / median(times), "samples/s",
-                      "train_mlp fed by read (HDF5, shuffled) and map (bytes to f32)");
-        bench->report(bench, "share", median(shares), "%",
-                      "what a step takes longer than on one batch in memory");
-    }
+    bench->report(bench, fed->rate, (double)t->batch / median(times), "samples/s", fed->what);
+    bench->report(bench, fed->share, median(shares), "%",
+                  "what such a step takes longer than on one batch in memory");
+    return TRUE;
+}
+
+static gboolean
+measure_fed(TnBench *bench, const Fed *fed, const char *file, GError **error)
+{
+    const char *const import[] = { bench->program, "data",        "import",   "random",    file,
+                                   "--force",      "shape={784}", fed->dtype, fed->length, NULL };
+    g_autofree char *data = g_strdup_printf("data=%s", file);
+    const char *const overrides[] = { data, fed->bytes };
+    Training t = { NULL };
+    gint code;
+    const gboolean ok =
+        g_spawn_sync(NULL, (char **)import, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL,
+                     NULL, &code, error) &&
+        g_spawn_check_wait_status(code, error) &&
+        training_open(&t, "module:tenon.bench.train_mlp_pipeline", 2, overrides, 10, error) &&
+        take_turns(bench, &t, fed, error);
     training_clear(&t);
     return ok;
 }
@@ -273,19 +301,13 @@ static gboolean
 train_mlp_pipeline(TnBench *bench, GError **error)
 {
     g_autofree char *folder = g_dir_make_tmp("tenon-bench-XXXXXX", error);
-    if (!folder)
-        return FALSE;
-    g_autofree char *file = g_build_filename(folder, "random.h5", NULL);
-    const char *const argv[] = {
-        bench->program, "data",     "import",       "random", file,
-        "shape={784}",  "dtype=u8", "length=60000", NULL,
-    };
-    gint code;
-    const gboolean ok = g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL,
-                                     NULL, NULL, NULL, &code, error) &&
-                        g_spawn_check_wait_status(code, error) &&
-                        measure_pipeline(bench, file, error);
-    remove_folder(folder);
+    gboolean ok = folder != NULL;
+    for (guint i = 0; ok && i < G_N_ELEMENTS(fed_by); i++) {
+        g_autofree char *file = g_build_filename(folder, "random.h5", NULL);
+        ok = measure_fed(bench, &fed_by[i], file, error);
+    }
+    if (folder)
+        remove_folder(folder);
     return ok;
 }
 
