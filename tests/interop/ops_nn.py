@@ -262,8 +262,8 @@ def sgd_step(x, a, c):
 def adam_step(x, a, c):
     kind = torch.optim.Adam if c["op"] == "adam_step" else torch.optim.AdamW
     state = {"step": torch.tensor(float(x[5]) - 1, dtype=torch.float64), "exp_avg": x[2], "exp_avg_sq": x[3]}
-    param, state = stepped(lambda p: kind(p, float(x[4]), (a["beta1"], a["beta2"]), a["eps"], a["weight_decay"]), x,
-                           state)
+    betas = float(a["beta1"]), float(a["beta2"])
+    param, state = stepped(lambda p: kind(p, float(x[4]), betas, a["eps"], a["weight_decay"]), x, state)
     return param, state["exp_avg"], state["exp_avg_sq"]
 
 
