@@ -59,7 +59,8 @@ on_terminal(guint columns, const char *term, const char *no_color)
         execl(program, program, "run", "--runs", runs, path, NULL);
         _exit(127);
     }
-    TN_REQUIRE(child > 0);
+    if (child < 0) /* as in a bare chroot */
+        tn_test_skip("there are no pseudo terminals here: %s", g_strerror(errno));
     for (gssize n; (n = read(terminal, bytes, sizeof bytes)) > 0 || (n < 0 && errno == EINTR);)
         g_string_append_len(text, bytes, MAX(n, 0));
     waitpid(child, &status, 0);
