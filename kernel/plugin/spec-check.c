@@ -37,6 +37,38 @@ check_component(const TnOption *row, const TnValue *value, const char *path, TnF
         tn_spec_check(spec, path, faults);
 }
 
+/* Options of item i that name another item of the map must name one that is there. */
+static void
+check_siblings(const TnValue *map, gsize i, const char *path, TnFaults *faults)
+{
+    const TnValue *item = tn_value_at(map, i);
+    const TnSpec *spec = tn_value_type(item) == TN_VALUE_SPEC ? tn_value_get_spec(item) : NULL;
+    const TnFactory *factory =
+        spec ? tn_registry_find(tn_spec_iface(spec), tn_spec_component(spec), NULL) : NULL;
+    const TnOptions *rows = factory ? &factory->options : NULL;
+    for (guint32 k = 0; rows && k < rows->n; k++) {
+        const TnOption *row = tn_options_row(rows, k);
+        const TnValue *value =
+            row->flags & TN_OPTION_SIBLING ? tn_value_get(tn_spec_options(spec), row->name) : NULL;
+        const char *name = value ? tn_value_get_string(value) : NULL;
+        if (!name || !*name || tn_value_get(map, name))
+            continue;
+        const TnWhere where = tn_value_where(value);
+        g_autofree char *below = join(path, row->name);
+        g_autoptr(GPtrArray) names = g_ptr_array_new();
+        for (gsize n = 0; n < tn_value_len(map); n++)
+            if (n != i)
+                g_ptr_array_add(names, (gpointer)tn_value_key_at(map, n));
+        const char *near = tn_nearest(name, (const char *const *)names->pdata, names->len);
+        g_ptr_array_add(names, NULL);
+        g_autofree char *there = g_strjoinv(", ", (char **)names->pdata);
+        tn_faults_add(faults, where.file ? where : tn_spec_where(spec), below,
+                      "there is no '%s'%s%s%s; beside it there is %s", name,
+                      near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "",
+                      *there ? there : "nothing");
+    }
+}
+
 static void
 check_components(const TnOption *row, const TnValue *value, const char *path, TnFaults *faults)
 {
@@ -49,6 +81,8 @@ check_components(const TnOption *row, const TnValue *value, const char *path, Tn
         g_autofree char *item = is_map ? join(path, tn_value_key_at(value, i))
                                        : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path, i + 1);
         check_component(row, tn_value_at(value, i), item, faults);
+        if (is_map)
+            check_siblings(value, i, item, faults);
     }
 }
 

@@ -192,7 +192,7 @@ read_row(lua_State *L, TnClass *klass, guint i, TnOption *row)
         { "secret", TN_OPTION_SECRET },         { "runtime", TN_OPTION_RUNTIME },
         { "search_log", TN_OPTION_SEARCH_LOG }, { "search_linear", TN_OPTION_SEARCH_LINEAR },
         { "open_min", TN_OPTION_OPEN_MIN },     { "open_max", TN_OPTION_OPEN_MAX },
-        { "positional", TN_OPTION_POSITIONAL },
+        { "positional", TN_OPTION_POSITIONAL }, { "sibling", TN_OPTION_SIBLING },
     };
     row->name = string_field(L, "name");
     if (!row->name)

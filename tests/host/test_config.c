@@ -71,7 +71,8 @@ static const struct {
       "c.lua:4: stages.t.model.layers[1].out: expected an integer in [1, inf), got nothing\n"
       "c.lua:4: stages.t.model.layers[1].ot: expected the name of an option, got \"ot\" (nearest: "
       "out)\n"
-      "c.lua:4: stages.t.model.layers[2]: there is no layer 'liner'; did you mean 'linear'?\n" },
+      "c.lua:4: stages.t.model.layers[2]: there is no layer 'liner'; did you mean 'linear'?\n"
+      "c.lua:4: stages.t.from: there is no 'r'; beside it there is nothing\n" },
     /* below an unknown component what hangs there is still checked */
     { JOB("  stages = { t = tn.stage.trian {\n    model = nn.dropout { 2 } } },\n"),
       "c.lua:4: stages.t: there is no stage 'trian'; did you mean 'train'?\n"
@@ -80,10 +81,12 @@ static const struct {
     { JOB("  stages = { t = tn.stage.train { from = 'r', loss = 'mse', model = 'relu',\n    "
           "optimizer = tn.optim.sgd { lr "
           "= true } } },\n"),
+      "c.lua:4: stages.t.from: there is no 'r'; beside it there is nothing\n"
       "c.lua:5: stages.t.optimizer.lr: expected a component of tenon.schedule/1, got true\n" },
     { JOB("  stages = { t = tn.stage.train { from = 'r', loss = 'mes', model = 'relu', optimizer = "
           "'sgd' } },\n"),
-      "c.lua:4: stages.t.loss: there is no loss 'mes'; did you mean 'mse'?\n" },
+      "c.lua:4: stages.t.loss: there is no loss 'mes'; did you mean 'mse'?\n"
+      "c.lua:4: stages.t.from: there is no 'r'; beside it there is nothing\n" },
     { JOB("  stages = { l = tn.logger.progress {} },\n"),
       "c.lua:4: stages.l: expected a component of tenon.stage/1, got component progress of "
       "tenon.logger/1\n" },

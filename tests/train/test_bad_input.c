@@ -67,7 +67,23 @@ static const struct {
       CONFIG("", "tn.dataset.hdf6 {}", MODEL, ""),
       2,
       { "unknown_dataset.lua:7:", "hdf6", "hdf5" } },
-    { "unknown_stage", CONFIG("", DATA, MODEL, "evaluate = 'evalute',"), 2, { "evalute" } },
+    { "unknown_stage",
+      CONFIG("", DATA, MODEL, "evaluate = 'raed',"),
+      2,
+      { "unknown_stage.lua:13: stages.train.evaluate: there is no 'raed'; did you mean 'read'?" } },
+    { "unknown_stages",
+      "local tn = require 'tenon'\n"
+      "return tn.experiment { stages = {\n"
+      "  read = tn.stage.read { data = " DATA ", from = 'red' },\n"
+      "  scale = tn.stage.map { from = 'reda', apply = function(b) return b end },\n"
+      "  test = tn.stage.evaluate {\n"
+      "    from = 'scael',\n"
+      "    of = 'training' },\n"
+      "} }\n",
+      2,
+      { ":3: stages.read.from: there is no 'red'", ":4: stages.scale.from: there is no 'reda'",
+        ":6: stages.test.from: there is no 'scael'; did you mean 'scale'?",
+        ":7: stages.test.of: there is no 'training'; beside it there is read, scale" } },
     { "unknown_op",
       CONFIG("", DATA, "tn.layer(function(x) return x:sofmax {} end)", ""),
       2,
@@ -123,7 +139,7 @@ static const struct {
     { "from",
       CONFIG("", DATA, MODEL, "from = 'raed',"),
       2,
-      { "from.lua:8: stages.train.from: there is", "read" } },
+      { "from.lua:13: stages.train.from: there is no", "read" } },
     { "groups",
       CONFIG("", DATA, MODEL, "optimizer = tn.optim.sgd { lr = 0.1, groups = 3 },"),
       2,

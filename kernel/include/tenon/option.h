@@ -68,6 +68,8 @@ typedef enum {
     TN_OPTION_OPEN_MAX = 1 << 7,
     /* may be given without its key: layer{128}; order of rows counts */
     TN_OPTION_POSITIONAL = 1 << 8,
+    /* a string that names another item of the component map in which its component stands */
+    TN_OPTION_SIBLING = 1 << 9,
 } TnOptionFlags;
 
 /* A typed bound: i for integers (as guint64 for TN_OPT_UINT64 and TN_OPT_SIZE), f for doubles

@@ -91,6 +91,7 @@ typedef struct {
     { .name = "from",                                                                              \
       .type = TN_OPT_STRING,                                                                       \
       .offset = G_STRUCT_OFFSET(Struct, member.from),                                              \
+      .flags = TN_OPTION_SIBLING,                                                                  \
       .help = "stage whose frames it takes" },                                                     \
         { .name = "workers",                                                                       \
           .type = TN_OPT_INT64,                                                                    \

@@ -8,8 +8,8 @@ local meter = require "tenon.meter"
 tn.component {
   interface = "tenon.stage/1", name = "evaluate", help = "measures the model of another stage on one epoch of frames",
   options = {
-    { name = "from", type = "string", required = true, help = "stage whose frames it takes" },
-    { name = "of", type = "string", required = true, help = "stage that trains the model" },
+    { name = "from", type = "string", required = true, sibling = true, help = "stage whose frames it takes" },
+    { name = "of", type = "string", required = true, sibling = true, help = "stage that trains the model" },
     { name = "metrics", type = "component_map", of = "metric", help = "what to measure; default: what the training measures" },
     { name = "input", type = "string", help = "field the model is given; default: the training's" },
     { name = "target", type = "string", help = "field to compare with; default: the training's" },

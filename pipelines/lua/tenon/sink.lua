@@ -8,7 +8,7 @@ local layer = require "tenon.layer"
 -- Options of both, behind those given.
 local function rows(...)
   local list = {
-    { name = "from", type = "string", required = true, help = "stage whose frames it takes" },
+    { name = "from", type = "string", required = true, sibling = true, help = "stage whose frames it takes" },
     { name = "to", type = "component", of = "dataset-writer", required = true,
       help = "the file that is written, such as tn.writer.hdf5 { \"out.h5\" }" },
     { name = "split", type = "string", default = "data", help = "name of the group in the file" },
@@ -73,7 +73,7 @@ tn.component {
   help = "writes what a model makes of the frames of another stage",
   writes = true,
   options = rows(
-    { name = "of", type = "string", help = "stage that trains the model" },
+    { name = "of", type = "string", sibling = true, help = "stage that trains the model" },
     { name = "model", type = "component", of = "layer", help = "the model, where no stage trains it" },
     { name = "weights", type = "path", help = "checkpoint that such a model's variables are read from" },
     { name = "input", type = "string", help = "field the model is given; default: the training's" },

@@ -11,7 +11,7 @@ local train = {
   interface = "tenon.stage/1", name = "train", help = "trains a model on the frames of another stage",
   trains = true,
   options = {
-    { name = "from", type = "string", required = true, help = "stage whose frames it takes" },
+    { name = "from", type = "string", required = true, sibling = true, help = "stage whose frames it takes" },
     { name = "model", type = "component", of = "layer", required = true, help = "the model" },
     { name = "loss", type = "component", of = "loss", required = true, help = "what is made small" },
     { name = "optimizer", type = "component", of = "tenon.optimizer/1", required = true, help = "how" },
@@ -21,7 +21,7 @@ local train = {
     { name = "target", type = "string", help = "field that loss and metrics compare with; default: the second" },
     { name = "epochs", type = "int", default = 0, min = 0, help = "times through the data; 0: as `steps` says" },
     { name = "steps", type = "int", default = 0, min = 0, help = "updates in all; 0: as `epochs` says" },
-    { name = "evaluate", type = "string", help = "stage that measures the model after every epoch" },
+    { name = "evaluate", type = "string", sibling = true, help = "stage that measures the model after every epoch" },
     { name = "log_every", type = "duration", default = "1s", min = 0, help = "time between logs of the metrics; 0: only after epochs" },
     { name = "log_steps", type = "int", default = 0, min = 0, unit = "steps", help = "log after so many steps instead" },
     { name = "checkpoint_every", type = "duration", default = "60s", min = 0, help = "time between checkpoints; 0: only at the end" },
