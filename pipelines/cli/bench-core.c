@@ -228,18 +228,21 @@ remove_folder(const char *folder)
     g_spawn_sync(NULL, (char **)rm, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL);
 }
 
-/* Data that the case makes with `tenon data import random`, and what is said of it. */
+/* Data that the case makes with `tenon data import random`, and what is said of steps on it. */
 typedef struct {
-    const char *length, *dtype, *bytes; /* the last: an argument of the config */
-    const char *rate, *share;           /* variants of the case's name */
-    const char *what;
+    const char *shape, *dtype, *length;
+    const char *bytes;            /* an argument of the config */
+    const char *rate, *cost;      /* variants of the case's name */
+    const char *what, *cost_unit; /* %: of a step; us: of a frame */
 } Fed;
 
 static const Fed fed_by[] = {
-    { "length=128", "dtype=f32", "bytes=false", NULL, "share",
-      "train_mlp fed by read: one batch's samples, shuffled" },
-    { "length=60000", "dtype=u8", "bytes=true", "images", "images_share",
-      "train_mlp fed by read and map: 60000 byte images, shuffled, to f32" },
+    { "shape={784}", "dtype=f32", "length=128", "bytes=false", NULL, "share",
+      "train_mlp fed by read: one batch's samples, shuffled", "%" },
+    { "shape={784}", "dtype=u8", "length=60000", "bytes=true", "images", "images_share",
+      "train_mlp fed by read and map: 60000 byte images, shuffled, to f32", "%" },
+    { "shape={1}", "dtype=u8", "length=60000", "bytes=true", "tiny", "frame",
+      "the same with samples of one byte: what a frame costs beside its bytes", "us" },
 };
 
 /* Steps on one bound batch and steps fed by the pipeline take turns in one process, on the same program
@@ -266,14 +269,15 @@ take_turns(TnBench *bench, Training *t, const Fed *fed, GError **error)
             return FALSE;
         }
         const double took = (now() - middle) / TURN, bound = (middle - begin) / TURN;
-        const double share = 100 * (took - bound) / bound;
+        const double more = took - bound;
+        const double share = strcmp(fed->cost_unit, "%") == 0 ? 100 * more / bound : 1e6 * more;
         if (turn > 0) {
             g_array_append_val(times, took);
             g_array_append_val(shares, share);
         }
     }
     bench->report(bench, fed->rate, (double)t->batch / median(times), "samples/s", fed->what);
-    bench->report(bench, fed->share, median(shares), "%",
+    bench->report(bench, fed->cost, median(shares), fed->cost_unit,
                   "what such a step takes longer than on one batch in memory");
     return TRUE;
 }
@@ -281,8 +285,8 @@ take_turns(TnBench *bench, Training *t, const Fed *fed, GError **error)
 static gboolean
 measure_fed(TnBench *bench, const Fed *fed, const char *file, GError **error)
 {
-    const char *const import[] = { bench->program, "data",        "import",   "random",    file,
-                                   "--force",      "shape={784}", fed->dtype, fed->length, NULL };
+    const char *const import[] = { bench->program, "data",     "import",   "random",    file,
+                                   "--force",      fed->shape, fed->dtype, fed->length, NULL };
     g_autofree char *data = g_strdup_printf("data=%s", file);
     const char *const overrides[] = { data, fed->bytes };
     Training t = { NULL };
