@@ -231,18 +231,19 @@ remove_folder(const char *folder)
 /* Data that the case makes with `tenon data import random`, and what is said of steps on it. */
 typedef struct {
     const char *shape, *dtype, *length;
-    const char *bytes;            /* an argument of the config */
+    const char *bytes, *hidden;   /* arguments of the config */
     const char *rate, *cost;      /* variants of the case's name */
     const char *what, *cost_unit; /* %: of a step; us: of a frame */
 } Fed;
 
 static const Fed fed_by[] = {
-    { "shape={784}", "dtype=f32", "length=128", "bytes=false", NULL, "share",
+    { "shape={784}", "dtype=f32", "length=128", "bytes=false", "hidden=512", NULL, "share",
       "train_mlp fed by read: one batch's samples, shuffled", "%" },
-    { "shape={784}", "dtype=u8", "length=60000", "bytes=true", "images", "images_share",
-      "train_mlp fed by read and map: 60000 byte images, shuffled, to f32", "%" },
-    { "shape={1}", "dtype=u8", "length=60000", "bytes=true", "tiny", "frame",
-      "the same with samples of one byte: what a frame costs beside its bytes", "us" },
+    { "shape={784}", "dtype=u8", "length=60000", "bytes=true", "hidden=512", "images",
+      "images_share", "train_mlp fed by read and map: 60000 byte images, shuffled, to f32", "%" },
+    { "shape={1}", "dtype=u8", "length=60000", "bytes=true", "hidden=8", "tiny", "frame",
+      "the same of a tiny network on samples of one byte: what a frame costs beside its bytes",
+      "us" },
 };
 
 /* Steps on one bound batch and steps fed by the pipeline take turns in one process, on the same program
@@ -288,14 +289,14 @@ measure_fed(TnBench *bench, const Fed *fed, const char *file, GError **error)
     const char *const import[] = { bench->program, "data",     "import",   "random",    file,
                                    "--force",      fed->shape, fed->dtype, fed->length, NULL };
     g_autofree char *data = g_strdup_printf("data=%s", file);
-    const char *const overrides[] = { data, fed->bytes };
+    const char *const overrides[] = { data, fed->bytes, fed->hidden };
     Training t = { NULL };
     gint code;
     const gboolean ok =
         g_spawn_sync(NULL, (char **)import, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL,
                      NULL, &code, error) &&
         g_spawn_check_wait_status(code, error) &&
-        training_open(&t, "module:tenon.bench.train_mlp_pipeline", 2, overrides, 10, error) &&
+        training_open(&t, "module:tenon.bench.train_mlp_pipeline", 3, overrides, 10, error) &&
         take_turns(bench, &t, fed, error);
     training_clear(&t);
     return ok;
