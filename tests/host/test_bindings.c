@@ -169,7 +169,7 @@ map_spec(TnHost *host, const char *function)
     g_autoptr(TnFaults) faults = tn_faults_new();
     g_autofree char *path = tn_test_tmp_path("m.lua");
     g_autofree char *text = g_strdup_printf("local tn = require 'tenon'\nreturn tn.experiment { "
-                                            "stages = { m = tn.stage.map { from = 'x',\n"
+                                            "stages = { m = tn.stage.map {\n"
                                             "apply = %s } } }\n",
                                             function);
     tn_test_write_file(path, text, -1);
