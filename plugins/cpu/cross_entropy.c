@@ -50,9 +50,6 @@ class_of(const Job *job, gint64 item)
     if (target == plan->ignore) {
         return -1;
     }
-    if (target < 0) {
-        target += plan->classes;
-    }
     return target >= 0 && target < plan->classes ? target : -2;
 }
 
@@ -62,8 +59,8 @@ out_of_range(const Job *job, gint64 item)
     gint64 n = job->plan->classes;
     return tn_run_fail(job->run,
                        "cross_entropy: target %" G_GINT64_FORMAT " of sample %" G_GINT64_FORMAT
-                       " is not in [-%" G_GINT64_FORMAT ", %" G_GINT64_FORMAT ")",
-                       target_at(job, item), item, n, n);
+                       " is not in [0, %" G_GINT64_FORMAT "); ignore_index is %" G_GINT64_FORMAT,
+                       target_at(job, item), item, n, job->plan->ignore);
 }
 
 /* The logits of an item, neighbours: where they lie, or copied into `buffer`. */

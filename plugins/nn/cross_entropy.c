@@ -88,7 +88,13 @@ samples_of(TnBody *body)
     s.dtype = nn_wider(nn_dtype(graph, body->in[0]));
     const TnVal ignore = tn_f_const(graph, given, (double)s.attrs->ignore_index);
     s.ignored = tn_f_equal(graph, given, ignore);
-    s.target = tn_f_where(graph, s.ignored, tn_f_const(graph, given, 0), given);
+    /* Elsewhere positions below 0 count from the end; a class below 0 is none, so it becomes one
+     * that gather refuses. */
+    const TnVal zero = tn_f_const(graph, given, 0);
+    const TnSizeAttrs size = { NN_INTS(1), (gint)nn_dtype(graph, given) };
+    const TnVal none = nn_1(graph, "size", &size, body->in[0]);
+    const TnVal named = tn_f_where(graph, tn_f_less(graph, given, zero), none, given);
+    s.target = tn_f_where(graph, s.ignored, zero, named);
     s.kept = tn_f_cast(graph, tn_f_not(graph, s.ignored), s.dtype);
     s.weight = s.kept;
     s.class_weight = TN_VAL_NONE;
@@ -178,12 +184,8 @@ hot(const Samples *s, TnVal logits)
     TnGraph *graph = s->graph;
     const TnDtype dtype = nn_dtype(graph, s->target);
     const TnIotaAttrs along = { 1, (gint)dtype };
-    const TnSizeAttrs size = { NN_INTS(1), (gint)dtype };
-    const TnVal count = nn_1(graph, "size", &size, logits);
-    const TnVal below = tn_f_less(graph, s->target, tn_f_const(graph, s->target, 0));
-    const TnVal at = tn_f_where(graph, below, tn_f_add(graph, s->target, count), s->target);
     const TnVal classes = nn_channel(graph, nn_1(graph, "iota", &along, logits), s->rank);
-    return tn_f_cast(graph, tn_f_equal(graph, by_classes(s, at), classes), s->dtype);
+    return tn_f_cast(graph, tn_f_equal(graph, by_classes(s, s->target), classes), s->dtype);
 }
 
 /* The sample's gradient times (p sum (q) - q), q being what its target gives each class: (1 - e)

@@ -144,26 +144,37 @@ padding_of_embeddings(void)
     TN_ASSERT_NEAR_F64(got, ((double[]){ 0, 0, 0, 0, 2, 2 }), 6, 0, 0);
 }
 
-/* Negative targets count from the end, forward and backward; a class that is not there fails the
- * run. */
+/* A class that is not there, below 0 too, fails the run, with and without weights. */
 static void
 targets(void)
 {
-    const gint64 dims[] = { 2, 3 }, samples[] = { 2 };
+    const gint64 dims[] = { 2, 3 }, samples[] = { 2 }, classes[] = { 3 };
     const double logits[] = { 0.1, 0.7, -0.3, 1.2, 0.4, 0.9 };
+    static const double wrong[] = { -1, -3, -99, 3, 1e9 };
     const TnCrossEntropyAttrs attrs = { TN_LOSS_MEAN, -100, 0 };
-    g_autoptr(TnTensor) x = tn_test_tensor(tn_type(TN_DTYPE_F64, 2, dims), logits);
-    g_autoptr(TnTensor) plain =
-        tn_test_tensor(tn_type(TN_DTYPE_I64, 1, samples), (double[]){ 2, 0 });
-    g_autoptr(TnTensor) negative =
-        tn_test_tensor(tn_type(TN_DTYPE_I64, 1, samples), (double[]){ -1, -3 });
-    for (gint gradient = 0; gradient < 2; gradient++) {
-        g_autoptr(TnTensor) a =
-            compute("cross_entropy", &attrs, gradient, 2, (TnTensor *[]){ x, plain });
-        g_autoptr(TnTensor) b =
-            compute("cross_entropy", &attrs, gradient, 2, (TnTensor *[]){ x, negative });
-        tn_test_near(b, a, (TnTolerance){ 0, 0 }, "negative targets");
-    }
+    open_device();
+    for (guint i = 0; i < G_N_ELEMENTS(wrong); i++)
+        for (guint weighted = 0; weighted < 2; weighted++) {
+            g_autoptr(TnTensor) x = tn_test_tensor(tn_type(TN_DTYPE_F64, 2, dims), logits);
+            g_autoptr(TnTensor) at =
+                tn_test_tensor(tn_type(TN_DTYPE_I64, 1, samples), (double[]){ 2, wrong[i] });
+            g_autoptr(TnTensor) weight =
+                tn_test_tensor(tn_type(TN_DTYPE_F64, 1, classes), (double[]){ 1, 2, 3 });
+            TnTensor *const in[] = { x, at, weight };
+            g_autoptr(TnGraph) graph = tn_graph_new("targets");
+            g_autoptr(GError) error = NULL;
+            TnVal vals[3], y[TN_MAX_OUT];
+            for (guint k = 0; k < 2 + weighted; k++)
+                vals[k] =
+                    tn_graph_input(graph, k ? k > 1 ? "w" : "t" : "x", *tn_tensor_type(in[k]));
+            tn_graph_op(graph, "cross_entropy", &attrs, 2 + (gint)weighted, vals, y);
+            tn_graph_output(graph, "y", y[0]);
+            g_autoptr(TnFunction) function = tn_function_new(graph, on_ref);
+            TnTensor *out = NULL;
+            TN_ASSERT(!tn_function_call(function, 2 + weighted, in, &out, &error));
+            TN_REQUIRE(error != NULL);
+            TN_ASSERT_CONTAINS(error->message, "cross_entropy");
+        }
 }
 
 /* What an ignored sample holds, infinities too, is neither in the loss nor in the gradients of the
