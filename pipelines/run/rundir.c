@@ -21,7 +21,9 @@ make_folder(const char *path, GError **error)
 {
     if (g_mkdir_with_parents(path, 0777) == 0)
         return TRUE;
-    g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: cannot be made: %s", path, g_strerror(errno));
+    g_set_error(error, TN_ERROR, TN_ERROR_IO,
+                "%s: cannot be made: %s; --runs or TENON_RUNS names another folder for runs", path,
+                g_strerror(errno));
     return FALSE;
 }
 
