@@ -116,8 +116,8 @@ emit_cast(TileBuilder *b, Call *call)
         return emit_same(b, call);
     }
     const TileValue *value = VALUE(b, call->in[0]);
-    if (value->input >= 0 && value->dtype == from && tile_is_native(to) &&
-        tile_load(from, tile_type_of(to))) {
+    if (value->input >= 0 && SOURCE(b, value->input)->arg.type.dtype == from &&
+        tile_is_native(to) && tile_load(from, tile_type_of(to))) {
         call->out[0] = add_source_as(b, (guint)value->input, to);
         return TRUE;
     }

@@ -94,6 +94,10 @@ add_inputs(Plan *p, GError **error)
         input->size = tn_dtype_size(source->arg.type.dtype);
         input->type = VALUE(p, source->value)->type;
         input->load = tile_load(source->arg.type.dtype, input->type);
+        if (!input->load && (input->type != tile_type_of(source->arg.type.dtype) ||
+                             !tile_is_native(source->arg.type.dtype))) {
+            return fail(error, "an input cannot be loaded as what it is cast to");
+        }
         cpu_broadcast(&source->arg, shape->rank, input->strides);
     }
     return TRUE;

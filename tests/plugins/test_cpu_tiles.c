@@ -262,7 +262,9 @@ converted(TnGraph *graph, const TnVal *in, TnVal *second)
     TnVal again = tn_f_cast(graph, in[0], TN_DTYPE_F32);
     TnVal wide = tn_f_cast(graph, in[0], TN_DTYPE_F64);
     TnVal own = tn_f_cast(graph, tn_f_add(graph, in[0], in[0]), TN_DTYPE_F32);
-    *second = tn_f_cast(graph, in[0], TN_DTYPE_F64);
+    /* Through f32 it is rounded, or wide again. */
+    *second =
+        tn_f_sub(graph, tn_f_cast(graph, in[0], TN_DTYPE_F64), tn_f_cast(graph, x, TN_DTYPE_F64));
     TnVal sum = tn_f_add(graph, tn_f_div(graph, x, tn_f_const(graph, x, 255)), in[1]);
     return tn_f_add(graph, tn_f_add(graph, sum, tn_f_mul(graph, again, in[2])),
                     tn_f_add(graph, own, tn_f_cast(graph, wide, TN_DTYPE_F32)));
