@@ -73,11 +73,18 @@ writer_create(TnConfig *config, TnContext *context, GError **error)
     Writer *writer = g_new0(Writer, 1);
     (void)context;
     h5_quiet();
-    writer->group = -1;
+    writer->file = writer->group = -1;
     writer->path = g_strdup(options->path);
     writer->temporary = g_strdup_printf("%s.%d.tmp", options->path, (int)getpid());
     writer->compress = options->compress;
-    writer->file = H5Fcreate(writer->temporary, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    if (g_file_test(writer->path, G_FILE_TEST_EXISTS) && H5Fis_hdf5(writer->path) <= 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_IO,
+                    "%s: is there and is no HDF5 file, so it is not replaced", writer->path);
+        writer_free(writer);
+        return NULL;
+    }
+    g_unlink(writer->temporary); /* of a process that was killed; never written through a link */
+    writer->file = H5Fcreate(writer->temporary, H5F_ACC_EXCL, H5P_DEFAULT, H5P_DEFAULT);
     if (writer->file < 0) {
         h5_fail(error, TN_ERROR_IO, writer->temporary, "cannot be made");
         writer_free(writer);

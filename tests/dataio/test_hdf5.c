@@ -4,6 +4,7 @@
 #include <tenon/base.h>
 #include <tenon/context.h>
 #include <tenon/dataset.h>
+#include <unistd.h>
 
 #include "tn_test.h"
 
@@ -105,6 +106,23 @@ reads_what_was_written(void)
     check_reads(raw, "0");
     check_reads(packed, "\"1GiB\"");
     check_reads(packed, "0");
+}
+
+/* What is there is replaced if it is an HDF5 file, and nothing is written through a link. */
+static void
+spares_other_files(void)
+{
+    g_autofree char *path = tn_test_tmp_path("notes.txt"), *text = NULL;
+    g_autofree char *fresh = tn_test_tmp_path("fresh.h5");
+    g_autofree char *temporary = g_strdup_printf("%s.%d.tmp", fresh, (int)getpid());
+    g_autoptr(GError) error = NULL;
+    tn_test_write_file(path, "notes", -1);
+    TN_ASSERT(make_object(TN_IFACE_DATASET_WRITER, path, NULL, NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "notes.txt", "not replaced");
+    TN_REQUIRE(symlink(path, temporary) == 0);
+    g_free(write_file("fresh.h5", 0));
+    TN_ASSERT(g_file_get_contents(path, &text, NULL, NULL));
+    TN_ASSERT_CMPSTR(text, "notes");
 }
 
 /* The fingerprint of a file of 3000 samples f32[200], sample `odd` another one. */
@@ -225,6 +243,7 @@ an_unfinished_file_leaves_nothing(void)
 }
 
 static const TnTest tests[] = {
+    { "spares other files", spares_other_files },
     { "reads what was written", reads_what_was_written },
     { "fingerprint of contents", fingerprint_of_contents },
     { "reads an empty split", reads_an_empty_split },
