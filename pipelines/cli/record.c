@@ -88,7 +88,8 @@ describe_kernels(GString *text, const char *graph, const TnValue *stored, const 
     const TnValue *const lists[] = { stored, found };
     for (guint k = 0; k < 2; k++)
         for (gsize i = 0; i < tn_value_len(lists[k]); i++)
-            if (!has_line(lists[!k], tn_value_get_string(tn_value_at(lists[k], i))))
+            if (tn_value_type(tn_value_at(lists[k], i)) == TN_VALUE_STRING &&
+                !has_line(lists[!k], tn_value_get_string(tn_value_at(lists[k], i))))
                 tn_value_push(changed, tn_value_ref(tn_value_at(lists[k], i)));
     for (gsize i = 0; i < tn_value_len(changed); i++) {
         const char *line = tn_value_get_string(tn_value_at(changed, i));

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define INDEX "sources.json"
 
@@ -70,6 +71,38 @@ tn_host_keep(TnHost *host, const char *folder, GError **error)
     return (there || tn_file_put_bytes(path, text, strlen(text), error)) && write_all(host, error);
 }
 
+/* Whether a folder's index may name a file so: somebody else may have written it, and what it names is
+ * read and written again. */
+static gboolean
+is_kept_name(const char *file)
+{
+    g_auto(GStrv) parts = g_strsplit(file, "/", -1);
+    const gboolean inside =
+        g_strcmp0(parts[0], TN_KEPT_MODULES) == 0 || g_strcmp0(parts[0], TN_KEPT_FILES) == 0;
+    if (!inside) /* tn.given's */
+        return g_str_has_prefix(file, "given") && g_str_has_suffix(file, ".lua") && !parts[1];
+    for (guint i = 0; parts[i]; i++)
+        if (!*parts[i] || strcmp(parts[i], ".") == 0 || strcmp(parts[i], "..") == 0)
+            return FALSE;
+    return parts[1] != NULL;
+}
+
+static gboolean
+check_index(const TnValue *index, const char *kind, GError **error)
+{
+    const TnValue *entries = tn_value_get(index, kind);
+    for (gsize i = 0; i < tn_value_len(entries); i++) {
+        const char *file = tn_value_get_string(tn_value_at(entries, i));
+        if (file && !is_kept_name(file)) {
+            g_set_error(error, TN_ERROR, TN_ERROR_CORRUPT,
+                        "%s.%s: '%s' is not below " TN_KEPT_MODULES "/ or " TN_KEPT_FILES "/", kind,
+                        tn_value_key_at(entries, i), file);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 gboolean
 tn_host_open_kept(TnHost *host, GError **error)
 {
@@ -87,9 +120,18 @@ tn_host_open_kept(TnHost *host, GError **error)
     } else {
         host->index = tn_value_map();
     }
-    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++)
+    if (tn_value_type(host->index) != TN_VALUE_MAP) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CORRUPT, "%s: holds no table", path);
+        return FALSE;
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(kinds); i++) {
         if (tn_value_type(tn_value_get(host->index, kinds[i])) != TN_VALUE_MAP)
             tn_value_set(host->index, kinds[i], tn_value_map());
+        if (!check_index(host->index, kinds[i], error)) {
+            tn_error_prefix(error, "%s", path ? path : INDEX);
+            return FALSE;
+        }
+    }
     if (tn_value_type(tn_value_get(host->index, "time")) != TN_VALUE_INT)
         tn_value_set(host->index, "time", tn_value_int(g_get_real_time() / G_USEC_PER_SEC));
     return TRUE;
@@ -162,10 +204,13 @@ note_file(TnHost *host, const char *name, const char *key)
 {
     g_autoptr(GError) error = NULL;
     const TnValue *files = tn_value_get(host->index, TN_KEPT_FILES);
-    const gboolean there = g_file_test(name, G_FILE_TEST_EXISTS);
+    struct stat found;
+    const gboolean there = stat(name, &found) == 0;
     g_autofree char *file =
         there ? g_strdup_printf("files/%" G_GSIZE_FORMAT, tn_value_len(files) + 1) : NULL;
-    if (there && !g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
+    if (!there && errno != ENOENT && errno != ENOTDIR) /* Lua tells why */
+        return;
+    if (there && !S_ISREG(found.st_mode)) {
         tn_log("host", TN_LOG_DEBUG, "%s: is no plain file, so no copy of it is kept", name);
         return;
     }

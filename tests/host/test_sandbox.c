@@ -200,9 +200,40 @@ late_return(void)
     g_usleep(200 * 1000);
 }
 
+/* An index that somebody else wrote names nothing outside its folder. */
+static void
+sent_folders(void)
+{
+    static const struct {
+        const char *index, *words;
+    } rows[] = {
+        { "{\"files\": {\"x\": \"../c.lua\"}}", "'../c.lua' is not below" },
+        { "{\"files\": {\"x\": \"files/../../secret.lua\"}}", "is not below" },
+        { "{\"modules\": {\"x\": \"/etc/passwd\"}}", "'/etc/passwd' is not below" },
+        { "{\"modules\": {\"x\": \"given/../../y.lua\"}}", "is not below" },
+        { "{\"modules\": {\"x\": \"modules\"}}", "is not below" },
+        { "{\"modules\": {\"x\": \"\"}}", "is not below" },
+        { "[1]", "holds no table" },
+        { "{", "sources.json" },
+    };
+    g_autofree char *index = g_build_filename(folder, "sources.json", NULL);
+    g_autofree char *config = g_build_filename(folder, "config.lua", NULL);
+    tn_test_write_file(config, "return require('tenon').script { run = function() end }\n", -1);
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        tn_test_write_file(index, rows[i].index, -1);
+        g_autofree char *got = load("local given = require('tenon').given {}", NULL);
+        TN_ASSERT_CONTAINS(got, rows[i].words);
+    }
+    g_unlink(index);
+    g_unlink(config);
+}
+
 static const TnTest tests[] = {
-    { "guarded", guarded },         { "trusted", trusted },
-    { "limits", limits },           { "hostile pattern", hostile_pattern },
+    { "sent folders", sent_folders },
+    { "guarded", guarded },
+    { "trusted", trusted },
+    { "limits", limits },
+    { "hostile pattern", hostile_pattern },
     { "late return", late_return },
 };
 TN_TEST_MAIN_WITH("sandbox", tests, setup, teardown)
