@@ -10,18 +10,13 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <tenon/base.h>
-#include <tenon/pool.h>
+
+#include "pool-private.h"
 
 #define MAX_THREADS 256
 #define MAX_JOBS 32 /* calls that share the workers; further ones run alone */
-/* How long a waiting thread looks before it sleeps: first alone, then giving its processor to
- * whoever wants it. Waking a sleeper takes as long as all of a small operator. */
-#define SPIN_NS 20000
-#define YIELD_NS 100000
-
 /* A slot's state: two flags of its caller, and how many workers are inside. */
 #define TAKEN 0x80000000u
 #define OPEN 0x40000000u    /* workers may join */
@@ -65,7 +60,8 @@ static struct {
 };
 
 static _Thread_local guint thread_number;
-static _Thread_local gboolean inside; /* in a chunk: calls from here run inline */
+static _Thread_local gboolean inside;  /* in a chunk: calls from here run inline */
+static _Thread_local gboolean in_task; /* a worker is in work that can wait */
 
 __attribute__((constructor)) static void
 init_slots(void)
@@ -78,47 +74,13 @@ init_slots(void)
 
 /* --- Spinning --------------------------------------------------------------------------------- */
 
-static gint64
-now_ns(void)
+gboolean
+tn_look_again(gint64 began)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (gint64)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static inline void
-relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* Between two looks; FALSE: it is time to sleep. */
-static gboolean
-look_again(gint64 began)
-{
-    const gint64 waited = now_ns() - began;
-    if (waited >= SPIN_NS)
+    const gint64 waited = tn_now_ns() - began;
+    if (waited >= TN_SPIN_NS)
         sched_yield();
-    return waited < YIELD_NS;
-}
-
-/* Looks for a while whether *word has stopped being `value`. */
-static gboolean
-spin_until_not(atomic_uint *word, guint value)
-{
-    const gint64 began = now_ns();
-    do
-        for (guint i = 0; i < 32; i++) {
-            if (atomic_load_explicit(word, memory_order_acquire) != value)
-                return TRUE;
-            relax();
-        }
-    while (look_again(began));
-    return FALSE;
+    return waited < TN_YIELD_NS;
 }
 
 /* --- Chunks ----------------------------------------------------------------------------------- */
@@ -203,6 +165,29 @@ help(guint worker)
     return worked;
 }
 
+/* Waits for a while, and does work that can wait, until there may be something else to do: FALSE if
+ * there is nothing. The gaps between one program's instructions are shorter than the first look. */
+static gboolean
+pass_time(guint worker, guint seen)
+{
+    const gint64 began = tn_now_ns();
+    do {
+        for (guint i = 0; i < TN_LOOKS; i++) {
+            if (atomic_load_explicit(&pool.news, memory_order_acquire) != seen)
+                return TRUE;
+            tn_relax();
+        }
+        if (is_wanted(worker)) {
+            in_task = TRUE;
+            const gboolean worked = tn_task_help();
+            in_task = FALSE;
+            if (worked)
+                return TRUE;
+        }
+    } while (tn_look_again(began));
+    return FALSE;
+}
+
 /* Sleeps until the news is another than the one seen. The opener changes the news and then looks
  * for sleepers, a sleeper counts itself and then looks at the news: one of them sees the other. */
 static void
@@ -231,7 +216,7 @@ worker_main(void *data)
         const guint seen = atomic_load(&pool.news);
         if (atomic_load(&pool.stop))
             break;
-        if (!help(worker) && !spin_until_not(&pool.news, seen))
+        if (!help(worker) && !pass_time(worker, seen))
             sleep_since(seen);
     }
     pthread_mutex_lock(&pool.admin_lock);
@@ -296,13 +281,31 @@ start_workers(void)
 
 /* --- Calls ------------------------------------------------------------------------------------ */
 
+/* Work that can wait lets calls that cannot go first, also one that follows upon another. */
+static void
+let_calls_pass(void)
+{
+    guint looks = 0;
+    while (atomic_load_explicit(&pool.callers, memory_order_relaxed) == 0) {
+        if (looks++ == TN_LOOKS)
+            return;
+        tn_relax();
+    }
+    in_task = FALSE;
+    (void)help(thread_number);
+    in_task = TRUE;
+}
+
 static TnStatus
 run_inline(gsize n, TnChunkFunc func, gpointer data)
 {
     const TnFloatMode mode = tn_float_mode_enter();
     TnStatus status = TN_OK;
-    for (gsize i = 0; i < n && status == TN_OK; i++)
+    for (gsize i = 0; i < n && status == TN_OK; i++) {
+        if (in_task)
+            let_calls_pass();
         status = func(data, i, n);
+    }
     tn_float_mode_leave(mode);
     return status;
 }
@@ -331,10 +334,10 @@ close_slot(Slot *slot)
 {
     const guint before = atomic_fetch_and_explicit(&slot->state, ~OPEN, memory_order_acq_rel);
     guint helpers = before & HELPERS;
-    const gint64 began = helpers > 0 ? now_ns() : 0;
-    while (helpers > 0 && look_again(began))
+    const gint64 began = helpers > 0 ? tn_now_ns() : 0;
+    while (helpers > 0 && tn_look_again(began))
         for (guint i = 0; i < 32 && helpers > 0; i++) {
-            relax();
+            tn_relax();
             helpers = atomic_load_explicit(&slot->state, memory_order_acquire) & HELPERS;
         }
     if (helpers == 0)

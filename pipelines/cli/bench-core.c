@@ -251,7 +251,7 @@ static const Fed fed_by[] = {
 static gboolean
 take_turns(TnBench *bench, Training *t, const Fed *fed, GError **error)
 {
-    enum { TURN = 20 };
+    enum { TURN = 4 };
     TnStepper *stepper = tn_job_stepper(t->job, t->step);
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
     g_autoptr(GArray) shares = g_array_new(FALSE, FALSE, sizeof(double));

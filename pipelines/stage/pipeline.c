@@ -28,14 +28,13 @@ tn_bus_clear(TnBus *bus)
 }
 
 void
-tn_bus_post(TnBus *bus, const char *stage, GError *error)
+tn_bus_post(TnBus *bus, GError *error)
 {
     pthread_mutex_lock(&bus->lock);
     if (bus->error) {
-        tn_log("stage", TN_LOG_DEBUG, "stage '%s' failed too: %s", stage, error->message);
+        tn_log("stage", TN_LOG_DEBUG, "failed too: %s", error->message);
         g_error_free(error);
     } else {
-        g_prefix_error(&error, "stage '%s': ", stage);
         bus->error = error;
         atomic_store(&bus->failed, TRUE);
     }

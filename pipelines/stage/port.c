@@ -1,5 +1,9 @@
-/* port.c: an edge and the consumer's end of it: frames made when asked for, or ahead by workers,
- * always in order.
+/* port.c: an edge and the consumer's end of it: frames made when asked for, or ahead, always in
+ * order.
+ *
+ * Without workers the frame after the one that was asked for is offered to the pool: a thread that
+ * has nothing else to do makes it meanwhile, or else the consumer when it asks. An error waits with
+ * its frame until that is asked for.
  *
  * With workers the edge is a ring of slots. A worker claims the next number and its input frame
  * together, so that inputs are pulled in order, makes the frame without the lock, and puts it into
@@ -14,10 +18,16 @@
 
 typedef enum { SLOT_EMPTY, SLOT_BUSY, SLOT_READY } SlotState;
 
+/* What came of making a frame: TN_OK with a frame, TN_FAILED with an error, TN_EOS, TN_CANCELLED. */
+typedef struct {
+    TnStatus status;
+    TnFrame *frame;
+    GError *error;
+} Made;
+
 typedef struct {
     SlotState state;
-    TnStatus status; /* of a ready slot: TN_OK with a frame, TN_EOS, TN_FAILED */
-    TnFrame *frame;
+    Made made; /* of a ready slot */
 } Slot;
 
 typedef struct {
@@ -32,8 +42,10 @@ struct TnPort {
     TnBus *bus;
     TnFramePool *pool;
     guint64 next; /* number that the next pull gives */
-    /* inline */
+    /* without workers */
     void *state;
+    TnTask *task; /* makes the frame that the next pull gives; NULL: it is not on offer */
+    Made ahead;   /* by the task */
     /* with workers */
     guint n_workers;
     Worker *workers;
@@ -76,44 +88,75 @@ cond_init(pthread_cond_t *cond)
 
 /* --- Making a frame -------------------------------------------------------------------------- */
 
-/* Makes frame seq from in (transfer full, may be NULL). */
-static TnStatus
-make_frame(TnPort *port, void *state, guint64 seq, TnFrame *in, TnFrame **out)
+static Made port_pull(TnPort *port);
+
+static void
+drop(Made *made)
 {
-    GError *error = NULL;
-    TnNodeStage *stage = port->stage;
-    TnFrame *frame = tn_frame_pool_take(port->pool, seq);
-    TnStatus status = stage->vtable->make(stage->self, state, seq, in, frame, &error);
-    tn_frame_unref(in);
-    if (status == TN_OK) {
-        *out = frame;
-        return TN_OK;
-    }
-    tn_frame_unref(frame);
-    *out = NULL;
-    if (status != TN_EOS && status != TN_CANCELLED) {
-        if (!error)
-            tn_status_set_error(&error, status, "frame %" G_GUINT64_FORMAT, seq);
-        tn_bus_post(port->bus, stage->name, error);
-        return TN_FAILED;
-    }
-    g_clear_error(&error);
-    return status;
+    tn_frame_unref(made->frame);
+    g_clear_error(&made->error);
+    *made = (Made){ TN_OK, NULL, NULL };
 }
 
-static TnStatus
-pull_inline(TnPort *port, TnFrame **frame)
+/* Makes frame seq of what came of its input: in (transfer full), all zero for a source. */
+static Made
+make_frame(TnPort *port, void *state, guint64 seq, Made in)
 {
-    TnFrame *in = NULL;
-    if (port->stage->in) {
-        TnStatus status = tn_port_pull(port->stage->in, &in);
-        if (status != TN_OK)
-            return status;
+    TnNodeStage *stage = port->stage;
+    if (in.status != TN_OK)
+        return in;
+    Made made = { TN_OK, tn_frame_pool_take(port->pool, seq), NULL };
+    const TnFloatMode mode = tn_float_mode_enter(); /* the same on every thread */
+    made.status = stage->vtable->make(stage->self, state, seq, in.frame, made.frame, &made.error);
+    tn_float_mode_leave(mode);
+    tn_frame_unref(in.frame);
+    if (made.status == TN_OK)
+        return made;
+    tn_frame_unref(g_steal_pointer(&made.frame));
+    if (made.status == TN_EOS || made.status == TN_CANCELLED) {
+        g_clear_error(&made.error);
+        return made;
     }
-    TnStatus status = make_frame(port, port->state, port->next, in, frame);
-    if (status == TN_OK)
+    if (!made.error)
+        tn_status_set_error(&made.error, made.status, "frame %" G_GUINT64_FORMAT, seq);
+    g_prefix_error(&made.error, "stage '%s': ", stage->name);
+    made.status = TN_FAILED;
+    return made;
+}
+
+static Made
+pull_input(TnPort *port)
+{
+    return port->stage->in ? port_pull(port->stage->in) : (Made){ TN_OK, NULL, NULL };
+}
+
+static void
+make_ahead(gpointer data)
+{
+    TnPort *port = data;
+    port->ahead = make_frame(port, port->state, port->next, pull_input(port));
+}
+
+/* Waits for the frame that is being made ahead, or has it never made; FALSE: there is none. */
+static gboolean
+end_ahead(TnPort *port)
+{
+    TnTask *task = g_steal_pointer(&port->task);
+    return task && !tn_task_take_back(task);
+}
+
+static Made
+pull_inline(TnPort *port)
+{
+    if (!end_ahead(port))
+        make_ahead(port);
+    Made made = port->ahead;
+    port->ahead = (Made){ TN_OK, NULL, NULL };
+    if (made.status == TN_OK) {
         port->next++;
-    return status;
+        port->task = tn_task_offer(make_ahead, port);
+    }
+    return made;
 }
 
 /* --- Workers --------------------------------------------------------------------------------- */
@@ -138,11 +181,11 @@ claim_slot(TnPort *port, guint64 *seq)
 }
 
 static void
-put_slot(TnPort *port, guint64 seq, TnStatus status, TnFrame *frame)
+put_slot(TnPort *port, guint64 seq, Made made)
 {
     pthread_mutex_lock(&port->lock);
-    port->slots[seq % port->n_slots] = (Slot){ SLOT_READY, status, frame };
-    port->ended = port->ended || status != TN_OK;
+    port->slots[seq % port->n_slots] = (Slot){ SLOT_READY, made };
+    port->ended = port->ended || made.status != TN_OK;
     port->busy--;
     pthread_cond_broadcast(&port->made);
     pthread_mutex_unlock(&port->lock);
@@ -155,42 +198,45 @@ work(gpointer data)
     TnPort *port = worker->port;
     for (;;) {
         guint64 seq;
-        TnFrame *in = NULL, *frame = NULL;
-        TnStatus status = TN_OK;
+        Made in = { TN_OK, NULL, NULL };
         pthread_mutex_lock(&port->inputs);
         gboolean claimed = claim_slot(port, &seq);
-        if (claimed && port->stage->in)
-            status = tn_port_pull(port->stage->in, &in);
+        if (claimed)
+            in = pull_input(port);
         pthread_mutex_unlock(&port->inputs);
         if (!claimed)
             return NULL;
-        if (status == TN_OK)
-            status = make_frame(port, worker->state, seq, in, &frame);
-        put_slot(port, seq, status, frame);
+        put_slot(port, seq, make_frame(port, worker->state, seq, in));
     }
 }
 
-static TnStatus
-pull_made(TnPort *port, TnFrame **frame)
+static Made
+pull_made(TnPort *port)
 {
-    TnStatus status;
+    Made made = { TN_CANCELLED, NULL, NULL };
     pthread_mutex_lock(&port->lock);
     Slot *slot = &port->slots[port->next % port->n_slots];
     while (slot->state != SLOT_READY && !port->stopped && !tn_context_cancelled(port->context))
         wait_a_little(&port->made, &port->lock);
-    if (slot->state != SLOT_READY) {
-        status = TN_CANCELLED;
-    } else {
-        status = slot->status;
-        if (status == TN_OK) { /* an end or failure stays for the next pull */
-            *frame = slot->frame;
-            *slot = (Slot){ SLOT_EMPTY, TN_OK, NULL };
+    if (slot->state == SLOT_READY) {
+        made = slot->made;
+        slot->made.error = NULL; /* an end or failure stays for the next pull, but is told once */
+        if (made.status == TN_OK) {
+            *slot = (Slot){ SLOT_EMPTY, { TN_OK, NULL, NULL } };
             port->next++;
             pthread_cond_broadcast(&port->taken);
         }
     }
     pthread_mutex_unlock(&port->lock);
-    return status;
+    return made;
+}
+
+static Made
+port_pull(TnPort *port)
+{
+    if (tn_context_cancelled(port->context))
+        return (Made){ TN_CANCELLED, NULL, NULL };
+    return port->n_workers ? pull_made(port) : pull_inline(port);
 }
 
 /* --- Interface ------------------------------------------------------------------------------- */
@@ -204,10 +250,11 @@ tn_port_schema(const TnPort *port)
 TnStatus
 tn_port_pull(TnPort *port, TnFrame **frame)
 {
-    *frame = NULL;
-    if (tn_context_cancelled(port->context))
-        return TN_CANCELLED;
-    return port->n_workers ? pull_made(port, frame) : pull_inline(port, frame);
+    Made made = port_pull(port);
+    if (made.error)
+        tn_bus_post(port->bus, made.error);
+    *frame = made.frame;
+    return made.status;
 }
 
 guint64
@@ -230,11 +277,13 @@ tn_port_seek(TnPort *port, guint64 seq)
         while (port->busy)
             wait_a_little(&port->made, &port->lock);
         for (guint i = 0; i < port->n_slots; i++) {
-            tn_frame_unref(port->slots[i].frame);
-            port->slots[i] = (Slot){ SLOT_EMPTY, TN_OK, NULL };
+            drop(&port->slots[i].made);
+            port->slots[i].state = SLOT_EMPTY;
         }
         pthread_mutex_unlock(&port->lock);
     }
+    if (end_ahead(port))
+        drop(&port->ahead);
     if (port->stage->in)
         tn_port_seek(port->stage->in, seq);
     if (port->n_workers)
@@ -312,11 +361,13 @@ tn_port_free(TnPort *port)
         return;
     const TnStageVTable *vtable = port->stage->vtable;
     tn_port_stop(port);
+    if (end_ahead(port))
+        drop(&port->ahead);
     for (guint i = 0; i < port->n_workers; i++)
         if (port->workers[i].thread)
             tn_thread_join(port->workers[i].thread);
     for (guint i = 0; i < port->n_slots; i++)
-        tn_frame_unref(port->slots[i].frame);
+        drop(&port->slots[i].made);
     for (guint i = 0; i < port->n_workers; i++)
         if (port->workers[i].state && TN_HAS(vtable, worker_free))
             vtable->worker_free(port->stage->self, port->workers[i].state);

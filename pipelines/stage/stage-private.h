@@ -30,8 +30,8 @@ typedef struct {
 
 void tn_bus_init(TnBus *bus);
 void tn_bus_clear(TnBus *bus);
-/* Takes error; keeps the first, prefixed by the stage's name. */
-void tn_bus_post(TnBus *bus, const char *stage, GError *error);
+/* Takes error; keeps the first. */
+void tn_bus_post(TnBus *bus, GError *error);
 
 /* A pure stage as the driver holds it, with the edge that leaves it. */
 typedef struct TnNodeStage {

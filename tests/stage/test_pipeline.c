@@ -7,6 +7,7 @@
 #include <tenon/base.h>
 #include <tenon/context.h>
 #include <tenon/dataset.h>
+#include <tenon/pool.h>
 #include <tenon/stage.h>
 
 #include "tn_test.h"
@@ -32,7 +33,8 @@ static const TnOption count_rows[] = {
     TN_STAGE_ROWS(CountOptions, common),
 };
 
-static atomic_int made; /* frames of the source */
+static atomic_int made;         /* frames of the source */
+static atomic_int made_by_pool; /* frames of any stage */
 
 static void *
 count_create(TnConfig *config, TnContext *context, GError **error)
@@ -76,6 +78,8 @@ count_make(void *self, void *worker, guint64 seq, TnFrame *in, TnFrame *frame, G
         return TN_FAILED;
     }
     gint64 value = (gint64)seq;
+    if (tn_pool_thread() > 0)
+        atomic_fetch_add(&made_by_pool, 1);
     if (in) {
         value = (gint64)tn_tensor_get(tn_frame_tensor(in, 0), 0);
         value *= value;
@@ -206,6 +210,51 @@ state_brings_back_the_place(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CORRUPT, "squares");
 }
 
+static TnStatus
+do_nothing(gpointer data, gsize chunk, gsize n)
+{
+    (void)data;
+    (void)chunk;
+    (void)n;
+    return TN_OK;
+}
+
+/* Gives the pool's workers some milliseconds to look for work that can wait. */
+static void
+keep_pool_awake(void)
+{
+    for (guint i = 0; i < 100; i++) {
+        tn_parallel_for(2, do_nothing, NULL);
+        g_usleep(20);
+    }
+}
+
+/* Without workers of its own a stage has its next frame made by threads that wait. */
+static void
+idle_threads_make_the_next_frame(void)
+{
+    g_autoptr(TnContext) context = tn_context_new();
+    TnPort *port;
+    g_autoptr(TnPipeline) pipeline = chain(context, 0, 0, NULL, 0, &port);
+    const gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+    gint64 i = 0;
+    tn_pool_set_threads(3);
+    atomic_store(&made_by_pool, 0);
+    while (atomic_load(&made_by_pool) < 10 && g_get_monotonic_time() < end) {
+        TN_ASSERT_CMPINT(pull(port), ==, i * i);
+        i++;
+        keep_pool_awake();
+    }
+    TN_ASSERT_CMPINT(atomic_load(&made_by_pool), >=, 10);
+    const gint64 before = atomic_load(&made_by_pool);
+    tn_pool_set_threads(1);
+    tn_port_seek(port, 5);
+    for (i = 5; i < 20; i++)
+        TN_ASSERT_CMPINT(pull(port), ==, i * i);
+    TN_ASSERT_CMPINT(atomic_load(&made_by_pool), ==, before);
+    tn_pool_set_threads(2);
+}
+
 static void
 an_error_comes_in_its_turn(void)
 {
@@ -216,6 +265,8 @@ an_error_comes_in_its_turn(void)
             chain(context, shapes[s].source, shapes[s].map, "fail_at", 7, &port);
         for (gint64 i = 0; i < 7; i++)
             TN_ASSERT_CMPINT(pull(port), ==, i * i);
+        keep_pool_awake();
+        TN_ASSERT(tn_pipeline_error(pipeline) == NULL); /* although it may be known by now */
         TN_ASSERT_CMPINT(pull(port), ==, -TN_FAILED);
         TN_REQUIRE(tn_pipeline_error(pipeline) != NULL);
         TN_ASSERT_CMPSTR(tn_pipeline_error(pipeline)->message,
@@ -422,6 +473,7 @@ static const TnTest tests[] = {
     { "order is kept", order_is_kept },
     { "seeks anywhere", seeks_anywhere },
     { "state brings back the place", state_brings_back_the_place },
+    { "idle threads make the next frame", idle_threads_make_the_next_frame },
     { "an error comes in its turn", an_error_comes_in_its_turn },
     { "work ahead is bounded", work_ahead_is_bounded },
     { "cancelling ends every wait", cancelling_ends_every_wait },

@@ -9,7 +9,8 @@
 
 G_BEGIN_DECLS
 
-/* Does chunk `chunk` of `n`. Runs on any thread; must not wait for another chunk. */
+/* Does chunk `chunk` of `n`. Runs on any thread; must not wait for another chunk, nor for a lock that
+ * is held around a parallel call. */
 typedef TnStatus (*TnChunkFunc)(gpointer data, gsize chunk, gsize n);
 
 /* Runs chunks 0 .. n-1 and returns when all are done. On failure chunks not yet begun are
@@ -26,6 +27,19 @@ TN_API guint tn_pool_threads(void);
 TN_API void tn_pool_set_threads(guint n);
 /* Number of this thread inside the pool: 0 for any caller, 1 .. threads-1 for workers. */
 TN_API guint tn_pool_thread(void);
+
+/* Work that can wait, such as the next batch while this one is computed with: a worker that has
+ * nothing else to do does it, in the floating-point mode below; nobody is woken for it. */
+typedef struct TnTask TnTask;
+typedef void (*TnTaskFunc)(gpointer data);
+
+/* Offers func (data) to the workers; what it reads must stay until tn_task_take_back. NULL if there
+ * is one thread or too much is on offer: the owner does it itself then. Parallel calls in func run
+ * their chunks alone. Allocates nothing. Thread: any. */
+TN_API TnTask *tn_task_offer(TnTaskFunc func, gpointer data);
+/* Ends the offer: TRUE if nobody had begun, and nobody will; FALSE once it is done, which is waited
+ * for. task is gone either way. Thread: any, one at a time. */
+TN_API gboolean tn_task_take_back(TnTask *task);
 
 /* The floating-point mode in which kernels compute: round to nearest, and results below the
  * smallest normal number (f32 and bf16 1.2e-38, f64 2.2e-308; f16 keeps its own) become zero where

@@ -1,0 +1,36 @@
+/* pool-private.h: what the pool's files share: waiting, and the tasks that its workers look for. */
+#pragma once
+
+#include <time.h>
+
+#include <tenon/pool.h>
+
+/* How long a waiting thread looks before it sleeps: first alone, then giving its processor to
+ * whoever wants it. Waking a sleeper takes as long as all of a small operator. */
+#define TN_SPIN_NS 20000
+#define TN_YIELD_NS 100000
+#define TN_LOOKS 32 /* before one asks for the time, or does something that takes longer */
+
+static inline gint64
+tn_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (gint64)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static inline void
+tn_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Between two looks; FALSE: it is time to sleep. */
+gboolean tn_look_again(gint64 began);
+
+/* Does one task that is on offer, if there is any. From a worker's thread. */
+gboolean tn_task_help(void);
