@@ -10,6 +10,14 @@ if(TN_RUN_SOURCES AND NOT TN_RUN_DEPS_FOUND)
     "(`make deps` installs what is missing)")
 endif()
 
+# Of ZeroMQ the header alone: the library is opened when the first wire is made (pipelines/wire/zmq.c).
+if(TN_RUN_SOURCES)
+  find_path(TN_ZMQ_INCLUDE zmq.h)
+  if(NOT TN_ZMQ_INCLUDE)
+    message(FATAL_ERROR "zmq.h is missing; Debian: libzmq3-dev (`make deps` installs what is missing)")
+  endif()
+endif()
+
 if(TN_RUN_SOURCES)
   # "run-lua.h" declares tn_lua_run_modules, a table of {module name, bytes, size, path} with every file below pipelines/lua.
   tn_embed_lua(run TN_RUN_EMBEDDED FILES ${TN_RUN_LUA} BASE "${PROJECT_SOURCE_DIR}/pipelines/lua"
