@@ -16,14 +16,16 @@
  *     40  rows, each 32 bytes and 8 for each dimension:
  *            u8 DLPack type code, u8 DLPack bits, u8 rank, u8 place, u32 0,
  *            u64 place's number: of the block (IN_BLOCK), else 0
- *            u64 offset: in the first part (INLINE), in the block; of a part of its own: 0
+ *            u64 offset: in the first part (INLINE), in the block; of a part of its own: 0.
+ *                It is a multiple of 64
  *            u64 bytes
  *            i64 sizes
  *      …  the text, without a zero at its end
- *      …  inline tensors, each at a multiple of 64
+ *      …  inline tensors in the order of their rows, each at the next multiple of 64; the part ends
+ *         where the last one does
  *
  * A tensor's bytes are its elements in row-major order. A part with anything else in it, one byte too
- * many or too few, is refused. */
+ * many or too few or a gap that is not zero, is refused: what can be said is said in one way. */
 #pragma once
 
 #include <tenon/tensor.h>
@@ -69,20 +71,23 @@ typedef struct {
         guint64 block;  /* IN_BLOCK */
         guint64 offset; /* INLINE_AT (filled by the writer), IN_BLOCK */
         gsize bytes;
-        const void
-            *data; /* INLINE_AT: elements, copied by the writer; where it was read they lie in
-                             the part. Else NULL */
+        /* INLINE_AT: elements, copied by the writer; where it was read they lie in the part, aligned
+         * as it is. Else NULL. */
+        const void *data;
     } tensors[TN_WIRE_MOST_TENSORS];
 } TnMessage;
 
-/* Bytes of the first part; offsets of inline tensors are set. 0 if something is beyond a limit. */
+/* Bytes of the first part; offsets of inline tensors are set. 0 if something is beyond a limit, or
+ * would not be read: bytes that are not the type's, an offset in a block that is no multiple of
+ * 64. */
 gsize tn_message_size(TnMessage *message);
-/* Writes that many bytes; gaps are zero. */
+/* Writes as many bytes as tn_message_size, which comes first, has said; gaps are zero. */
 void tn_message_write(const TnMessage *message, void *bytes);
 /* Reads a first part, which must outlive what is read (it points into it). Everything is checked:
  * TN_ERROR_VERSION for another version, both named; TN_ERROR_CORRUPT says what is wrong with
  * which tensor. Never allocates but for *error. */
 gboolean tn_message_read(TnMessage *message, const void *bytes, gsize size, GError **error);
-/* Tensor bytes of all places; for credit. */
+/* Tensor bytes of all places, for credit; G_MAXSIZE if they are more. */
 gsize tn_message_bytes(const TnMessage *message);
+/* "hello"; "unknown" for a number that is no kind. (transfer none), static. */
 const char *tn_wire_kind_name(guint kind);
