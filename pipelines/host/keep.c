@@ -5,10 +5,10 @@
  * found beside the config; files/…, each file that the config read with io.open or io.lines; and
  * sources.json, which says what is which:
  *
- *   {"time": 1763708400, "modules": {"net.block": "modules/net/block.lua"},
+ *   {"time": 1763708400, "modules": {"net.block": "modules/net/block.lua", "net.extra": false},
  *    "files": {"words.txt": "files/1", "DATA/none.txt": false}}
  *
- * (DATA: the data root; time: what os.time gave; false: there was no such file). What the run needs
+ * (DATA: the data root; time: what os.time gave; false: there was no such file or module). What the run needs
  * later, such as a module that a callback requires, is added when it is read. A host that is given
  * such a folder reads the copies and looks nowhere else for what they hold. */
 #include "host-private.h"

@@ -343,23 +343,41 @@ hold_copies(TnHost *host, const char *kind, GError **error)
     return TRUE;
 }
 
+/* Takes over from the load's own index what was not there when it was looked for (as with a module
+ * of a plugin, which may stand beside the config). FALSE if anything was read, or would be read now:
+ * a resumed run, which has one index from its start, would not see the same. */
+static gboolean
+take_absences(TnHost *host, const TnValue *before, const char *kind, GError **error)
+{
+    const TnValue *entries = tn_value_get(before, kind);
+    TnValue *into = tn_value_get(host->index, kind);
+    for (gsize i = 0; i < tn_value_len(entries); i++) {
+        const char *name = tn_value_key_at(entries, i);
+        if (tn_value_get_string(tn_value_at(entries, i)) ||
+            tn_value_get_string(tn_value_get(into, name))) {
+            g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                        "it comes before all that is read, other modules too, but '%s' was before "
+                        "it",
+                        name);
+            return FALSE;
+        }
+        tn_value_set(into, name, tn_value_bool(FALSE));
+    }
+    return TRUE;
+}
+
 /* What the folder of the file that loads keeps becomes what this load is made of: its config, in
  * which others may have been given, and all that was read. */
 static gboolean
 adopt(TnHost *host, GError **error)
 {
-    if (tn_value_len(tn_value_get(host->index, TN_KEPT_MODULES)) > 0 ||
-        tn_value_len(tn_value_get(host->index, TN_KEPT_FILES)) > 0) {
-        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
-                    "it comes before all that is read, other modules too");
-        return FALSE;
-    }
     g_autoptr(TnValue) before = host->index;
     host->index = NULL;
     host->kept = g_strdup(host->folder);
-    const gboolean ok = tn_host_open_kept(host, error) &&
-                        hold_copies(host, TN_KEPT_MODULES, error) &&
-                        hold_copies(host, TN_KEPT_FILES, error);
+    const gboolean ok =
+        tn_host_open_kept(host, error) && take_absences(host, before, TN_KEPT_MODULES, error) &&
+        take_absences(host, before, TN_KEPT_FILES, error) &&
+        hold_copies(host, TN_KEPT_MODULES, error) && hold_copies(host, TN_KEPT_FILES, error);
     g_autoptr(GBytes) config = ok ? tn_host_copy(host, "config.lua", error) : NULL;
     g_clear_pointer(&host->kept, g_free);
     if (!config) {

@@ -3,8 +3,8 @@
  * Taken away unless trusted: debug, os but for the clock and the calendar, everything of io but
  * reading files, package, loadfile, dofile, string.dump, chunks in binary, finalisers (they run
  * without hooks). `require` finds embedded modules and the files of the config's own folder, links
- * followed and then judged. Of what is read until the job runs a copy is kept (keep.c). `print`
- * writes to stderr: stdout belongs to the program. */
+ * followed and then judged. Of what is read until the job runs a copy is kept, and what was not
+ * there is noted (keep.c). `print` writes to stderr: stdout belongs to the program. */
 #include "host-private.h"
 #include <tenon/base.h>
 
@@ -148,15 +148,18 @@ read_module_copy(TnHost *host, const char *copy, char **file, GError **error)
     return text;
 }
 
-/* The text of module `name` in the config's folder, or its copy; *file as above. */
+/* The text of module `name` in the config's folder, or its copy; *file as above. That there is none
+ * is noted too: one that appears later is no part of the run. Not of a trusted config, which may
+ * write the module after it looked for it. */
 static const char *
 read_module(TnHost *host, const char *name, char **file, GError **error)
 {
     static const char *const endings[] = { ".lua", "/init.lua" };
     const char *copy, *text = NULL;
     g_autoptr(GError) why = NULL;
-    if (tn_host_kept(host, TN_KEPT_MODULES, name, &copy) && copy)
-        return read_module_copy(host, copy, file, error);
+    *file = NULL;
+    if (tn_host_kept(host, TN_KEPT_MODULES, name, &copy) && (copy || !host->trust))
+        return copy ? read_module_copy(host, copy, file, error) : NULL;
     for (guint i = 0; !text && !why && i < G_N_ELEMENTS(endings); i++) {
         g_autofree char *slashed = g_strdelimit(g_strdup(name), ".", '/');
         g_autofree char *relative = g_strconcat(slashed, endings[i], NULL);
@@ -168,6 +171,8 @@ read_module(TnHost *host, const char *name, char **file, GError **error)
     }
     if (why)
         g_propagate_error(error, g_steal_pointer(&why));
+    else if (!text && !host->trust)
+        tn_host_note(host, TN_KEPT_MODULES, name, NULL, NULL);
     return text;
 }
 

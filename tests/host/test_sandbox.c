@@ -200,6 +200,50 @@ late_return(void)
     g_usleep(200 * 1000);
 }
 
+/* What was looked for before the given config is as it was in its run. */
+static void
+read_before_given(void)
+{
+    static const char start[] = "local tn = require 'tenon'\n";
+    static const struct {
+        const char *text, *words;
+    } rows[] = {
+        { "pcall(require, 'absent')", "" },
+        { "io.open('absent')", "" },
+        { "require 'there'", "'there' was before it" },
+        { "pcall(require, 'kept')", "'kept' was before it" },
+        { "io.open('kept.txt')", "'kept.txt' was before it" },
+    };
+    static const char *const files[][2] = {
+        { "sources.json", "{\"modules\": {\"kept\": \"modules/kept.lua\"}, "
+                          "\"files\": {\"kept.txt\": \"files/1\"}}" },
+        { "config.lua", "return require('tenon').script { run = function() end }\n" },
+        { "there.lua", "" },
+        { "modules/kept.lua", "" },
+        { "files/1", "" },
+    };
+    g_autofree char *modules = g_build_filename(folder, "modules", NULL);
+    g_autofree char *kept = g_build_filename(folder, "files", NULL);
+    g_mkdir_with_parents(modules, 0700);
+    g_mkdir_with_parents(kept, 0700);
+    for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *file = g_build_filename(folder, files[i][0], NULL);
+        tn_test_write_file(file, files[i][1], -1);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *text = g_strconcat(start, rows[i].text, "\ntn.given {}", NULL);
+        g_autofree char *got = load(text, NULL);
+        if (*rows[i].words)
+            TN_ASSERT_CONTAINS(got, rows[i].words);
+        else
+            TN_ASSERT_CMPSTR(got, "");
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
+        g_autofree char *file = g_build_filename(folder, files[i][0], NULL);
+        g_unlink(file);
+    }
+}
+
 /* An index that somebody else wrote names nothing outside its folder. */
 static void
 sent_folders(void)
@@ -230,6 +274,7 @@ sent_folders(void)
 
 static const TnTest tests[] = {
     { "sent folders", sent_folders },
+    { "read before given", read_before_given },
     { "guarded", guarded },
     { "trusted", trusted },
     { "limits", limits },

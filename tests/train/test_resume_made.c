@@ -11,10 +11,11 @@
 #include "tn_test.h"
 
 /* A model in a module, its width in a module of the module, the rate in a file, the seed of the
- * data from Lua. */
+ * data from Lua; modules that are not beside it. */
 static const char config[] =
     "local tn = require 'tenon'\n"
     "local net = require 'parts.net'\n"
+    "assert(not pcall(require, 'parts.absent') and require 'tn.nn')\n"
     "local lr\n"
     "for line in io.lines(tn.data 'rates.txt') do lr = tonumber(line) end\n"
     "local also = assert(io.open(tn.data 'rates.txt')):read('n')\n"
@@ -154,6 +155,8 @@ changed_sources(void)
     put(c.folder, "parts/net/init.lua", "error 'nor this'");
     put(c.folder, "parts/net.lua", "error 'this was not there'");
     put(c.folder, "parts/width.lua", "return 17");
+    put(c.folder, "parts/absent.lua", "return 'it is there now'");
+    put(c.folder, "tn/nn.lua", "error 'nor this, beside it'");
     put(c.folder, "later.lua", "return { stop = true }");
     put(c.data, "rates.txt", "0.7\n");
     put(c.data, "none.txt", "it is there now");
