@@ -38,18 +38,36 @@ tn_file_write_all(int fd, const char *path, const void *bytes, gsize size, GErro
 
 /* --- Replacing -------------------------------------------------------------------------------- */
 
+/* A place for a file: its folder, open, and its name there. */
+typedef struct {
+    int folder;
+    const char *path, *name; /* name: the end of path */
+} Place;
+
+static Place
+place_of(int folder, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return (Place){ folder, path, slash ? slash + 1 : path };
+}
+
 /* Makes the temporary file, with the mode of the file that it will replace. Its name does not
  * grow with that of the target, which may be as long as the file system allows. */
 static int
-open_temporary(const char *path, const char *folder, char **temporary, GError **error)
+open_temporary(const Place *place, char temporary[32], GError **error)
 {
-    *temporary = g_build_filename(folder, ".tenon-XXXXXX", NULL);
-    const int fd = g_mkstemp_full(*temporary, O_WRONLY | O_CLOEXEC, 0666);
+    enum { ATTEMPTS = 100 };
+    int fd = -1;
     struct stat old;
+    for (guint i = 0; fd < 0 && i < ATTEMPTS; i++) {
+        g_snprintf(temporary, 32, ".tenon-%08x", g_random_int());
+        fd = openat(place->folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
+            break;
+    }
     if (fd < 0)
-        g_set_error(error, TN_ERROR, errno == ENOENT ? TN_ERROR_NOT_FOUND : TN_ERROR_IO,
-                    "%s: cannot create a file in %s: %s", path, folder, g_strerror(errno));
-    else if (stat(path, &old) == 0 && S_ISREG(old.st_mode))
+        tn_set_io_error(error, place->path, "create a file in its folder");
+    else if (fstatat(place->folder, place->name, &old, 0) == 0 && S_ISREG(old.st_mode))
         (void)!fchmod(fd, old.st_mode & 0777);
     return fd;
 }
@@ -105,39 +123,43 @@ follow_links(const char *path, GError **error)
 }
 
 static gboolean
+replace_at(const Place *place, TnFileWriter writer, gpointer data, gboolean sync, GError **error)
+{
+    char temporary[32];
+    int fd = open_temporary(place, temporary, error);
+    gboolean exists = fd >= 0, ok = exists && writer(fd, data, error);
+    if (ok) {
+        ok = finish(fd, place->path, sync, error);
+        fd = -1;
+    }
+    if (ok && renameat(place->folder, temporary, place->folder, place->name) < 0) {
+        tn_set_io_error(error, place->path, "replace");
+        ok = FALSE;
+    }
+    exists = exists && !ok;
+    ok = ok && (!sync || sync_folder(place->folder, place->path, error));
+    if (fd >= 0)
+        close(fd);
+    if (exists)
+        unlinkat(place->folder, temporary, 0);
+    return ok;
+}
+
+static gboolean
 replace(const char *given, TnFileWriter writer, gpointer data, gboolean sync, GError **error)
 {
     g_autofree char *path = follow_links(given, error);
     g_autofree char *folder = path ? g_path_get_dirname(path) : NULL;
-    g_autofree char *temporary = NULL;
-    gboolean ok = FALSE, exists = FALSE;
-    int fd = -1;
     if (!path)
         return FALSE;
-    const int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder_fd < 0) {
+    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
         tn_set_io_error(error, path, "open its folder");
-        goto out;
+        return FALSE;
     }
-    fd = open_temporary(path, folder, &temporary, error);
-    exists = fd >= 0;
-    if (!exists || !writer(fd, data, error))
-        goto out;
-    ok = finish(fd, path, sync, error);
-    fd = -1;
-    if (ok && rename(temporary, path) < 0) {
-        tn_set_io_error(error, path, "replace");
-        ok = FALSE;
-    }
-    exists = !ok;
-    ok = ok && (!sync || sync_folder(folder_fd, path, error));
-out:
-    if (fd >= 0)
-        close(fd);
-    if (exists)
-        unlink(temporary);
-    if (folder_fd >= 0)
-        close(folder_fd);
+    const Place place = place_of(fd, path);
+    const gboolean ok = replace_at(&place, writer, data, sync, error);
+    close(fd);
     return ok;
 }
 
@@ -172,6 +194,112 @@ tn_file_put_bytes(const char *path, const void *bytes, gsize size, GError **erro
 {
     Bytes data = { path, bytes, size };
     return replace(path, write_bytes, &data, FALSE, error);
+}
+
+/* --- In a folder that may be somebody else's -------------------------------------------------- */
+
+static gboolean
+is_link(const Place *place)
+{
+    struct stat info;
+    return fstatat(place->folder, place->name, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISLNK(info.st_mode);
+}
+
+static gboolean
+refuse_link(const Place *place, GError **error)
+{
+    if (is_link(place))
+        g_set_error(error, TN_ERROR, TN_ERROR_IO,
+                    "%s: is a link, and nothing is written through links there; put what it leads "
+                    "to in its place",
+                    place->path);
+    return is_link(place);
+}
+
+/* The folder of that name, which is made if it is not there; -1 with *error. */
+static int
+enter(const Place *place, GError **error)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(place->folder, place->name, flags);
+    if (fd < 0 && errno == ENOENT) {
+        (void)mkdirat(place->folder, place->name, 0777);
+        fd = openat(place->folder, place->name, flags);
+    }
+    if (fd < 0 && !refuse_link(place, error))
+        tn_set_io_error(error, place->path, "open the folder");
+    return fd;
+}
+
+/* The folder in which `name` lies below top; -1 with *error. */
+static int
+open_folder_below(const char *top, const char *name, GError **error)
+{
+    int fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        tn_set_io_error(error, top, "open the folder");
+    for (const char *end = strchr(name, '/'); fd >= 0 && end; end = strchr(end + 1, '/')) {
+        g_autofree char *below = g_strndup(name, (gsize)(end - name));
+        g_autofree char *path = g_build_filename(top, below, NULL);
+        const Place place = place_of(fd, path);
+        const int inner = enter(&place, error);
+        close(fd);
+        fd = inner;
+    }
+    return fd;
+}
+
+static gboolean
+replace_below(const char *folder, const char *name, TnFileWriter writer, gpointer data,
+              gboolean sync, GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    const int fd = open_folder_below(folder, name, error);
+    const Place place = place_of(fd, path);
+    const gboolean ok =
+        fd >= 0 && !refuse_link(&place, error) && replace_at(&place, writer, data, sync, error);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+gboolean
+tn_file_replace_below(const char *folder, const char *name, TnFileWriter writer, gpointer data,
+                      GError **error)
+{
+    return replace_below(folder, name, writer, data, TRUE, error);
+}
+
+gboolean
+tn_file_put_below(const char *folder, const char *name, const void *bytes, gsize size,
+                  GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    Bytes data = { path, bytes, size };
+    return replace_below(folder, name, write_bytes, &data, FALSE, error);
+}
+
+int
+tn_file_open_below(const char *folder, const char *name, int flags, GError **error)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    const int at = open_folder_below(folder, name, error);
+    const Place place = place_of(at, path);
+    struct stat info;
+    if (at < 0)
+        return -1;
+    /* Not to wait at a pipe. */
+    int fd = openat(at, place.name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (fd < 0 && !refuse_link(&place, error))
+        tn_set_io_error(error, path, "open");
+    if (fd >= 0 && (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode))) {
+        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: is no plain file", path);
+        close(fd);
+        fd = -1;
+    }
+    close(at);
+    return fd;
 }
 
 /* --- Reading ---------------------------------------------------------------------------------- */

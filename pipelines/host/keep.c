@@ -25,23 +25,17 @@
 static gboolean
 write_index(TnHost *host, GError **error)
 {
-    g_autofree char *path = g_build_filename(host->keep, INDEX, NULL);
     g_autofree char *text = tn_json_print(host->index, TRUE);
     g_autofree char *line = g_strconcat(text, "\n", NULL);
-    return tn_file_put_bytes(path, line, strlen(line), error);
+    return tn_file_put_below(host->keep, INDEX, line, strlen(line), error);
 }
 
 static gboolean
 write_copy(TnHost *host, const char *file, GBytes *bytes, GError **error)
 {
-    g_autofree char *path = g_build_filename(host->keep, file, NULL);
-    g_autofree char *folder = g_path_get_dirname(path);
     gsize size;
     const void *data = g_bytes_get_data(bytes, &size);
-    if (g_mkdir_with_parents(folder, 0777) == 0)
-        return tn_file_put_bytes(path, data, size, error);
-    g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: cannot be made: %s", folder, g_strerror(errno));
-    return FALSE;
+    return tn_file_put_below(host->keep, file, data, size, error);
 }
 
 /* The copies first: the index never names one that is not there. */
@@ -64,11 +58,11 @@ tn_host_keep(TnHost *host, const char *folder, GError **error)
 {
     g_return_val_if_fail(!host->lost && host->config, FALSE); /* after a load */
     const char *text = tn_host_source(host, host->config);
-    g_autofree char *path = g_build_filename(folder, "config.lua", NULL);
     const gboolean there = g_strcmp0(host->kept, folder) == 0; /* it was read from there */
     g_free(host->keep);
     host->keep = g_strdup(folder);
-    return (there || tn_file_put_bytes(path, text, strlen(text), error)) && write_all(host, error);
+    return (there || tn_file_put_below(folder, "config.lua", text, strlen(text), error)) &&
+           write_all(host, error);
 }
 
 /* Whether a folder's index may name a file so: somebody else may have written it, and what it names is

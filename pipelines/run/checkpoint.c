@@ -10,11 +10,18 @@
  * written. */
 #define LAYOUT 1
 
+/* Below the run's folder. */
+static char *
+checkpoint_name(guint64 step)
+{
+    return g_strdup_printf("checkpoints/%012" G_GUINT64_FORMAT ".safetensors", step);
+}
+
 static char *
 checkpoint_path(const TnRunDir *run, guint64 step)
 {
-    g_autofree char *name = g_strdup_printf("%012" G_GUINT64_FORMAT ".safetensors", step);
-    return g_build_filename(run->path, "checkpoints", name, NULL);
+    g_autofree char *name = checkpoint_name(step);
+    return g_build_filename(run->path, name, NULL);
 }
 
 static gint
@@ -87,7 +94,7 @@ tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store, const TnValue *s
 {
     guint n = tn_store_n(store);
     g_autofree TnNamedTensor *tensors = g_new0(TnNamedTensor, n + 1);
-    g_autofree char *path = checkpoint_path(run, step);
+    g_autofree char *name = checkpoint_name(step);
     g_autoptr(TnValue) metadata = make_metadata(step, state);
     gboolean ok = TRUE;
     for (guint i = 0; ok && i < n; i++) {
@@ -97,7 +104,7 @@ tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store, const TnValue *s
     }
     /* Metrics first: a resumed run never claims less than its checkpoint knows. */
     tn_run_flush(run);
-    ok = ok && tn_safetensors_save(path, n, tensors, metadata, error);
+    ok = ok && tn_safetensors_save_below(run->path, name, n, tensors, metadata, error);
     for (guint i = 0; i < n; i++)
         if (tensors[i].tensor)
             tn_tensor_unref(tensors[i].tensor);

@@ -16,3 +16,8 @@ struct TnRunDir {
 };
 
 void tn_run_flush(TnRunDir *run);
+
+/* tn_safetensors_save for a file of a run's folder: through no link below it. */
+gboolean tn_safetensors_save_below(const char *folder, const char *name, guint n,
+                                   const TnNamedTensor *tensors, const TnValue *metadata,
+                                   GError **error);

@@ -9,6 +9,8 @@
 
 #include "run-private.h"
 
+#define METRICS "metrics.jsonl"
+
 char *
 tn_runs_root(const char *option)
 {
@@ -32,12 +34,9 @@ make_folder(const char *path, GError **error)
 static int
 take_lock(const char *folder, GError **error)
 {
-    g_autofree char *path = g_build_filename(folder, "lock", NULL);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: %s", path, g_strerror(errno));
+    int fd = tn_file_open_below(folder, "lock", O_RDWR | O_CREAT, error);
+    if (fd < 0)
         return -1;
-    }
     char text[32] = "";
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         ssize_t n = pread(fd, text, sizeof text - 1, 0);
@@ -50,7 +49,7 @@ take_lock(const char *folder, GError **error)
     }
     g_snprintf(text, sizeof text, "%d\n", (int)getpid());
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, strlen(text), 0) < 0)
-        tn_log("run", TN_LOG_DEBUG, "%s: %s", path, g_strerror(errno));
+        tn_log("run", TN_LOG_DEBUG, "%s/lock: %s", folder, g_strerror(errno));
     return fd;
 }
 
@@ -78,35 +77,55 @@ log_sink(const char *category, TnLogLevel level, const char *line, gpointer data
 
 /* A process that was killed may have left half a line, to which the next would be glued. */
 static void
-drop_half_line(const char *path)
+drop_half_line(int fd, const char *name)
 {
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0, at = end;
+    off_t end = lseek(fd, 0, SEEK_END), at = end;
     char last = '\n';
     while (at > 0 && pread(fd, &last, 1, at - 1) == 1 && last != '\n')
         at--;
     if (at < end && ftruncate(fd, at) < 0)
-        tn_log("run", TN_LOG_WARN, "%s: %s", path, g_strerror(errno));
-    if (fd >= 0)
+        tn_log("run", TN_LOG_WARN, "%s: %s", name, g_strerror(errno));
+}
+
+/* A file of the run to which lines are added. */
+static FILE *
+open_lines(const TnRunDir *run, const char *name, GError **error)
+{
+    const int fd = tn_file_open_below(run->path, name, O_RDWR | O_CREAT | O_APPEND, error);
+    if (fd < 0)
+        return NULL;
+    drop_half_line(fd, name);
+    FILE *file = fdopen(fd, "a");
+    if (!file) {
+        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s/%s: %s", run->path, name, g_strerror(errno));
         close(fd);
+    }
+    return file;
+}
+
+/* Early: checkpoints would be refused there when the first is written. */
+static gboolean
+make_checkpoints(const TnRunDir *run, GError **error)
+{
+    g_autofree char *path = g_build_filename(run->path, "checkpoints", NULL);
+    if (!g_file_test(path, G_FILE_TEST_IS_SYMLINK))
+        return make_folder(path, error);
+    g_set_error(error, TN_ERROR, TN_ERROR_IO,
+                "%s: is a link, and nothing is written through links in a run's folder; put what "
+                "it leads to in its place",
+                path);
+    return FALSE;
 }
 
 static gboolean
 open_writer(TnRunDir *run, GError **error)
 {
-    g_autofree char *checkpoints = g_build_filename(run->path, "checkpoints", NULL);
-    g_autofree char *log_path = g_build_filename(run->path, "log.txt", NULL);
-    g_autofree char *metrics_path = g_build_filename(run->path, "metrics.jsonl", NULL);
-    if (!make_folder(checkpoints, error))
+    if (!make_checkpoints(run, error))
         return FALSE;
-    drop_half_line(metrics_path);
-    run->log = fopen(log_path, "ae");
-    run->metrics = run->log ? fopen(metrics_path, "ae") : NULL;
-    if (!run->metrics) {
-        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: %s", run->log ? metrics_path : log_path,
-                    g_strerror(errno));
+    run->log = open_lines(run, "log.txt", error);
+    run->metrics = run->log ? open_lines(run, METRICS, error) : NULL;
+    if (!run->metrics)
         return FALSE;
-    }
     run->log_sink = tn_log_add_sink(log_sink, run);
     return TRUE;
 }
@@ -262,8 +281,7 @@ tn_run_path(const TnRunDir *run)
 gboolean
 tn_run_put(TnRunDir *run, const char *name, const char *text, GError **error)
 {
-    g_autofree char *path = g_build_filename(run->path, name, NULL);
-    return tn_file_put_bytes(path, text, strlen(text), error);
+    return tn_file_put_below(run->path, name, text, strlen(text), error);
 }
 
 gboolean
@@ -305,7 +323,7 @@ tn_run_metric(TnRunDir *run, const char *name, guint64 step, double value, GErro
         ok = fflush(run->metrics) == 0;
     }
     if (!ok)
-        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s/metrics.jsonl: %s", run->path,
+        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s/" METRICS ": %s", run->path,
                     g_strerror(errno));
     return ok;
 }
@@ -320,10 +338,22 @@ step_of(const char *line, gsize length)
     return at ? g_ascii_strtoll(at + strlen(key), NULL, 10) : -1;
 }
 
+typedef struct {
+    const char *path;
+    GString *text;
+} Kept;
+
+static gboolean
+write_kept(int fd, gpointer data, GError **error)
+{
+    const Kept *kept = data;
+    return tn_file_write_all(fd, kept->path, kept->text->str, kept->text->len, error);
+}
+
 gboolean
 tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error)
 {
-    g_autofree char *path = g_build_filename(run->path, "metrics.jsonl", NULL);
+    g_autofree char *path = g_build_filename(run->path, METRICS, NULL);
     g_autoptr(GString) kept = g_string_new(NULL);
     gsize size = 0;
     tn_run_flush(run);
@@ -339,14 +369,12 @@ tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error)
     tn_data_free(text);
     if (kept->len == size)
         return TRUE;
-    if (!tn_file_replace_bytes(path, kept->str, kept->len, error))
+    if (!tn_file_replace_below(run->path, METRICS, write_kept, &(Kept){ path, kept }, error))
         return FALSE;
     /* The open file is the one that was replaced. */
-    FILE *metrics = fopen(path, "ae");
-    if (!metrics) {
-        g_set_error(error, TN_ERROR, TN_ERROR_IO, "%s: %s", path, g_strerror(errno));
+    FILE *metrics = open_lines(run, METRICS, error);
+    if (!metrics)
         return FALSE;
-    }
     fclose(run->metrics);
     run->metrics = metrics;
     return TRUE;

@@ -1,8 +1,7 @@
 /* safetensors-save.c: writing tensors in the safetensors format, the file replaced whole. */
 #include <string.h>
 
-#include <tenon/base.h>
-#include <tenon/run.h>
+#include "run-private.h"
 
 typedef struct {
     const char *path;
@@ -77,17 +76,34 @@ write_file(int fd, gpointer data, GError **error)
     return TRUE;
 }
 
-gboolean
-tn_safetensors_save(const char *path, guint n, const TnNamedTensor *tensors,
-                    const TnValue *metadata, GError **error)
+/* folder: NULL, or where name is and through whose links nothing is written. */
+static gboolean
+save(const char *folder, const char *name, guint n, const TnNamedTensor *tensors,
+     const TnValue *metadata, GError **error)
 {
     for (gsize i = 0; metadata && i < tn_value_len(metadata); i++)
         g_return_val_if_fail(tn_value_type(tn_value_at(metadata, i)) == TN_VALUE_STRING, FALSE);
     for (guint i = 0; i < n; i++)
         for (guint j = 0; j < i && n < 64; j++)
             g_return_val_if_fail(strcmp(tensors[i].name, tensors[j].name) != 0, FALSE);
-    Save save = { path, n, tensors, make_header(n, tensors, metadata) };
-    gboolean ok = tn_file_replace(path, write_file, &save, error);
-    g_string_free(save.header, TRUE);
+    g_autofree char *path = folder ? g_build_filename(folder, name, NULL) : g_strdup(name);
+    Save data = { path, n, tensors, make_header(n, tensors, metadata) };
+    gboolean ok = folder ? tn_file_replace_below(folder, name, write_file, &data, error)
+                         : tn_file_replace(path, write_file, &data, error);
+    g_string_free(data.header, TRUE);
     return ok;
+}
+
+gboolean
+tn_safetensors_save(const char *path, guint n, const TnNamedTensor *tensors,
+                    const TnValue *metadata, GError **error)
+{
+    return save(NULL, path, n, tensors, metadata, error);
+}
+
+gboolean
+tn_safetensors_save_below(const char *folder, const char *name, guint n,
+                          const TnNamedTensor *tensors, const TnValue *metadata, GError **error)
+{
+    return save(folder, name, n, tensors, metadata, error);
 }

@@ -77,6 +77,12 @@ puts_whole(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "/nowhere/file");
 }
 
+static gboolean
+write_more(int fd, gpointer data, GError **error)
+{
+    return tn_file_write_all(fd, data, "more", 4, error);
+}
+
 /* What a link leads to is replaced, also through a second link, and made where it is not there
  * yet. */
 static void
@@ -107,6 +113,45 @@ follows_links(void)
     TN_ASSERT(!tn_file_replace_bytes(circle, "x", 1, &error));
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, circle, g_strerror(ELOOP));
     TN_ASSERT(g_file_test(circle, G_FILE_TEST_IS_SYMLINK));
+}
+
+/* Below a folder nothing is written through a link, to the file or to a folder on the way. */
+static void
+below(void)
+{
+    g_autofree char *folder = new_folder("below"), *other = new_folder("below-other");
+    g_autofree char *link = g_build_filename(folder, "link", NULL);
+    g_autofree char *inside = g_build_filename(folder, "a", "b", "file", NULL);
+    g_autofree char *away = g_build_filename(folder, "away", NULL);
+    g_autofree char *through = g_build_filename(folder, "through", NULL);
+    g_autofree char *target = g_build_filename(other, "target", NULL);
+    static const char *const names[] = { "link", "away/file", "away/deep/file" };
+    g_autoptr(GError) error = NULL;
+    TN_REQUIRE(symlink(target, link) == 0 && symlink(other, away) == 0);
+    TN_ASSERT(tn_file_put_below(folder, "a/b/file", "made", 4, &error));
+    TN_ASSERT_NO_ERROR(error);
+    assert_content(inside, "made");
+    TN_ASSERT(tn_file_replace_below(folder, "a/b/file", write_more, inside, &error));
+    TN_ASSERT_NO_ERROR(error);
+    assert_content(inside, "more");
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        const char *const named = i ? away : link;
+        TN_ASSERT(!tn_file_put_below(folder, names[i], "x", 1, &error));
+        TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, named, "is a link");
+        TN_ASSERT(!tn_file_replace_below(folder, names[i], write_more, inside, &error));
+        TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, named, "is a link");
+        TN_ASSERT_CMPINT(tn_file_open_below(folder, names[i], O_WRONLY | O_CREAT, &error), ==, -1);
+        TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, named, "is a link");
+    }
+    TN_ASSERT_CMPUINT(n_files(other), ==, 0);
+    TN_ASSERT_CMPUINT(n_files(folder), ==, 3);
+    /* Where the folder itself is, is the caller's business. */
+    TN_REQUIRE(symlink(folder, through) == 0);
+    TN_ASSERT(tn_file_put_below(through, "a/b/file", "again", 5, &error));
+    TN_ASSERT_NO_ERROR(error);
+    assert_content(inside, "again");
+    TN_ASSERT_CMPINT(tn_file_open_below(folder, "a/b", O_RDONLY, &error), ==, -1);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "is no plain file");
 }
 
 /* A name of 255 bytes leaves no room for a suffix. */
@@ -255,15 +300,11 @@ no_memory(void)
 }
 
 static const TnTest tests[] = {
-    { "follows links", follows_links },
-    { "replaces", replaces },
-    { "puts-whole", puts_whole },
-    { "longest-name", longest_name },
-    { "writer-fails", writer_fails },
-    { "size-limit", size_limit },
-    { "full-disk", full_disk },
-    { "bad-places", bad_places },
-    { "reads", reads },
+    { "follows links", follows_links }, { "below", below },
+    { "replaces", replaces },           { "puts-whole", puts_whole },
+    { "longest-name", longest_name },   { "writer-fails", writer_fails },
+    { "size-limit", size_limit },       { "full-disk", full_disk },
+    { "bad-places", bad_places },       { "reads", reads },
     { "no-memory", no_memory },
 };
 TN_TEST_MAIN("file", tests)

@@ -272,10 +272,33 @@ sent_folders(void)
     g_unlink(config);
 }
 
+/* Copies go into the folder of a run, through none of its links. */
+static void
+keeps_through_no_link(void)
+{
+    g_autofree char *run = tn_test_tmp_path("linked-run"), *away = tn_test_tmp_path("away");
+    g_autofree char *modules = g_build_filename(run, "modules", NULL);
+    g_autofree char *beside = g_build_filename(folder, "beside.lua", NULL);
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnHost) host = tn_host_new(NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_REQUIRE(g_mkdir(run, 0700) == 0 && g_mkdir(away, 0700) == 0 && symlink(away, modules) == 0);
+    tn_test_write_file(beside, "return 1", -1);
+    tn_test_write_file(
+        path, "require 'beside'\nreturn require('tenon').experiment { stages = {} }\n", -1);
+    g_autoptr(TnSpec) root = tn_host_load(host, path, 0, NULL, faults);
+    TN_REQUIRE(root != NULL);
+    TN_ASSERT(!tn_host_keep(host, run, &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, modules, "is a link");
+    TN_ASSERT_CMPINT(g_rmdir(away), ==, 0); /* empty */
+}
+
 static const TnTest tests[] = {
     { "sent folders", sent_folders },
     { "read before given", read_before_given },
     { "guarded", guarded },
+    { "keeps through no link", keeps_through_no_link },
     { "trusted", trusted },
     { "limits", limits },
     { "hostile pattern", hostile_pattern },

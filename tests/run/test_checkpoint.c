@@ -324,6 +324,44 @@ metrics_beyond_are_dropped(void)
     TN_ASSERT_CMPSTR(empty, "");
 }
 
+/* In the folder of a run that somebody sent: none leads what is written to another place. */
+static void
+nothing_through_links(void)
+{
+    static const char *const early[] = { "lock", "log.txt", "metrics.jsonl", "checkpoints" };
+    g_autofree char *root = NULL, *path = NULL, *outside = tn_test_tmp_path("outside");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnStore) store = make_store(1);
+    g_autoptr(TnValue) state = make_state(1);
+    {
+        g_autoptr(TnRunDir) run = make_run();
+        path = g_strdup(tn_run_path(run));
+        root = g_path_get_dirname(path);
+    }
+    tn_test_write_file(outside, "half a line", -1);
+    for (guint i = 0; i < G_N_ELEMENTS(early); i++) {
+        g_autofree char *file = g_build_filename(path, early[i], NULL);
+        g_autofree char *moved = g_strconcat(file, ".was", NULL);
+        g_autofree char *provenance = g_build_filename(path, "provenance.json", NULL);
+        tn_test_write_file(provenance, "{}", -1);
+        TN_REQUIRE(g_rename(file, moved) == 0 && symlink(outside, file) == 0);
+        TN_ASSERT(tn_run_open(root, path, TRUE, &error) == NULL);
+        TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, file, "is a link");
+        TN_REQUIRE(g_unlink(file) == 0 && g_rename(moved, file) == 0);
+    }
+    g_autoptr(TnRunDir) run = tn_run_open(root, path, TRUE, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autofree char *status = g_build_filename(path, "status.json", NULL);
+    g_autofree char *file = g_build_filename(path, "checkpoints/000000000007.safetensors", NULL);
+    TN_REQUIRE(symlink(outside, status) == 0 && symlink(outside, file) == 0);
+    TN_ASSERT(!tn_run_put(run, "status.json", "{}", &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, status, "is a link");
+    TN_ASSERT(!tn_checkpoint_save(run, 7, store, state, 0, &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, file, "is a link");
+    g_autofree char *text = tn_test_read_file(outside, NULL);
+    TN_ASSERT_CMPSTR(text, "half a line");
+}
+
 static const TnTest tests[] = {
     { "saves and loads", saves_and_loads },
     { "keeps the newest and the pinned", keeps_the_newest_and_the_pinned },
@@ -334,6 +372,7 @@ static const TnTest tests[] = {
     { "metrics are lines", metrics_are_lines },
     { "metrics beyond are dropped", metrics_beyond_are_dropped },
     { "half a line is dropped", half_a_line_is_dropped },
+    { "nothing through links", nothing_through_links },
     { "a name means the newest that began", a_name_means_the_newest_that_began },
     { "survives failing allocations", survives_failing_allocations },
 };
