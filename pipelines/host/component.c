@@ -193,6 +193,7 @@ read_row(lua_State *L, TnClass *klass, guint i, TnOption *row)
         { "search_log", TN_OPTION_SEARCH_LOG }, { "search_linear", TN_OPTION_SEARCH_LINEAR },
         { "open_min", TN_OPTION_OPEN_MIN },     { "open_max", TN_OPTION_OPEN_MAX },
         { "positional", TN_OPTION_POSITIONAL }, { "sibling", TN_OPTION_SIBLING },
+        { "output", TN_OPTION_OUTPUT },
     };
     row->name = string_field(L, "name");
     if (!row->name)

@@ -164,6 +164,14 @@ gint64 tn_host_load_time(const TnHost *host);
  * 0: ask Lua's own. */
 int tn_host_push_file(lua_State *L, const char *name);
 
+/* --- confine.c: where an untrusted config may have files written --- */
+/* Notes every option in the tree of spec that names another place. */
+void tn_host_check_outputs(TnHost *host, const TnSpec *spec, TnFaults *faults);
+/* The same before spec, or what a method does, is made; FALSE with *error. */
+gboolean tn_host_confine(TnHost *host, const TnSpec *spec, GError **error);
+gboolean tn_host_confine_options(TnHost *host, const TnOptions *rows, const TnConfig *config,
+                                 GError **error);
+
 /* --- values.c --- */
 typedef struct {
     TnValue *value;

@@ -83,6 +83,9 @@ job_pipeline(lua_State *L)
         names[n] = tn_intern(lua_tostring(L, -2));
         specs[n++] = spec;
     }
+    for (guint i = 0; i < n; i++)
+        if (!tn_host_confine(job->host, specs[i], &error))
+            return tn_host_raise(L, error);
     tn_stages_set_tracer(tn_host_trace, job->host);
     g_ptr_array_set_size(job->steppers, 0);
     g_clear_pointer(&job->pipeline, tn_pipeline_free);
@@ -310,6 +313,8 @@ job_loggers(lua_State *L)
         specs[i] = tn_to_spec(L, -1); /* the table keeps it */
         if (!specs[i])
             return tn_host_raise_text(L, TN_ERROR_CONFIG, "loggers are components");
+        if (!tn_host_confine(job->host, specs[i], &error))
+            return tn_host_raise(L, error);
     }
     g_clear_pointer(&job->loggers, tn_loggers_free);
     if (job->run && job->resume &&

@@ -82,6 +82,7 @@ call(lua_State *L)
     if (args) {
         tn_object_enter(object);
         const gboolean ok =
+            tn_host_confine_options(tn_host_of(L), &method->args, args, &error) &&
             method->call(tn_object_self(object), tn_config_data(args), &box->value, &error);
         tn_object_leave(object);
         tn_config_unref(args);
@@ -126,7 +127,8 @@ object(lua_State *L)
     TnContext *context = tn_host_context(L);
     tn_push_object(L, NULL);
     TnObject **handle = lua_touserdata(L, -1);
-    *handle = tn_object_new(spec, context, &error);
+    if (tn_host_confine(tn_host_of(L), spec, &error))
+        *handle = tn_object_new(spec, context, &error);
     return *handle ? 1 : tn_host_raise(L, error);
 }
 

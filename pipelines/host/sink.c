@@ -25,7 +25,8 @@ writer_new(lua_State *L)
     Writer *writer = lua_newuserdatauv(L, sizeof *writer, 0);
     memset(writer, 0, sizeof *writer);
     luaL_setmetatable(L, WRITER);
-    writer->object = tn_object_new(spec, context, &error);
+    if (tn_host_confine(tn_host_of(L), spec, &error))
+        writer->object = tn_object_new(spec, context, &error);
     return writer->object ? 1 : tn_host_raise(L, error);
 }
 

@@ -3,6 +3,7 @@
  * that an evaluation of the same model measured, also from a checkpoint in a config that trains
  * nothing. */
 #include <math.h>
+#include <unistd.h>
 
 #include <tenon/context.h>
 #include <tenon/dataset.h>
@@ -115,7 +116,9 @@ run_config(const char *name, const char *override, gint code, const char *word)
 {
     g_auto(TnChild) child = { 0 };
     g_autofree char *path = tn_test_tmp_path("%s", name);
-    tn_test_tenon(&child, "run", "--runs", runs, path, override, NULL);
+    g_autofree char *program = tn_test_build_path("tenon");
+    const char *const argv[] = { program, "run", "--runs", runs, path, override, NULL };
+    tn_test_spawn(&child, argv, &(TnChildOptions){ .cwd = folder });
     TN_ASSERT_EXIT(&child, code);
     TN_ASSERT_CONTAINS(code ? child.err : child.out, word);
 }
@@ -172,8 +175,8 @@ predictions(void)
     run_config("loading.lua", "write.model.layers[1].out=9", 2, "weights");
     g_auto(TnChild) other = { 0 };
     g_autofree char *path = tn_test_tmp_path("loading.lua");
-    tn_test_tenon(&other, "run", "--runs", runs, path, weights, "write.model.layers[1].out=9",
-                  NULL);
+    tn_test_tenon(&other, "run", "--trust", "--runs", runs, path, weights,
+                  "write.model.layers[1].out=9", NULL);
     TN_ASSERT_EXIT(&other, 1);
     TN_ASSERT_CONTAINS(other.err,
                        "variable 'model.1.weight' is f32[8, 4] there, the model's is f32[9, 4]");
@@ -198,8 +201,75 @@ frames(void)
     run_config("sinking.lua", "write.fields={x,z}", 2, "no field 'z'; they have: x, y");
 }
 
+/* Below the working folder, wherever links lead, and elsewhere with --trust alone. */
+static void
+confined(void)
+{
+    static const struct {
+        const char *override;
+        gint code;
+    } rows[] = {
+        { "write.to.path=inside/x.h5", 0 },    { "write.to.path=not/there.h5", 0 },
+        { "write.to.path=../x.h5", 2 },        { "write.to.path=/x.h5", 2 },
+        { "write.to.path=away/x.h5", 2 },      { "write.to.path=dangling", 2 },
+        { "write.to.path=linked.h5", 2 },      { "write.to.path=inside/../../x.h5", 2 },
+        { "write.to.path=not/../../x.h5", 2 }, { "write.to.path=back/box/x.h5", 0 },
+    };
+    g_autofree char *box = tn_test_tmp_path("box"), *config = tn_test_tmp_path("box/sinking.lua");
+    g_autofree char *inside = tn_test_tmp_path("box/inside"), *away = tn_test_tmp_path("box/away");
+    g_autofree char *dangling = tn_test_tmp_path("box/dangling");
+    g_autofree char *linked = tn_test_tmp_path("box/linked.h5");
+    g_autofree char *back = tn_test_tmp_path("box/back");
+    g_autofree char *program = tn_test_build_path("tenon");
+    TN_REQUIRE(g_mkdir_with_parents(inside, 0700) == 0 && symlink(runs, away) == 0 &&
+               symlink("../missing.h5", dangling) == 0 && symlink(program, linked) == 0 &&
+               symlink("..", back) == 0);
+    tn_test_write_file(config, sinking, -1);
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const char *const argv[] = { program, "check", config, rows[i].override, NULL };
+        g_auto(TnChild) child = { 0 };
+        tn_test_spawn(&child, argv, &(TnChildOptions){ .cwd = box });
+        tn_test_check(child.exit_code == rows[i].code, FALSE, __FILE__, __LINE__, "%s gives %d: %s",
+                      rows[i].override, child.exit_code, child.err);
+        if (rows[i].code) {
+            TN_ASSERT_CONTAINS(child.err, "stages.write.to.path: '/");
+            TN_ASSERT_CONTAINS(child.err, "--trust");
+        }
+    }
+    g_auto(TnChild) refused = { 0 }, trusted = { 0 };
+    tn_test_tenon(&refused, "run", "--runs", runs, config, NULL);
+    TN_ASSERT_EXIT(&refused, 2);
+    TN_ASSERT_CONTAINS(refused.err, "box/frames.h5' is not below the working folder");
+    tn_test_tenon(&trusted, "run", "--trust", "--runs", runs, config, NULL);
+    TN_ASSERT_EXIT(&trusted, 0);
+}
+
+/* What is made while the job runs is judged when it is made. */
+static void
+confined_later(void)
+{
+    static const char text[] =
+        "local tn = require 'tenon'\n"
+        "local core = require 'tenon.core'\n"
+        "return tn.script { name = 'later', run = function(job)\n"
+        "  local ok, why = pcall(core.writer, tn.writer.hdf5 { '%s/x.h5' })\n"
+        "  assert(not ok and tostring(why):find('--trust', 1, true), why)\n"
+        "  ok, why = pcall(core.object, tn.logger.tensorboard { folder = '%s' })\n"
+        "  assert(not ok and tostring(why):find('--trust', 1, true), why)\n"
+        "  return { n = 3 }\n"
+        "end }\n";
+    g_autofree char *config = tn_test_tmp_path("later.lua");
+    g_autofree char *whole = g_strdup_printf(text, folder, folder);
+    g_auto(TnChild) child = { 0 };
+    tn_test_write_file(config, whole, -1);
+    tn_test_tenon(&child, "run", "--runs", runs, config, NULL);
+    TN_ASSERT_EXIT(&child, 0);
+}
+
 static const TnTest tests[] = {
     { "predictions", predictions },
     { "frames", frames },
+    { "confined", confined },
+    { "confined later", confined_later },
 };
 TN_TEST_MAIN_WITH("predict", tests, setup, teardown)

@@ -41,7 +41,7 @@ static const TnOption rows[] = {
     { .name = "folder",
       .type = TN_OPT_PATH,
       .offset = G_STRUCT_OFFSET(BoardOptions, folder),
-      .flags = TN_OPTION_NULLABLE,
+      .flags = TN_OPTION_NULLABLE | TN_OPTION_OUTPUT,
       .help = "where the event file goes; nothing: the run's folder" },
 };
 

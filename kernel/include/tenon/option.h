@@ -70,6 +70,8 @@ typedef enum {
     TN_OPTION_POSITIONAL = 1 << 8,
     /* a string that names another item of the component map in which its component stands */
     TN_OPTION_SIBLING = 1 << 9,
+    /* a path at or below which the component writes: configs that are not trusted are confined */
+    TN_OPTION_OUTPUT = 1 << 10,
 } TnOptionFlags;
 
 /* A typed bound: i for integers (as guint64 for TN_OPT_UINT64 and TN_OPT_SIZE), f for doubles
