@@ -80,7 +80,7 @@ struct TnHost {
     char *kept, *keep;  /* folder of copies to read instead; folder that gets copies; NULL */
     TnValue *index;     /* what sources.json holds */
     GHashTable *copies; /* file -> GBytes, not written yet */
-    GPtrArray *opened;  /* of GBytes: what handles of Lua's read */
+    GHashTable *opened; /* file -> OpenCopy of keep.c: what handles of Lua's read */
     gboolean settled;   /* the job runs: what is read now does not make it */
     GPtrArray *faults;  /* of TnFault */
     GPtrArray *overrides;
@@ -150,6 +150,8 @@ const char *tn_host_source(TnHost *host, const char *file); /* NULL: not a file 
 #define TN_KEPT_MODULES "modules"
 #define TN_KEPT_FILES "files"
 #define TN_MOST_KEPT (16u << 20) /* bytes of one file */
+/* For host->opened. */
+void tn_host_free_copy(gpointer open_copy);
 /* Reads the index of host->kept; an empty one without. */
 gboolean tn_host_open_kept(TnHost *host, GError **error);
 /* Notes that name was read; file, where its copy lies below the folder, NULL: it was not there. */

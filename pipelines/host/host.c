@@ -211,7 +211,7 @@ tn_host_new(const TnHostOptions *options, GError **error)
     host->kept = g_strdup(options ? options->kept : NULL);
     host->copies =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
-    host->opened = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    host->opened = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, tn_host_free_copy);
     host->memory_limit = options && options->memory_limit ? options->memory_limit : DEFAULT_MEMORY;
     host->seconds = options && options->load_seconds > 0 ? options->load_seconds : DEFAULT_SECONDS;
     host->sources = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -246,7 +246,7 @@ free_config(TnHost *host)
     g_ptr_array_unref(host->args);
     g_hash_table_unref(host->sources);
     g_hash_table_unref(host->copies);
-    g_ptr_array_unref(host->opened);
+    g_hash_table_unref(host->opened);
     tn_value_unref(host->index);
     g_free(host->kept);
     g_free(host->keep);

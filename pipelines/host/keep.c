@@ -216,34 +216,82 @@ note_file(TnHost *host, const char *name, const char *key)
         tn_host_note(host, TN_KEPT_FILES, key, file, bytes);
 }
 
+/* A copy while handles read it, which share it. */
+typedef struct {
+    GBytes *bytes;
+    guint users;
+} OpenCopy;
+
+/* A handle of Lua's io library that knows whose bytes it reads. */
+typedef struct {
+    luaL_Stream stream; /* first */
+    char *file;
+} CopyHandle;
+
+void
+tn_host_free_copy(gpointer open_copy)
+{
+    g_bytes_unref(((OpenCopy *)open_copy)->bytes);
+    g_free(open_copy);
+}
+
+/* One more user of a kept file's bytes; NULL with *error. */
+static GBytes *
+open_copy(TnHost *host, const char *file, GError **error)
+{
+    OpenCopy *copy = g_hash_table_lookup(host->opened, file);
+    if (!copy) {
+        GBytes *bytes = tn_host_copy(host, file, error);
+        if (!bytes)
+            return NULL;
+        copy = g_new0(OpenCopy, 1);
+        copy->bytes = bytes;
+        g_hash_table_insert(host->opened, g_strdup(file), copy);
+    }
+    copy->users++;
+    return copy->bytes;
+}
+
+static void
+drop_copy(TnHost *host, const char *file)
+{
+    OpenCopy *copy = g_hash_table_lookup(host->opened, file);
+    if (copy && --copy->users == 0)
+        g_hash_table_remove(host->opened, file);
+}
+
+/* Also when a handle that nobody closed is collected. */
 static int
 close_copy(lua_State *L)
 {
-    luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
-    return luaL_fileresult(L, fclose(stream->f) == 0, NULL);
+    CopyHandle *handle = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    const gboolean ok = fclose(handle->stream.f) == 0;
+    drop_copy(tn_host_of(L), handle->file);
+    g_clear_pointer(&handle->file, g_free);
+    return luaL_fileresult(L, ok, NULL);
 }
 
-/* Pushes a handle of a kept file, as io.open would. Its bytes are the host's: they stay as long as
- * Lua does. */
+/* Pushes a handle of a kept file, as io.open would. */
 static int
 push_copy(lua_State *L, TnHost *host, const char *name, const char *file)
 {
-    luaL_Stream *stream = lua_newuserdatauv(L, sizeof *stream, 0);
+    CopyHandle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
     GError *error = NULL;
-    stream->f = NULL;
-    stream->closef = NULL; /* closed, until it is open */
+    *handle = (CopyHandle){ 0 }; /* closed, until it is open */
     luaL_setmetatable(L, LUA_FILEHANDLE);
-    GBytes *bytes = tn_host_copy(host, file, &error);
+    GBytes *bytes = open_copy(host, file, &error);
     if (!bytes)
         return tn_host_raise(L, error);
-    g_ptr_array_add(host->opened, bytes);
     gsize size;
     const void *data = g_bytes_get_data(bytes, &size);
     /* The mode is "r": what is const stays so. */
-    stream->f = size ? fmemopen((void *)data, size, "r") : fopen("/dev/null", "r");
-    if (!stream->f)
+    handle->stream.f = size ? fmemopen((void *)data, size, "r") : fopen("/dev/null", "r");
+    if (!handle->stream.f) {
+        drop_copy(host, file);
         return luaL_fileresult(L, 0, name);
-    stream->closef = close_copy;
+    }
+    handle->file = g_strdup(file);
+    handle->stream.closef = close_copy;
     return 1;
 }
 

@@ -1,6 +1,7 @@
 // tn-test: timeout=120
 /* test_sandbox.c: what a config may not do, and what ends one that does not end by itself. */
 #include <glib/gstdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <tenon/host.h>
@@ -272,6 +273,56 @@ sent_folders(void)
     g_unlink(config);
 }
 
+/* Bytes of memory that this process ever had, in MiB. */
+static glong
+peak(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss >> 10;
+}
+
+/* Handles of one kept file share its bytes, which go when the last is closed. */
+static void
+one_copy_in_memory(void)
+{
+    enum { BYTES = 16 << 20, FILES = 40 };
+    static const char text[] =
+        "local open = {}\n"
+        "for i = 1, 60 do open[i] = assert(io.open('big1')) end\n"
+        "assert(open[60]:seek('end') == 16 << 20)\n"
+        "for i = 1, 59 do open[i]:close() end\n"
+        "assert(open[60]:seek('set', 5) == 5 and open[60]:read(1) == '\\0')\n"
+        "open[60]:close()\n"
+        "for i = 1, 40 do local f <close> = assert(io.open('big' .. i)) end\n"
+        "return require('tenon').experiment { stages = {} }\n";
+    g_autofree char *kept = tn_test_tmp_path("kept"), *big = tn_test_tmp_path("kept/files/1");
+    g_autofree char *index = tn_test_tmp_path("kept/sources.json");
+    g_autofree char *config = tn_test_tmp_path("kept/config.lua");
+    g_autofree char *parent = g_path_get_dirname(big);
+    g_autofree char *zeros = g_malloc0(BYTES);
+    g_autoptr(GString) names = g_string_new("{\"files\": {");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    TN_REQUIRE(g_mkdir_with_parents(parent, 0700) == 0);
+    tn_test_write_file(big, zeros, BYTES);
+    tn_test_write_file(config, text, -1);
+    for (guint i = 1; i <= FILES; i++) {
+        g_autofree char *copy = g_strdup_printf("%s/%u", parent, i);
+        TN_REQUIRE(i == 1 || link(big, copy) == 0);
+        g_string_append_printf(names, "%s\"big%u\": \"files/%u\"", i > 1 ? ", " : "", i, i);
+    }
+    g_string_append(names, "}}");
+    tn_test_write_file(index, names->str, -1);
+    const TnHostOptions options = { .kept = kept };
+    g_autoptr(TnHost) host = tn_host_new(&options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const glong before = peak();
+    g_autoptr(TnSpec) root = tn_host_load(host, path, 0, NULL, faults);
+    TN_ASSERT(root != NULL);
+    TN_ASSERT_CMPINT(peak() - before, <, 500); /* a sanitizer lets go late */
+}
+
 /* Copies go into the folder of a run, through none of its links. */
 static void
 keeps_through_no_link(void)
@@ -298,6 +349,7 @@ static const TnTest tests[] = {
     { "sent folders", sent_folders },
     { "read before given", read_before_given },
     { "guarded", guarded },
+    { "one copy in memory", one_copy_in_memory },
     { "keeps through no link", keeps_through_no_link },
     { "trusted", trusted },
     { "limits", limits },
