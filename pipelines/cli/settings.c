@@ -27,9 +27,14 @@ void
 settings_override(Settings *settings, const char *text)
 {
     const gsize key = strcspn(text, "=") + 1;
-    for (guint i = 0; i < settings->overrides->len; i++)
-        if (strncmp(settings->overrides->pdata[i], text, key) == 0)
-            g_ptr_array_remove_index(settings->overrides, i--);
+    for (guint i = 0; i < settings->overrides->len; i++) {
+        gpointer *given = &settings->overrides->pdata[i];
+        if (strncmp(*given, text, key) == 0) {
+            g_free(*given);
+            *given = g_strdup(text);
+            return;
+        }
+    }
     g_ptr_array_add(settings->overrides, g_strdup(text));
 }
 

@@ -17,7 +17,8 @@ typedef struct {
 void settings_init(Settings *settings, const char *config);
 void settings_clear(Settings *settings);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Settings, settings_clear)
-/* An override of the command line; one of the same key given before is dropped. */
+/* An override of the command line. It takes the place of one of the same key given before: keys may
+ * overlap ("data.shape" and "data.shape[1]"), so their order is kept. */
 void settings_override(Settings *settings, const char *text);
 gboolean settings_read(Settings *settings, TnRunDir *run, GError **error);
 gboolean settings_write(const Settings *settings, TnRunDir *run, GError **error);

@@ -280,6 +280,28 @@ settings_hold(void)
     TN_ASSERT_CMPSTR(tn_value_get_string(tn_value_get(settings, "config")), c.config);
 }
 
+/* One that is given again keeps its place among them: here a list, then an item of it. */
+static void
+overrides_keep_their_order(void)
+{
+    g_auto(Case) c = { 0 };
+    g_auto(TnChild) first = { 0 }, second = { 0 };
+    g_autoptr(GError) error = NULL;
+    case_init(&c, "order");
+    tn_test_tenon(&first, "run", "--runs", c.root, "--data-root", c.data, c.config,
+                  "read.data.shape={4}", "read.data.shape[1]=5", NULL);
+    TN_ASSERT_EXIT(&first, 0);
+    tn_test_tenon(&second, "resume", "--runs", c.root, "made", "read.data.shape={3}", NULL);
+    TN_ASSERT_EXIT(&second, 0);
+    g_autoptr(TnRunDir) run = open_run(&c);
+    g_autoptr(TnValue) settings = tn_run_get_json(run, "settings.json", &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autofree char *overrides = tn_json_print(tn_value_get(settings, "overrides"), FALSE);
+    TN_ASSERT_CMPSTR(overrides, "[\"read.data.shape={3}\",\"read.data.shape[1]=5\"]");
+    g_autofree char *resolved = text_of_run(&c, "resolved.lua");
+    TN_ASSERT_CONTAINS(resolved, "shape = { 5 }");
+}
+
 /* A data root given to a resume is that of later ones. What was read from the old one is kept by
  * its name below it. */
 static void
@@ -545,6 +567,7 @@ static const TnTest tests[] = {
     { "evaluated bytes", evaluated_bytes },
     { "time and chance", time_and_chance },
     { "settings hold", settings_hold },
+    { "overrides keep their order", overrides_keep_their_order },
     { "another data root", another_data_root },
     { "trust is said again", trust_is_said_again },
     { "other kernels", other_kernels },
