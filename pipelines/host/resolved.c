@@ -396,6 +396,22 @@ adopt(TnHost *host, GError **error)
     return TRUE;
 }
 
+/* What the config that is given at this depth is called among the sources, in the folder from which
+ * its relative paths start: as no module can be, and as the config that gives it is not. (transfer
+ * full). */
+static char *
+source_name(const TnHost *host, guint depth)
+{
+    g_autofree char *name = g_strdup_printf("config.lua (given %u)", depth);
+    char *path = g_build_filename(host->folder, name, NULL);
+    while (g_strcmp0(path, host->config) == 0) {
+        char *longer = g_strconcat(path, "'", NULL);
+        g_free(path);
+        path = longer;
+    }
+    return path;
+}
+
 /* The config that is given at this depth into host->sources; the interned name that its chunk has
  * there. */
 static const char *
@@ -416,7 +432,7 @@ read_given(TnHost *host, guint depth, GError **error)
             g_set_error(error, TN_ERROR, TN_ERROR_NOT_FOUND, "no config is kept there");
         return NULL;
     }
-    g_autofree char *path = g_build_filename(host->folder, file, NULL);
+    g_autofree char *path = source_name(host, depth);
     g_hash_table_replace(host->sources, g_strdup(path), g_strndup(text, size));
     return tn_intern(path);
 }

@@ -157,6 +157,36 @@ the_same_run(void)
     TN_ASSERT_CONTAINS(gone.err, "tn.given");
 }
 
+/* A config may be called as the given one is among the sources: lines of its faults stay right. */
+static void
+any_name(void)
+{
+    static const char given[] = "return require('tenon').script { name = 'given', run = function() "
+                                "return { n = 3 } end }\n";
+    static const char text[] = "local tn = require 'tenon'\n"
+                               "local given = tn.given {}\n"
+                               "return tn.script {\n"
+                               "  nonsense = 1,\n"
+                               "  run = given.run,\n"
+                               "}\n";
+    static const char *const names[] = { "given1.lua", "config.lua (given 1)" };
+    g_autofree char *box = tn_test_tmp_path("any-name");
+    g_autofree char *beside = g_build_filename(box, "config.lua", NULL);
+    g_autofree char *index = g_build_filename(box, "sources.json", NULL);
+    TN_REQUIRE(g_mkdir(box, 0700) == 0);
+    tn_test_write_file(beside, given, -1);
+    tn_test_write_file(index, "{}", -1);
+    for (guint i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_auto(TnChild) child = { 0 };
+        g_autofree char *file = g_build_filename(box, names[i], NULL);
+        g_autofree char *expected = g_strconcat(names[i], ":4: nonsense", NULL);
+        tn_test_write_file(file, text, -1);
+        tn_test_tenon(&child, "check", file, NULL);
+        TN_ASSERT_EXIT(&child, 2);
+        TN_ASSERT_CONTAINS(child.err, expected);
+    }
+}
+
 /* A tree without functions needs nothing beside it. */
 static void
 stands_alone(void)
@@ -185,6 +215,7 @@ stands_alone(void)
 
 static const TnTest tests[] = {
     { "the same run", the_same_run },
+    { "any name", any_name },
     { "stands alone", stands_alone },
 };
 TN_TEST_MAIN_WITH("resolved", tests, setup, teardown)
