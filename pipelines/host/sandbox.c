@@ -355,6 +355,22 @@ guarded_date(lua_State *L)
     return 1;
 }
 
+/* math.randomseed(…): without a seed Lua takes the clock's, which no resumed run would find again;
+ * here the call's number is it. Lua's own is upvalue 1, the number upvalue 2. */
+static int
+guarded_randomseed(lua_State *L)
+{
+    if (lua_gettop(L) == 0) {
+        const lua_Integer number = lua_tointeger(L, lua_upvalueindex(2)) + 1;
+        lua_pushinteger(L, number);
+        lua_copy(L, -1, lua_upvalueindex(2));
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
 static int
 print(lua_State *L)
 {
@@ -478,8 +494,12 @@ tn_host_open_libs(lua_State *L)
     /* Lua begins at a random place, which no resumed run would find again. */
     lua_getglobal(L, "math");
     lua_getfield(L, -1, "randomseed");
+    lua_pushvalue(L, -1);
     lua_pushinteger(L, 0);
     lua_call(L, 1, 0);
+    lua_pushinteger(L, 0);
+    lua_pushcclosure(L, guarded_randomseed, 2);
+    lua_setfield(L, -2, "randomseed");
     lua_pop(L, 1);
     if (host->trust) {
         luaL_requiref(L, LUA_DBLIBNAME, luaopen_debug, 1);

@@ -211,10 +211,15 @@ time_and_chance(void)
     static const char text[] =
         "local tn = require 'tenon'\n"
         "local a, b, c = os.time(), os.date('!%H %M %S'), math.random(1 << 40)\n"
+        "math.randomseed()\nlocal d = math.random(1 << 40)\n"
+        "math.randomseed()\nlocal e = math.random(1 << 40)\n"
+        "math.randomseed(7)\nlocal f = math.random(1 << 40)\n"
+        "math.randomseed(7)\n"
+        "assert(d ~= e and f == math.random(1 << 40))\n"
         "assert(os.time { year = 2000, month = 1, day = 1, hour = 12 } < a)\n"
         "assert(os.date('!%Y', 0) == '1970' and os.date('*t').year > 2000 and os.date())\n"
         "return tn.script { name = 'made', run = function()\n"
-        "  return { a = a, b = b, c = c, now = os.time() } end }\n";
+        "  return { a = a, b = b, c = c, d = d, e = e, now = os.time() } end }\n";
     g_auto(Case) c = { 0 };
     g_auto(TnChild) first = { 0 }, second = { 0 };
     case_init(&c, "time");
