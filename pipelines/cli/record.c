@@ -18,7 +18,25 @@ record_config(TnRunDir *run, const LoadedConfig *loaded, GError **error)
 
 /* --- Kernels --------------------------------------------------------------------------------- */
 
-/* Which kernel computes what, for each graph at the shapes it was built with. */
+/* Adds to map, under name, what computes a graph at the shapes it was built with. */
+static gboolean
+add_kernels(TnValue *map, const char *name, const TnGraph *graph, const TnCompile *compile,
+            GError **error)
+{
+    g_autoptr(TnProgram) program = tn_compile(graph, compile, error);
+    if (!program)
+        return FALSE;
+    g_autofree char *kernels = tn_program_kernels(program);
+    g_auto(GStrv) lines = g_strsplit(g_strchomp(kernels), "\n", -1);
+    TnValue *list = tn_value_list();
+    for (guint k = 0; lines[k]; k++)
+        tn_value_push(list, tn_value_string(lines[k]));
+    tn_value_set(map, name, list);
+    return TRUE;
+}
+
+/* Which kernel computes what, for each of the job's graphs: its functions by name, and those of map
+ * stages as "stages.NAME". */
 static TnValue *
 kernels_chosen(TnJob *job, GError **error)
 {
@@ -26,21 +44,20 @@ kernels_chosen(TnJob *job, GError **error)
     TnContext *context = tn_job_context(job);
     TnDevice *devices[16];
     guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
+    const TnCompile compile = { .devices = devices, .n_devices = n };
+    const char *name;
+    TnGraph *graph;
     for (guint i = 0; i < n; i++)
         devices[i] = tn_context_device(context, i);
     for (guint i = 0; i < tn_job_n_functions(job); i++) {
-        const char *name;
-        TnFunction *function = tn_job_function(job, i, &name);
-        TnCompile compile = { .devices = devices, .n_devices = n };
-        g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);
-        if (!program)
+        graph = tn_function_graph(tn_job_function(job, i, &name));
+        if (!add_kernels(map, name, graph, &compile, error))
             return NULL;
-        g_autofree char *kernels = tn_program_kernels(program);
-        g_auto(GStrv) lines = g_strsplit(g_strchomp(kernels), "\n", -1);
-        TnValue *list = tn_value_list();
-        for (guint k = 0; lines[k]; k++)
-            tn_value_push(list, tn_value_string(lines[k]));
-        tn_value_set(map, name, list);
+    }
+    for (guint i = 0; (graph = tn_job_stage_graph(job, i, &name)); i++) {
+        g_autofree char *whole = g_strconcat("stages.", name, NULL);
+        if (!add_kernels(map, whole, graph, &compile, error))
+            return NULL;
     }
     return g_steal_pointer(&map);
 }
@@ -108,7 +125,8 @@ describe_all_kernels(GString *text, const TnValue *stored, const TnValue *found)
 {
     for (gsize i = 0; i < tn_value_len(found); i++) {
         const char *graph = tn_value_key_at(found, i);
-        describe_kernels(text, graph, tn_value_get(stored, graph), tn_value_at(found, i));
+        if (tn_value_get(stored, graph))
+            describe_kernels(text, graph, tn_value_get(stored, graph), tn_value_at(found, i));
     }
 }
 

@@ -149,6 +149,12 @@ tn_job_summary(TnJob *job, GError **error)
     return text;
 }
 
+TnGraph *
+tn_job_stage_graph(const TnJob *job, guint i, const char **name)
+{
+    return job->pipeline ? tn_pipeline_graph(job->pipeline, i, name) : NULL;
+}
+
 TnValue *
 tn_job_data(const TnJob *job)
 {

@@ -142,10 +142,17 @@ map_make(void *self, void *worker, guint64 seq, TnFrame *in, TnFrame *frame, GEr
     return status;
 }
 
+static TnGraph *
+map_graph(void *self)
+{
+    return ((Map *)self)->graph;
+}
+
 static const TnStageVTable map_vtable = {
     .size = sizeof(TnStageVTable),
     .open = map_open,
     .make = map_make,
+    .graph = map_graph,
 };
 
 const TnFactory tn_stage_map = {

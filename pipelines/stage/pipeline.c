@@ -304,6 +304,19 @@ tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GError **error)
     return TRUE;
 }
 
+TnGraph *
+tn_pipeline_graph(const TnPipeline *pipeline, guint number, const char **name)
+{
+    for (guint i = 0; i < pipeline->stages->len; i++) {
+        const TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        if (!TN_HAS(stage->vtable, graph) || number-- > 0)
+            continue;
+        *name = stage->name;
+        return stage->vtable->graph(stage->self);
+    }
+    return NULL;
+}
+
 TnValue *
 tn_pipeline_data(const TnPipeline *pipeline)
 {

@@ -453,6 +453,7 @@ static const Row rows[] = {
     MEMBER(TnStageVTable, make),
     MEMBER(TnStageVTable, close),
     MEMBER(TnStageVTable, data),
+    MEMBER(TnStageVTable, graph),
     STRUCT(TnStageCommon),
     MEMBER(TnStageCommon, from),
     MEMBER(TnStageCommon, workers),

@@ -424,6 +424,10 @@ other_data(void)
     tn_test_tenon(&first, "run", "--runs", c.root, "--data-root", c.data, c.config, NULL);
     TN_ASSERT_EXIT(&first, 0);
     const guint64 expected = digest_at(&c, 8);
+    g_autofree char *provenance = text_of_run(&c, "provenance.json");
+    char *map = strstr(provenance, "\"stages.scale\": [");
+    TN_REQUIRE(map != NULL);
+    TN_ASSERT(g_str_has_prefix(strstr(map, "\n") + 1, "      \"")); /* of which kernels */
     forget(&c, 8);
     put_idx(&c, 2);
     tn_test_tenon(&changed, "resume", "--runs", c.root, "made", NULL);

@@ -86,6 +86,9 @@ TN_API guint tn_job_n_functions(const TnJob *job);
 TN_API TnFunction *tn_job_function(const TnJob *job, guint i, const char **name);
 /* What runs `function` on the frames of a stage; NULL if nothing does. (transfer none). */
 TN_API TnStepper *tn_job_stepper(const TnJob *job, const TnFunction *function);
+/* Graph i of those that stages run their frames through, and the stage's name; NULL beyond. (transfer
+ * none). */
+TN_API TnGraph *tn_job_stage_graph(const TnJob *job, guint i, const char **name);
 /* A table of the model: layers, output shapes, parameters, multiply-adds. (transfer full):
  * g_free. */
 TN_API char *tn_job_summary(TnJob *job, GError **error);

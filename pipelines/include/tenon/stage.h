@@ -77,6 +77,9 @@ typedef struct {
      * and, where there are any, "files". A run whose fingerprint has changed is not resumed.
      * (transfer full). May be NULL: it reads nothing. */
     TnValue *(*data)(void *self);
+    /* The graph that frames go through, open: its kernels stand in the run's provenance. (transfer
+     * none). May be NULL: there is none. */
+    TnGraph *(*graph)(void *self);
 } TnStageVTable;
 
 /* The first member of every pure stage's option struct; the driver reads it. Its rows:
@@ -140,6 +143,8 @@ TN_API TnValue *tn_pipeline_save(const TnPipeline *pipeline);
 TN_API gboolean tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GError **error);
 /* {stage name: what its `data` says} of the stages that read something. (transfer full). */
 TN_API TnValue *tn_pipeline_data(const TnPipeline *pipeline);
+/* Graph number i of the stages' graphs, and the stage's name; NULL beyond. (transfer none). */
+TN_API TnGraph *tn_pipeline_graph(const TnPipeline *pipeline, guint i, const char **name);
 
 /* --- Stepper: k steps of a program fed by a port, in C ---------------------------------------- */
 typedef struct TnStepper TnStepper;
