@@ -3,6 +3,7 @@
 
 #include <tenon/context.h>
 #include <tenon/device.h>
+#include <tenon/value.h>
 
 #include "base/refs.h"
 #include "graph/store-private.h"
@@ -18,6 +19,7 @@ struct TnContext {
     guint rank, world;
     GPtrArray *devices; /* TnDevice * */
     TnStore *store;
+    TnValue *choices;
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
@@ -51,6 +53,7 @@ tn_context_unref(TnContext *context)
     /* Somebody may keep the store longer. */
     tn_store_set_context(context->store, NULL);
     tn_store_unref(context->store);
+    tn_value_unref(context->choices);
     g_ptr_array_unref(context->devices);
     g_array_unref(context->sinks);
     g_free(context);
@@ -109,6 +112,19 @@ TnDevice *
 tn_context_device(const TnContext *context, guint i)
 {
     return i < context->devices->len ? g_ptr_array_index(context->devices, i) : NULL;
+}
+
+void
+tn_context_set_choices(TnContext *context, TnValue *choices)
+{
+    tn_value_unref(context->choices);
+    context->choices = choices ? tn_value_ref(choices) : NULL;
+}
+
+const TnValue *
+tn_context_choices(const TnContext *context)
+{
+    return context->choices;
 }
 
 TnStore *

@@ -2,7 +2,7 @@
  * bodies. */
 #include "compile-private.h"
 
-#include "kernels.h"
+#include "choose.h"
 
 /* Sources are there already, assigns are done by the plan, transfers by the devices themselves. */
 static gboolean
@@ -16,10 +16,19 @@ static TnClaim
 claim_node(TnCompiler *c, guint number)
 {
     TnNodeView view;
+    const TnKernel *kernel = NULL;
     tn_node_view(&view, c->graph, number);
     for (guint d = 0; d < c->options->n_devices; d++) {
-        const TnKernel *kernel =
-            tn_kernel_find_known(tn_device_kind(c->options->devices[d]), &view.node);
+        kernel = tn_choose_kernel(c->options, d, &view.node);
+        if (kernel != NULL) {
+            return (TnClaim){ (gint)d, kernel };
+        }
+    }
+    /* A composite that was expanded is so again; what else nobody has as chosen goes to the first that
+     * takes it. */
+    const gboolean anew = c->options->choices != NULL && !tn_op_is_composite(view.node.op);
+    for (guint d = 0; anew && d < c->options->n_devices; d++) {
+        kernel = tn_choose_anew(c->options, d, &view.node);
         if (kernel != NULL) {
             return (TnClaim){ (gint)d, kernel };
         }

@@ -4,7 +4,7 @@
  * it computes itself. */
 #include "compile-private.h"
 
-#include "kernels.h"
+#include "choose.h"
 
 #define MAX_OPS 24
 #define MAX_INPUTS 12
@@ -144,7 +144,7 @@ find_kernel(const Fuse *f, const Body *body, gint device)
                                            in, (gint)body->n_out, out);
     TnNodeView view;
     tn_node_view(&view, probe, number);
-    return tn_kernel_find_known(tn_device_kind(f->c->options->devices[device]), &view.node);
+    return tn_choose_kernel(f->c->options, (guint)device, &view.node);
 }
 
 /* --- Grouping --------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 
 typedef struct {
     GHashTable *rows;     /* "kind operator" → GPtrArray of const TnKernel *, best rank first */
+    GHashTable *ids;      /* const TnKernel * → "table rank" */
     GPtrArray *factories; /* that it is of: const TnFactory * */
 } Index;
 
@@ -25,8 +26,9 @@ by_rank(gconstpointer a, gconstpointer b)
 }
 
 static void
-add_table(GHashTable *rows, const TnKernelTable *table)
+add_table(GHashTable *rows, GHashTable *ids, const TnFactory *factory)
 {
+    const TnKernelTable *table = factory->vtable;
     for (guint32 i = 0; i < table->n_kernels; i++) {
         const TnKernel *kernel =
             (const TnKernel *)((const char *)table->kernels + (gsize)i * table->kernel_size);
@@ -37,6 +39,8 @@ add_table(GHashTable *rows, const TnKernelTable *table)
             g_hash_table_insert(rows, g_steal_pointer(&key), list);
         }
         g_ptr_array_add(list, (gpointer)kernel);
+        g_hash_table_insert(ids, (gpointer)kernel,
+                            g_strdup_printf("%s %d", factory->name, kernel->rank));
     }
 }
 
@@ -46,9 +50,9 @@ rebuild(GPtrArray *factories)
 {
     GHashTable *rows =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
+    GHashTable *ids = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     for (guint i = 0; i < factories->len; i++) {
-        const TnFactory *factory = g_ptr_array_index(factories, i);
-        add_table(rows, factory->vtable);
+        add_table(rows, ids, g_ptr_array_index(factories, i));
     }
     GHashTableIter iter;
     gpointer list;
@@ -58,8 +62,9 @@ rebuild(GPtrArray *factories)
         g_ptr_array_sort(list, by_rank);
     }
     g_clear_pointer(&state.index.rows, g_hash_table_unref);
+    g_clear_pointer(&state.index.ids, g_hash_table_unref);
     g_clear_pointer(&state.index.factories, g_ptr_array_unref);
-    state.index = (Index){ rows, factories };
+    state.index = (Index){ rows, ids, factories };
 }
 
 /* Under the lock: whether the index is of these factories. */
@@ -106,8 +111,31 @@ tn_kernel_find(const char *kind, const TnNode *node)
     return tn_kernel_find_known(kind, node);
 }
 
+char *
+tn_kernel_id(const TnKernel *kernel)
+{
+    pthread_rwlock_rdlock(&state.lock);
+    const char *id = g_hash_table_lookup(state.index.ids, kernel);
+    char *copy = g_strdup(id != NULL ? id : "");
+    pthread_rwlock_unlock(&state.lock);
+    return copy;
+}
+
 const TnKernel *
 tn_kernel_find_known(const char *kind, const TnNode *node)
+{
+    return tn_kernel_find_id(kind, node, NULL);
+}
+
+static gboolean
+has_id(const TnKernel *kernel, const char *id)
+{
+    g_autofree char *own = tn_kernel_id(kernel);
+    return strcmp(own, id) == 0;
+}
+
+const TnKernel *
+tn_kernel_find_id(const char *kind, const TnNode *node, const char *id)
 {
     char key[256];
     g_snprintf(key, sizeof key, "%s %s", kind, node->op->name);
@@ -118,7 +146,7 @@ tn_kernel_find_known(const char *kind, const TnNode *node)
     /* Not under the lock: a kernel that wraps another kind's looks for that one in its `claims`. */
     for (guint i = 0; list != NULL && i < list->len; i++) {
         const TnKernel *kernel = g_ptr_array_index(list, i);
-        if (takes(kernel, node)) {
+        if ((id == NULL || has_id(kernel, id)) && takes(kernel, node)) {
             return kernel;
         }
     }

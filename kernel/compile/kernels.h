@@ -11,3 +11,8 @@ const char *tn_run_last_text(void);
  * meanwhile; finds among those known. */
 void tn_kernels_refresh(void);
 const TnKernel *tn_kernel_find_known(const char *kind, const TnNode *node);
+/* What a kernel is called from one process to the next: "TABLE RANK", the factory of its table.
+ * (transfer full). */
+char *tn_kernel_id(const TnKernel *kernel);
+/* The one of that name, if it takes the node. */
+const TnKernel *tn_kernel_find_id(const char *kind, const TnNode *node, const char *id);

@@ -201,7 +201,11 @@ fill_entry(TnFunction *function, Entry *entry, TnTensor *const *inputs, GError *
         devices[i] = tn_context_device(function->context, i);
     }
     const TnCompile options = {
-        .inputs = entry->types, .values = entry->values, .devices = devices, .n_devices = n
+        .inputs = entry->types,
+        .values = entry->values,
+        .devices = devices,
+        .n_devices = n,
+        .choices = tn_context_choices(function->context),
     };
     g_autoptr(TnProgram) program = tn_compile_shared(function->graph, &options, error);
     if (program == NULL) {

@@ -4,8 +4,6 @@
 
 #include <string.h>
 
-#define PROVENANCE "provenance.json"
-
 gboolean
 record_config(TnRunDir *run, const LoadedConfig *loaded, GError **error)
 {
@@ -36,15 +34,18 @@ add_kernels(TnValue *map, const char *name, const TnGraph *graph, const TnCompil
 }
 
 /* Which kernel computes what, for each of the job's graphs: its functions by name, and those of map
- * stages as "stages.NAME". */
+ * stages as "stages.NAME"; choices, a map, gets what is needed to choose them again. */
 static TnValue *
-kernels_chosen(TnJob *job, GError **error)
+kernels_chosen(TnJob *job, TnValue *choices, GError **error)
 {
     g_autoptr(TnValue) map = tn_value_map();
     TnContext *context = tn_job_context(job);
     TnDevice *devices[16];
     guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
-    const TnCompile compile = { .devices = devices, .n_devices = n };
+    const TnCompile compile = { .devices = devices,
+                                .n_devices = n,
+                                .choices = tn_context_choices(context),
+                                .chosen = choices };
     const char *name;
     TnGraph *graph;
     for (guint i = 0; i < n; i++)
@@ -130,6 +131,19 @@ describe_all_kernels(GString *text, const TnValue *stored, const TnValue *found)
     }
 }
 
+/* A line for each kernel that was chosen and is not there any more. */
+static void
+describe_choices(GString *text, const TnValue *stored, const TnValue *found)
+{
+    for (gsize i = 0; i < tn_value_len(found); i++) {
+        const char *what = tn_value_key_at(found, i);
+        const char *then = tn_value_get_string(tn_value_get(stored, what));
+        const char *now = tn_value_get_string(tn_value_at(found, i));
+        if (then && strcmp(then, now) != 0)
+            g_string_append_printf(text, "  kernel of %s: stored %s; used %s\n", what, then, now);
+    }
+}
+
 /* --- What computes --------------------------------------------------------------------------- */
 
 static const char *
@@ -192,7 +206,8 @@ describe_plugins(GString *text, const TnValue *stored, const TnValue *found)
 
 /* One warning with a line for each thing that is another than when the run began. */
 static void
-warn_of_changes(TnVerbCall *call, const TnValue *stored, const TnValue *kernels, TnContext *context)
+warn_of_changes(TnVerbCall *call, const TnValue *stored, const TnValue *kernels,
+                const TnValue *choices, TnContext *context)
 {
     g_autoptr(GString) text = g_string_new(NULL);
     g_autoptr(TnValue) found = tn_run_machinery(context);
@@ -201,6 +216,7 @@ warn_of_changes(TnVerbCall *call, const TnValue *stored, const TnValue *kernels,
                   text_of(tn_value_get(found, "host"), "processor"));
     describe_plugins(text, tn_value_get(stored, "plugins"), tn_value_get(found, "plugins"));
     describe_all_kernels(text, tn_value_get(stored, "kernels"), kernels);
+    describe_choices(text, tn_value_get(stored, TN_PROVENANCE_CHOICES), choices);
     if (text->len)
         fprintf(
             call->err,
@@ -262,10 +278,12 @@ record_provenance(TnRunDir *run, TnJob *job, const char *config, gint n_override
         tn_value_push(list, tn_value_string(overrides[i]));
     tn_value_set(extra, "config", tn_value_string(config));
     tn_value_set(extra, "overrides", list);
-    TnValue *kernels = kernels_chosen(job, error);
+    g_autoptr(TnValue) choices = tn_value_map();
+    TnValue *kernels = kernels_chosen(job, choices, error);
     if (!kernels)
         return FALSE;
     tn_value_set(extra, "kernels", kernels);
+    tn_value_set(extra, TN_PROVENANCE_CHOICES, tn_value_ref(choices));
     tn_value_set(extra, "data", tn_job_data(job));
     return tn_run_write_provenance(run, tn_job_context(job), (int)words->len,
                                    (char *const *)words->pdata, extra, error);
@@ -274,9 +292,10 @@ record_provenance(TnRunDir *run, TnJob *job, const char *config, gint n_override
 gboolean
 record_compare(TnVerbCall *call, TnRunDir *run, TnJob *job, gboolean changed_data, GError **error)
 {
-    g_autoptr(TnValue) provenance = tn_run_get_json(run, PROVENANCE, error);
+    g_autoptr(TnValue) provenance = tn_run_get_json(run, TN_PROVENANCE, error);
     g_autoptr(TnValue) data = tn_job_data(job);
-    g_autoptr(TnValue) kernels = provenance ? kernels_chosen(job, error) : NULL;
+    g_autoptr(TnValue) choices = tn_value_map();
+    g_autoptr(TnValue) kernels = provenance ? kernels_chosen(job, choices, error) : NULL;
     g_autoptr(GError) why = NULL;
     if (!kernels)
         return FALSE;
@@ -286,9 +305,9 @@ record_compare(TnVerbCall *call, TnRunDir *run, TnJob *job, gboolean changed_dat
             return FALSE;
         }
         tn_value_set(provenance, "data", tn_value_ref(data));
-        if (!tn_run_put_json(run, PROVENANCE, provenance, error))
+        if (!tn_run_put_json(run, TN_PROVENANCE, provenance, error))
             return FALSE;
     }
-    warn_of_changes(call, provenance, kernels, tn_job_context(job));
+    warn_of_changes(call, provenance, kernels, choices, tn_job_context(job));
     return TRUE;
 }

@@ -97,8 +97,9 @@ const TnVerb tn_verb_resume = {
         "are --data-root (or TENON_DATA) and KEY=VALUE. What is given now replaces them, "
         "for later resumes too. --trust and --plugin-path are not kept, since they decide whose "
         "code may run: a run that was started with them must be given them again. Data that has "
-        "changed ends the resume; another processor, "
-        "plugin or kernel than the run began with is said in a warning.",
+        "changed ends the resume; the kernels are those "
+        "that the run began with; another processor or plugin, or a kernel that is gone, is said "
+        "in a warning.",
     .options = TN_OPTIONS(ResumeOptions, rows),
     .min_args = 1,
     .max_args = -1,

@@ -21,6 +21,15 @@ prepare(lua_State *L)
     return 0;
 }
 
+/* The kernels that the run began with are those it goes on with. That there is no provenance is said
+ * where it is compared. */
+static void
+choose_as_stored(TnJob *job)
+{
+    g_autoptr(TnValue) provenance = tn_run_get_json(job->run, TN_PROVENANCE, NULL);
+    tn_context_set_choices(job->context, tn_value_get(provenance, TN_PROVENANCE_CHOICES));
+}
+
 TnJob *
 tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GError **error)
 {
@@ -36,6 +45,8 @@ tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GErro
     job->functions = g_ptr_array_new_with_free_func((GDestroyNotify)tn_function_unref);
     job->names = g_ptr_array_new_with_free_func(g_free);
     job->instance = LUA_NOREF;
+    if (run && resume)
+        choose_as_stored(job);
     host->job = job;
     lua_pushcfunction(host->L, prepare);
     lua_pushlightuserdata(host->L, job);

@@ -174,5 +174,5 @@ tn_run_write_provenance(TnRunDir *run, TnContext *context, int argc, char *const
     if (commit)
         tn_value_set(map, "git", commit);
     merge(map, extra);
-    return tn_run_put_json(run, "provenance.json", map, error);
+    return tn_run_put_json(run, TN_PROVENANCE, map, error);
 }

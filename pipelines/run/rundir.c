@@ -175,7 +175,7 @@ tn_run_create(const char *root, const char *name, GError **error)
 static gboolean
 has_begun(const char *path)
 {
-    g_autofree char *provenance = g_build_filename(path, "provenance.json", NULL);
+    g_autofree char *provenance = g_build_filename(path, TN_PROVENANCE, NULL);
     return g_file_test(provenance, G_FILE_TEST_IS_REGULAR);
 }
 

@@ -65,7 +65,103 @@ tables_come_and_go(void)
     TN_ASSERT(find() == NULL);
 }
 
+/* --- What was chosen once --------------------------------------------------------------------- */
+
+static const TnKernel better[] = {
+    { .op = "neg", .dtypes = TN_DTYPES_FLOAT, .rank = 99, .run = run_nothing },
+    { .op = "gelu", .dtypes = TN_DTYPES_FLOAT, .rank = 99, .run = run_nothing },
+};
+static const TnKernelTable better_table = { .size = sizeof(TnKernelTable),
+                                            .kind = "ref",
+                                            .kernel_size = sizeof(TnKernel),
+                                            .n_kernels = G_N_ELEMENTS(better),
+                                            .kernels = better };
+static const TnFactory better_factory = FACTORY("better", better_table);
+
+/* -gelu(x) */
+static TnGraph *
+small_graph(void)
+{
+    TnGraph *graph = tn_graph_new("small");
+    const TnVal x = tn_graph_input(graph, "x", tn_type(TN_DTYPE_F32, 1, (gint64[]){ 3 }));
+    const TnVal y = tn_graph_add(graph, tn_op_find("gelu", NULL), NULL, 1, &x, NULL);
+    tn_graph_output(graph, "y", tn_graph_add(graph, tn_op_find("neg", NULL), NULL, 1, &y, NULL));
+    return graph;
+}
+
+static char *
+kernels_of(TnGraph *graph, const TnValue *choices, TnValue *chosen)
+{
+    static const char *const no_fusing[] = { "fuse", NULL };
+    TnDevice *ref = tn_test_device("ref");
+    g_autoptr(GError) error = NULL;
+    const TnCompile options = {
+        .devices = &ref, .n_devices = 1, .skip = no_fusing, .choices = choices, .chosen = chosen
+    };
+    g_autoptr(TnProgram) program = tn_compile(graph, &options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    tn_device_unref(ref);
+    return tn_program_kernels(program);
+}
+
+static const char *
+choice_of(const TnValue *chosen, const char *op)
+{
+    g_autofree char *key = g_strdup_printf("ref %s ", op);
+    for (gsize i = 0; i < tn_value_len(chosen); i++)
+        if (g_str_has_prefix(tn_value_key_at(chosen, i), key))
+            return tn_value_get_string(tn_value_at(chosen, i));
+    return NULL;
+}
+
+static void
+chosen_again(void)
+{
+    g_autoptr(TnGraph) graph = small_graph();
+    g_autoptr(TnValue) first = tn_value_map(), best = tn_value_map(), again = tn_value_map();
+    g_autoptr(TnValue) fallback = tn_value_map();
+    g_autofree char *a = kernels_of(graph, NULL, first);
+    TN_ASSERT_CMPSTR(choice_of(first, "gelu"), "none");
+    TN_ASSERT(g_str_has_prefix(choice_of(first, "neg"), "ref"));
+    tn_registry_add_factory(&better_factory, "test");
+    g_autofree char *b = kernels_of(graph, NULL, best);
+    TN_ASSERT_CMPSTR(b, "gelu ref 1\nneg ref 1\n");
+    TN_ASSERT_CMPSTR(choice_of(best, "gelu"), "better 99");
+    TN_ASSERT_CMPSTR(choice_of(best, "neg"), "better 99");
+    g_autofree char *c = kernels_of(graph, first, again);
+    TN_ASSERT_CMPSTR(c, a);
+    TN_ASSERT(tn_value_equal(again, first));
+    tn_registry_remove_factory(&better_factory);
+    g_autofree char *d = kernels_of(graph, best, fallback);
+    TN_ASSERT_CMPSTR(d, a);
+    TN_ASSERT_CMPSTR(choice_of(fallback, "neg"), choice_of(first, "neg"));
+}
+
+/* Programs are shared among those that chose alike only. */
+static void
+contexts_choose(void)
+{
+    g_autoptr(TnGraph) graph = small_graph();
+    g_autoptr(TnValue) first = tn_value_map();
+    g_autoptr(GError) error = NULL;
+    g_autofree char *kernels = kernels_of(graph, NULL, first);
+    tn_registry_add_factory(&better_factory, "test");
+    g_autoptr(TnContext) plain = tn_test_context("ref", NULL), bound = tn_test_context("ref", NULL);
+    tn_context_set_choices(bound, first);
+    g_autoptr(TnFunction) f = tn_function_new(graph, plain), g = tn_function_new(graph, bound);
+    g_autoptr(TnTensor) x =
+        tn_tensor_from(tn_type(TN_DTYPE_F32, 1, (gint64[]){ 3 }), (float[]){ 9, 9, 9 }, NULL);
+    TnExec *a = tn_function_exec(f, 1, &x, &error), *b = tn_function_exec(g, 1, &x, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT(tn_exec_program(a) != tn_exec_program(b));
+    TN_ASSERT(tn_exec_run(b) == TN_OK);
+    TN_ASSERT_NEAR(tn_tensor_get(tn_exec_output(b, 0), 0), -9, 1e-3, 0);
+    tn_registry_remove_factory(&better_factory);
+}
+
 static const TnTest tests[] = {
+    { "chosen again", chosen_again },
+    { "contexts choose", contexts_choose },
     { "tables come and go", tables_come_and_go },
 };
 TN_TEST_MAIN("kernel tables", tests)

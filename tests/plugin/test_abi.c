@@ -354,6 +354,8 @@ static const Row rows[] = {
     MEMBER(TnCompile, skip),
     MEMBER(TnCompile, sink),
     MEMBER(TnCompile, sink_data),
+    MEMBER(TnCompile, choices),
+    MEMBER(TnCompile, chosen),
     STRUCT(TnInputAttrs),
     MEMBER(TnInputAttrs, name),
     MEMBER(TnInputAttrs, dtype),

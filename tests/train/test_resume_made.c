@@ -386,6 +386,40 @@ other_kernels(void)
     TN_ASSERT(!strstr(other.err, "adam"));
 }
 
+/* The resumed run takes the kernels that were chosen, while they are there: here a composite that was
+ * expanded, and a kernel that there is not. */
+static void
+chosen_kernels(void)
+{
+    g_auto(Case) c = { 0 };
+    g_auto(TnChild) child = { 0 };
+    case_init(&c, "chosen");
+    begin(&c);
+    g_autofree char *text = text_of_run(&c, "provenance.json");
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_autoptr(GString) provenance = g_string_new(NULL);
+    guint n_loss = 0, n_matmul = 0;
+    for (guint i = 0; lines[i]; i++) {
+        GString *line = g_string_new(lines[i]);
+        n_loss += g_string_replace(line, "\"cpu-cross_entropy 0\"", "\"none\"", 0);
+        n_matmul += g_string_replace(line, "\"cpu-matmul 0\"", "\"gone 7\"", 0);
+        g_string_append_printf(provenance, "%s\n", line->str);
+        g_string_free(line, TRUE);
+    }
+    TN_ASSERT_CMPUINT(n_loss, >, 0);
+    TN_ASSERT_CMPUINT(n_matmul, >, 0);
+    {
+        g_autoptr(TnRunDir) run = open_run(&c);
+        put(tn_run_path(run), "provenance.json", provenance->str);
+    }
+    tn_test_tenon(&child, "resume", "--runs", c.root, "made", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    TN_ASSERT_CONTAINS(child.err, "; used none\n"); /* of the loss, as a whole */
+    TN_ASSERT_CONTAINS(child.err, "\n  kernel of cpu matmul f32[");
+    TN_ASSERT_CONTAINS(child.err, ": stored gone 7; used cpu-matmul 0\n");
+    TN_ASSERT(!strstr(child.err, "stored none; used cpu-cross_entropy"));
+}
+
 static void
 put_idx(const Case *c, guint8 odd)
 {
@@ -580,6 +614,7 @@ static const TnTest tests[] = {
     { "another data root", another_data_root },
     { "trust is said again", trust_is_said_again },
     { "other kernels", other_kernels },
+    { "chosen kernels", chosen_kernels },
     { "other data", other_data },
     { "metrics once", metrics_once },
     { "status while running", status_while_running },

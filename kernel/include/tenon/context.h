@@ -29,6 +29,11 @@ TN_API guint tn_context_n_devices(const TnContext *context);
 /* (transfer none); NULL beyond */
 TN_API TnDevice *tn_context_device(const TnContext *context, guint i);
 
+/* The choices (TnCompile) that the functions of this context are compiled with; NULL: none. Takes a
+ * reference; before functions are used. */
+TN_API void tn_context_set_choices(TnContext *context, TnValue *choices);
+TN_API const TnValue *tn_context_choices(const TnContext *context); /* (transfer none) */
+
 TN_API TnStore *tn_context_store(const TnContext *context); /* (transfer none) */
 
 /* Bytes that programs' arenas and stores may take together; 0: no limit. A limit that cannot be

@@ -21,6 +21,10 @@ typedef struct {
     const char *const *skip; /* NULL-terminated names of passes to leave out; NULL: none */
     TnPassSink sink;
     gpointer sink_data;
+    /* What an earlier compilation chose (its `chosen`): the same kernels are taken where they are
+     * still there. NULL: the best. */
+    const TnValue *choices;
+    TnValue *chosen; /* a map that gets what is chosen now; NULL: nobody asks */
 } TnCompile;
 
 /* Names of the passes in order, NULL-terminated; (transfer none). */

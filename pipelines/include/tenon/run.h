@@ -5,8 +5,8 @@
  *   sources.json, modules/, files/   what else the config was made of (tn_host_keep)
  *   resolved.lua        the resolved tree
  *   settings.json       config's path, data root, trust, overrides: of the first run and of resumes
- *   provenance.json     command line, versions, plugins and digests, kernels chosen, host, devices,
- *                       seed, data fingerprints, commit
+ *   provenance.json     command line, versions, plugins and digests, kernels chosen (resumes choose
+ *                       the same), host, devices, seed, data fingerprints, commit
  *   checkpoints/STEP.safetensors   variables; their metadata holds the state as JSON, so that one
  *                       rename makes it whole
  *   metrics.jsonl       {"name", "step", "time", "value"} a line
@@ -49,6 +49,9 @@ TN_API gboolean tn_run_metric(TnRunDir *run, const char *name, guint64 step, dou
 /* Removes the lines of steps beyond step (-1: all), which a run that goes on from there writes
  * again; the file is replaced whole. run is open for writing. TN_ERROR_IO. */
 TN_API gboolean tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error);
+#define TN_PROVENANCE "provenance.json"
+/* In it: TnCompile's `chosen` of all graphs, at the sizes they were built with. */
+#define TN_PROVENANCE_CHOICES "kernel_choices"
 /* The part of the provenance that says what computes: {version, devices, host: {name, system,
  * processor …}, plugins: [{name, version, path, sha256}]}. (transfer full). */
 TN_API TnValue *tn_run_machinery(TnContext *context);

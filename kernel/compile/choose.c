@@ -1,0 +1,80 @@
+/* choose.c: the kernel of a node. Which are there depends on the machine and its plugins, and another
+ * kernel may give other last bits; so a compilation can write down what it chose, for each operator
+ * with these attributes at these types, and a later one can be told to choose the same.
+ *
+ * {"cpu matmul f32[8, 4] f32[4, 2] -> f32[8, 2]": "cpu-matmul 0", "cpu gelu … #6b1f…": "none"}: the
+ * kind of device and what it was to run, its attributes as a hash; the table of kernels and the rank
+ * there. "none" is a choice too: a composite was expanded, other nodes went to the next device. */
+#include "choose.h"
+
+#include <string.h>
+
+#define NONE "none"
+/* Nodes that look alike had different kernels: a kernel may look at constants too. */
+#define SEVERAL "several"
+
+static void
+append_args(GString *key, gint n, const TnArg *args)
+{
+    for (gint i = 0; i < n; i++) {
+        g_autofree char *type =
+            args[i].type.dtype == TN_DTYPE_NONE ? g_strdup("-") : tn_type_print(&args[i].type);
+        g_string_append_printf(key, " %s", type);
+    }
+}
+
+static char *
+key_of(const char *kind, const TnNode *node)
+{
+    GString *key = g_string_new(NULL);
+    g_string_append_printf(key, "%s %s", kind, node->op->name);
+    append_args(key, node->n_in, node->in);
+    g_string_append(key, " ->");
+    append_args(key, node->n_out, node->out);
+    if (node->attrs != NULL) {
+        g_string_append_printf(key, " #%016" G_GINT64_MODIFIER "x",
+                               tn_options_hash(&node->op->attrs, node->attrs));
+    }
+    return g_string_free(key, FALSE);
+}
+
+static void
+note(TnValue *chosen, const char *key, const TnKernel *kernel)
+{
+    g_autofree char *id = kernel != NULL ? tn_kernel_id(kernel) : g_strdup(NONE);
+    const char *before = tn_value_get_string(tn_value_get(chosen, key));
+    const char *text = before == NULL || strcmp(before, id) == 0 ? id : SEVERAL;
+    tn_value_set(chosen, key, tn_value_string(text));
+}
+
+const TnKernel *
+tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node)
+{
+    const char *kind = tn_device_kind(options->devices[d]);
+    if (options->choices == NULL && options->chosen == NULL) {
+        return tn_kernel_find_known(kind, node);
+    }
+    g_autofree char *key = key_of(kind, node);
+    const char *choice = tn_value_get_string(tn_value_get(options->choices, key));
+    const TnKernel *kernel = NULL;
+    if (g_strcmp0(choice, NONE) != 0) {
+        kernel = choice != NULL ? tn_kernel_find_id(kind, node, choice) : NULL;
+        kernel = kernel != NULL ? kernel : tn_kernel_find_known(kind, node);
+    }
+    if (options->chosen != NULL) {
+        note(options->chosen, key, kernel);
+    }
+    return kernel;
+}
+
+const TnKernel *
+tn_choose_anew(const TnCompile *options, guint d, const TnNode *node)
+{
+    const char *kind = tn_device_kind(options->devices[d]);
+    const TnKernel *kernel = tn_kernel_find_known(kind, node);
+    if (kernel != NULL && options->chosen != NULL) {
+        g_autofree char *key = key_of(kind, node), *id = tn_kernel_id(kernel);
+        tn_value_set(options->chosen, key, tn_value_string(id));
+    }
+    return kernel;
+}

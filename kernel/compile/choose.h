@@ -1,0 +1,12 @@
+/* choose.h: the kernel of a node, with regard to what an earlier compilation chose. */
+#pragma once
+
+#include <tenon/program.h>
+
+#include "kernels.h"
+
+/* The kernel of device number d for node: the one in options->choices if it is still there, else the
+ * best; NULL: none, or none was chosen then. Written into options->chosen. */
+const TnKernel *tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node);
+/* The best whatever was chosen, written likewise. */
+const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);
