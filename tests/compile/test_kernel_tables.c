@@ -145,6 +145,7 @@ contexts_choose(void)
     g_autoptr(TnValue) first = tn_value_map();
     g_autoptr(GError) error = NULL;
     g_autofree char *kernels = kernels_of(graph, NULL, first);
+    TN_ASSERT_CONTAINS(kernels, "neg ref 1\n");
     tn_registry_add_factory(&better_factory, "test");
     g_autoptr(TnContext) plain = tn_test_context("ref", NULL), bound = tn_test_context("ref", NULL);
     tn_context_set_choices(bound, first);

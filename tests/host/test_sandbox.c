@@ -36,6 +36,7 @@ load(const char *text, const TnHostOptions *options)
         g_strconcat(text, "\nreturn require('tenon').experiment { stages = {} }\n", NULL);
     tn_test_write_file(path, all, -1);
     g_autoptr(TnSpec) root = tn_host_load(host, path, 0, NULL, faults);
+    TN_ASSERT((root == NULL) == (tn_faults_count(faults) > 0));
     g_autoptr(GString) lines = g_string_new(NULL);
     for (gsize i = 0; i < tn_faults_count(faults); i++)
         g_string_append_printf(lines, "%s\n", tn_faults_text(faults, i));

@@ -165,6 +165,7 @@ one_writer(void)
     tn_run_close(g_steal_pointer(&run));
     TN_ASSERT(!tn_run_is_held(reader));
     g_autoptr(TnRunDir) again = tn_run_open("/", path, TRUE, &error);
+    TN_ASSERT(again != NULL);
     TN_ASSERT_NO_ERROR(error);
     TN_ASSERT(tn_run_open("/nowhere", "exp9", FALSE, &error) == NULL);
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "exp9");
