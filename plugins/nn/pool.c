@@ -37,6 +37,16 @@ check_attrs(const TnInfer *infer, gint input, gint n, GError **error)
     return TRUE;
 }
 
+/* What ceil_mode adds behind the user's pads of an axis: enough for one window more, but not for one
+ * that would begin behind the input, in the padding at its end. */
+static gint64
+more_pad(const TnPoolAttrs *attrs, gint i)
+{
+    const TnConvAxis axis = tn_window_axis(&attrs->window, i);
+    const gint64 span = axis.dilation * (attrs->window.kernel_shape.v[i] - 1);
+    return attrs->ceil_mode ? MIN(axis.stride - 1, span - axis.pad_end) : 0;
+}
+
 /* Windows over spatial axis i of size `size`. */
 static gboolean
 count_windows(const TnInfer *infer, gint input, gint i, gint64 size, gint64 *count, GError **error)
@@ -58,13 +68,7 @@ count_windows(const TnInfer *infer, gint input, gint i, gint64 size, gint64 *cou
                              "%" G_GINT64_FORMAT,
                              i, size, reach);
     }
-    *count = (slack + (attrs->ceil_mode ? axis.stride - 1 : 0)) / axis.stride + 1;
-    if (attrs->ceil_mode && (*count - 1) * axis.stride >= size + axis.pad_begin) {
-        return nn_infer_fail(infer, input, error,
-                             "spatial axis %d: with ceil_mode the last window would begin behind "
-                             "the input: enlarge the pad at the end or leave ceil_mode out",
-                             i);
-    }
+    *count = (slack + more_pad(attrs, i)) / axis.stride + 1;
     return TRUE;
 }
 
@@ -154,14 +158,14 @@ own_pads(const TnPoolAttrs *attrs)
     return pads;
 }
 
-/* What ceil_mode adds behind them: enough for one window more, which `window` takes if it fits. */
+/* What ceil_mode adds behind them: `window` takes as many windows as fit. */
 static TnInts
 more_pads(const TnPoolAttrs *attrs)
 {
     const gint n = attrs->window.kernel_shape.n;
     TnInts pads = { .n = 2 * n };
     for (gint i = 0; i < n; i++) {
-        pads.v[n + i] = attrs->ceil_mode ? tn_window_axis(&attrs->window, i).stride - 1 : 0;
+        pads.v[n + i] = more_pad(attrs, i);
     }
     return pads;
 }
@@ -393,6 +397,9 @@ static const PoolCase pool_cases[] = {
     { NN_SHAPE(1, 2, 6, 6),
       NN_SHAPE(1, 2, 4, 4),
       { { NN_INTS(3, 3), NN_INTS(2, 2), NN_INTS(1, 1, 1, 1), { 0 } }, TRUE, TRUE } },
+    { NN_SHAPE(1, 2, 5, 3),
+      NN_SHAPE(1, 2, 2, 2),
+      { { NN_INTS(2, 2), NN_INTS(3, 2), NN_INTS(1, 1, 1, 1), { 0 } }, TRUE, TRUE } },
     { NN_SHAPE(1, 1, 3, 4, 4),
       NN_SHAPE(1, 1, 2, 2, 3),
       { { NN_INTS(2, 2, 2), NN_INTS(1, 2, 1), { 0 }, { 0 } }, FALSE, FALSE } },

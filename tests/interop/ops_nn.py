@@ -72,7 +72,8 @@ def pooled(x, a, kind):
         return [F.avg_pool1d, F.avg_pool2d, F.avg_pool3d][n - 1](x, kernel, strides, pads[:n], a["ceil_mode"],
                                                                   a["count_include_pad"])
     own = [p for i in reversed(range(n)) for p in (pads[i], pads[n + i])]
-    more = [p for i in reversed(range(n)) for p in (0, strides[i] - 1 if a["ceil_mode"] else 0)]
+    more = [p for i in reversed(range(n)) for p in (0, min(strides[i] - 1, dilations[i] * (kernel[i] - 1) - pads[n + i])
+                                                    if a["ceil_mode"] else 0)]
 
     def sight(v, inside, outside):
         return windows(F.pad(F.pad(v, own, value=inside), more, value=outside), kernel, strides, dilations)

@@ -125,6 +125,35 @@ ties_in_windows(void)
     TN_ASSERT_NEAR_F64(got, ((double[]){ 1, 0, 0, 1, 0, 0 }), 6, 0, 0);
 }
 
+/* With ceil_mode windows that would begin behind the input are left out, as PyTorch does. */
+static void
+windows_behind(void)
+{
+    static const struct {
+        gint64 size, kernel, stride, begin, end, dilation, windows;
+    } rows[] = {
+        { 3, 2, 2, 1, 1, 1, 2 }, { 5, 2, 3, 1, 1, 1, 2 }, { 4, 2, 2, 1, 1, 1, 3 },
+        { 4, 3, 3, 1, 1, 1, 2 }, { 5, 1, 4, 0, 0, 1, 2 }, { 6, 1, 4, 0, 0, 1, 2 },
+        { 7, 2, 5, 1, 1, 2, 2 }, { 5, 3, 2, 0, 0, 1, 2 }, { 6, 3, 2, 0, 0, 1, 3 },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const TnPoolAttrs attrs = { .window = { .kernel_shape = { 1, { rows[i].kernel } },
+                                                .strides = { 1, { rows[i].stride } },
+                                                .pads = { 2, { rows[i].begin, rows[i].end } },
+                                                .dilations = { 1, { rows[i].dilation } } },
+                                    .ceil_mode = TRUE };
+        const gint64 dims[] = { 1, 1, rows[i].size };
+        const double x[] = { 1, 2, 3, 4, 5, 6, 7 };
+        g_autoptr(TnTensor) in = tn_test_tensor(tn_type(TN_DTYPE_F32, 3, dims), x);
+        g_autoptr(TnTensor) out = compute("max_pool", &attrs, FALSE, 1, &in);
+        g_autoptr(TnTensor) grad = compute("average_pool", &attrs, TRUE, 1, &in);
+        TN_ASSERT_CMPINT(tn_tensor_count(out), ==, rows[i].windows);
+        for (gint64 k = 0; k < rows[i].windows; k++)
+            TN_ASSERT(tn_tensor_get(out, k) >= 1);
+        TN_ASSERT_CMPINT(tn_tensor_count(grad), ==, rows[i].size);
+    }
+}
+
 /* Rows of the table get a gradient as often as they are read, the padding none. */
 static void
 padding_of_embeddings(void)
@@ -278,6 +307,7 @@ static const TnTest tests[] = {
     { "large_logits", large_logits },
     { "at_the_kink", at_the_kink },
     { "ties_in_windows", ties_in_windows },
+    { "windows_behind", windows_behind },
     { "padding_of_embeddings", padding_of_embeddings },
     { "targets", targets },
     { "ignored_samples", ignored_samples },
