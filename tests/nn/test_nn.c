@@ -79,6 +79,17 @@ far_out(void)
     const double ends[] = { 0, 100, -1000, 1e30, -1e30 };
     check_line("softplus", NULL, TRUE, TN_DTYPE_F64, 5, ends, slope, 1e-12);
     const TnAlphaAttrs alpha = { 1 };
+    static const double below[] = { -1e-8, -1e-20, -3e-4, -0.25, -1, -3, -20, -1e30, 0 };
+    double curve[G_N_ELEMENTS(below)], selu[G_N_ELEMENTS(below)];
+    const TnSeluAttrs of_selu = { 1.5, 2 };
+    for (guint i = 0; i < G_N_ELEMENTS(below); i++) {
+        curve[i] = expm1(below[i]);
+        selu[i] = 3 * curve[i];
+    }
+    check_line("elu", &alpha, FALSE, TN_DTYPE_F32, G_N_ELEMENTS(below), below, curve, 1e-6);
+    check_line("celu", &alpha, FALSE, TN_DTYPE_F32, G_N_ELEMENTS(below), below, curve, 1e-6);
+    check_line("selu", &of_selu, FALSE, TN_DTYPE_F32, G_N_ELEMENTS(below), below, selu, 1e-6);
+    check_line("elu", &alpha, FALSE, TN_DTYPE_F64, G_N_ELEMENTS(below), below, curve, 1e-14);
     check_line("elu", &alpha, TRUE, TN_DTYPE_F32, 3, (double[]){ 1e30, -1e30, 200 },
                (double[]){ 1, 0, 1 }, 1e-6);
 }
