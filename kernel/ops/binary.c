@@ -71,15 +71,18 @@ pow_a(TnVjp *v, TnVal g)
     return tn_f_mul(graph, g, tn_f_mul(graph, b, tn_f_pow(graph, a, less)));
 }
 
-/* g a^b log a; 0 where a is 0 and b is not negative. The logarithm never sees that 0, so that no
- * NaN reaches further derivatives. */
+/* g a^b log a; 0 where a is 0 and b is not negative: there the logarithm never sees that 0, so that
+ * no NaN reaches further derivatives. Where b is negative both are infinite, and so is this. */
 static TnVal
 pow_b(TnVjp *v, TnVal g)
 {
     TnGraph *graph = v->graph;
     const TnVal a = v->in[0];
+    const TnVal b = v->in[1];
     const TnVal is_zero = tn_f_equal(graph, a, tn_f_const(graph, a, 0));
-    const TnVal safe = tn_f_where(graph, is_zero, tn_f_const(graph, a, 1), a);
+    const TnVal flat =
+        tn_f_and(graph, is_zero, tn_f_greater_or_equal(graph, b, tn_f_const(graph, b, 0)));
+    const TnVal safe = tn_f_where(graph, flat, tn_f_const(graph, a, 1), a);
     return tn_f_mul(graph, g, tn_f_mul(graph, v->out[0], tn_f_log(graph, safe)));
 }
 
