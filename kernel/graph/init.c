@@ -222,6 +222,15 @@ choose(const TnInit *init, const TnType *type, Draw *draw)
     draw->b = normal ? deviation : deviation * sqrt(3);
 }
 
+static void
+clear_row(gint64 number, const TnType *type, char *to)
+{
+    if (number > 0 && type->rank > 0 && number <= type->dims[0]) {
+        const gsize bytes = (gsize)(tn_type_bytes(type) / type->dims[0]);
+        memset(to + (gsize)(number - 1) * bytes, 0, bytes);
+    }
+}
+
 gboolean
 tn_init_fill(const TnVarInfo *info, guint64 seed, void *to, GError **error)
 {
@@ -236,5 +245,6 @@ tn_init_fill(const TnVarInfo *info, guint64 seed, void *to, GError **error)
         return fill_orthogonal(&draw, info->type.rank > 0 ? info->type.dims[0] : 1,
                                init->a != 0 ? init->a : 1, error);
     draw_all(&draw);
+    clear_row(init->zero_row, &info->type, to);
     return TRUE;
 }

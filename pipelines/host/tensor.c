@@ -437,7 +437,7 @@ static const char *const init_names[] = {
     [TN_INIT_ORTHOGONAL] = "orthogonal",
 };
 
-/* "zeros", or {"uniform", -0.1, 0.1, fan_in = 4}, at index. */
+/* "zeros", or {"uniform", -0.1, 0.1, fan_in = 4, zero_row = 1}, at index. */
 static TnInit
 read_init(lua_State *L, int index)
 {
@@ -455,6 +455,8 @@ read_init(lua_State *L, int index)
         init.b = luaL_optnumber(L, -1, 0);
         lua_getfield(L, index, "fan_in");
         init.fan_in = luaL_optinteger(L, -1, 0);
+        lua_getfield(L, index, "zero_row");
+        init.zero_row = luaL_optinteger(L, -1, 0);
     }
     for (guint i = 0; i < G_N_ELEMENTS(init_names); i++) {
         if (strcmp(init_names[i], name) != 0)

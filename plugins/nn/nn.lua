@@ -59,10 +59,11 @@ define("linear", "x times a matrix, plus a bias, over the last axis", {
 define("embedding", "a row of a table for each index", {
   { name = "count", type = "int", positional = true, required = true, min = 1, help = "rows: how many indices there are" },
   { name = "size", type = "int", positional = true, required = true, min = 1, help = "features of a row" },
-  { name = "padding", type = "int", default = -1, min = -1, help = "index whose row gets no gradient; -1: none" },
+  { name = "padding", type = "int", default = -1, min = -1, help = "index whose row is zeros and gets no gradient; -1: none" },
 }, {
   forward = function(self, index)
-    return self:param("weight", { self.count, self.size }, { "normal", 0, 1 }):embedding(index, { padding_idx = self.padding })
+    local weight = self:param("weight", { self.count, self.size }, { "normal", 0, 1, zero_row = self.padding + 1 })
+    return weight:embedding(index, { padding_idx = self.padding })
   end,
 })
 

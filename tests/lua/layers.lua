@@ -101,6 +101,12 @@ return tn.script {
     assert(largest <= 0.2 and largest > 0.195, largest)
     assert(math.abs(sum / 1600) < 0.01, sum)
 
+    -- The row of an embedding's padding is zeros, no other is.
+    local rows = tn.new(nn.embedding { 4, 3, padding = 2 }, "padded")(tn.tensor({ 0, 1, 2, 3 }, "i64")):list()
+    for i, row in ipairs(rows) do
+      for _, number in ipairs(row) do assert((number == 0) == (i == 3), number) end
+    end
+
     -- An error names the layer's path, the operator and both shapes.
     local model = tn.new(nn.sequential { nn.relu {}, nn.residual { nn.linear { 7 } } }, "model")
     check.fails(function() tn.jit(function(x) return model(x) end)(tn.ones { 2, 3 }) end, "model.2.add", "[2, 7]", "[2, 3]")

@@ -339,6 +339,7 @@ static const Row rows[] = {
     MEMBER(TnInit, a),
     MEMBER(TnInit, b),
     MEMBER(TnInit, fan_in),
+    MEMBER(TnInit, zero_row),
     STRUCT(TnVarInfo),
     MEMBER(TnVarInfo, name),
     MEMBER(TnVarInfo, type),

@@ -35,7 +35,8 @@ typedef enum {
 typedef struct {
     TnInitKind kind;
     double a, b;
-    gint64 fan_in; /* 0: from the shape */
+    gint64 fan_in;   /* 0: from the shape */
+    gint64 zero_row; /* number, from 1, of a row along the first axis that is zeros; 0: none */
 } TnInit;
 
 typedef struct {

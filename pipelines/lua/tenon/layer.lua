@@ -52,7 +52,7 @@ local function product(shape)
 end
 
 -- A parameter of the present layer: made on the first call, found again on the next. init is a name
--- or {name, a, b, fan_in =}.
+-- or {name, a, b, fan_in =, zero_row =}: the latter is a row, from 1, that begins as zeros.
 function layer.param(self, name, shape, init)
   local scope = scopes[#scopes]
   if scope then scope.params = scope.params + product(shape) end
