@@ -104,7 +104,7 @@ TN_API gboolean tn_file_replace_bytes(const char *path, const void *bytes, gsize
 /* Likewise whole or not at all when a process dies, but without waiting for the disk: for what may
  * be lost with the machine's power. */
 TN_API gboolean tn_file_put_bytes(const char *path, const void *bytes, gsize size, GError **error);
-/* These three write the file `name` ("log.txt", "modules/net/block.lua") of a folder that somebody
+/* These three write the file `name` ("log.txt", "files/words/1") of a folder that somebody
  * else may have filled: below `folder` no link is followed, neither to the file nor to a folder on
  * the way to it; TN_ERROR_IO says which is one. Folders on the way are made. As
  * tn_file_replace, tn_file_put_bytes, and open(2) with flags of a plain file: -1 with *error. */
