@@ -45,6 +45,7 @@ static const struct {
     ROW(errno_, "errno"),
     ROW(strerror, "strerror"),
     ROW(curve_keypair, "curve_keypair"),
+    ROW(curve_public, "curve_public"),
     ROW(has, "has"),
 #undef ROW
 };

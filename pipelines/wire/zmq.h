@@ -2,8 +2,14 @@
  * others that would make every start of the program slow. */
 #pragma once
 
-#include <glib.h>
+#include <tenon/status.h>
 #include <zmq.h>
+
+/* Of ZeroMQ's drafts, and in every release since 4.3: a connection that needs leave is refused while
+ * nobody answers, instead of let in. */
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
 
 typedef struct {
     __typeof__(&zmq_ctx_new) ctx_new;
@@ -35,8 +41,9 @@ typedef struct {
     __typeof__(&zmq_errno) errno_;
     __typeof__(&zmq_strerror) strerror;
     __typeof__(&zmq_curve_keypair) curve_keypair;
+    __typeof__(&zmq_curve_public) curve_public;
     __typeof__(&zmq_has) has;
 } TnZmq;
 
 /* NULL with TN_ERROR_UNSUPPORTED where the library is not there or too old. Thread: any. */
-const TnZmq *tn_zmq(GError **error);
+TN_API const TnZmq *tn_zmq(GError **error);
