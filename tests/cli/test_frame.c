@@ -25,9 +25,9 @@ version_reads_nothing(void)
 static void
 overview_lists_every_verb(void)
 {
-    static const char *const verbs[] = { "bench",      "check",      "completion", "help",
-                                         "new plugin", "new config", "ops",        "plugins",
-                                         "resume",     "run",        "runs",       "show" };
+    static const char *const verbs[] = { "bench",   "check",      "completion", "help", "key list",
+                                         "key new", "new plugin", "new config", "ops",  "plugins",
+                                         "resume",  "run",        "runs",       "show" };
     g_auto(TnChild) child = { 0 };
     tn_test_tenon(&child, "help", NULL);
     TN_ASSERT_EXIT(&child, 0);
