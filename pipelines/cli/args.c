@@ -27,6 +27,15 @@ args_find_row(const TnOptions *options, const char *name)
     return NULL;
 }
 
+static const char *plugin_paths[64]; /* the program's own words */
+static guint n_plugin_paths;
+
+const char *
+args_plugin_path(guint i)
+{
+    return i < n_plugin_paths ? plugin_paths[i] : NULL;
+}
+
 gboolean
 args_take_plugin_path(int argc, char *const *argv, int *i, GError **error)
 {
@@ -37,12 +46,15 @@ args_take_plugin_path(int argc, char *const *argv, int *i, GError **error)
         folder = argv[++*i];
     else if (g_str_has_prefix(word, name) && word[strlen(name)] == '=')
         folder = word + strlen(name) + 1;
-    if (folder != NULL && *folder != '\0') {
+    if (folder != NULL && *folder != '\0' && n_plugin_paths < G_N_ELEMENTS(plugin_paths)) {
         tn_registry_add_path(folder);
+        plugin_paths[n_plugin_paths++] = folder;
         return TRUE;
     }
     if (strcmp(word, name) == 0 || folder != NULL)
-        g_set_error(error, TN_ERROR, TN_ERROR_USAGE, "--plugin-path needs a folder");
+        g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
+                    "--plugin-path needs a folder, and there are at most %u",
+                    (guint)G_N_ELEMENTS(plugin_paths));
     return FALSE;
 }
 

@@ -23,6 +23,8 @@ void args_clear(Args *args);
 /* Takes "--plugin-path FOLDER" or "--plugin-path=FOLDER" at argv[*i]; FALSE if it is something
  * else. */
 gboolean args_take_plugin_path(int argc, char *const *argv, int *i, GError **error);
+/* The i-th folder that was given so; NULL beyond. */
+const char *args_plugin_path(guint i);
 /* Whether the option of a row is on the command line under that name ('-' and '_' are the same). */
 const TnOption *args_find_row(const TnOptions *options, const char *name);
 

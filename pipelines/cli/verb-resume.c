@@ -1,5 +1,6 @@
 /* verb-resume.c: `tenon resume RUN`: a run goes on from its newest sound checkpoint, made of what
  * it began with. */
+#include "launch.h"
 #include "record.h"
 #include "settings.h"
 
@@ -77,6 +78,10 @@ resume(TnVerbCall *call, GError **error)
     if (config_load(call, &config, settings.config, tn_run_path(run), (gint)settings.overrides->len,
                     (const char *const *)settings.overrides->pdata, &loaded, error)) {
         code = 1;
+        g_auto(GStrv) words =
+            launch_words(&config, settings.config, tn_run_path(run), (gint)settings.overrides->len,
+                         (const char *const *)settings.overrides->pdata, loaded.host);
+        tn_host_set_launch(loaded.host, (const char *const *)words);
         g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, TRUE, error);
         if (job)
             code = go_on(call, run, job, &loaded, &settings, error);

@@ -1,6 +1,7 @@
 /* verb-run.c: `tenon run CONFIG`: a new run folder, the job it names, its end told. */
 #include <string.h>
 
+#include "launch.h"
 #include "record.h"
 #include "settings.h"
 
@@ -63,6 +64,9 @@ run_config(TnVerbCall *call, GError **error)
         if (run && record_config(run, &loaded, &why)) {
             g_auto(Settings) settings = { 0 };
             given_settings(&settings, call, loaded.host);
+            g_auto(GStrv) words = launch_words(&options->config, settings.config, tn_run_path(run),
+                                               n, call->args + 1, loaded.host);
+            tn_host_set_launch(loaded.host, (const char *const *)words);
             g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, FALSE, &why);
             /* The provenance last: with it the run has begun. */
             if (job && settings_write(&settings, run, &why) &&

@@ -81,6 +81,7 @@ struct TnHost {
     TnValue *index;     /* what sources.json holds */
     GHashTable *copies; /* file -> GBytes, not written yet */
     GHashTable *opened; /* file -> OpenCopy of keep.c: what handles of Lua's read */
+    char **launch;      /* words that start a stage's own process; NULL: none is */
     gboolean settled;   /* the job runs: what is read now does not make it */
     GPtrArray *faults;  /* of TnFault */
     GPtrArray *overrides;

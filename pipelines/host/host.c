@@ -248,6 +248,7 @@ free_config(TnHost *host)
     g_hash_table_unref(host->copies);
     g_hash_table_unref(host->opened);
     tn_value_unref(host->index);
+    g_strfreev(host->launch);
     g_free(host->kept);
     g_free(host->keep);
     g_free(host->text);

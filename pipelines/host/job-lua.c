@@ -89,7 +89,7 @@ job_pipeline(lua_State *L)
     tn_stages_set_tracer(tn_host_trace, job->host);
     g_ptr_array_set_size(job->steppers, 0);
     g_clear_pointer(&job->pipeline, tn_pipeline_free);
-    job->pipeline = tn_pipeline_new(job->context, n, names, specs, &error);
+    job->pipeline = tn_pipeline_new(job->context, n, names, specs, &job->placing, &error);
     tn_stages_set_tracer(NULL, NULL);
     return job->pipeline ? 0 : tn_host_raise(L, error);
 }

@@ -10,6 +10,8 @@ struct TnJob {
     TnRunDir *run; /* (transfer none), may be NULL */
     gboolean resume;
     TnPipeline *pipeline;
+    TnPlacing placing;
+    char *digest, *here; /* of placing */
     GPtrArray *later;    /* of char *: devices to open when something is first computed */
     GPtrArray *steppers; /* of TnStepper; gone before the pipeline */
     TnLoggers *loggers;

@@ -3,21 +3,26 @@
  * right order. */
 #include "job-private.h"
 
-/* (job, spec): the component's instance, prepared, into the registry. */
+/* (job): the component's instance, prepared, into the registry. */
 static int
 prepare(lua_State *L)
 {
     TnJob *job = lua_touserdata(L, 1);
+    const char *method = job->here ? "prepare_stage" : "prepare";
     if (!tn_host_class(job->host, tn_spec_iface(job->root), tn_spec_component(job->root)))
         return tn_host_raise_text(L, TN_ERROR_UNSUPPORTED, "job '%s' is not written in Lua",
                                   tn_spec_component(job->root));
     tn_push_instance(L, job->root, NULL);
     lua_pushvalue(L, -1);
     job->instance = luaL_ref(L, LUA_REGISTRYINDEX);
-    lua_getfield(L, -1, "prepare");
+    lua_getfield(L, -1, method);
+    if (lua_isnil(L, -1))
+        return tn_host_raise_text(L, TN_ERROR_CONFIG, "a job '%s' has no stages",
+                                  tn_spec_component(job->root));
     lua_insert(L, -2);
     lua_getfield(L, LUA_REGISTRYINDEX, "tenon.job.handle");
-    lua_call(L, 2, 0);
+    lua_pushstring(L, job->here);
+    lua_call(L, 3, 0);
     return 0;
 }
 
@@ -30,8 +35,9 @@ choose_as_stored(TnJob *job)
     tn_context_set_choices(job->context, tn_value_get(provenance, TN_PROVENANCE_CHOICES));
 }
 
-TnJob *
-tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GError **error)
+static TnJob *
+prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const char *stage,
+            GError **error)
 {
     g_autoptr(TnJob) job = g_new0(TnJob, 1);
     g_return_val_if_fail(!host->job, NULL); /* one at a time */
@@ -40,6 +46,9 @@ tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GErro
     job->context = tn_context_new();
     job->run = run;
     job->resume = resume;
+    job->digest = tn_host_digest(host);
+    job->here = g_strdup(stage);
+    job->placing = (TnPlacing){ (const char *const *)host->launch, job->digest, job->here };
     job->later = g_ptr_array_new_with_free_func(g_free);
     job->steppers = g_ptr_array_new_with_free_func((GDestroyNotify)tn_stepper_free);
     job->functions = g_ptr_array_new_with_free_func((GDestroyNotify)tn_function_unref);
@@ -51,6 +60,27 @@ tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GErro
     lua_pushcfunction(host->L, prepare);
     lua_pushlightuserdata(host->L, job);
     return tn_host_call(host, 1, 0, error) ? g_steal_pointer(&job) : NULL;
+}
+
+TnJob *
+tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GError **error)
+{
+    return prepare_job(host, root, run, resume, NULL, error);
+}
+
+TnJob *
+tn_job_prepare_stage(TnHost *host, TnSpec *root, const char *stage, GError **error)
+{
+    return prepare_job(host, root, NULL, FALSE, stage, error);
+}
+
+gboolean
+tn_job_serve(TnJob *job, const TnServe *serve, GError **error)
+{
+    TnServe own = *serve;
+    own.placing = &job->placing;
+    own.stage = job->here;
+    return tn_stage_serve(job->pipeline, job->context, &own, error);
 }
 
 void
@@ -71,6 +101,8 @@ tn_job_free(TnJob *job)
     tn_value_unref(job->progress);
     tn_spec_unref(job->root);
     tn_context_unref(job->context);
+    g_free(job->digest);
+    g_free(job->here);
     g_free(job);
 }
 

@@ -2,10 +2,12 @@
  * stopped. */
 #include <string.h>
 
-#include "stage-private.h"
+#include "stage/placed.h"
+#include "wire/address.h"
 
 struct TnPipeline {
     TnContext *context;
+    TnPlacing placing;
     TnBus bus;
     GPtrArray *stages; /* of TnNodeStage, each after the one it takes from */
 };
@@ -48,7 +50,7 @@ typedef struct {
     guint n;
     const char *const *names;
     TnSpec *const *specs;
-    guint8 *mark; /* per spec: 0 not seen, 1 being opened, 2 open */
+    guint8 *mark; /* per spec: 0 not seen, 1 being opened, 2 open, or elsewhere */
 } Builder;
 
 static void
@@ -60,6 +62,9 @@ stage_free(gpointer data)
         stage->vtable->close(stage->self);
     if (stage->object)
         tn_object_unref(stage->object);
+    tn_placed_free(stage->placed);
+    if (stage->config)
+        tn_config_unref(stage->config);
     g_free(stage->name);
     g_free(stage);
 }
@@ -131,6 +136,26 @@ connect_input(Builder *builder, guint i, TnNodeStage *stage, GError **error)
     return FALSE;
 }
 
+/* A stage that runs in other processes, with those before it. */
+static gboolean
+place_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
+{
+    TnPipeline *pipeline = builder->pipeline;
+    g_autoptr(GError) why = NULL;
+    stage->placed =
+        tn_placed_new(stage->name, &stage->common, &pipeline->placing, pipeline->context, &why);
+    if (!stage->placed) {
+        if (g_error_matches(why, TN_ERROR, TN_ERROR_CONFIG))
+            fail_at(error, builder->specs[i], stage->name, "%s", why->message);
+        else
+            g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    stage->schema = *tn_placed_schema(stage->placed);
+    stage->port = tn_port_new(stage, pipeline->context, &pipeline->bus, error);
+    return stage->port != NULL;
+}
+
 static gboolean
 start_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
 {
@@ -141,13 +166,6 @@ start_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
         return FALSE;
     stage->vtable = tn_object_vtable(stage->object);
     stage->self = tn_object_self(stage->object);
-    stage->common = *(const TnStageCommon *)tn_config_data(tn_object_config(stage->object));
-    if (stage->common.place) {
-        fail_at(error, spec, stage->name,
-                "place '%s': this version runs every stage in its own process; leave it out",
-                stage->common.place);
-        return FALSE;
-    }
     if (!connect_input(builder, i, stage, error))
         return FALSE;
     const TnSchema *in = stage->in ? tn_port_schema(stage->in) : NULL;
@@ -159,6 +177,28 @@ start_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
     }
     stage->port = tn_port_new(stage, context, &builder->pipeline->bus, error);
     return stage->port != NULL;
+}
+
+/* What the driver reads of a stage, before it is created. */
+static gboolean
+read_common(Builder *builder, guint i, const TnFactory *factory, TnNodeStage *stage, GError **error)
+{
+    const TnPlacing *placing = &builder->pipeline->placing;
+    g_autoptr(GError) why = NULL;
+    TnAddress address;
+    stage->config = tn_config_new(&factory->options, tn_spec_options(builder->specs[i]), error);
+    if (!stage->config)
+        return FALSE;
+    stage->common = *(const TnStageCommon *)tn_config_data(stage->config);
+    if (stage->common.place && !tn_address_parse(stage->common.place, &address, &why)) {
+        fail_at(error, builder->specs[i], stage->name, "place: %s", why->message);
+        return FALSE;
+    }
+    if (!placing->launch || g_strcmp0(placing->here, stage->name) == 0)
+        stage->common.place = NULL;
+    if (g_strcmp0(placing->here, stage->name) == 0)
+        stage->common.workers = 0; /* they are processes, of which this is one */
+    return TRUE;
 }
 
 static gboolean
@@ -174,7 +214,8 @@ open_stage(Builder *builder, guint i, GError **error)
     if (factory->vtable) { /* turned stages are the job's */
         TnNodeStage *stage = g_new0(TnNodeStage, 1);
         stage->name = g_strdup(builder->names[i]);
-        if (!start_stage(builder, i, stage, error)) {
+        if (!read_common(builder, i, factory, stage, error) ||
+            !(stage->common.place ? place_stage : start_stage)(builder, i, stage, error)) {
             stage_free(stage);
             return FALSE;
         }
@@ -184,11 +225,46 @@ open_stage(Builder *builder, guint i, GError **error)
     return TRUE;
 }
 
+/* The stage that spec i takes from, by its place among specs; -1: none of them. */
+static gint
+input_of(const Builder *builder, guint i)
+{
+    const TnValue *from = tn_value_get(tn_spec_options(builder->specs[i]), "from");
+    if (!from || tn_value_type(from) != TN_VALUE_STRING)
+        return -1;
+    for (guint k = 0; k < builder->n; k++)
+        if (strcmp(builder->names[k], tn_value_get_string(from)) == 0)
+            return (gint)k;
+    return -1;
+}
+
+static gboolean
+is_placed(const Builder *builder, guint i)
+{
+    const TnPlacing *placing = &builder->pipeline->placing;
+    const TnValue *place = tn_value_get(tn_spec_options(builder->specs[i]), "place");
+    return placing->launch && g_strcmp0(placing->here, builder->names[i]) != 0 && place &&
+           tn_value_type(place) == TN_VALUE_STRING;
+}
+
+/* Stages before a placed one are opened where that one is. */
+static void
+leave_out_remote(Builder *builder)
+{
+    for (guint i = 0; i < builder->n; i++) {
+        gint before = is_placed(builder, i) ? input_of(builder, i) : -1;
+        for (guint steps = 0; before >= 0 && steps < builder->n; steps++) {
+            builder->mark[before] = 2;
+            before = input_of(builder, (guint)before);
+        }
+    }
+}
+
 /* --- Interface ------------------------------------------------------------------------------- */
 
 TnPipeline *
 tn_pipeline_new(TnContext *context, guint n, const char *const *names, TnSpec *const *specs,
-                GError **error)
+                const TnPlacing *placing, GError **error)
 {
     g_autoptr(TnPipeline) pipeline = g_new0(TnPipeline, 1);
     g_autofree guint8 *mark = g_new0(guint8, n + 1);
@@ -196,10 +272,15 @@ tn_pipeline_new(TnContext *context, guint n, const char *const *names, TnSpec *c
     pipeline->stages = g_ptr_array_new();
     tn_bus_init(&pipeline->bus);
     tn_stages_register();
+    if (placing)
+        pipeline->placing = *placing;
     Builder builder = { pipeline, n, names, specs, mark };
-    for (guint i = 0; i < n; i++)
-        if (!open_stage(&builder, i, error))
+    leave_out_remote(&builder);
+    for (guint i = 0; i < n; i++) {
+        const char *here = pipeline->placing.here; /* those before it are opened with it */
+        if ((!here || strcmp(here, names[i]) == 0) && !open_stage(&builder, i, error))
             return NULL;
+    }
     return g_steal_pointer(&pipeline);
 }
 
@@ -317,13 +398,22 @@ tn_pipeline_graph(const TnPipeline *pipeline, guint number, const char **name)
     return NULL;
 }
 
+static void
+add_items(TnValue *map, const TnValue *items)
+{
+    for (gsize i = 0; i < tn_value_len(items); i++)
+        tn_value_set(map, tn_value_key_at(items, i), tn_value_copy(tn_value_at(items, i)));
+}
+
 TnValue *
 tn_pipeline_data(const TnPipeline *pipeline)
 {
     TnValue *data = tn_value_map();
     for (guint i = 0; i < pipeline->stages->len; i++) {
         const TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
-        if (TN_HAS(stage->vtable, data))
+        if (stage->placed)
+            add_items(data, tn_placed_data(stage->placed));
+        else if (TN_HAS(stage->vtable, data))
             tn_value_set(data, stage->name, stage->vtable->data(stage->self));
     }
     return data;

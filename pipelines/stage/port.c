@@ -1,6 +1,8 @@
 /* port.c: an edge and the consumer's end of it: frames made when asked for, or ahead, always in
  * order.
  *
+ * A stage that runs in other processes has a side of its own here (placed.c).
+ *
  * Without workers the frame after the one that was asked for is offered to the pool: a thread that
  * has nothing else to do makes it meanwhile, or else the consumer when it asks. An error waits with
  * its frame until that is asked for.
@@ -12,22 +14,15 @@
 #include <errno.h>
 #include <time.h>
 
-#include "stage-private.h"
+#include "stage/placed.h"
 
 #define LOOK_MS 50
 
 typedef enum { SLOT_EMPTY, SLOT_BUSY, SLOT_READY } SlotState;
 
-/* What came of making a frame: TN_OK with a frame, TN_FAILED with an error, TN_EOS, TN_CANCELLED. */
-typedef struct {
-    TnStatus status;
-    TnFrame *frame;
-    GError *error;
-} Made;
-
 typedef struct {
     SlotState state;
-    Made made; /* of a ready slot */
+    TnMade made; /* of a ready slot */
 } Slot;
 
 typedef struct {
@@ -45,7 +40,7 @@ struct TnPort {
     /* without workers */
     void *state;
     TnTask *task; /* makes the frame that the next pull gives; NULL: it is not on offer */
-    Made ahead;   /* by the task */
+    TnMade ahead; /* by the task */
     /* with workers */
     guint n_workers;
     Worker *workers;
@@ -88,24 +83,24 @@ cond_init(pthread_cond_t *cond)
 
 /* --- Making a frame -------------------------------------------------------------------------- */
 
-static Made port_pull(TnPort *port);
+static TnMade port_pull(TnPort *port, gboolean wait);
 
 static void
-drop(Made *made)
+drop(TnMade *made)
 {
     tn_frame_unref(made->frame);
     g_clear_error(&made->error);
-    *made = (Made){ TN_OK, NULL, NULL };
+    *made = (TnMade){ TN_OK, NULL, NULL };
 }
 
 /* Makes frame seq of what came of its input: in (transfer full), all zero for a source. */
-static Made
-make_frame(TnPort *port, void *state, guint64 seq, Made in)
+static TnMade
+make_frame(TnPort *port, void *state, guint64 seq, TnMade in)
 {
     TnNodeStage *stage = port->stage;
     if (in.status != TN_OK)
         return in;
-    Made made = { TN_OK, tn_frame_pool_take(port->pool, seq), NULL };
+    TnMade made = { TN_OK, tn_frame_pool_take(port->pool, seq), NULL };
     const TnFloatMode mode = tn_float_mode_enter(); /* the same on every thread */
     made.status = stage->vtable->make(stage->self, state, seq, in.frame, made.frame, &made.error);
     tn_float_mode_leave(mode);
@@ -124,17 +119,24 @@ make_frame(TnPort *port, void *state, guint64 seq, Made in)
     return made;
 }
 
-static Made
-pull_input(TnPort *port)
+static TnMade
+pull_input(TnPort *port, gboolean wait)
 {
-    return port->stage->in ? port_pull(port->stage->in) : (Made){ TN_OK, NULL, NULL };
+    return port->stage->in ? port_pull(port->stage->in, wait) : (TnMade){ TN_OK, NULL, NULL };
 }
 
+static TnMade
+make_next(TnPort *port, gboolean wait)
+{
+    return make_frame(port, port->state, port->next, pull_input(port, wait));
+}
+
+/* The pool's threads compute; they wait for nobody's frames. */
 static void
 make_ahead(gpointer data)
 {
     TnPort *port = data;
-    port->ahead = make_frame(port, port->state, port->next, pull_input(port));
+    port->ahead = make_next(port, FALSE);
 }
 
 /* Waits for the frame that is being made ahead, or has it never made; FALSE: there is none. */
@@ -145,13 +147,13 @@ end_ahead(TnPort *port)
     return task && !tn_task_take_back(task);
 }
 
-static Made
-pull_inline(TnPort *port)
+static TnMade
+pull_inline(TnPort *port, gboolean wait)
 {
-    if (!end_ahead(port))
-        make_ahead(port);
-    Made made = port->ahead;
-    port->ahead = (Made){ TN_OK, NULL, NULL };
+    TnMade made = end_ahead(port) ? port->ahead : make_next(port, wait);
+    port->ahead = (TnMade){ TN_OK, NULL, NULL };
+    if (made.status == TN_AGAIN && wait)
+        made = make_next(port, TRUE);
     if (made.status == TN_OK) {
         port->next++;
         port->task = tn_task_offer(make_ahead, port);
@@ -181,7 +183,7 @@ claim_slot(TnPort *port, guint64 *seq)
 }
 
 static void
-put_slot(TnPort *port, guint64 seq, Made made)
+put_slot(TnPort *port, guint64 seq, TnMade made)
 {
     pthread_mutex_lock(&port->lock);
     port->slots[seq % port->n_slots] = (Slot){ SLOT_READY, made };
@@ -198,11 +200,11 @@ work(gpointer data)
     TnPort *port = worker->port;
     for (;;) {
         guint64 seq;
-        Made in = { TN_OK, NULL, NULL };
+        TnMade in = { TN_OK, NULL, NULL };
         pthread_mutex_lock(&port->inputs);
         gboolean claimed = claim_slot(port, &seq);
         if (claimed)
-            in = pull_input(port);
+            in = pull_input(port, TRUE);
         pthread_mutex_unlock(&port->inputs);
         if (!claimed)
             return NULL;
@@ -210,13 +212,14 @@ work(gpointer data)
     }
 }
 
-static Made
-pull_made(TnPort *port)
+static TnMade
+pull_made(TnPort *port, gboolean wait)
 {
-    Made made = { TN_CANCELLED, NULL, NULL };
+    TnMade made = { wait ? TN_CANCELLED : TN_AGAIN, NULL, NULL };
     pthread_mutex_lock(&port->lock);
     Slot *slot = &port->slots[port->next % port->n_slots];
-    while (slot->state != SLOT_READY && !port->stopped && !tn_context_cancelled(port->context))
+    while (wait && slot->state != SLOT_READY && !port->stopped &&
+           !tn_context_cancelled(port->context))
         wait_a_little(&port->made, &port->lock);
     if (slot->state == SLOT_READY) {
         made = slot->made;
@@ -231,12 +234,28 @@ pull_made(TnPort *port)
     return made;
 }
 
-static Made
-port_pull(TnPort *port)
+static TnMade
+pull_placed(TnPort *port, gboolean wait)
+{
+    TnMade made = tn_placed_pull(port->stage->placed, port->next, wait);
+    port->next += made.status == TN_OK ? 1 : 0;
+    return made;
+}
+
+static TnMade
+port_pull(TnPort *port, gboolean wait)
 {
     if (tn_context_cancelled(port->context))
-        return (Made){ TN_CANCELLED, NULL, NULL };
-    return port->n_workers ? pull_made(port) : pull_inline(port);
+        return (TnMade){ TN_CANCELLED, NULL, NULL };
+    if (port->stage->placed)
+        return pull_placed(port, wait);
+    return port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
+}
+
+TnMade
+tn_port_take(TnPort *port)
+{
+    return port_pull(port, TRUE);
 }
 
 /* --- Interface ------------------------------------------------------------------------------- */
@@ -250,7 +269,7 @@ tn_port_schema(const TnPort *port)
 TnStatus
 tn_port_pull(TnPort *port, TnFrame **frame)
 {
-    Made made = port_pull(port);
+    TnMade made = port_pull(port, TRUE);
     if (made.error)
         tn_bus_post(port->bus, made.error);
     *frame = made.frame;
@@ -284,6 +303,8 @@ tn_port_seek(TnPort *port, guint64 seq)
     }
     if (end_ahead(port))
         drop(&port->ahead);
+    if (port->stage->placed)
+        tn_placed_forget(port->stage->placed);
     if (port->stage->in)
         tn_port_seek(port->stage->in, seq);
     if (port->n_workers)
@@ -331,6 +352,8 @@ tn_port_new(TnNodeStage *stage, TnContext *context, TnBus *bus, GError **error)
     cond_init(&port->made);
     cond_init(&port->taken);
     gboolean ok = TRUE;
+    if (stage->placed) /* its workers are processes */
+        return port;
     if (stage->common.workers)
         ok = start_workers(port, error);
     else if (TN_HAS(stage->vtable, worker_new))

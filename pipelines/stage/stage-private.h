@@ -33,14 +33,34 @@ void tn_bus_clear(TnBus *bus);
 /* Takes error; keeps the first. */
 void tn_bus_post(TnBus *bus, GError *error);
 
+/* What came of making a frame: TN_OK with a frame, TN_FAILED with an error, TN_EOS, TN_CANCELLED;
+ * TN_AGAIN: it is not there yet. */
+typedef struct {
+    TnStatus status;
+    TnFrame *frame;
+    GError *error;
+} TnMade;
+
+typedef struct TnPlaced TnPlaced; /* placed.h */
+
+/* agree.c: {program, config, stage, world}. (transfer full). */
+TnValue *tn_placing_hello(const TnPlacing *placing, const char *stage, const TnContext *context);
+/* (transfer full). */
+TnValue *tn_schema_to_value(const TnSchema *schema);
+/* FALSE: it is none. Nothing of it is trusted. */
+gboolean tn_schema_from_value(const TnValue *value, TnSchema *schema);
+gsize tn_schema_bytes(const TnSchema *schema); /* of the usual frame */
+
 /* A pure stage as the driver holds it, with the edge that leaves it. */
 typedef struct TnNodeStage {
     char *name;
     TnObject *object;
     const TnStageVTable *vtable;
     void *self;
+    TnConfig *config; /* of a placed stage: what common is part of */
     TnStageCommon common;
-    TnPort *in; /* of the stage before; NULL: a source */
+    TnPort *in;       /* of the stage before; NULL: a source */
+    TnPlaced *placed; /* it runs elsewhere: no object, no input here; NULL */
     TnSchema schema;
     gboolean opened;
     gboolean taken; /* it has its consumer */
@@ -48,6 +68,8 @@ typedef struct TnNodeStage {
 } TnNodeStage;
 
 TnPort *tn_port_new(TnNodeStage *stage, TnContext *context, TnBus *bus, GError **error);
+/* tn_port_pull, with the error given instead of posted. */
+TnMade tn_port_take(TnPort *port);
 void tn_port_free(TnPort *port);
 /* Wakes whoever waits. Safe before tn_port_free. */
 void tn_port_stop(TnPort *port);

@@ -41,11 +41,12 @@ typedef enum {
     TN_WIRE_HELLO = 1, /* of who joins: text says who and what */
     TN_WIRE_WELCOME,   /* number: the session's */
     TN_WIRE_REFUSE,    /* text: why */
-    TN_WIRE_ASK,       /* number: what for; extra: most bytes of the answer's tensors */
-    TN_WIRE_ANSWER,
-    TN_WIRE_FAIL,    /* instead of an answer; extra: a TnStatus; text: why */
-    TN_WIRE_FORGET,  /* every ask before number is void */
-    TN_WIRE_RELEASE, /* one u64 tensor: blocks that are free again */
+    TN_WIRE_ASK,       /* number: of the ask, each larger than the last; extra: what is asked for */
+    TN_WIRE_ANSWER,    /* number: of the ask; extra: what it is */
+    TN_WIRE_FAIL,      /* instead of an answer; extra: a TnStatus; text: why */
+    TN_WIRE_FORGET,    /* asks up to number are void */
+    TN_WIRE_BLOCK,     /* number: key of a block to come; extra: its bytes; text: "PID/FD" */
+    TN_WIRE_RELEASE,   /* one u64 tensor: keys of blocks that are free again */
     TN_WIRE_BEAT,
     TN_WIRE_BYE,
     TN_WIRE_N_KINDS

@@ -131,7 +131,7 @@ chain(TnContext *context, gint64 source_workers, gint64 map_workers, const char 
     g_autoptr(TnSpec) source = spec(NULL, source_workers, 3, key, value);
     TnPipeline *pipeline =
         tn_pipeline_new(context, 2, (const char *const[]){ "squares", "numbers" },
-                        (TnSpec *const[]){ map, source }, &error);
+                        (TnSpec *const[]){ map, source }, NULL, &error);
     TN_REQUIRE_NO_ERROR(error);
     *port = tn_pipeline_port(pipeline, "squares", &error);
     TN_REQUIRE_NO_ERROR(error);
@@ -357,14 +357,14 @@ wrong_wiring_is_told(void)
         g_autoptr(TnSpec) a = spec(table[i].from_a, 0, 0, NULL, 0),
                           b = spec(table[i].from_b, 0, 0, NULL, 0);
         TN_ASSERT(!tn_pipeline_new(context, 2, (const char *const[]){ "a", "b" },
-                                   (TnSpec *const[]){ a, b }, &error));
+                                   (TnSpec *const[]){ a, b }, NULL, &error));
         TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, table[i].words[0], table[i].words[1]);
     }
     g_autoptr(GError) error = NULL;
     g_autoptr(TnSpec) a = spec(NULL, 0, 0, NULL, 0), b = spec("a", 0, 0, NULL, 0),
                       c = spec("a", 0, 0, NULL, 0);
     TN_ASSERT(!tn_pipeline_new(context, 3, (const char *const[]){ "a", "b", "c" },
-                               (TnSpec *const[]){ a, b, c }, &error));
+                               (TnSpec *const[]){ a, b, c }, NULL, &error));
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "'a'", "already taken");
 }
 
@@ -408,7 +408,7 @@ read_text(gint64 batch, gboolean shuffle, gboolean drop_last, gint64 workers, gu
     GString *text = g_string_new(NULL);
     tn_context_set_seed(context, seed);
     g_autoptr(TnPipeline) pipeline =
-        tn_pipeline_new(context, 1, (const char *const[]){ "r" }, &s, &error);
+        tn_pipeline_new(context, 1, (const char *const[]){ "r" }, &s, NULL, &error);
     TN_REQUIRE_NO_ERROR(error);
     TnPort *port = tn_pipeline_port(pipeline, "r", &error);
     for (guint i = 0; i < n; i++) {
@@ -452,7 +452,7 @@ read_refuses(void)
     g_autoptr(TnContext) context = tn_context_new();
     g_autoptr(GError) error = NULL;
     g_autoptr(TnSpec) big = read_spec(path, 11, FALSE, TRUE, 0);
-    TN_ASSERT(!tn_pipeline_new(context, 1, (const char *const[]){ "r" }, &big, &error));
+    TN_ASSERT(!tn_pipeline_new(context, 1, (const char *const[]){ "r" }, &big, NULL, &error));
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "10 samples", "11", "c.lua:2");
 }
 

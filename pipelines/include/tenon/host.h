@@ -59,6 +59,14 @@ TN_API gboolean tn_host_keep(TnHost *host, const char *folder, GError **error);
  * of the run, for a tree without one; may be NULL. TN_ERROR_FAILED. (transfer full): g_free. */
 TN_API char *tn_host_resolved(TnHost *host, const TnSpec *root, const char *name, GError **error);
 
+/* Words that start `tenon stage` for this config with all that it was loaded with, without --stage and
+ * --connect; NULL-terminated. Without them stages run here, whatever their `place`. Before
+ * tn_job_prepare. */
+TN_API void tn_host_set_launch(TnHost *host, const char *const *words);
+/* Of the texts that a config was loaded from and of its overrides, but for those that only say where a
+ * stage runs. (transfer full): g_free. */
+TN_API char *tn_host_digest(TnHost *host);
+
 /* What the config declared with tn.arg, in order: rows for `tenon help CONFIG`. Valid as long as
  * the host. */
 typedef struct {
@@ -76,6 +84,11 @@ typedef struct TnJob TnJob;
  * (transfer full). */
 TN_API TnJob *tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume,
                              GError **error);
+/* The same of one stage and those before it, which are all that is made: for the process that
+ * runs it. (transfer full). */
+TN_API TnJob *tn_job_prepare_stage(TnHost *host, TnSpec *root, const char *stage, GError **error);
+/* tn_stage_serve of its pipeline; serve->placing is the job's. */
+TN_API gboolean tn_job_serve(TnJob *job, const TnServe *serve, GError **error);
 TN_API void tn_job_free(TnJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnJob, tn_job_free)
 TN_API TnContext *tn_job_context(TnJob *job);

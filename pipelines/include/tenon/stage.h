@@ -3,8 +3,8 @@
  * A frame is one batch: tensors and a sequence number. A source or map is PURE: what it emits as
  * number seq is a function of (options, seed, seq, input frame) alone; so it can have workers,
  * be restarted at any number, and nothing in flight is saved. Whether a stage is called inline
- * by its consumer, in worker threads or (later) in another process is the driver's choice by the
- * options `workers` and `place`, never the stage's. */
+ * by its consumer, in worker threads or in other processes is the driver's choice by the options
+ * `workers` and `place`, never the stage's. */
 #pragma once
 
 #include <tenon/plugin.h>
@@ -86,9 +86,15 @@ typedef struct {
  * TN_STAGE_ROWS. */
 typedef struct {
     const char *from;  /* name of the stage whose frames it takes; NULL for a source */
-    gint64 workers;    /* 0: inline with its consumer */
+    gint64 workers;    /* threads, or processes where it is placed; 0: inline, or one */
     const char *place; /* NULL: this process */
     gint64 queue;      /* frames made ahead; 0: twice the workers */
+    /* of a placed stage */
+    guint64 queue_bytes; /* of frames made ahead */
+    gboolean restart;    /* a process that ends is replaced */
+    const char *key;     /* name of a CURVE key; NULL */
+    gboolean insecure;   /* tcp without a key */
+    double timeout;      /* seconds in which somebody must join */
 } TnStageCommon;
 #define TN_STAGE_ROWS(Struct, member)                                                              \
     { .name = "from",                                                                              \
@@ -101,16 +107,47 @@ typedef struct {
           .offset = G_STRUCT_OFFSET(Struct, member.workers),                                       \
           .dflt = "0",                                                                             \
           TN_RANGE_I(0, 256),                                                                      \
-          .help = "threads that make frames ahead, in order; 0: made when they are asked for" },   \
+          .help = "threads that make frames ahead, in order, or processes with place = \"ipc\"; "  \
+                  "0: made when they are asked for, or by one process" },                          \
         { .name = "place",                                                                         \
           .type = TN_OPT_STRING,                                                                   \
           .offset = G_STRUCT_OFFSET(Struct, member.place),                                         \
           .flags = TN_OPTION_NULLABLE,                                                             \
-          .help = "where it runs; nothing: in this process" },                                     \
+          .help = "where it and the stages before it run; nothing: with the stage that takes its " \
+                  "frames; \"ipc\" or \"ipc://NAME\": in processes that the run starts; "          \
+                  "\"tcp://HOST:PORT\": wherever `tenon stage` joins this address of ours" },      \
+        { .name = "queue",                                                                         \
+          .type = TN_OPT_INT64,                                                                    \
+          .offset = G_STRUCT_OFFSET(Struct, member.queue),                                         \
+          .dflt = "0",                                                                             \
+          TN_RANGE_I(0, 65536),                                                                    \
+          .unit = "frames",                                                                        \
+          .help = "frames made ahead at most; 0: two for each worker" },                           \
+        { .name = "queue_bytes",                                                                   \
+          .type = TN_OPT_SIZE,                                                                     \
+          .offset = G_STRUCT_OFFSET(Struct, member.queue_bytes),                                   \
+          .dflt = "256MiB",                                                                        \
+          .help = "bytes of frames that other processes make ahead at most, one frame at least" }, \
+        { .name = "restart",                                                                       \
+          .type = TN_OPT_BOOL,                                                                     \
+          .offset = G_STRUCT_OFFSET(Struct, member.restart),                                       \
+          .dflt = "false",                                                                         \
+          .help = "a process of its place that ends is started again, or awaited again; else the " \
+                  "run ends" },                                                                    \
+        { .name = "key",                                                                           \
+          .type = TN_OPT_STRING,                                                                   \
+          .offset = G_STRUCT_OFFSET(Struct, member.key),                                           \
+          .flags = TN_OPTION_NULLABLE,                                                             \
+          .help = "name of the key (`tenon key new NAME`) with which a tcp place is encrypted" },  \
+        { .name = "insecure",                                                                      \
+          .type = TN_OPT_BOOL,                                                                     \
+          .offset = G_STRUCT_OFFSET(Struct, member.insecure),                                      \
+          .dflt = "false",                                                                         \
+          .help = "a tcp place without a key: who reaches it may read and change the frames" },    \
     {                                                                                              \
-        .name = "queue", .type = TN_OPT_INT64, .offset = G_STRUCT_OFFSET(Struct, member.queue),    \
-        .dflt = "0", TN_RANGE_I(0, 65536), .unit = "frames",                                       \
-        .help = "frames made ahead at most; 0: two for each worker"                                \
+        .name = "timeout", .type = TN_OPT_DURATION,                                                \
+        .offset = G_STRUCT_OFFSET(Struct, member.timeout), .dflt = "60s", TN_RANGE_F(0, 1e9),      \
+        .help = "time in which somebody must have joined a tcp place, and join again with restart" \
     }
 
 /* The stages of this library (read, map) into the registry; may be called again. Before a config is
@@ -127,11 +164,22 @@ TN_API void tn_stages_set_tracer(TnTracer tracer, gpointer data);
 /* --- Pipeline: the DAG of one job ------------------------------------------------------------- */
 typedef struct TnPipeline TnPipeline;
 
+/* What `place` means to a pipeline. */
+typedef struct {
+    /* Words that start this job's `tenon stage`, without --stage and --connect; NULL-terminated. NULL:
+     * `place` is not looked at, every stage runs here (check, show). */
+    const char *const *launch;
+    const char *digest; /* of the config: both sides must have the same; NULL: "" */
+    const char *here;   /* a stage whose place this process is, so it runs here; NULL: none */
+} TnPlacing;
+
 /* Creates and opens the PURE stages among specs (name -> spec), in order of their edges; unknown
- * `from`, cycles, two consumers of one edge without a tee: TN_ERROR_CONFIG with the place.
- * (transfer full). */
+ * `from`, cycles, two consumers of one edge without a tee: TN_ERROR_CONFIG with the place. Stages
+ * that others place elsewhere, with those before them, are not opened here; it returns when the first
+ * process of each has joined. placing: what it points to must outlive the pipeline; NULL: everything
+ * runs here. (transfer full). */
 TN_API TnPipeline *tn_pipeline_new(TnContext *context, guint n, const char *const *names,
-                                   TnSpec *const *specs, GError **error);
+                                   TnSpec *const *specs, const TnPlacing *placing, GError **error);
 TN_API void tn_pipeline_free(TnPipeline *pipeline); /* stops workers, joins them, closes stages */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnPipeline, tn_pipeline_free)
 /* The consumer's end of stage `name`'s output; one per consumer. (transfer none). */
@@ -145,6 +193,21 @@ TN_API gboolean tn_pipeline_load(TnPipeline *pipeline, const TnValue *state, GEr
 TN_API TnValue *tn_pipeline_data(const TnPipeline *pipeline);
 /* Graph number i of the stages' graphs, and the stage's name; NULL beyond. (transfer none). */
 TN_API TnGraph *tn_pipeline_graph(const TnPipeline *pipeline, guint i, const char **name);
+
+/* --- A stage's own process -------------------------------------------------------------------- */
+typedef struct {
+    const char *stage;   /* of the pipeline: its frames are what is asked for */
+    const char *address; /* where it is awaited */
+    const char *key;     /* as the stage's `key` */
+    gboolean insecure;
+    const TnPlacing *placing;
+    gint64 parent;  /* process whose end ends this; 0: none */
+    double timeout; /* seconds in which the run must be found, at first and after it was lost */
+} TnServe;
+/* Joins the run and makes the frames that it asks for, until it says goodbye (TRUE). FALSE: it refused
+ * (TN_ERROR_CONFIG), is not there or has gone (TN_ERROR_IO). */
+TN_API gboolean tn_stage_serve(TnPipeline *pipeline, TnContext *context, const TnServe *serve,
+                               GError **error);
 
 /* --- Stepper: k steps of a program fed by a port, in C ---------------------------------------- */
 typedef struct TnStepper TnStepper;

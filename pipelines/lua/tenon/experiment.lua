@@ -22,6 +22,16 @@ local function open_devices(self, job, method)
   end
 end
 
+-- The specs of stages in C, and the names of the others, sorted.
+local function split(stages)
+  local pure, ours = {}, {}
+  for name, stage in pairs(stages) do
+    if core.is_spec(stage) then pure[name] = stage else ours[#ours + 1] = name end
+  end
+  table.sort(ours)
+  return pure, ours
+end
+
 -- A function that builds tensors and runs operators on them one at a time.
 tn.component {
   interface = "tenon.job/1", name = "script",
@@ -52,11 +62,7 @@ tn.component {
   -- Makes everything: devices, pipeline, then each stage of ours with its graphs.
   prepare = function(self, job)
     open_devices(self, job, "device")
-    local pure, ours = {}, {}
-    for name, stage in pairs(self.stages) do
-      if core.is_spec(stage) then pure[name] = stage else ours[#ours + 1] = name end
-    end
-    table.sort(ours)
+    local pure, ours = split(self.stages)
     job:pipeline(pure)
     local experiment = { job = job, seed = self.seed, stages = {} }
     for _, name in ipairs(ours) do
@@ -82,6 +88,20 @@ tn.component {
     for _, name in ipairs(ours) do prepare_stage(name, {}) end
     self.experiment = experiment
     self.order = ours
+  end,
+
+  -- The same for a process that runs one of its stages, with those before it, for a run elsewhere.
+  prepare_stage = function(self, job, name)
+    local pure = split(self.stages)
+    if not pure[name] then
+      local names = {}
+      for key in pairs(pure) do names[#names + 1] = key end
+      table.sort(names)
+      core.fail("config", ("%s: stages: '%s' is none that can run in a process of its own; those can: %s"):format(
+        core.where(self._spec), name, table.concat(names, ", ")))
+    end
+    open_devices(self, job, "device")
+    job:pipeline(pure)
   end,
 
   -- Runs the stage that trains, then those that write; without one that trains, every stage once.

@@ -1,0 +1,526 @@
+/* placed.c: a stage that runs in other processes, as its consumer sees it.
+ *
+ * The consumer asks for frames by number, a few ahead of its need, each of whichever process has least
+ * to do, and takes them in order. So order, back-pressure and loss are one thing: what a lost process
+ * was asked for is asked of another. A frame is a pure function of its number, so nothing else of it
+ * matters, and a restarted process is told nothing but the next number. */
+#include "stage/placed.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <tenon/run.h>
+#include <tenon/wire.h>
+
+#include "stage/process.h"
+
+#define SLICE_MS 50      /* between two looks at processes */
+#define GRACE_MS 1500    /* for a process that is there, but whose connection was lost */
+#define AHEAD 2          /* frames asked ahead of each process, unless `queue` says otherwise */
+#define MOST_ENDS 5      /* of each process, without a frame in between */
+#define PATIENCE_MS 1000 /* for processes to end by themselves */
+
+typedef enum { OPEN, ASKED, READY } SlotState;
+
+typedef struct {
+    SlotState state;
+    TnMade made;
+} Slot;
+
+/* Somebody who has joined. */
+typedef struct {
+    guint id;
+    gint64 pid; /* as it says */
+    char *where;
+} Worker;
+
+struct TnPlaced {
+    char *name;
+    const TnStageCommon *common;
+    const TnPlacing *placing;
+    TnContext *context;
+    TnWire *wire;
+    TnWirePool *pool; /* of who has joined */
+    TnSchema schema;
+    TnValue *schema_value, *data;
+    gboolean known; /* schema and data are there */
+    guint n_slots;  /* frames that may be under way or wait */
+    Slot *slots;    /* frame seq is in slot seq % n_slots */
+    guint64 next;   /* of the first slot */
+    GArray *workers;
+    guint n_seats; /* processes of ours */
+    TnProcess **seats;
+    guint ends;     /* of them since the last frame */
+    gint64 lost_at; /* monotonic ms: somebody left and was not replaced; 0: nobody */
+    char *lost_how;
+    GError *error; /* told once */
+    gboolean failed;
+};
+
+static gint64
+now_ms(void)
+{
+    return g_get_monotonic_time() / 1000;
+}
+
+static gboolean
+fail(TnPlaced *placed, TnErrorCode code, const char *format, ...)
+{
+    va_list args;
+    if (!placed->failed) {
+        va_start(args, format);
+        g_autofree char *text = g_strdup_vprintf(format, args);
+        va_end(args);
+        g_set_error(&placed->error, TN_ERROR, code, "stage '%s' at %s: %s", placed->name,
+                    tn_wire_url(placed->wire), text);
+        placed->failed = TRUE;
+    }
+    return FALSE;
+}
+
+/* --- Processes ------------------------------------------------------------------------------------- */
+
+static gboolean
+start(TnPlaced *placed, TnProcess **seat, GError **error)
+{
+    g_autoptr(GPtrArray) words = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; placed->placing->launch[i]; i++)
+        g_ptr_array_add(words, g_strdup(placed->placing->launch[i]));
+    g_ptr_array_add(words, g_strdup_printf("--stage=%s", placed->name));
+    g_ptr_array_add(words, g_strdup_printf("--connect=%s", tn_wire_url(placed->wire)));
+    g_ptr_array_add(words, NULL);
+    *seat = tn_process_start((const char *const *)words->pdata, error);
+    return *seat != NULL;
+}
+
+static gboolean
+is_ours(const TnPlaced *placed, gint64 pid)
+{
+    for (guint i = 0; i < placed->n_seats; i++)
+        if (placed->seats[i] && tn_process_pid(placed->seats[i]) == pid)
+            return TRUE;
+    return FALSE;
+}
+
+/* A process of ours has ended: begun anew, where that was asked for and can help. */
+static gboolean
+replace(TnPlaced *placed, TnProcess **seat)
+{
+    const gint pid = tn_process_pid(*seat);
+    g_autofree char *fate = tn_process_fate(*seat);
+    g_autoptr(GError) error = NULL;
+    tn_process_free(g_steal_pointer(seat), 0);
+    if (!placed->known)
+        return fail(placed, TN_ERROR_CONFIG,
+                    "its process %d ended before it had begun: %s; what it said is above", pid,
+                    fate);
+    if (!placed->common->restart)
+        return fail(placed, TN_ERROR_FAILED,
+                    "its process %d ended: %s; with restart = true it would be started again", pid,
+                    fate);
+    if (++placed->ends > MOST_ENDS * placed->n_seats)
+        return fail(placed, TN_ERROR_FAILED,
+                    "its process ended %u times without a frame in between, at last: %s",
+                    placed->ends, fate);
+    tn_log("stage", TN_LOG_WARN, "stage '%s': process %d ended: %s; it is started again",
+           placed->name, pid, fate);
+    if (!start(placed, seat, &error))
+        return fail(placed, TN_ERROR_FAILED, "%s", error->message);
+    return TRUE;
+}
+
+static gboolean
+look_at_processes(TnPlaced *placed)
+{
+    for (guint i = 0; i < placed->n_seats; i++)
+        if (placed->seats[i] && tn_process_ended(placed->seats[i]) &&
+            !replace(placed, &placed->seats[i]))
+            return FALSE;
+    return TRUE;
+}
+
+/* Processes that are there, but whose connection was lost: they have stopped answering. */
+static gboolean
+end_silent(TnPlaced *placed)
+{
+    for (guint i = 0; i < placed->n_seats; i++) {
+        gboolean joined = FALSE;
+        for (guint k = 0; k < placed->workers->len; k++)
+            joined = joined || g_array_index(placed->workers, Worker, k).pid ==
+                                   tn_process_pid(placed->seats[i]);
+        if (!joined)
+            tn_process_kill(placed->seats[i]);
+    }
+    return look_at_processes(placed);
+}
+
+/* Somebody left, and nobody has come instead for a while. */
+static gboolean
+look_at_losses(TnPlaced *placed)
+{
+    if (placed->workers->len >= MAX(placed->n_seats, 1))
+        placed->lost_at = 0; /* there is somebody instead */
+    if (!placed->lost_at)
+        return TRUE;
+    const gint64 since = now_ms() - placed->lost_at;
+    if (since < GRACE_MS)
+        return TRUE;
+    if (!placed->common->restart)
+        return fail(placed, TN_ERROR_FAILED, "%s", placed->lost_how);
+    if (placed->n_seats) {
+        placed->lost_at = now_ms();
+        return end_silent(placed);
+    }
+    if (since > (gint64)(placed->common->timeout * 1000))
+        return fail(placed, TN_ERROR_FAILED, "%s, and nobody has joined for %g s", placed->lost_how,
+                    placed->common->timeout);
+    return TRUE;
+}
+
+/* --- Who joins and leaves -------------------------------------------------------------------------- */
+
+static Worker *
+find_worker(TnPlaced *placed, guint id)
+{
+    for (guint i = 0; i < placed->workers->len; i++)
+        if (g_array_index(placed->workers, Worker, i).id == id)
+            return &g_array_index(placed->workers, Worker, i);
+    return NULL;
+}
+
+static void
+clear_worker(gpointer data)
+{
+    g_free(((Worker *)data)->where);
+}
+
+static guint
+window(const TnPlaced *placed)
+{
+    const TnStageCommon *common = placed->common;
+    const guint64 bytes = MAX(tn_schema_bytes(&placed->schema), 1);
+    const guint64 frames =
+        common->queue ? (guint64)common->queue : AHEAD * (guint64)MAX(common->workers, 1) + 1;
+    return (guint)CLAMP(common->queue_bytes / bytes, 1, frames);
+}
+
+/* The first one says what the stage gives. */
+static gboolean
+learn(TnPlaced *placed, const TnValue *hello)
+{
+    const TnValue *schema = tn_value_get(hello, "schema"), *data = tn_value_get(hello, "data");
+    if (!schema || !tn_schema_from_value(schema, &placed->schema))
+        return FALSE;
+    placed->schema_value = tn_value_copy(schema);
+    placed->data =
+        data && tn_value_type(data) == TN_VALUE_MAP ? tn_value_copy(data) : tn_value_map();
+    placed->n_slots = window(placed);
+    placed->slots = g_new0(Slot, placed->n_slots);
+    placed->pool = tn_wire_pool_new(placed->wire, placed->n_slots);
+    placed->known = TRUE;
+    return TRUE;
+}
+
+/* What the newcomer reads must be what the first one reads, and give the same. */
+static char *
+difference(const TnPlaced *placed, const TnValue *hello)
+{
+    static const char *const keys[] = { "schema", "data" };
+    const TnValue *const mine[] = { placed->schema_value, placed->data };
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const TnValue *theirs = tn_value_get(hello, keys[i]);
+        if (theirs && tn_value_equal(mine[i], theirs))
+            continue;
+        g_autofree char *a = tn_json_print(mine[i], FALSE);
+        g_autofree char *b = theirs ? tn_json_print(theirs, FALSE) : g_strdup("nothing");
+        return g_strdup_printf("%s: others of this stage say %s, you say %s", keys[i], a, b);
+    }
+    return NULL;
+}
+
+static void
+take_joined(TnPlaced *placed, const TnWireEvent *event)
+{
+    const TnValue *pid = tn_value_get(event->hello, "pid"),
+                  *host = tn_value_get(event->hello, "host");
+    Worker worker = { .id = event->peer };
+    if (!placed->known && !learn(placed, event->hello)) {
+        tn_wire_refuse(placed->wire, event->peer, "its hello does not say what the stage gives");
+        return;
+    }
+    g_autofree char *why = difference(placed, event->hello);
+    if (why) {
+        tn_wire_refuse(placed->wire, event->peer, "%s", why);
+        return;
+    }
+    worker.pid = pid && tn_value_type(pid) == TN_VALUE_INT ? tn_value_get_int(pid) : 0;
+    worker.where = g_strdup(
+        host && tn_value_type(host) == TN_VALUE_STRING ? tn_value_get_string(host) : "somewhere");
+    g_array_append_val(placed->workers, worker);
+    tn_wire_pool_add(placed->pool, event->peer);
+    tn_log("stage", TN_LOG_INFO, "stage '%s': process %" G_GINT64_FORMAT " on %s has joined",
+           placed->name, worker.pid, worker.where);
+}
+
+static void
+take_left(TnPlaced *placed, const TnWireEvent *event)
+{
+    Worker *worker = find_worker(placed, event->peer);
+    if (!worker) /* it was refused */
+        return;
+    g_free(placed->lost_how);
+    placed->lost_how = g_strdup_printf(
+        "its process %" G_GINT64_FORMAT " on %s has gone: %s%s", worker->pid, worker->where,
+        event->text,
+        is_ours(placed, worker->pid) ? "" : "; with restart = true another may join instead");
+    placed->lost_at = now_ms();
+    tn_log("stage", TN_LOG_WARN, "stage '%s': %s", placed->name, placed->lost_how);
+    g_array_remove_index(placed->workers,
+                         (guint)(worker - &g_array_index(placed->workers, Worker, 0)));
+}
+
+/* --- Frames ---------------------------------------------------------------------------------------- */
+
+/* Whether tensors are what the edge carries: the batch's size, the first of all, may be smaller at the
+ * end of an epoch. */
+static gboolean
+fits(const TnSchema *schema, const TnWireEvent *event)
+{
+    if (event->n != schema->n)
+        return FALSE;
+    for (guint i = 0; i < event->n; i++) {
+        const TnType *type = tn_tensor_type(event->tensors[i]);
+        const TnType *wanted = &schema->types[i];
+        if (type->dtype != wanted->dtype || type->rank != wanted->rank)
+            return FALSE;
+        for (gint k = 0; k < type->rank; k++)
+            if (type->dims[k] > wanted->dims[k] || (k > 0 && type->dims[k] != wanted->dims[k]))
+                return FALSE;
+    }
+    return TRUE;
+}
+
+/* An answer to what was asked by the frame's number. */
+static void
+take_answer(TnPlaced *placed, TnWireEvent *event)
+{
+    Slot *slot = &placed->slots[event->topic % placed->n_slots];
+    slot->state = READY;
+    slot->made = (TnMade){ TN_OK, NULL, NULL };
+    if (event->kind == TN_WIRE_FAILED) {
+        slot->made.status = event->status == TN_EOS ? TN_EOS : TN_FAILED;
+        if (slot->made.status == TN_FAILED)
+            g_set_error(&slot->made.error, TN_ERROR, TN_ERROR_FAILED, "%s",
+                        event->text ? event->text : "it does not say why");
+    } else if (!fits(&placed->schema, event)) {
+        slot->made.status = TN_FAILED;
+        g_set_error(&slot->made.error, TN_ERROR, TN_ERROR_CORRUPT,
+                    "stage '%s' at %s: a frame is not what the stage said it gives", placed->name,
+                    tn_wire_url(placed->wire));
+    } else {
+        slot->made.frame = tn_frame_new(event->topic, event->n);
+        for (guint i = 0; i < event->n; i++)
+            tn_frame_set(slot->made.frame, i, event->tensors[i]);
+        event->n = 0;
+    }
+}
+
+/* Asks for whatever may be under way and is not. */
+static void
+ask_ahead(TnPlaced *placed)
+{
+    for (guint i = 0; i < placed->n_slots; i++) {
+        const guint64 seq = placed->next + i;
+        Slot *slot = &placed->slots[seq % placed->n_slots];
+        if (slot->state != OPEN)
+            continue;
+        slot->state = ASKED;
+        tn_wire_pool_ask(placed->pool, seq, 0, NULL, 0);
+    }
+}
+
+/* --- Pulling --------------------------------------------------------------------------------------- */
+
+static void
+take_event(TnPlaced *placed, TnWireEvent *event)
+{
+    if (placed->pool && tn_wire_pool_take(placed->pool, event))
+        take_answer(placed, event);
+    else if (event->kind == TN_WIRE_JOINED)
+        take_joined(placed, event);
+    else if (event->kind == TN_WIRE_LEFT)
+        take_left(placed, event);
+    else if (event->kind == TN_WIRE_ASKED) /* a stage asks nothing of its consumer */
+        tn_wire_fail(placed->wire, event->peer, event->number, TN_UNSUPPORTED, "nothing to ask");
+    tn_wire_event_clear(event);
+}
+
+/* What happens within so many milliseconds. TN_OK, TN_CANCELLED, TN_FAILED. */
+static TnStatus
+go_on(TnPlaced *placed, gint wait_ms)
+{
+    TnWireEvent event;
+    TnStatus status = tn_wire_next(placed->wire, wait_ms, &event);
+    while (status == TN_OK) {
+        take_event(placed, &event);
+        status = tn_wire_next(placed->wire, 0, &event);
+    }
+    if (status == TN_FAILED)
+        fail(placed, TN_ERROR_FAILED, "%s", tn_wire_error(placed->wire)->message);
+    if (status == TN_CANCELLED)
+        return status;
+    return !placed->failed && look_at_processes(placed) && look_at_losses(placed) ? TN_OK
+                                                                                  : TN_FAILED;
+}
+
+static TnMade
+take_slot(TnPlaced *placed, Slot *slot)
+{
+    TnMade made = slot->made;
+    if (made.status != TN_OK) { /* an end or failure stays for the next pull, but is told once */
+        slot->made.error = NULL;
+        return made;
+    }
+    *slot = (Slot){ .state = OPEN };
+    placed->next++;
+    placed->ends = 0;
+    ask_ahead(placed);
+    return made;
+}
+
+TnMade
+tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait)
+{
+    TnStatus status = TN_OK;
+    if (placed->next != seq) {
+        tn_placed_forget(placed);
+        placed->next = seq;
+    }
+    for (gboolean looked = FALSE; status == TN_OK; looked = TRUE) {
+        Slot *slot = &placed->slots[seq % placed->n_slots];
+        if (slot->state == READY)
+            return take_slot(placed, slot);
+        if (looked && !wait)
+            return (TnMade){ TN_AGAIN, NULL, NULL };
+        ask_ahead(placed);
+        status = go_on(placed, looked ? SLICE_MS : 0);
+    }
+    return (TnMade){ status, NULL, g_steal_pointer(&placed->error) };
+}
+
+void
+tn_placed_forget(TnPlaced *placed)
+{
+    for (guint i = 0; i < placed->n_slots; i++) {
+        Slot *slot = &placed->slots[i];
+        tn_frame_unref(slot->made.frame);
+        g_clear_error(&slot->made.error);
+        *slot = (Slot){ .state = OPEN };
+    }
+    tn_wire_pool_forget(placed->pool);
+}
+
+/* --- Life ------------------------------------------------------------------------------------------ */
+
+static gboolean
+wait_for_first(TnPlaced *placed)
+{
+    const gint64 end = now_ms() + (gint64)(placed->common->timeout * 1000);
+    if (!placed->n_seats)
+        fprintf(stderr,
+                "tenon: stage '%s' is awaited at %s; on its host type\n"
+                "    tenon stage CONFIG %s --connect %s\n",
+                placed->name, tn_wire_url(placed->wire), placed->name, tn_wire_url(placed->wire));
+    while (!placed->known) {
+        const TnStatus status = go_on(placed, SLICE_MS);
+        if (status == TN_CANCELLED)
+            return fail(placed, TN_ERROR_CANCELLED, "nobody has joined yet");
+        if (status != TN_OK)
+            return FALSE;
+        if (!placed->n_seats && now_ms() > end)
+            return fail(placed, TN_ERROR_FAILED, "nobody has joined for %g s (timeout)",
+                        placed->common->timeout);
+    }
+    return TRUE;
+}
+
+static TnWire *
+serve(TnPlaced *placed, GError **error)
+{
+    g_autoptr(TnValue) hello = tn_placing_hello(placed->placing, placed->name, placed->context);
+    const TnWireOptions options = {
+        .address = placed->common->place,
+        .serve = TRUE,
+        .key = placed->common->key,
+        .insecure = placed->common->insecure,
+        .hello = hello,
+        .context = placed->context,
+    };
+    return tn_wire_new(&options, error);
+}
+
+TnPlaced *
+tn_placed_new(const char *name, const TnStageCommon *common, const TnPlacing *placing,
+              TnContext *context, GError **error)
+{
+    TnPlaced *placed = g_new0(TnPlaced, 1);
+    placed->name = g_strdup(name);
+    placed->common = common;
+    placed->placing = placing;
+    placed->context = tn_context_ref(context);
+    placed->workers = g_array_new(FALSE, FALSE, sizeof(Worker));
+    g_array_set_clear_func(placed->workers, clear_worker);
+    placed->wire = serve(placed, error);
+    gboolean ok = placed->wire != NULL;
+    if (ok && g_str_has_prefix(common->place, "ipc")) {
+        placed->n_seats = (guint)MAX(common->workers, 1);
+        placed->seats = g_new0(TnProcess *, placed->n_seats);
+    }
+    for (guint i = 0; ok && i < placed->n_seats; i++)
+        ok = start(placed, &placed->seats[i], error);
+    if (ok && !wait_for_first(placed)) {
+        g_propagate_error(error, g_steal_pointer(&placed->error));
+        ok = FALSE;
+    }
+    if (ok)
+        return placed;
+    tn_placed_free(placed);
+    return NULL;
+}
+
+void
+tn_placed_free(TnPlaced *placed)
+{
+    if (!placed)
+        return;
+    for (guint i = 0; i < placed->n_slots; i++) {
+        tn_frame_unref(placed->slots[i].made.frame);
+        g_clear_error(&placed->slots[i].made.error);
+    }
+    tn_wire_pool_free(placed->pool);
+    tn_wire_free(placed->wire);
+    for (guint i = 0; i < placed->n_seats; i++)
+        tn_process_free(placed->seats[i], PATIENCE_MS);
+    g_array_unref(placed->workers);
+    tn_value_unref(placed->schema_value);
+    tn_value_unref(placed->data);
+    tn_context_unref(placed->context);
+    g_clear_error(&placed->error);
+    g_free(placed->lost_how);
+    g_free(placed->seats);
+    g_free(placed->slots);
+    g_free(placed->name);
+    g_free(placed);
+}
+
+const TnSchema *
+tn_placed_schema(const TnPlaced *placed)
+{
+    return &placed->schema;
+}
+
+const TnValue *
+tn_placed_data(const TnPlaced *placed)
+{
+    return placed->data;
+}

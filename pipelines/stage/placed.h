@@ -1,0 +1,17 @@
+/* placed.h: the consumer's side of a stage that runs in other processes. */
+#pragma once
+
+#include "stage/stage-private.h"
+
+/* Starts the processes that `place` says, or waits for those that join, until one has said what the
+ * stage gives: schema, and what it reads. common must stay. (transfer full). */
+TnPlaced *tn_placed_new(const char *name, const TnStageCommon *common, const TnPlacing *placing,
+                        TnContext *context, GError **error);
+void tn_placed_free(TnPlaced *placed);
+const TnSchema *tn_placed_schema(const TnPlaced *placed);
+/* {stage: what it reads}, of the stage and those before it. (transfer none). */
+const TnValue *tn_placed_data(const TnPlaced *placed);
+/* Frame seq. TN_AGAIN, if it need not be waited for: it is not there yet. */
+TnMade tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait);
+/* What is under way is of no use any more. */
+void tn_placed_forget(TnPlaced *placed);
