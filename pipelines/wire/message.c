@@ -14,8 +14,8 @@ static const guint8 magic[4] = { 'T', 'N', 'W', 'M' };
 static const char *const kind_names[] = {
     [TN_WIRE_HELLO] = "hello",   [TN_WIRE_WELCOME] = "welcome", [TN_WIRE_REFUSE] = "refuse",
     [TN_WIRE_ASK] = "ask",       [TN_WIRE_ANSWER] = "answer",   [TN_WIRE_FAIL] = "fail",
-    [TN_WIRE_FORGET] = "forget", [TN_WIRE_RELEASE] = "release", [TN_WIRE_BEAT] = "beat",
-    [TN_WIRE_BYE] = "bye",
+    [TN_WIRE_FORGET] = "forget", [TN_WIRE_BLOCK] = "block",     [TN_WIRE_RELEASE] = "release",
+    [TN_WIRE_BEAT] = "beat",     [TN_WIRE_BYE] = "bye",
 };
 G_STATIC_ASSERT(G_N_ELEMENTS(kind_names) == TN_WIRE_N_KINDS);
 
