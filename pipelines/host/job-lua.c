@@ -425,7 +425,8 @@ job_progress(lua_State *L)
         values[i] = luaL_checknumber(L, -1);
         lua_pop(L, 3);
     }
-    const TnProgress p = {
+    TnStageProgress stages[TN_MOST_PLACES];
+    TnProgress p = {
         .step = (guint64)number_field(L, 2, "step", 0),
         .steps = (guint64)number_field(L, 2, "steps", 0),
         .epoch = (guint64)number_field(L, 2, "epoch", 0),
@@ -436,11 +437,13 @@ job_progress(lua_State *L)
         .names = names,
         .values = values,
     };
+    TnValue *places = tn_job_look_at_places(job, p.step, &p, stages);
     keep_progress(job, &p);
+    if (places)
+        tn_value_set(job->progress, "stages", places);
     put_status(job);
     if (job->loggers)
-        tn_loggers_progress(job->loggers, p.step, p.steps, p.epoch, p.epochs, p.samples_per_second,
-                            p.seconds_left, p.n, names, values);
+        tn_loggers_progress(job->loggers, &p);
     return 0;
 }
 

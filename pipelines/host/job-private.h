@@ -21,5 +21,15 @@ struct TnJob {
     TnValue *result;
     TnValue *progress;  /* what was last told; NULL */
     gint64 status_put;  /* when status.json was written last: monotonic µs */
+    TnValue *places;    /* what was last seen of stages elsewhere; NULL */
+    gint64 places_at;   /* monotonic µs */
     gboolean cancelled; /* it stopped because it was told to */
 };
+
+#define TN_MOST_PLACES 16 /* that progress shows */
+/* places.c: what stages elsewhere do now: their numbers to the loggers at step, all of it for
+ * status.json ((transfer full), NULL: there are none), and up to TN_MOST_PLACES for the progress line,
+ * whose texts are the value's. */
+struct TnProgress;
+TnValue *tn_job_look_at_places(TnJob *job, guint64 step, struct TnProgress *progress,
+                               gpointer stages);

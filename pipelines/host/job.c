@@ -99,6 +99,7 @@ tn_job_free(TnJob *job)
     g_ptr_array_unref(job->later);
     tn_value_unref(job->result);
     tn_value_unref(job->progress);
+    tn_value_unref(job->places);
     tn_spec_unref(job->root);
     tn_context_unref(job->context);
     g_free(job->digest);

@@ -104,21 +104,10 @@ tn_loggers_tensor(TnLoggers *loggers, const char *name, guint64 step, TnTensor *
 }
 
 void
-tn_loggers_progress(TnLoggers *loggers, guint64 step, guint64 steps, guint64 epoch, guint64 epochs,
-                    double samples_per_second, double seconds_left, guint n,
-                    const char *const *names, const double *values)
+tn_loggers_progress(TnLoggers *loggers, const TnProgress *progress)
 {
-    TnProgress progress = { .step = step,
-                            .steps = steps,
-                            .epoch = epoch,
-                            .epochs = epochs,
-                            .samples_per_second = samples_per_second,
-                            .seconds_left = seconds_left,
-                            .n = n,
-                            .names = names,
-                            .values = values };
     TnRecord record = {
-        .kind = TN_RECORD_PROGRESS, .name = "progress", .step = step, .progress = &progress
+        .kind = TN_RECORD_PROGRESS, .name = "progress", .step = progress->step, .progress = progress
     };
     write_record(loggers, &record);
 }

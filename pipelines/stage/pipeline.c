@@ -418,3 +418,15 @@ tn_pipeline_data(const TnPipeline *pipeline)
     }
     return data;
 }
+
+TnValue *
+tn_pipeline_places(const TnPipeline *pipeline)
+{
+    TnValue *list = tn_value_list();
+    for (guint i = 0; i < pipeline->stages->len; i++) {
+        const TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        if (stage->placed)
+            tn_value_push(list, tn_placed_status(stage->placed));
+    }
+    return list;
+}

@@ -50,7 +50,11 @@ struct TnPlaced {
     GArray *workers;
     guint n_seats; /* processes of ours */
     TnProcess **seats;
-    guint ends;     /* of them since the last frame */
+    guint ends; /* of them since the last frame */
+    /* for those who watch, on any thread */
+    pthread_mutex_t watched; /* held while workers change */
+    atomic_ullong frames, waited_us, restarts;
+    atomic_uint ready;
     gint64 lost_at; /* monotonic ms: somebody left and was not replaced; 0: nobody */
     char *lost_how;
     GError *error; /* told once */
@@ -124,6 +128,7 @@ replace(TnPlaced *placed, TnProcess **seat)
                     placed->ends, fate);
     tn_log("stage", TN_LOG_WARN, "stage '%s': process %d ended: %s; it is started again",
            placed->name, pid, fate);
+    atomic_fetch_add(&placed->restarts, 1);
     if (!start(placed, seat, &error))
         return fail(placed, TN_ERROR_FAILED, "%s", error->message);
     return TRUE;
@@ -256,7 +261,9 @@ take_joined(TnPlaced *placed, const TnWireEvent *event)
     worker.pid = pid && tn_value_type(pid) == TN_VALUE_INT ? tn_value_get_int(pid) : 0;
     worker.where = g_strdup(
         host && tn_value_type(host) == TN_VALUE_STRING ? tn_value_get_string(host) : "somewhere");
+    pthread_mutex_lock(&placed->watched);
     g_array_append_val(placed->workers, worker);
+    pthread_mutex_unlock(&placed->watched);
     tn_wire_pool_add(placed->pool, event->peer);
     tn_log("stage", TN_LOG_INFO, "stage '%s': process %" G_GINT64_FORMAT " on %s has joined",
            placed->name, worker.pid, worker.where);
@@ -275,8 +282,10 @@ take_left(TnPlaced *placed, const TnWireEvent *event)
         is_ours(placed, worker->pid) ? "" : "; with restart = true another may join instead");
     placed->lost_at = now_ms();
     tn_log("stage", TN_LOG_WARN, "stage '%s': %s", placed->name, placed->lost_how);
+    pthread_mutex_lock(&placed->watched);
     g_array_remove_index(placed->workers,
                          (guint)(worker - &g_array_index(placed->workers, Worker, 0)));
+    pthread_mutex_unlock(&placed->watched);
 }
 
 /* --- Frames ---------------------------------------------------------------------------------------- */
@@ -306,6 +315,7 @@ take_answer(TnPlaced *placed, TnWireEvent *event)
 {
     Slot *slot = &placed->slots[event->topic % placed->n_slots];
     slot->state = READY;
+    atomic_fetch_add(&placed->ready, 1);
     slot->made = (TnMade){ TN_OK, NULL, NULL };
     if (event->kind == TN_WIRE_FAILED) {
         slot->made.status = event->status == TN_EOS ? TN_EOS : TN_FAILED;
@@ -383,6 +393,8 @@ take_slot(TnPlaced *placed, Slot *slot)
     }
     *slot = (Slot){ .state = OPEN };
     placed->next++;
+    atomic_fetch_add(&placed->frames, 1);
+    atomic_fetch_sub(&placed->ready, 1);
     placed->ends = 0;
     ask_ahead(placed);
     return made;
@@ -403,7 +415,10 @@ tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait)
         if (looked && !wait)
             return (TnMade){ TN_AGAIN, NULL, NULL };
         ask_ahead(placed);
+        const gint64 began = g_get_monotonic_time();
         status = go_on(placed, looked ? SLICE_MS : 0);
+        if (looked)
+            atomic_fetch_add(&placed->waited_us, (guint64)(g_get_monotonic_time() - began));
     }
     return (TnMade){ status, NULL, g_steal_pointer(&placed->error) };
 }
@@ -417,6 +432,7 @@ tn_placed_forget(TnPlaced *placed)
         g_clear_error(&slot->made.error);
         *slot = (Slot){ .state = OPEN };
     }
+    atomic_store(&placed->ready, 0);
     tn_wire_pool_forget(placed->pool);
 }
 
@@ -470,6 +486,7 @@ tn_placed_new(const char *name, const TnStageCommon *common, const TnPlacing *pl
     placed->context = tn_context_ref(context);
     placed->workers = g_array_new(FALSE, FALSE, sizeof(Worker));
     g_array_set_clear_func(placed->workers, clear_worker);
+    pthread_mutex_init(&placed->watched, NULL);
     placed->wire = serve(placed, error);
     gboolean ok = placed->wire != NULL;
     if (ok && g_str_has_prefix(common->place, "ipc")) {
@@ -502,6 +519,7 @@ tn_placed_free(TnPlaced *placed)
     for (guint i = 0; i < placed->n_seats; i++)
         tn_process_free(placed->seats[i], PATIENCE_MS);
     g_array_unref(placed->workers);
+    pthread_mutex_destroy(&placed->watched);
     tn_value_unref(placed->schema_value);
     tn_value_unref(placed->data);
     tn_context_unref(placed->context);
@@ -523,4 +541,63 @@ const TnValue *
 tn_placed_data(const TnPlaced *placed)
 {
     return placed->data;
+}
+
+/* --- Watching -------------------------------------------------------------------------------------- */
+
+static TnValue *
+workers_value(TnPlaced *placed)
+{
+    TnValue *list = tn_value_list();
+    pthread_mutex_lock(&placed->watched);
+    for (guint i = 0; i < placed->workers->len; i++) {
+        const Worker *worker = &g_array_index(placed->workers, Worker, i);
+        TnValue *row = tn_value_map();
+        tn_value_set(row, "pid", tn_value_int(worker->pid));
+        tn_value_set(row, "host", tn_value_string(worker->where));
+        tn_value_push(list, row);
+    }
+    pthread_mutex_unlock(&placed->watched);
+    return list;
+}
+
+static TnValue *
+wire_value(const TnPlaced *placed)
+{
+    TnValue *map = tn_value_map();
+    TnWireStats stats;
+    tn_wire_stats(placed->wire, &stats);
+    const struct {
+        const char *name;
+        guint64 value;
+    } rows[] = {
+        { "messages_in", stats.messages_in },
+        { "messages_out", stats.messages_out },
+        { "bytes_in", stats.bytes_in },
+        { "bytes_out", stats.bytes_out },
+        { "waits", stats.waits },
+        { "refused", stats.refused },
+        { "dropped", stats.dropped },
+        { "joined", stats.joined },
+        { "left", stats.left },
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
+        tn_value_set(map, rows[i].name, tn_value_int((gint64)rows[i].value));
+    return map;
+}
+
+TnValue *
+tn_placed_status(TnPlaced *placed)
+{
+    TnValue *map = tn_value_map();
+    tn_value_set(map, "stage", tn_value_string(placed->name));
+    tn_value_set(map, "place", tn_value_string(tn_wire_url(placed->wire)));
+    tn_value_set(map, "processes", workers_value(placed));
+    tn_value_set(map, "restarts", tn_value_int((gint64)placed->restarts));
+    tn_value_set(map, "frames", tn_value_int((gint64)placed->frames));
+    tn_value_set(map, "queue", tn_value_int((gint64)placed->ready));
+    tn_value_set(map, "queue_most", tn_value_int(placed->n_slots));
+    tn_value_set(map, "seconds_waited", tn_value_double((double)placed->waited_us * 1e-6));
+    tn_value_set(map, "wire", wire_value(placed));
+    return map;
 }

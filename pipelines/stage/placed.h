@@ -15,3 +15,5 @@ const TnValue *tn_placed_data(const TnPlaced *placed);
 TnMade tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait);
 /* What is under way is of no use any more. */
 void tn_placed_forget(TnPlaced *placed);
+/* As tn_pipeline_places has it. Thread: any. (transfer full). */
+TnValue *tn_placed_status(TnPlaced *placed);

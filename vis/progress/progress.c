@@ -69,6 +69,18 @@ append_bar(GString *line, double share)
     g_string_append_printf(line, " %3.0f%%", 100 * CLAMP(share, 0, 1));
 }
 
+/* "  [scale at ipc ×2: 250/s, queue 3/5, lag 0.2 ms]" */
+static void
+append_stage(GString *line, const TnStageProgress *stage)
+{
+    const gboolean here = g_str_has_prefix(stage->place, "ipc:");
+    g_string_append_printf(line, "  [%s at %s", stage->name, here ? "ipc" : stage->place);
+    if (stage->processes != 1)
+        g_string_append_printf(line, " ×%u", stage->processes);
+    g_string_append_printf(line, ": %.0f/s, queue %u/%u, lag %.1f ms]", stage->rate, stage->queue,
+                           stage->queue_most, stage->lag);
+}
+
 static GString *
 make_line(const Progress *progress, const TnProgress *p)
 {
@@ -90,6 +102,8 @@ make_line(const Progress *progress, const TnProgress *p)
         g_string_append(line, "  left ");
         append_time(line, p->seconds_left);
     }
+    for (guint i = 0; i < p->n_stages; i++)
+        append_stage(line, &p->stages[i]);
     return line;
 }
 

@@ -116,10 +116,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnLoggers, tn_loggers_free)
 TN_API void tn_loggers_scalar(TnLoggers *loggers, const char *name, guint64 step, double value);
 TN_API void tn_loggers_text(TnLoggers *loggers, const char *name, guint64 step, const char *text);
 TN_API void tn_loggers_tensor(TnLoggers *loggers, const char *name, guint64 step, TnTensor *tensor);
-/* names/values: what to show beside it. */
-TN_API void tn_loggers_progress(TnLoggers *loggers, guint64 step, guint64 steps, guint64 epoch,
-                                guint64 epochs, double samples_per_second, double seconds_left,
-                                guint n, const char *const *names, const double *values);
+struct TnProgress; /* logger.h */
+TN_API void tn_loggers_progress(TnLoggers *loggers, const struct TnProgress *progress);
 TN_API void tn_loggers_flush(TnLoggers *loggers);
 
 G_END_DECLS

@@ -194,6 +194,11 @@ TN_API TnValue *tn_pipeline_data(const TnPipeline *pipeline);
 /* Graph number i of the stages' graphs, and the stage's name; NULL beyond. (transfer none). */
 TN_API TnGraph *tn_pipeline_graph(const TnPipeline *pipeline, guint i, const char **name);
 
+/* The stages that run elsewhere: a list of {stage, place, processes: [{pid, host}], restarts, frames:
+ * taken so far, queue: frames that wait, queue_most, seconds_waited: by the consumer, wire: {messages_in,
+ * bytes_in, waits, refused …}}. Thread: any. (transfer full). */
+TN_API TnValue *tn_pipeline_places(const TnPipeline *pipeline);
+
 /* --- A stage's own process -------------------------------------------------------------------- */
 typedef struct {
     const char *stage;   /* of the pipeline: its frames are what is asked for */

@@ -14,8 +14,17 @@ typedef enum {
     TN_RECORD_PROGRESS,   /* progress */
 } TnRecordKind;
 
-/* How far the work is; shown, not kept. */
+/* A stage that runs in other processes or on other hosts. */
 typedef struct {
+    const char *name, *place; /* "scale", "tcp://10.0.0.5:5555" */
+    guint processes;
+    guint queue, queue_most; /* frames that wait, and may */
+    double rate;             /* frames a second */
+    double lag;              /* milliseconds that its consumer waited for a frame, on average */
+} TnStageProgress;
+
+/* How far the work is; shown, not kept. */
+typedef struct TnProgress {
     guint64 step, steps;   /* done and in all; steps 0: unknown */
     guint64 epoch, epochs; /* from 1 */
     double samples_per_second;
@@ -23,6 +32,8 @@ typedef struct {
     guint n;             /* further named numbers: loss, accuracy */
     const char *const *names;
     const double *values;
+    guint n_stages;
+    const TnStageProgress *stages;
 } TnProgress;
 
 typedef struct {
