@@ -33,8 +33,15 @@ add_kernels(TnValue *map, const char *name, const TnGraph *graph, const TnCompil
     return TRUE;
 }
 
+static void
+add_items(TnValue *map, const TnValue *items)
+{
+    for (gsize i = 0; items && tn_value_type(items) == TN_VALUE_MAP && i < tn_value_len(items); i++)
+        tn_value_set(map, tn_value_key_at(items, i), tn_value_copy(tn_value_at(items, i)));
+}
+
 /* Which kernel computes what, for each of the job's graphs: its functions by name, and those of map
- * stages as "stages.NAME"; choices, a map, gets what is needed to choose them again. */
+ * stages as "stages.NAME", also of those elsewhere, as they say; choices, a map, gets what is needed to choose them again. */
 static TnValue *
 kernels_chosen(TnJob *job, TnValue *choices, GError **error)
 {
@@ -47,6 +54,7 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
                                 .choices = tn_context_choices(context),
                                 .chosen = choices };
     const char *name;
+    const TnValue *placed;
     TnGraph *graph;
     for (guint i = 0; i < n; i++)
         devices[i] = tn_context_device(context, i);
@@ -60,7 +68,24 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
         if (!add_kernels(map, whole, graph, &compile, error))
             return NULL;
     }
+    for (guint i = 0; (placed = tn_job_placed(job, i, &name)); i++) {
+        add_items(map, tn_value_get(placed, "kernels"));
+        add_items(choices, tn_value_get(placed, TN_PROVENANCE_CHOICES));
+    }
     return g_steal_pointer(&map);
+}
+
+TnValue *
+record_kernels(TnJob *job, GError **error)
+{
+    g_autoptr(TnValue) about = tn_value_map();
+    TnValue *choices = tn_value_map(), *kernels;
+    tn_value_set(about, TN_PROVENANCE_CHOICES, choices);
+    kernels = kernels_chosen(job, choices, error);
+    if (!kernels)
+        return NULL;
+    tn_value_set(about, "kernels", kernels);
+    return g_steal_pointer(&about);
 }
 
 static gboolean

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "launch.h"
+#include "record.h"
 
 typedef struct {
     ConfigOptions config;
@@ -92,7 +93,11 @@ serve(TnVerbCall *call, const LoadedConfig *loaded, const char *stage, GError **
     g_autoptr(TnJob) job = tn_job_prepare_stage(loaded->host, loaded->root, stage, error);
     if (!job)
         return g_error_matches(*error, TN_ERROR, TN_ERROR_CONFIG) ? 2 : 1;
-    TnServe asked = { .address = options->connect,
+    g_autoptr(TnValue) about = record_kernels(job, error);
+    if (!about)
+        return 1;
+    TnServe asked = { .about = about,
+                      .address = options->connect,
                       .key = options->key,
                       .insecure = options->insecure,
                       .parent = options->parent,

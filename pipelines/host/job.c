@@ -26,13 +26,14 @@ prepare(lua_State *L)
     return 0;
 }
 
-/* The kernels that the run began with are those it goes on with. That there is no provenance is said
- * where it is compared. */
+/* The kernels that the run began with are those it goes on with, also in its stages' own processes.
+ * That there is no provenance, or none yet, is said where it is compared. */
 static void
-choose_as_stored(TnJob *job)
+choose_as_stored(TnJob *job, TnRunDir *run)
 {
-    g_autoptr(TnValue) provenance = tn_run_get_json(job->run, TN_PROVENANCE, NULL);
-    tn_context_set_choices(job->context, tn_value_get(provenance, TN_PROVENANCE_CHOICES));
+    g_autoptr(TnValue) provenance = run ? tn_run_get_json(run, TN_PROVENANCE, NULL) : NULL;
+    if (provenance && tn_value_type(provenance) == TN_VALUE_MAP)
+        tn_context_set_choices(job->context, tn_value_get(provenance, TN_PROVENANCE_CHOICES));
 }
 
 static TnJob *
@@ -55,7 +56,11 @@ prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const ch
     job->names = g_ptr_array_new_with_free_func(g_free);
     job->instance = LUA_NOREF;
     if (run && resume)
-        choose_as_stored(job);
+        choose_as_stored(job, run);
+    if (stage && host->kept) {
+        g_autoptr(TnRunDir) kept = tn_run_open(NULL, host->kept, FALSE, NULL);
+        choose_as_stored(job, kept);
+    }
     host->job = job;
     lua_pushcfunction(host->L, prepare);
     lua_pushlightuserdata(host->L, job);
@@ -191,6 +196,12 @@ tn_job_summary(TnJob *job, GError **error)
     char *text = g_strdup(lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "");
     lua_pop(L, 1);
     return text;
+}
+
+const TnValue *
+tn_job_placed(const TnJob *job, guint i, const char **name)
+{
+    return job->pipeline ? tn_pipeline_placed(job->pipeline, i, name) : NULL;
 }
 
 TnGraph *

@@ -430,3 +430,16 @@ tn_pipeline_places(const TnPipeline *pipeline)
     }
     return list;
 }
+
+const TnValue *
+tn_pipeline_placed(const TnPipeline *pipeline, guint number, const char **name)
+{
+    for (guint i = 0; i < pipeline->stages->len; i++) {
+        const TnNodeStage *stage = g_ptr_array_index(pipeline->stages, i);
+        if (!stage->placed || number-- > 0)
+            continue;
+        *name = stage->name;
+        return tn_placed_about(stage->placed);
+    }
+    return NULL;
+}

@@ -42,8 +42,8 @@ struct TnPlaced {
     TnWire *wire;
     TnWirePool *pool; /* of who has joined */
     TnSchema schema;
-    TnValue *schema_value, *data;
-    gboolean known; /* schema and data are there */
+    TnValue *about; /* what the first process said of itself */
+    gboolean known; /* about and schema are there */
     guint n_slots;  /* frames that may be under way or wait */
     Slot *slots;    /* frame seq is in slot seq % n_slots */
     guint64 next;   /* of the first slot */
@@ -214,11 +214,10 @@ static gboolean
 learn(TnPlaced *placed, const TnValue *hello)
 {
     const TnValue *schema = tn_value_get(hello, "schema"), *data = tn_value_get(hello, "data");
-    if (!schema || !tn_schema_from_value(schema, &placed->schema))
+    if (!schema || !data || tn_value_type(data) != TN_VALUE_MAP ||
+        !tn_schema_from_value(schema, &placed->schema))
         return FALSE;
-    placed->schema_value = tn_value_copy(schema);
-    placed->data =
-        data && tn_value_type(data) == TN_VALUE_MAP ? tn_value_copy(data) : tn_value_map();
+    placed->about = tn_value_copy(hello);
     placed->n_slots = window(placed);
     placed->slots = g_new0(Slot, placed->n_slots);
     placed->pool = tn_wire_pool_new(placed->wire, placed->n_slots);
@@ -231,16 +230,29 @@ static char *
 difference(const TnPlaced *placed, const TnValue *hello)
 {
     static const char *const keys[] = { "schema", "data" };
-    const TnValue *const mine[] = { placed->schema_value, placed->data };
     for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const TnValue *mine = tn_value_get(placed->about, keys[i]);
         const TnValue *theirs = tn_value_get(hello, keys[i]);
-        if (theirs && tn_value_equal(mine[i], theirs))
+        if (theirs && tn_value_equal(mine, theirs))
             continue;
-        g_autofree char *a = tn_json_print(mine[i], FALSE);
+        g_autofree char *a = tn_json_print(mine, FALSE);
         g_autofree char *b = theirs ? tn_json_print(theirs, FALSE) : g_strdup("nothing");
         return g_strdup_printf("%s: others of this stage say %s, you say %s", keys[i], a, b);
     }
     return NULL;
+}
+
+/* Another processor may have other kernels, whose last bits may differ. */
+static void
+compare_kernels(const TnPlaced *placed, const TnValue *hello)
+{
+    const TnValue *mine = tn_value_get(placed->about, TN_PROVENANCE_CHOICES);
+    const TnValue *theirs = tn_value_get(hello, TN_PROVENANCE_CHOICES);
+    if (mine && theirs && !tn_value_equal(mine, theirs))
+        tn_log("stage", TN_LOG_WARN,
+               "stage '%s': a process that has joined computes with other kernels than the first "
+               "one, so the last bits may depend on which of them makes a frame",
+               placed->name);
 }
 
 static void
@@ -258,6 +270,7 @@ take_joined(TnPlaced *placed, const TnWireEvent *event)
         tn_wire_refuse(placed->wire, event->peer, "%s", why);
         return;
     }
+    compare_kernels(placed, event->hello);
     worker.pid = pid && tn_value_type(pid) == TN_VALUE_INT ? tn_value_get_int(pid) : 0;
     worker.where = g_strdup(
         host && tn_value_type(host) == TN_VALUE_STRING ? tn_value_get_string(host) : "somewhere");
@@ -520,8 +533,7 @@ tn_placed_free(TnPlaced *placed)
         tn_process_free(placed->seats[i], PATIENCE_MS);
     g_array_unref(placed->workers);
     pthread_mutex_destroy(&placed->watched);
-    tn_value_unref(placed->schema_value);
-    tn_value_unref(placed->data);
+    tn_value_unref(placed->about);
     tn_context_unref(placed->context);
     g_clear_error(&placed->error);
     g_free(placed->lost_how);
@@ -540,7 +552,13 @@ tn_placed_schema(const TnPlaced *placed)
 const TnValue *
 tn_placed_data(const TnPlaced *placed)
 {
-    return placed->data;
+    return tn_value_get(placed->about, "data");
+}
+
+const TnValue *
+tn_placed_about(const TnPlaced *placed)
+{
+    return placed->about;
 }
 
 /* --- Watching -------------------------------------------------------------------------------------- */

@@ -137,7 +137,7 @@ join(const TnServe *options, TnPipeline *pipeline, TnContext *context, const TnP
      GError **error)
 {
     g_autoptr(TnValue) hello = tn_placing_hello(options->placing, options->stage, context);
-    g_autoptr(TnValue) about = tn_value_map();
+    g_autoptr(TnValue) about = options->about ? tn_value_copy(options->about) : tn_value_map();
     tn_value_set(about, "schema", tn_schema_to_value(tn_port_schema(port)));
     tn_value_set(about, "data", tn_pipeline_data(pipeline));
     tn_value_set(about, "pid", tn_value_int(getpid()));

@@ -102,6 +102,8 @@ TN_API TnStepper *tn_job_stepper(const TnJob *job, const TnFunction *function);
 /* Graph i of those that stages run their frames through, and the stage's name; NULL beyond. (transfer
  * none). */
 TN_API TnGraph *tn_job_stage_graph(const TnJob *job, guint i, const char **name);
+/* tn_pipeline_placed of its pipeline. */
+TN_API const TnValue *tn_job_placed(const TnJob *job, guint i, const char **name);
 /* A table of the model: layers, output shapes, parameters, multiply-adds. (transfer full):
  * g_free. */
 TN_API char *tn_job_summary(TnJob *job, GError **error);

@@ -199,6 +199,10 @@ TN_API TnGraph *tn_pipeline_graph(const TnPipeline *pipeline, guint i, const cha
  * bytes_in, waits, refused …}}. Thread: any. (transfer full). */
 TN_API TnValue *tn_pipeline_places(const TnPipeline *pipeline);
 
+/* What the process of the i-th of them said of itself when the first one joined: its TnServe.about, with
+ * pid, host, schema, data. (transfer none); NULL beyond. */
+TN_API const TnValue *tn_pipeline_placed(const TnPipeline *pipeline, guint i, const char **name);
+
 /* --- A stage's own process -------------------------------------------------------------------- */
 typedef struct {
     const char *stage;   /* of the pipeline: its frames are what is asked for */
@@ -206,7 +210,8 @@ typedef struct {
     const char *key;     /* as the stage's `key` */
     gboolean insecure;
     const TnPlacing *placing;
-    gint64 parent;  /* process whose end ends this; 0: none */
+    const TnValue *about; /* map: what it says of itself beside; NULL: nothing */
+    gint64 parent;        /* process whose end ends this; 0: none */
     double timeout; /* seconds in which the run must be found, at first and after it was lost */
 } TnServe;
 /* Joins the run and makes the frames that it asks for, until it says goodbye (TRUE). FALSE: it refused
