@@ -51,10 +51,11 @@ args_take_plugin_path(int argc, char *const *argv, int *i, GError **error)
         plugin_paths[n_plugin_paths++] = folder;
         return TRUE;
     }
-    if (strcmp(word, name) == 0 || folder != NULL)
-        g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
-                    "--plugin-path needs a folder, and there are at most %u",
+    if (folder != NULL && *folder != '\0')
+        g_set_error(error, TN_ERROR, TN_ERROR_USAGE, "there are at most %u --plugin-path",
                     (guint)G_N_ELEMENTS(plugin_paths));
+    else if (strcmp(word, name) == 0 || folder != NULL)
+        g_set_error(error, TN_ERROR, TN_ERROR_USAGE, "--plugin-path needs a folder");
     return FALSE;
 }
 

@@ -25,9 +25,10 @@ version_reads_nothing(void)
 static void
 overview_lists_every_verb(void)
 {
-    static const char *const verbs[] = { "bench",   "check",      "completion", "help", "key list",
-                                         "key new", "new plugin", "new config", "ops",  "plugins",
-                                         "resume",  "run",        "runs",       "show" };
+    static const char *const verbs[] = { "bench",    "check",   "completion", "help",
+                                         "key list", "key new", "new plugin", "new config",
+                                         "ops",      "plugins", "resume",     "run",
+                                         "runs",     "show",    "stage",      "stages" };
     g_auto(TnChild) child = { 0 };
     tn_test_tenon(&child, "help", NULL);
     TN_ASSERT_EXIT(&child, 0);

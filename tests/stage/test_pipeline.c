@@ -283,7 +283,8 @@ work_ahead_is_bounded(void)
     g_autoptr(TnPipeline) pipeline = chain(context, 2, 0, NULL, 0, &port);
     pull(port);
     g_usleep(50000);
-    TN_ASSERT_CMPINT(atomic_load(&made), <=, 1 + 3); /* one taken, three queued */
+    /* one taken, one that an idle thread has mapped ahead, three queued */
+    TN_ASSERT_CMPINT(atomic_load(&made), <=, 1 + 1 + 3);
 }
 
 static gpointer
