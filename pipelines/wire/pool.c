@@ -54,13 +54,6 @@ tn_wire_pool_free(TnWirePool *pool)
     g_free(pool);
 }
 
-void
-tn_wire_pool_add(TnWirePool *pool, guint peer)
-{
-    const Replier replier = { peer, 0 };
-    g_array_append_val(pool->repliers, replier);
-}
-
 guint
 tn_wire_pool_repliers(const TnWirePool *pool)
 {
@@ -122,6 +115,14 @@ send_waiting(TnWirePool *pool)
     Request *request;
     while ((request = g_queue_peek_head(&pool->waiting)) && send_one(pool, request))
         g_queue_pop_head(&pool->waiting);
+}
+
+void
+tn_wire_pool_add(TnWirePool *pool, guint peer)
+{
+    const Replier replier = { peer, 0 };
+    g_array_append_val(pool->repliers, replier);
+    send_waiting(pool);
 }
 
 void
