@@ -71,6 +71,8 @@ make(Serving *s, Wanted wanted)
     TnTensor *tensors[TN_MAX_FIELDS];
     tn_port_seek(s->port, wanted.seq);
     TnMade made = tn_port_take(s->port);
+    if (made.status == TN_CANCELLED) /* it leaves, and the run asks another */
+        return;
     if (made.status != TN_OK) {
         tn_wire_fail(s->wire, 0, wanted.number, made.status,
                      made.error ? made.error->message : NULL);
