@@ -34,6 +34,14 @@ typedef struct {
     char *where;
 } Worker;
 
+/* A process that this one starts. */
+typedef struct {
+    TnProcess *process;
+    gint64 began; /* monotonic ms */
+    gboolean
+        joined; /* once; until then it opens files and compiles, for whatever time that takes */
+} Seat;
+
 struct TnPlaced {
     char *name;
     const TnStageCommon *common;
@@ -49,7 +57,7 @@ struct TnPlaced {
     guint64 next;   /* of the first slot */
     GArray *workers;
     guint n_seats; /* processes of ours */
-    TnProcess **seats;
+    Seat *seats;
     guint ends; /* of them since the last frame */
     /* for those who watch, on any thread */
     pthread_mutex_t watched; /* held while workers change */
@@ -85,7 +93,7 @@ fail(TnPlaced *placed, TnErrorCode code, const char *format, ...)
 /* --- Processes ------------------------------------------------------------------------------------- */
 
 static gboolean
-start(TnPlaced *placed, TnProcess **seat, GError **error)
+start(TnPlaced *placed, Seat *seat, GError **error)
 {
     g_autoptr(GPtrArray) words = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; placed->placing->launch[i]; i++)
@@ -93,29 +101,32 @@ start(TnPlaced *placed, TnProcess **seat, GError **error)
     g_ptr_array_add(words, g_strdup_printf("--stage=%s", placed->name));
     g_ptr_array_add(words, g_strdup_printf("--connect=%s", tn_wire_url(placed->wire)));
     g_ptr_array_add(words, NULL);
-    *seat = tn_process_start((const char *const *)words->pdata, error);
-    return *seat != NULL;
+    *seat = (Seat){ tn_process_start((const char *const *)words->pdata, error), now_ms(), FALSE };
+    return seat->process != NULL;
 }
 
-static gboolean
-is_ours(const TnPlaced *placed, gint64 pid)
+/* The process of ours that has this number; NULL: none. */
+static Seat *
+find_seat(const TnPlaced *placed, gint64 pid)
 {
     for (guint i = 0; i < placed->n_seats; i++)
-        if (placed->seats[i] && tn_process_pid(placed->seats[i]) == pid)
-            return TRUE;
-    return FALSE;
+        if (placed->seats[i].process && tn_process_pid(placed->seats[i].process) == pid)
+            return &placed->seats[i];
+    return NULL;
 }
 
 /* A process of ours has ended: begun anew, where that was asked for and can help. */
 static gboolean
-replace(TnPlaced *placed, TnProcess **seat)
+replace(TnPlaced *placed, Seat *seat)
 {
-    const gint pid = tn_process_pid(*seat);
-    g_autofree char *fate = tn_process_fate(*seat);
+    const gint pid = tn_process_pid(seat->process);
+    const gint code = tn_process_code(seat->process);
+    g_autofree char *fate = tn_process_fate(seat->process);
     g_autoptr(GError) error = NULL;
-    tn_process_free(g_steal_pointer(seat), 0);
-    if (!placed->known)
-        return fail(placed, TN_ERROR_CONFIG,
+    tn_process_free(g_steal_pointer(&seat->process), 0);
+    /* What ends by itself before it has begun would do so again. */
+    if (!placed->known && !(code < 0 && placed->common->restart))
+        return fail(placed, code == 2 ? TN_ERROR_CONFIG : TN_ERROR_FAILED,
                     "its process %d ended before it had begun: %s; what it said is above", pid,
                     fate);
     if (!placed->common->restart)
@@ -138,23 +149,31 @@ static gboolean
 look_at_processes(TnPlaced *placed)
 {
     for (guint i = 0; i < placed->n_seats; i++)
-        if (placed->seats[i] && tn_process_ended(placed->seats[i]) &&
+        if (placed->seats[i].process && tn_process_ended(placed->seats[i].process) &&
             !replace(placed, &placed->seats[i]))
             return FALSE;
     return TRUE;
 }
 
-/* Processes that are there, but whose connection was lost: they have stopped answering. */
+static gint64
+timeout_ms(const TnPlaced *placed)
+{
+    return (gint64)(placed->common->timeout * 1000);
+}
+
+/* Processes that are there, but whose connection was lost: they have stopped answering. One that was
+ * begun anew has its time to join. */
 static gboolean
 end_silent(TnPlaced *placed)
 {
     for (guint i = 0; i < placed->n_seats; i++) {
-        gboolean joined = FALSE;
+        const Seat *seat = &placed->seats[i];
+        gboolean there = !seat->joined && now_ms() - seat->began < timeout_ms(placed);
         for (guint k = 0; k < placed->workers->len; k++)
-            joined = joined || g_array_index(placed->workers, Worker, k).pid ==
-                                   tn_process_pid(placed->seats[i]);
-        if (!joined)
-            tn_process_kill(placed->seats[i]);
+            there = there ||
+                    g_array_index(placed->workers, Worker, k).pid == tn_process_pid(seat->process);
+        if (!there)
+            tn_process_kill(seat->process);
     }
     return look_at_processes(placed);
 }
@@ -176,7 +195,7 @@ look_at_losses(TnPlaced *placed)
         placed->lost_at = now_ms();
         return end_silent(placed);
     }
-    if (since > (gint64)(placed->common->timeout * 1000))
+    if (since > timeout_ms(placed))
         return fail(placed, TN_ERROR_FAILED, "%s, and nobody has joined for %g s", placed->lost_how,
                     placed->common->timeout);
     return TRUE;
@@ -277,6 +296,9 @@ take_joined(TnPlaced *placed, const TnWireEvent *event)
     pthread_mutex_lock(&placed->watched);
     g_array_append_val(placed->workers, worker);
     pthread_mutex_unlock(&placed->watched);
+    Seat *seat = find_seat(placed, worker.pid);
+    if (seat)
+        seat->joined = TRUE;
     tn_wire_pool_add(placed->pool, event->peer);
     tn_log("stage", TN_LOG_INFO, "stage '%s': process %" G_GINT64_FORMAT " on %s has joined",
            placed->name, worker.pid, worker.where);
@@ -292,7 +314,7 @@ take_left(TnPlaced *placed, const TnWireEvent *event)
     placed->lost_how = g_strdup_printf(
         "its process %" G_GINT64_FORMAT " on %s has gone: %s%s", worker->pid, worker->where,
         event->text,
-        is_ours(placed, worker->pid) ? "" : "; with restart = true another may join instead");
+        find_seat(placed, worker->pid) ? "" : "; with restart = true another may join instead");
     placed->lost_at = now_ms();
     tn_log("stage", TN_LOG_WARN, "stage '%s': %s", placed->name, placed->lost_how);
     pthread_mutex_lock(&placed->watched);
@@ -454,7 +476,7 @@ tn_placed_forget(TnPlaced *placed)
 static gboolean
 wait_for_first(TnPlaced *placed)
 {
-    const gint64 end = now_ms() + (gint64)(placed->common->timeout * 1000);
+    const gint64 end = now_ms() + timeout_ms(placed);
     if (!placed->n_seats)
         fprintf(stderr,
                 "tenon: stage '%s' is awaited at %s; on its host type\n"
@@ -466,7 +488,7 @@ wait_for_first(TnPlaced *placed)
             return fail(placed, TN_ERROR_CANCELLED, "nobody has joined yet");
         if (status != TN_OK)
             return FALSE;
-        if (!placed->n_seats && now_ms() > end)
+        if (now_ms() > end)
             return fail(placed, TN_ERROR_FAILED, "nobody has joined for %g s (timeout)",
                         placed->common->timeout);
     }
@@ -504,7 +526,7 @@ tn_placed_new(const char *name, const TnStageCommon *common, const TnPlacing *pl
     gboolean ok = placed->wire != NULL;
     if (ok && g_str_has_prefix(common->place, "ipc")) {
         placed->n_seats = (guint)MAX(common->workers, 1);
-        placed->seats = g_new0(TnProcess *, placed->n_seats);
+        placed->seats = g_new0(Seat, placed->n_seats);
     }
     for (guint i = 0; ok && i < placed->n_seats; i++)
         ok = start(placed, &placed->seats[i], error);
@@ -529,8 +551,9 @@ tn_placed_free(TnPlaced *placed)
     }
     tn_wire_pool_free(placed->pool);
     tn_wire_free(placed->wire);
+    const gint64 patience = now_ms() + PATIENCE_MS; /* of all together */
     for (guint i = 0; i < placed->n_seats; i++)
-        tn_process_free(placed->seats[i], PATIENCE_MS);
+        tn_process_free(placed->seats[i].process, (gint)MAX(patience - now_ms(), 0));
     g_array_unref(placed->workers);
     pthread_mutex_destroy(&placed->watched);
     tn_value_unref(placed->about);

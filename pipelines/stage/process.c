@@ -62,6 +62,12 @@ tn_process_fate(const TnProcess *process)
     return g_strdup_printf("exit code %d", WEXITSTATUS(process->status));
 }
 
+gint
+tn_process_code(const TnProcess *process)
+{
+    return WIFEXITED(process->status) ? WEXITSTATUS(process->status) : -1;
+}
+
 void
 tn_process_kill(TnProcess *process)
 {

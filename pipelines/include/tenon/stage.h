@@ -147,7 +147,7 @@ typedef struct {
     {                                                                                              \
         .name = "timeout", .type = TN_OPT_DURATION,                                                \
         .offset = G_STRUCT_OFFSET(Struct, member.timeout), .dflt = "60s", TN_RANGE_F(0, 1e9),      \
-        .help = "time in which somebody must have joined a tcp place, and join again with restart" \
+        .help = "time in which somebody must have joined its place, and join again with restart" \
     }
 
 /* The stages of this library (read, map) into the registry; may be called again. Before a config is
