@@ -20,6 +20,11 @@ typedef struct {
     guint16 port;     /* tcp; 0: any that is free */
 } TnAddress;
 
+/* What is said of a tcp place that has neither a key nor `insecure`. */
+#define TN_ADDRESS_WANTS_KEY                                                                       \
+    "tcp wants a key, which both hosts have: `tenon key new NAME`, then key = \"NAME\"; or "       \
+    "insecure = true where every host of the network may read and change what goes over it"
+
 /* Takes a place apart; TN_ERROR_CONFIG says what was expected, with an example. Nothing is looked up. */
 TN_API gboolean tn_address_parse(const char *place, TnAddress *address, GError **error);
 

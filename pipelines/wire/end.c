@@ -13,6 +13,7 @@
 #define BEAT_MS 500
 #define SILENCE_MS 2000
 #define HANDSHAKE_MS 5000
+#define MOST_CLOSED 5 /* connections in a row that were closed in the middle of the handshake */
 #define LINGER_MS 300 /* for a last goodbye */
 #define BACKLOG 4096  /* messages of a peer that nobody receives, before it is held back */
 
@@ -22,8 +23,10 @@ struct TnEnd {
     void *socket, *monitor;
     gboolean serve, bound;
     char *url;
-    char *domain; /* of the keys that are let in; NULL: no keys */
-    gint timeout; /* as the socket has it */
+    char *domain;        /* of the keys that are let in; NULL: no keys */
+    gint timeout;        /* as the socket has it */
+    gint64 connected_us; /* of who joins: when it last reached somebody */
+    guint closed;        /* and how often in a row that one hung up at once */
 };
 
 static gboolean
@@ -100,10 +103,7 @@ set_privacy(TnEnd *end, const TnWireOptions *options, GError **error)
     if (tn_end_is_ipc(end) && !options->key)
         return TRUE;
     if (!options->key && !options->insecure) {
-        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
-                    "%s: tcp wants a key, which both hosts have: `tenon key new NAME`, then key = "
-                    "\"NAME\"; or insecure = true where every host of the network may read and "
-                    "change what goes over it",
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG, "%s: " TN_ADDRESS_WANTS_KEY,
                     options->address);
         return FALSE;
     }
@@ -266,11 +266,25 @@ tn_end_receive(TnEnd *end, gint wait_ms, guint8 *route, gsize *route_size, TnPar
                             route_size, parts);
 }
 
+/* A server whose key is another, or that has one where this end has none, hangs up without a word. So
+ * does one that ends this moment, but not again and again; one that is stopped does nothing at all. */
 static TnEndChange
-meaning(guint event)
+hung_up(TnEnd *end)
+{
+    if (g_get_monotonic_time() - end->connected_us > HANDSHAKE_MS * 500)
+        end->closed = 0;
+    else
+        end->closed++;
+    return end->closed >= MOST_CLOSED ? TN_END_REFUSED : TN_END_SAME;
+}
+
+static TnEndChange
+meaning(TnEnd *end, guint event)
 {
     switch (event) {
-    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: return TN_END_UP;
+    case ZMQ_EVENT_CONNECTED: end->connected_us = g_get_monotonic_time(); return TN_END_SAME;
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED: end->closed = 0; return TN_END_UP;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL: return hung_up(end);
     case ZMQ_EVENT_DISCONNECTED: return TN_END_DOWN;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: return TN_END_REFUSED;
@@ -288,7 +302,7 @@ tn_end_change(TnEnd *end)
         guint16 event = 0;
         if (end->zmq->msg_size(&parts.parts[0]) >= sizeof event)
             memcpy(&event, end->zmq->msg_data(&parts.parts[0]), sizeof event);
-        change = end->serve ? TN_END_SAME : meaning(event);
+        change = end->serve ? TN_END_SAME : meaning(end, event);
         if (end->serve && event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
             tn_door_count(end->hub->door, end->domain); /* it did not get as far as the door */
         tn_parts_clear(end->zmq, &parts);

@@ -97,6 +97,9 @@ struct TnWire {
     gint64 beaten; /* when it last sent beats */
     GError *error;
     TnWireCounts counts;
+    char *key;            /* what this end has, in words */
+    guint64 refused_told; /* connections that were refused and told */
+    gint64 tell_at;       /* no further ones before that time */
     /* hello.c */
     char *host;
     TnBlocks *probe; /* of who joins: a block that the server tries to open; NULL */

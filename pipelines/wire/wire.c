@@ -6,8 +6,9 @@
 
 #include "wire/end.h"
 
-#define SLICE_MS 50 /* between two looks at whatever is no message */
-#define BEAT_MS 200 /* between beats to peers that are waited for */
+#define SLICE_MS 50  /* between two looks at whatever is no message */
+#define BEAT_MS 200  /* between beats to peers that are waited for */
+#define TELL_MS 5000 /* between two words about who was refused */
 
 static gint64
 now_ms(void)
@@ -444,13 +445,28 @@ watch_connection(TnWire *wire)
         if (change == TN_END_REFUSED && !wire->error) {
             tn_count(&wire->counts.refused, 1);
             g_set_error(&wire->error, TN_ERROR, TN_ERROR_CONFIG,
-                        "%s refused the connection: both ends need the same key, or none with "
-                        "insecure = true",
-                        tn_wire_url(wire));
+                        "%s refused the connection: this side has %s; both need the same key, or "
+                        "none with insecure = true",
+                        tn_wire_url(wire), wire->key);
         }
     }
     if (wire->hello_due && tn_hello_say(wire))
         wire->hello_due = FALSE;
+}
+
+/* Of a server, that strangers knock: once a while, however many there are. */
+static void
+tell_refused(TnWire *wire)
+{
+    const guint64 refused = tn_end_refused(wire->end);
+    if (refused == wire->refused_told || wire->looked < wire->tell_at)
+        return;
+    tn_log("wire", TN_LOG_WARN,
+           "%s: %" G_GUINT64_FORMAT " connection%s refused: another key, or none; here it is %s",
+           tn_wire_url(wire), refused - wire->refused_told,
+           refused - wire->refused_told == 1 ? " was" : "s were", wire->key);
+    wire->refused_told = refused;
+    wire->tell_at = wire->looked + TELL_MS;
 }
 
 static void
@@ -462,6 +478,7 @@ look_around(TnWire *wire)
     if (beat)
         wire->beaten = now;
     watch_connection(wire);
+    tell_refused(wire);
     tell_peers(wire, beat);
 }
 
@@ -529,6 +546,7 @@ tn_wire_new(const TnWireOptions *options, GError **error)
     wire->hello = tn_value_copy(options->hello);
     wire->about = options->about ? tn_value_copy(options->about) : tn_value_map();
     wire->host = tn_hello_host();
+    wire->key = options->key ? g_strdup_printf("the key '%s'", options->key) : g_strdup("no key");
     wire->peers = g_ptr_array_new_with_free_func(free_peer);
     g_queue_init(&wire->events);
     wire->zmq = tn_zmq(error);
@@ -553,6 +571,7 @@ tn_wire_free(TnWire *wire)
         tn_context_unref(wire->context);
     g_clear_error(&wire->error);
     g_free(wire->host);
+    g_free(wire->key);
     g_free(wire);
 }
 
