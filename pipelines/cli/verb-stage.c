@@ -63,12 +63,21 @@ ask_to_stop(int number)
     signal(number, SIG_DFL); /* a second one ends the process at once */
 }
 
-/* Of a process that a run started, the run decides when it ends: Ctrl-C reaches both. */
+/* Of a process that a run started, the run decides when it ends: Ctrl-C reaches both, also while this
+ * one begins. */
+static void
+leave_signals_to_run(const StageOptions *options)
+{
+    if (options->parent)
+        signal(SIGINT, SIG_IGN);
+}
+
 static void
 watch_signals(TnContext *context, gboolean ours)
 {
     signalled = context;
-    signal(SIGINT, ours ? SIG_IGN : ask_to_stop);
+    if (!ours)
+        signal(SIGINT, ask_to_stop);
     signal(SIGTERM, ask_to_stop);
 }
 
@@ -119,6 +128,7 @@ run_stage(TnVerbCall *call, GError **error)
     LoadedConfig loaded;
     gint code = 2, first = 1;
     const char *stage = options->stage;
+    leave_signals_to_run(options);
     if (!stage) {
         if (call->n_args < 2) {
             g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
