@@ -12,7 +12,8 @@ config_load(TnVerbCall *call, const ConfigOptions *options, const char *path, co
 {
     TnHostOptions host_options = { .trust = options->trust,
                                    .data_root = options->data_root,
-                                   .kept = kept };
+                                   .kept = kept,
+                                   .joins = options->joins };
     g_autoptr(TnFaults) faults = tn_faults_new();
     *loaded = (LoadedConfig){ NULL, NULL };
     if (options->threads)

@@ -11,6 +11,7 @@ typedef struct {
     const char *data_root;
     gboolean trust;
     gint64 threads;
+    gboolean joins; /* no option: as in TnHostOptions */
 } ConfigOptions;
 
 #define CONFIG_ROWS(Struct, member)                                                                \

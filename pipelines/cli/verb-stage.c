@@ -125,6 +125,7 @@ static gint
 run_stage(TnVerbCall *call, GError **error)
 {
     const StageOptions *options = call->options;
+    ConfigOptions config = options->config;
     LoadedConfig loaded;
     gint code = 2, first = 1;
     const char *stage = options->stage;
@@ -138,8 +139,9 @@ run_stage(TnVerbCall *call, GError **error)
         stage = call->args[first++];
     }
     const gint n = call->n_args - first;
-    if (config_load(call, &options->config, call->args[0], options->kept, n, call->args + first,
-                    &loaded, error)) {
+    config.joins = TRUE;
+    if (config_load(call, &config, call->args[0], options->kept, n, call->args + first, &loaded,
+                    error)) {
         g_auto(GStrv) words = launch_words(&options->config, call->args[0], options->kept, n,
                                            call->args + first, loaded.host);
         tn_host_set_launch(loaded.host, (const char *const *)words);

@@ -61,7 +61,7 @@ struct TnHost {
     lua_State *L;
     atomic_int owners; /* a load that was given up is the second one */
     gboolean lost;     /* seen by the caller's thread alone: the state is another's now */
-    gboolean trust;
+    gboolean trust, joins;
     char *data_root;
     /* limits */
     guint64 memory, memory_limit;
@@ -166,6 +166,10 @@ gint64 tn_host_load_time(const TnHost *host);
 /* What io.open(name) gives, from the copy, which is made if need be: the number of values pushed;
  * 0: ask Lua's own. */
 int tn_host_push_file(lua_State *L, const char *name);
+
+/* --- placing.c --- */
+/* Notes every stage in the tree of root whose place can be nowhere. */
+void tn_host_check_places(const TnHost *host, const TnSpec *root, TnFaults *faults);
 
 /* --- confine.c: where an untrusted config may have files written --- */
 /* Notes every option in the tree of spec that names another place. */

@@ -209,6 +209,7 @@ tn_host_new(const TnHostOptions *options, GError **error)
     host->data_root = data_root(options);
     host->text = g_strdup(options ? options->text : NULL);
     host->kept = g_strdup(options ? options->kept : NULL);
+    host->joins = options && options->joins;
     host->copies =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_bytes_unref);
     host->opened = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, tn_host_free_copy);

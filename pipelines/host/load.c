@@ -219,6 +219,7 @@ validate(TnHost *host, TnSpec *root, TnFaults *faults)
     check_options(root, NULL, tn_registry_find(TN_IFACE_JOB, tn_spec_component(root), NULL) != NULL,
                   faults);
     tn_host_check_outputs(host, root, faults);
+    tn_host_check_places(host, root, faults);
 }
 
 static void

@@ -2,7 +2,10 @@
  * digest by which both sides know that they have the same config. */
 #include <string.h>
 
+#include <tenon/stage.h>
+
 #include "host-private.h"
+#include "wire/address.h"
 
 void
 tn_host_set_launch(TnHost *host, const char *const *words)
@@ -50,4 +53,61 @@ tn_host_digest(TnHost *host)
     for (guint i = 0; i < items->len; i++)
         g_checksum_update(sum, items->pdata[i], (gssize)strlen(items->pdata[i]) + 1);
     return g_strdup(g_checksum_get_string(sum));
+}
+
+/* --- Whether places can be -------------------------------------------------------------------- */
+
+static const TnValue *
+option_of(const TnSpec *spec, const char *name, TnValueType type)
+{
+    const TnValue *value = tn_value_get(tn_spec_options(spec), name);
+    return value && tn_value_type(value) == type ? value : NULL;
+}
+
+/* What of a stage's options its rows cannot say: another type is their business. */
+static void
+check_stage(const TnHost *host, const TnSpec *spec, const char *path, TnFaults *faults)
+{
+    TnAddress address;
+    g_autoptr(GError) why = NULL;
+    const TnValue *place = option_of(spec, "place", TN_VALUE_STRING);
+    const TnValue *insecure = option_of(spec, "insecure", TN_VALUE_BOOL);
+    g_autofree char *option = g_strconcat(path ? path : "", ".place", NULL);
+    TnWhere where = tn_value_where(place);
+    if (!place)
+        return;
+    if (!where.file)
+        where = tn_spec_where(spec);
+    if (!tn_address_parse(tn_value_get_string(place), &address, &why))
+        tn_faults_add(faults, where, option, "%s", why->message);
+    else if (address.kind == TN_ADDRESS_TCP && !host->joins &&
+             !option_of(spec, "key", TN_VALUE_STRING) && !(insecure && tn_value_get_bool(insecure)))
+        tn_faults_add(faults, where, option, TN_ADDRESS_WANTS_KEY);
+}
+
+static void
+check_value(const TnHost *host, const TnValue *value, const char *path, TnFaults *faults)
+{
+    const TnValueType type = tn_value_type(value);
+    if (type == TN_VALUE_SPEC) {
+        const TnSpec *spec = tn_value_get_spec(value);
+        if (strcmp(tn_spec_iface(spec), TN_IFACE_STAGE) == 0)
+            check_stage(host, spec, path, faults);
+        check_value(host, tn_spec_options(spec), path, faults);
+    }
+    if (type != TN_VALUE_MAP && type != TN_VALUE_LIST)
+        return;
+    for (gsize i = 0; i < tn_value_len(value); i++) {
+        const char *key = tn_value_key_at(value, i);
+        g_autofree char *below =
+            key ? g_strconcat(path ? path : "", path && *path ? "." : "", key, NULL)
+                : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path ? path : "", i + 1);
+        check_value(host, tn_value_at(value, i), below, faults);
+    }
+}
+
+void
+tn_host_check_places(const TnHost *host, const TnSpec *root, TnFaults *faults)
+{
+    check_value(host, tn_spec_options(root), NULL, faults);
 }

@@ -28,6 +28,7 @@ typedef struct {
      * read with io.open. The config's path then only says where it stood, and from where relative
      * paths start; it need not be there. NULL: none */
     const char *kept;
+    gboolean joins; /* a stage of it joins a run elsewhere: keys may be given to that stage alone */
 } TnHostOptions;
 
 TN_API TnHost *tn_host_new(const TnHostOptions *options, GError **error); /* NULL: defaults */
