@@ -5,6 +5,8 @@
 #include <tenon/bench.h>
 
 #include "bench-core.h"
+#include "bench-partner.h"
+#include "bench-wire.h"
 #include "job-verbs.h"
 
 typedef struct {
@@ -103,8 +105,10 @@ static gint
 bench(TnVerbCall *call, GError **error)
 {
     const BenchOptions *options = call->options;
+    if (partner_wanted())
+        return partner_serve(error) ? 0 : 1;
     g_autofree char *program = g_file_read_link("/proc/self/exe", error);
-    if (!program || !bench_core_register(error))
+    if (!program || !bench_core_register(error) || !bench_wire_register(error))
         return 1;
     if (options->threads)
         bench_core_set_threads((guint)options->threads);
