@@ -120,7 +120,7 @@ nothing_pipeline(TnContext *context, TnPort **port, GError **error)
 {
     g_autoptr(TnSpec) spec = tn_spec_new(TN_IFACE_STAGE, nothing_factory.name, (TnWhere){ 0 });
     tn_value_set(tn_spec_options(spec), "workers", tn_value_int(1));
-    tn_value_set(tn_spec_options(spec), "queue", tn_value_int(64));
+    tn_value_set(tn_spec_options(spec), "queue", tn_value_int(1024));
     TnPipeline *pipeline =
         tn_pipeline_new(context, 1, (const char *const[]){ "nothing" }, &spec, NULL, error);
     *port = pipeline ? tn_pipeline_port(pipeline, "nothing", error) : NULL;

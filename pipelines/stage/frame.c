@@ -3,14 +3,17 @@
 
 struct TnFrame {
     atomic_int refs;
-    guint64 seq;
     guint n;
-    TnTensor *tensors[TN_MAX_FIELDS];
-    gpointer keep;
-    GDestroyNotify keep_destroy;
+    guint64 seq;
     TnFramePool *pool; /* NULL: of nobody */
     TnFrame *next;     /* in the pool */
+    gpointer keep;
+    GDestroyNotify keep_destroy;
+    TnTensor *tensors[TN_MAX_FIELDS];
 };
+
+/* What a pool's list of returned frames is when it is closed. */
+static TnFrame closed;
 
 TnFrame *
 tn_frame_new(guint64 seq, guint n)
@@ -31,6 +34,15 @@ tn_frame_ref(TnFrame *frame)
 }
 
 static void
+pool_unref(TnFramePool *pool)
+{
+    if (atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_destroy(&pool->lock);
+    g_free(pool);
+}
+
+static void
 frame_free(TnFrame *frame)
 {
     for (guint i = 0; i < frame->n; i++)
@@ -38,24 +50,31 @@ frame_free(TnFrame *frame)
             tn_tensor_unref(frame->tensors[i]);
     if (frame->keep_destroy)
         frame->keep_destroy(frame->keep);
+    if (frame->pool)
+        pool_unref(frame->pool);
     g_free(frame);
+}
+
+/* FALSE: the pool is closed. Once the frame is there the pool may be gone. */
+static gboolean
+give_back(TnFramePool *pool, TnFrame *frame)
+{
+    TnFrame *first = atomic_load_explicit(&pool->returned, memory_order_relaxed);
+    do {
+        if (first == &closed)
+            return FALSE;
+        frame->next = first;
+    } while (!atomic_compare_exchange_weak_explicit(&pool->returned, &first, frame,
+                                                    memory_order_release, memory_order_relaxed));
+    return TRUE;
 }
 
 void
 tn_frame_unref(TnFrame *frame)
 {
-    if (!frame || atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    TnFramePool *pool = frame->pool;
-    if (!pool) {
+    if (frame && atomic_fetch_sub_explicit(&frame->refs, 1, memory_order_acq_rel) == 1 &&
+        !(frame->pool && give_back(frame->pool, frame)))
         frame_free(frame);
-        return;
-    }
-    pthread_mutex_lock(&pool->lock);
-    frame->next = pool->free;
-    pool->free = frame;
-    pthread_mutex_unlock(&pool->lock);
-    tn_frame_pool_unref(pool);
 }
 
 guint64
@@ -135,33 +154,50 @@ tn_frame_pool_new(guint n_fields)
     return pool;
 }
 
-void
-tn_frame_pool_unref(TnFramePool *pool)
+static void
+free_list(TnFrame *frame)
 {
-    if (!pool || atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    while (pool->free) {
-        TnFrame *frame = pool->free;
-        pool->free = frame->next;
+    while (frame) {
+        TnFrame *next = frame->next;
         frame_free(frame);
+        frame = next;
     }
-    pthread_mutex_destroy(&pool->lock);
-    g_free(pool);
 }
 
+void
+tn_frame_pool_close(TnFramePool *pool)
+{
+    if (!pool)
+        return;
+    free_list(pool->free);
+    free_list(atomic_exchange_explicit(&pool->returned, &closed, memory_order_acquire));
+    pool_unref(pool);
+}
+
+static TnFrame *
+make(TnFramePool *pool)
+{
+    TnFrame *frame = tn_frame_new(0, pool->n_fields);
+    frame->pool = pool;
+    atomic_fetch_add_explicit(&pool->refs, 1, memory_order_relaxed);
+    return frame;
+}
+
+/* Only the lock's holder takes some away, and all at once: what others put there meanwhile cannot be
+ * mistaken for what was there before. */
 TnFrame *
 tn_frame_pool_take(TnFramePool *pool, guint64 seq)
 {
     pthread_mutex_lock(&pool->lock);
+    if (!pool->free)
+        pool->free = atomic_exchange_explicit(&pool->returned, NULL, memory_order_acquire);
     TnFrame *frame = pool->free;
-    if (frame)
-        pool->free = frame->next;
+    if (frame && (pool->free = frame->next))
+        __builtin_prefetch(pool->free, 1); /* whoever gave it back has it in its cache */
     pthread_mutex_unlock(&pool->lock);
     if (!frame)
-        frame = tn_frame_new(seq, pool->n_fields);
-    atomic_fetch_add_explicit(&pool->refs, 1, memory_order_relaxed);
+        frame = make(pool);
     atomic_store_explicit(&frame->refs, 1, memory_order_relaxed);
-    frame->pool = pool;
     frame->next = NULL;
     frame->seq = seq;
     return frame;

@@ -8,22 +8,33 @@
  * its frame until that is asked for.
  *
  * With workers the edge is a ring of slots. A worker claims the next number and its input frame
- * together, so that inputs are pulled in order, makes the frame without the lock, and puts it into
- * its slot; the consumer waits for the slot that is next. All waits look at the cancel flag at
- * least every 50 ms. */
+ * together, so that inputs are pulled in order, makes the frame, and puts it into its slot with its
+ * number; the consumer takes what has the number that is next. Neither takes a lock that the other
+ * takes, nor writes what the other does: to pass memory from one processor's cache to another's is
+ * most of what a frame costs. Who must wait looks again for a moment, which costs less than to sleep
+ * and be woken, then sleeps; nobody is signalled unless somebody sleeps. All waits look at the
+ * cancel flag at least every 50 ms. */
 #include <errno.h>
 #include <time.h>
 
 #include "stage/placed.h"
 
 #define LOOK_MS 50
-
-typedef enum { SLOT_EMPTY, SLOT_BUSY, SLOT_READY } SlotState;
+#define LONGEST_PAUSE 256 /* of who waits, before it sleeps: some microseconds */
+#define LINE 64           /* bytes of a cache line: what two threads write lies in two */
 
 typedef struct {
-    SlotState state;
-    TnMade made; /* of a ready slot */
+    atomic_ullong number; /* of the frame that is there, from 1; anything else: it is not */
+    TnMade made;          /* the consumer's once it has moved on from there */
 } Slot;
+
+/* Something that is waited for. Whoever brings it about does so, then looks for sleepers; whoever
+ * sleeps says so, then looks once more: in the one order of all that is sequentially consistent,
+ * one of them sees the other. */
+typedef struct {
+    pthread_cond_t cond;
+    atomic_bool awaited; /* somebody sleeps */
+} News;
 
 typedef struct {
     TnPort *port;
@@ -36,7 +47,9 @@ struct TnPort {
     TnContext *context;
     TnBus *bus;
     TnFramePool *pool;
-    guint64 next; /* number that the next pull gives */
+    guint8 apart[LINE];
+    atomic_ullong next; /* number that the next pull gives; the consumer writes it */
+    guint8 apart_too[LINE];
     /* without workers */
     void *state;
     TnTask *task; /* makes the frame that the next pull gives; NULL: it is not on offer */
@@ -46,14 +59,15 @@ struct TnPort {
     Worker *workers;
     guint n_slots;
     Slot *slots;
-    pthread_mutex_t lock;   /* of all below */
-    pthread_mutex_t inputs; /* held while claiming a number with its input */
-    pthread_cond_t made, taken;
-    guint64 claimed; /* number that the next worker claims */
-    guint busy;      /* workers between claim and put */
-    gboolean paused; /* a seek wants them out */
-    gboolean stopped;
-    gboolean ended; /* a claim met the end: no further ones */
+    pthread_mutex_t inputs; /* held while claiming a number with its input; a seek takes it too */
+    pthread_mutex_t lock;   /* of who sleeps and who wakes */
+    News made, taken;
+    guint8 apart_as_well[LINE];
+    guint64 seen;       /* next as a worker read it last, with inputs */
+    guint64 claimed;    /* number that the next worker claims, with inputs */
+    atomic_bool paused; /* a seek wants inputs */
+    atomic_bool stopped;
+    atomic_bool ended; /* a claim met the end: no further ones */
 };
 
 /* --- Waiting -------------------------------------------------------------------------------- */
@@ -72,13 +86,57 @@ wait_a_little(pthread_cond_t *cond, pthread_mutex_t *lock)
 }
 
 static void
-cond_init(pthread_cond_t *cond)
+news_init(News *news)
 {
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
+    pthread_cond_init(&news->cond, &attr);
     pthread_condattr_destroy(&attr);
+    atomic_init(&news->awaited, FALSE);
+}
+
+static void
+relax(guint times)
+{
+    for (guint i = 0; i < times; i++) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+}
+
+/* Looks less and less often: each look takes what is looked at out of the cache of who writes it. */
+static void
+wait_until(TnPort *port, News *news, gboolean (*is_so)(TnPort *port))
+{
+    for (guint pause = 1; pause <= LONGEST_PAUSE; pause *= 2) {
+        if (is_so(port))
+            return;
+        relax(pause);
+    }
+    pthread_mutex_lock(&port->lock);
+    for (;;) {
+        atomic_store(&news->awaited, TRUE);
+        if (is_so(port))
+            break;
+        wait_a_little(&news->cond, &port->lock);
+    }
+    pthread_mutex_unlock(&port->lock);
+}
+
+/* After what they wait for was brought about. It takes a while until they are awake: until one sleeps
+ * again they are not called twice. */
+static void
+wake(TnPort *port, News *news)
+{
+    if (!atomic_load(&news->awaited) || !atomic_exchange(&news->awaited, FALSE))
+        return;
+    pthread_mutex_lock(&port->lock);
+    pthread_cond_broadcast(&news->cond);
+    pthread_mutex_unlock(&port->lock);
 }
 
 /* --- Making a frame -------------------------------------------------------------------------- */
@@ -163,34 +221,70 @@ pull_inline(TnPort *port, gboolean wait)
 
 /* --- Workers --------------------------------------------------------------------------------- */
 
-/* Waits until the next number may be claimed; TRUE with the slot marked busy. Holds inputs. */
-static gboolean
-claim_slot(TnPort *port, guint64 *seq)
+static Slot *
+slot_of(const TnPort *port, guint64 seq)
 {
-    gboolean ok = FALSE;
-    pthread_mutex_lock(&port->lock);
-    while (!port->stopped &&
-           (port->paused || port->ended || port->claimed - port->next >= port->n_slots))
-        pthread_cond_wait(&port->taken, &port->lock);
-    if (!port->stopped) {
-        *seq = port->claimed++;
-        port->slots[*seq % port->n_slots].state = SLOT_BUSY;
-        port->busy++;
-        ok = TRUE;
+    return &port->slots[seq % port->n_slots];
+}
+
+static gboolean
+holds(Slot *slot, guint64 seq)
+{
+    return atomic_load(&slot->number) == seq + 1;
+}
+
+/* Whether there is a free slot. Where the consumer is, is read only if it seemed full: `next` is in the
+ * consumer's cache. What was seen is behind it, or after a jump beyond `claimed`, which seems full. */
+static gboolean
+has_room(TnPort *port)
+{
+    if (port->claimed - port->seen >= port->n_slots)
+        port->seen = atomic_load(&port->next);
+    return port->claimed - port->seen < port->n_slots;
+}
+
+static gboolean
+may_claim(TnPort *port)
+{
+    return atomic_load(&port->stopped) || atomic_load(&port->paused) ||
+           (!atomic_load(&port->ended) && has_room(port));
+}
+
+static gboolean
+may_go_on(TnPort *port)
+{
+    return atomic_load(&port->stopped) || !atomic_load(&port->paused);
+}
+
+/* Claims the next number with its input; FALSE: the port has stopped. */
+static gboolean
+claim(TnPort *port, guint64 *seq, TnMade *in)
+{
+    for (;;) {
+        pthread_mutex_lock(&port->inputs);
+        wait_until(port, &port->taken, may_claim);
+        const gboolean paused = atomic_load(&port->paused), stopped = atomic_load(&port->stopped);
+        const gboolean may = !paused && !stopped;
+        if (may) {
+            *seq = port->claimed++;
+            *in = pull_input(port, TRUE);
+        }
+        pthread_mutex_unlock(&port->inputs);
+        if (may || stopped)
+            return may;
+        wait_until(port, &port->taken, may_go_on);
     }
-    pthread_mutex_unlock(&port->lock);
-    return ok;
 }
 
 static void
-put_slot(TnPort *port, guint64 seq, TnMade made)
+put(TnPort *port, guint64 seq, TnMade made)
 {
-    pthread_mutex_lock(&port->lock);
-    port->slots[seq % port->n_slots] = (Slot){ SLOT_READY, made };
-    port->ended = port->ended || made.status != TN_OK;
-    port->busy--;
-    pthread_cond_broadcast(&port->made);
-    pthread_mutex_unlock(&port->lock);
+    Slot *slot = slot_of(port, seq);
+    slot->made = made;
+    if (made.status != TN_OK)
+        atomic_store(&port->ended, TRUE);
+    atomic_store(&slot->number, seq + 1);
+    wake(port, &port->made);
 }
 
 static gpointer
@@ -198,39 +292,37 @@ work(gpointer data)
 {
     Worker *worker = data;
     TnPort *port = worker->port;
-    for (;;) {
-        guint64 seq;
-        TnMade in = { TN_OK, NULL, NULL };
-        pthread_mutex_lock(&port->inputs);
-        gboolean claimed = claim_slot(port, &seq);
-        if (claimed)
-            in = pull_input(port, TRUE);
-        pthread_mutex_unlock(&port->inputs);
-        if (!claimed)
-            return NULL;
-        put_slot(port, seq, make_frame(port, worker->state, seq, in));
-    }
+    guint64 seq = 0;
+    TnMade in = { TN_OK, NULL, NULL };
+    while (claim(port, &seq, &in))
+        put(port, seq, make_frame(port, worker->state, seq, in));
+    return NULL;
+}
+
+static gboolean
+is_made(TnPort *port)
+{
+    const guint64 next = atomic_load(&port->next);
+    return holds(slot_of(port, next), next) || atomic_load(&port->stopped) ||
+           tn_context_cancelled(port->context);
 }
 
 static TnMade
 pull_made(TnPort *port, gboolean wait)
 {
-    TnMade made = { wait ? TN_CANCELLED : TN_AGAIN, NULL, NULL };
-    pthread_mutex_lock(&port->lock);
-    Slot *slot = &port->slots[port->next % port->n_slots];
-    while (wait && slot->state != SLOT_READY && !port->stopped &&
-           !tn_context_cancelled(port->context))
-        wait_a_little(&port->made, &port->lock);
-    if (slot->state == SLOT_READY) {
-        made = slot->made;
-        slot->made.error = NULL; /* an end or failure stays for the next pull, but is told once */
-        if (made.status == TN_OK) {
-            *slot = (Slot){ SLOT_EMPTY, { TN_OK, NULL, NULL } };
-            port->next++;
-            pthread_cond_broadcast(&port->taken);
-        }
+    const guint64 next = atomic_load(&port->next);
+    Slot *slot = slot_of(port, next);
+    if (wait)
+        wait_until(port, &port->made, is_made);
+    if (!holds(slot, next))
+        return (TnMade){ wait ? TN_CANCELLED : TN_AGAIN, NULL, NULL };
+    const TnMade made = slot->made;
+    if (made.status != TN_OK) { /* an end or failure stays for the next pull, but is told once */
+        slot->made.error = NULL;
+        return made;
     }
-    pthread_mutex_unlock(&port->lock);
+    atomic_store(&port->next, next + 1);
+    wake(port, &port->taken);
     return made;
 }
 
@@ -282,38 +374,64 @@ tn_port_seq(const TnPort *port)
     return port->next;
 }
 
+/* Everything claimed is made. */
+static gboolean
+is_idle(TnPort *port)
+{
+    for (guint64 seq = port->next; seq < port->claimed; seq++)
+        if (!holds(slot_of(port, seq), seq))
+            return FALSE;
+    return TRUE;
+}
+
+/* What was made and not taken; nobody makes any. */
+static void
+empty_slots(TnPort *port)
+{
+    for (guint64 seq = port->next; seq < port->claimed; seq++)
+        if (holds(slot_of(port, seq), seq))
+            drop(&slot_of(port, seq)->made);
+    for (guint i = 0; i < port->n_slots; i++)
+        atomic_store(&port->slots[i].number, 0);
+}
+
+/* Takes inputs; then no worker makes anything. */
+static void
+pause_workers(TnPort *port)
+{
+    atomic_store(&port->paused, TRUE);
+    wake(port, &port->taken);
+    pthread_mutex_lock(&port->inputs);
+    wait_until(port, &port->made, is_idle);
+    empty_slots(port);
+}
+
+static void
+resume_workers(TnPort *port)
+{
+    atomic_store(&port->ended, FALSE);
+    atomic_store(&port->paused, FALSE);
+    pthread_mutex_unlock(&port->inputs);
+    wake(port, &port->taken);
+}
+
 void
 tn_port_seek(TnPort *port, guint64 seq)
 {
-    pthread_mutex_lock(&port->lock);
-    const gboolean there = port->next == seq && !port->ended;
-    pthread_mutex_unlock(&port->lock);
-    if (there)
+    if (port->next == seq && !atomic_load(&port->ended))
         return;
-    if (port->n_workers) {
-        pthread_mutex_lock(&port->lock);
-        port->paused = TRUE;
-        while (port->busy)
-            wait_a_little(&port->made, &port->lock);
-        for (guint i = 0; i < port->n_slots; i++) {
-            drop(&port->slots[i].made);
-            port->slots[i].state = SLOT_EMPTY;
-        }
-        pthread_mutex_unlock(&port->lock);
-    }
+    if (port->n_workers)
+        pause_workers(port);
     if (end_ahead(port))
         drop(&port->ahead);
     if (port->stage->placed)
         tn_placed_forget(port->stage->placed);
     if (port->stage->in)
         tn_port_seek(port->stage->in, seq);
-    if (port->n_workers)
-        pthread_mutex_lock(&port->lock);
-    port->next = port->claimed = seq;
-    port->ended = port->paused = FALSE;
+    atomic_store(&port->next, seq);
     if (port->n_workers) {
-        pthread_cond_broadcast(&port->taken);
-        pthread_mutex_unlock(&port->lock);
+        port->claimed = seq;
+        resume_workers(port);
     }
 }
 
@@ -349,8 +467,8 @@ tn_port_new(TnNodeStage *stage, TnContext *context, TnBus *bus, GError **error)
     port->pool = tn_frame_pool_new(stage->schema.n);
     pthread_mutex_init(&port->lock, NULL);
     pthread_mutex_init(&port->inputs, NULL);
-    cond_init(&port->made);
-    cond_init(&port->taken);
+    news_init(&port->made);
+    news_init(&port->taken);
     gboolean ok = TRUE;
     if (stage->placed) /* its workers are processes */
         return port;
@@ -370,11 +488,9 @@ tn_port_stop(TnPort *port)
 {
     if (!port)
         return;
-    pthread_mutex_lock(&port->lock);
-    port->stopped = TRUE;
-    pthread_cond_broadcast(&port->made);
-    pthread_cond_broadcast(&port->taken);
-    pthread_mutex_unlock(&port->lock);
+    atomic_store(&port->stopped, TRUE);
+    wake(port, &port->made);
+    wake(port, &port->taken);
 }
 
 void
@@ -389,18 +505,17 @@ tn_port_free(TnPort *port)
     for (guint i = 0; i < port->n_workers; i++)
         if (port->workers[i].thread)
             tn_thread_join(port->workers[i].thread);
-    for (guint i = 0; i < port->n_slots; i++)
-        drop(&port->slots[i].made);
+    empty_slots(port);
     for (guint i = 0; i < port->n_workers; i++)
         if (port->workers[i].state && TN_HAS(vtable, worker_free))
             vtable->worker_free(port->stage->self, port->workers[i].state);
     if (port->state && TN_HAS(vtable, worker_free))
         vtable->worker_free(port->stage->self, port->state);
-    pthread_cond_destroy(&port->made);
-    pthread_cond_destroy(&port->taken);
+    pthread_cond_destroy(&port->made.cond);
+    pthread_cond_destroy(&port->taken.cond);
     pthread_mutex_destroy(&port->inputs);
     pthread_mutex_destroy(&port->lock);
-    tn_frame_pool_unref(port->pool);
+    tn_frame_pool_close(port->pool);
     g_free(port->workers);
     g_free(port->slots);
     g_free(port);

@@ -11,14 +11,17 @@
 
 /* Frames that wait for their next life. */
 typedef struct {
-    atomic_int refs; /* the edge's and each frame's: frames may outlive the edge */
-    pthread_mutex_t lock;
-    TnFrame *free;
+    atomic_int refs; /* the edge's, and one for each frame there is: they may outlive the edge */
     guint n_fields;
+    pthread_mutex_t lock; /* of who takes: of free */
+    TnFrame *free;
+    guint8 apart[64];
+    _Atomic(TnFrame *) returned; /* by any thread; who takes has them all at once */
 } TnFramePool;
 
 TnFramePool *tn_frame_pool_new(guint n_fields);
-void tn_frame_pool_unref(TnFramePool *pool);
+/* The edge has gone: nobody takes any more. Frames that are out go as they come back. */
+void tn_frame_pool_close(TnFramePool *pool);
 TnFrame *tn_frame_pool_take(TnFramePool *pool, guint64 seq);
 
 /* The first error that any stage posted. */
