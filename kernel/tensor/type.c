@@ -83,15 +83,16 @@ tn_type_check(const TnType *type, GError **error)
                     TN_MAX_RANK, type->rank);
         return FALSE;
     }
-    g_autofree char *text = tn_type_print(type);
     for (gint i = 0; i < type->rank; i++)
         if (type->dims[i] < 0) {
+            g_autofree char *text = tn_type_print(type);
             g_set_error(error, TN_ERROR, TN_ERROR_SHAPE,
                         "%s: expected sizes of 0 or more, got %" G_GINT64_FORMAT " in dimension %d",
                         text, type->dims[i], i);
             return FALSE;
         }
     if (tn_type_bytes(type) < 0) {
+        g_autofree char *text = tn_type_print(type);
         g_set_error(error, TN_ERROR, TN_ERROR_SHAPE,
                     "%s: its size in bytes does not fit in 63 bits", text);
         return FALSE;

@@ -132,7 +132,7 @@ tn_hello_refuse(TnWire *wire, const guint8 *route, gsize size, const char *text)
     tn_count(&wire->counts.refused, 1);
     tn_wire_send_to(
         wire, route, size,
-        (TnMessage){ .kind = TN_WIRE_REFUSE, .text = text, .text_bytes = strlen(text) });
+        &(TnMessage){ .kind = TN_WIRE_REFUSE, .text = text, .text_bytes = strlen(text) });
 }
 
 void
@@ -152,10 +152,10 @@ tn_hello_take(TnWire *wire, const guint8 *route, gsize size, const TnMessage *me
     const guint64 session = random_session();
     g_autofree char *text = hello_text(wire, NULL, shares);
     if (tn_wire_send_to(wire, route, size,
-                        (TnMessage){ .kind = TN_WIRE_WELCOME,
-                                     .number = session,
-                                     .text = text,
-                                     .text_bytes = strlen(text) }) != 0)
+                        &(TnMessage){ .kind = TN_WIRE_WELCOME,
+                                      .number = session,
+                                      .text = text,
+                                      .text_bytes = strlen(text) }) != 0)
         return; /* gone already */
     TnPeer *peer = tn_wire_add_peer(wire, route, size, session, shares);
     tn_count(&wire->counts.joined, 1);
@@ -178,7 +178,8 @@ tn_hello_say(TnWire *wire)
     g_autofree char *text = hello_text(wire, probe.key ? &probe : NULL, FALSE);
     return tn_wire_send_to(
                wire, NULL, 0,
-               (TnMessage){ .kind = TN_WIRE_HELLO, .text = text, .text_bytes = strlen(text) }) == 0;
+               &(TnMessage){ .kind = TN_WIRE_HELLO, .text = text, .text_bytes = strlen(text) }) ==
+           0;
 }
 
 void

@@ -11,7 +11,7 @@
 
 /* --- What was sent in place ------------------------------------------------------------------------ */
 
-/* Tensors that ZeroMQ still reads. */
+/* Tensors of a message, until they have been copied or ZeroMQ has read them. */
 typedef struct {
     atomic_int refs;
     guint n;
@@ -20,14 +20,20 @@ typedef struct {
 } Kept;
 
 static void
-kept_unref(Kept *kept)
+kept_release(const Kept *kept)
 {
-    if (atomic_fetch_sub_explicit(&kept->refs, 1, memory_order_acq_rel) != 1)
-        return;
     for (guint i = 0; i < kept->n; i++)
         tn_tensor_unref(kept->tensors[i]);
     if (kept->hold.func)
         kept->hold.func(kept->hold.data);
+}
+
+static void
+kept_unref(Kept *kept)
+{
+    if (atomic_fetch_sub_explicit(&kept->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    kept_release(kept);
     g_free(kept);
 }
 
@@ -56,21 +62,25 @@ elements(const TnTensor *tensor)
            tn_tensor_offset(tensor) * bits / 8;
 }
 
-static Kept *
-keep(guint n, TnTensor *const *tensors, TnWireHold hold, GError **error)
+static gboolean
+keep(Kept *kept, guint n, TnTensor *const *tensors, TnWireHold hold, GError **error)
 {
-    Kept *kept = g_new0(Kept, 1);
-    atomic_init(&kept->refs, 1);
     kept->hold = hold;
-    for (guint i = 0; i < n; i++) {
-        kept->tensors[i] = plain(tensors[i], error);
-        if (!kept->tensors[i]) {
-            kept_unref(kept);
-            return NULL;
-        }
-        kept->n++;
+    kept->n = 0;
+    if (n > TN_WIRE_MOST_TENSORS) {
+        g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                    "%u tensors cannot be sent at once, at most %d can", n, TN_WIRE_MOST_TENSORS);
+        kept_release(kept);
+        return FALSE;
     }
-    return kept;
+    for (; kept->n < n; kept->n++) {
+        kept->tensors[kept->n] = plain(tensors[kept->n], error);
+        if (!kept->tensors[kept->n]) {
+            kept_release(kept);
+            return FALSE;
+        }
+    }
+    return TRUE;
 }
 
 /* --- Into a message -------------------------------------------------------------------------------- */
@@ -83,7 +93,7 @@ aligned(gsize bytes)
 
 /* All large tensors into one block, whose key is given; 0: they travel otherwise. */
 static guint64
-into_block(TnPeer *peer, TnMessage *message, Kept *kept, TnBlockName *announce)
+into_block(TnPeer *peer, TnMessage *message, const Kept *kept, TnBlockName *announce)
 {
     gsize bytes = 0, offset = 0;
     TnBlockName name;
@@ -108,16 +118,26 @@ into_block(TnPeer *peer, TnMessage *message, Kept *kept, TnBlockName *announce)
     return name.key;
 }
 
+/* What is sent in place is kept on the heap until the last part is gone, all else is let go. */
 static void
-into_parts(const TnZmq *zmq, TnMessage *message, Kept *kept, TnParts *parts)
+into_parts(const TnZmq *zmq, const TnMessage *message, const Kept *kept, TnParts *parts)
 {
+    Kept *sent = NULL;
     for (guint i = 0; i < kept->n; i++) {
         if (message->tensors[i].place != TN_WIRE_OWN_PART)
             continue;
-        atomic_fetch_add_explicit(&kept->refs, 1, memory_order_relaxed);
+        if (!sent) {
+            sent = g_memdup2(kept, sizeof *kept);
+            atomic_init(&sent->refs, 1);
+        }
+        atomic_fetch_add_explicit(&sent->refs, 1, memory_order_relaxed);
         zmq->msg_init_data(&parts->parts[parts->n++], (void *)elements(kept->tensors[i]),
-                           message->tensors[i].bytes, part_was_sent, kept);
+                           message->tensors[i].bytes, part_was_sent, sent);
     }
+    if (sent)
+        kept_unref(sent);
+    else
+        kept_release(kept);
 }
 
 static void
@@ -140,13 +160,13 @@ tn_tensors_pack(const TnZmq *zmq, TnPeer *peer, TnMessage *message, guint n,
                 TnTensor *const *tensors, TnWireHold hold, TnParts *parts, TnBlockName *announce,
                 GError **error)
 {
-    Kept *kept = keep(n, tensors, hold, error);
+    Kept kept;
     *announce = (TnBlockName){ 0 };
     parts->n = 0;
-    if (!kept)
+    if (!keep(&kept, n, tensors, hold, error))
         return FALSE;
-    fill_rows(message, kept);
-    const guint64 shared = into_block(peer, message, kept, announce);
+    fill_rows(message, &kept);
+    const guint64 shared = into_block(peer, message, &kept, announce);
     const gsize size = tn_message_size(message);
     if (size == 0 || zmq->msg_init_size(&parts->parts[0], size) != 0) {
         g_set_error(error, TN_ERROR, size ? TN_ERROR_NO_MEMORY : TN_ERROR_UNSUPPORTED,
@@ -154,13 +174,12 @@ tn_tensors_pack(const TnZmq *zmq, TnPeer *peer, TnMessage *message, guint n,
                     size ? "memory is out" : "it has more tensors or text than a message holds");
         if (shared)
             tn_blocks_release(peer->blocks, shared);
-        kept_unref(kept);
+        kept_release(&kept);
         return FALSE;
     }
     parts->n = 1;
     tn_message_write(message, zmq->msg_data(&parts->parts[0]));
-    into_parts(zmq, message, kept, parts);
-    kept_unref(kept);
+    into_parts(zmq, message, &kept, parts);
     return TRUE;
 }
 

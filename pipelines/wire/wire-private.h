@@ -113,7 +113,7 @@ void tn_wire_push(TnWire *wire, TnWireEvent event);
 /* The peer is gone: told once. text (transfer full): why. */
 void tn_wire_lose(TnWire *wire, TnPeer *peer, char *text);
 /* A message without tensors to a route. 0 or errno. */
-int tn_wire_send_to(TnWire *wire, const guint8 *route, gsize size, TnMessage message);
+int tn_wire_send_to(TnWire *wire, const guint8 *route, gsize size, TnMessage *message);
 
 /* --- hello.c: who is let in ------------------------------------------------------------------------- */
 /* This machine and what of it can share memory. (transfer full). */

@@ -9,6 +9,7 @@
 #define SLICE_MS 50  /* between two looks at whatever is no message */
 #define BEAT_MS 200  /* between beats to peers that are waited for */
 #define TELL_MS 5000 /* between two words about who was refused */
+#define AT_ONCE_US 5 /* what takes longer to come was not there */
 
 static gint64
 now_ms(void)
@@ -115,21 +116,22 @@ sent(TnWire *wire, TnPeer *peer, int code)
 }
 
 int
-tn_wire_send_to(TnWire *wire, const guint8 *route, gsize route_size, TnMessage message)
+tn_wire_send_to(TnWire *wire, const guint8 *route, gsize route_size, TnMessage *message)
 {
-    TnParts parts = { .n = 1 };
-    const gsize size = tn_message_size(&message);
+    TnParts parts;
+    parts.n = 1;
+    const gsize size = tn_message_size(message);
     if (size == 0 || wire->zmq->msg_init_size(&parts.parts[0], size) != 0)
         return ENOMEM;
-    tn_message_write(&message, wire->zmq->msg_data(&parts.parts[0]));
+    tn_message_write(message, wire->zmq->msg_data(&parts.parts[0]));
     return tn_end_send(wire->end, route, route_size, &parts);
 }
 
 /* A message without tensors. */
 static TnStatus
-send_plain(TnWire *wire, TnPeer *peer, TnMessage message)
+send_plain(TnWire *wire, TnPeer *peer, TnMessage *message)
 {
-    message.session = peer->session;
+    message->session = peer->session;
     return sent(wire, peer, tn_wire_send_to(wire, peer->route, peer->route_size, message));
 }
 
@@ -139,22 +141,22 @@ announce_block(TnWire *wire, TnPeer *peer, const TnBlockName *name)
     char text[32];
     g_snprintf(text, sizeof text, "%d/%d", name->pid, name->fd);
     return send_plain(wire, peer,
-                      (TnMessage){ .kind = TN_WIRE_BLOCK,
-                                   .number = name->key,
-                                   .extra = name->bytes,
-                                   .text = text,
-                                   .text_bytes = strlen(text) });
+                      &(TnMessage){ .kind = TN_WIRE_BLOCK,
+                                    .number = name->key,
+                                    .extra = name->bytes,
+                                    .text = text,
+                                    .text_bytes = strlen(text) });
 }
 
 static TnStatus
-send_tensors(TnWire *wire, TnPeer *peer, TnMessage message, guint n, TnTensor *const *tensors,
+send_tensors(TnWire *wire, TnPeer *peer, TnMessage *message, guint n, TnTensor *const *tensors,
              TnWireHold hold)
 {
     TnParts parts;
     TnBlockName block;
     g_autoptr(GError) error = NULL;
-    message.session = peer->session;
-    if (!tn_tensors_pack(wire->zmq, peer, &message, n, tensors, hold, &parts, &block, &error)) {
+    message->session = peer->session;
+    if (!tn_tensors_pack(wire->zmq, peer, message, n, tensors, hold, &parts, &block, &error)) {
         tn_log("wire", TN_LOG_WARN, "%s", error->message);
         return tn_error_status(error);
     }
@@ -165,8 +167,8 @@ send_tensors(TnWire *wire, TnPeer *peer, TnMessage message, guint n, TnTensor *c
             return status;
         }
     }
-    if (message.kind == TN_WIRE_ASK || message.kind == TN_WIRE_ANSWER)
-        tn_count(&wire->counts.bytes_out, tn_message_bytes(&message));
+    if (message->kind == TN_WIRE_ASK || message->kind == TN_WIRE_ANSWER)
+        tn_count(&wire->counts.bytes_out, tn_message_bytes(message));
     return sent(wire, peer, tn_end_send(wire->end, peer->route, peer->route_size, &parts));
 }
 
@@ -189,7 +191,7 @@ tn_wire_ask(TnWire *wire, guint id, guint64 topic, guint n, TnTensor *const *ten
     *number = ++wire->next_ask;
     g_hash_table_add(peer->asked, (gpointer)(gsize)*number);
     return send_tensors(wire, peer,
-                        (TnMessage){ .kind = TN_WIRE_ASK, .number = *number, .extra = topic }, n,
+                        &(TnMessage){ .kind = TN_WIRE_ASK, .number = *number, .extra = topic }, n,
                         tensors, hold);
 }
 
@@ -203,7 +205,7 @@ tn_wire_answer(TnWire *wire, guint id, guint64 number, guint64 topic, guint n,
         return TN_FAILED;
     }
     return send_tensors(wire, peer,
-                        (TnMessage){ .kind = TN_WIRE_ANSWER, .number = number, .extra = topic }, n,
+                        &(TnMessage){ .kind = TN_WIRE_ANSWER, .number = number, .extra = topic }, n,
                         tensors, hold);
 }
 
@@ -213,11 +215,11 @@ tn_wire_fail(TnWire *wire, guint id, guint64 number, TnStatus status, const char
     TnPeer *peer = find_peer(wire, id);
     return peer ? send_plain(
                       wire, peer,
-                      (TnMessage){ .kind = TN_WIRE_FAIL,
-                                   .number = number,
-                                   .extra = status,
-                                   .text = text,
-                                   .text_bytes = text ? MIN(strlen(text), TN_WIRE_MOST_TEXT) : 0 })
+                      &(TnMessage){ .kind = TN_WIRE_FAIL,
+                                    .number = number,
+                                    .extra = status,
+                                    .text = text,
+                                    .text_bytes = text ? MIN(strlen(text), TN_WIRE_MOST_TEXT) : 0 })
                 : TN_FAILED;
 }
 
@@ -228,7 +230,7 @@ tn_wire_forget(TnWire *wire, guint id)
     if (!peer)
         return TN_FAILED;
     g_hash_table_remove_all(peer->asked);
-    return send_plain(wire, peer, (TnMessage){ .kind = TN_WIRE_FORGET, .number = wire->next_ask });
+    return send_plain(wire, peer, &(TnMessage){ .kind = TN_WIRE_FORGET, .number = wire->next_ask });
 }
 
 void
@@ -417,7 +419,7 @@ send_released(TnWire *wire, TnPeer *peer)
 {
     g_autoptr(TnTensor) keys = tn_tensors_released(peer);
     if (keys)
-        send_tensors(wire, peer, (TnMessage){ .kind = TN_WIRE_RELEASE }, 1, &keys,
+        send_tensors(wire, peer, &(TnMessage){ .kind = TN_WIRE_RELEASE }, 1, &keys,
                      (TnWireHold){ NULL, NULL });
 }
 
@@ -428,7 +430,7 @@ tell_peers(TnWire *wire, gboolean beat)
     for (guint i = wire->peers->len; i > 0; i--)
         send_released(wire, wire->peers->pdata[i - 1]);
     for (guint i = wire->peers->len; beat && i > 0; i--)
-        send_plain(wire, wire->peers->pdata[i - 1], (TnMessage){ .kind = TN_WIRE_BEAT });
+        send_plain(wire, wire->peers->pdata[i - 1], &(TnMessage){ .kind = TN_WIRE_BEAT });
 }
 
 static void
@@ -495,41 +497,52 @@ pop_event(TnWire *wire, TnWireEvent *event)
     return TRUE;
 }
 
+/* Why a wait ends without an event; TN_OK: it does not. */
+static TnStatus
+end_of_wait(const TnWire *wire, gint64 left)
+{
+    if (wire->error)
+        return TN_FAILED;
+    if (wire->context && tn_context_cancelled(wire->context))
+        return TN_CANCELLED;
+    return left > 0 ? TN_OK : TN_AGAIN;
+}
+
+/* Waits for a message, after peers were told what they wait for before this one does. To look first
+ * whether one is there would ask the system twice. Microseconds that it took, if there was none. */
+static gint64
+wait_for_message(TnWire *wire, gint64 left)
+{
+    tell_peers(wire, FALSE);
+    const gint64 began = g_get_monotonic_time();
+    receive(wire, (gint)MIN(left, SLICE_MS));
+    const gint64 took = g_get_monotonic_time() - began;
+    return took > AT_ONCE_US ? took : 0;
+}
+
 TnStatus
 tn_wire_next(TnWire *wire, gint milliseconds, TnWireEvent *event)
 {
     const gint64 began = now_ms();
-    gint64 waited_from = 0;
+    gint64 waited = 0;
     TnStatus status = TN_OK;
     while (!pop_event(wire, event)) {
         const gint64 now = now_ms();
+        const gint64 left = milliseconds < 0 ? SLICE_MS : milliseconds - (now - began);
         if (now - wire->looked >= SLICE_MS)
             look_around(wire);
         if (wire->events.length)
             continue;
-        if (receive(wire, 0) == 0)
-            continue;
-        if (wire->error) {
-            status = TN_FAILED;
+        status = end_of_wait(wire, left);
+        if (status == TN_OK)
+            waited += wait_for_message(wire, left);
+        else if (receive(wire, 0) != 0) /* what has come still counts */
             break;
-        }
-        if (wire->context && tn_context_cancelled(wire->context)) {
-            status = TN_CANCELLED;
-            break;
-        }
-        const gint64 left = milliseconds < 0 ? SLICE_MS : milliseconds - (now - began);
-        if (left <= 0) {
-            status = TN_AGAIN;
-            break;
-        }
-        if (!waited_from)
-            waited_from = g_get_monotonic_time();
-        tell_peers(wire, FALSE); /* what they wait for before this one does */
-        receive(wire, (gint)MIN(left, SLICE_MS));
+        status = TN_OK;
     }
-    if (waited_from) {
+    if (waited) {
         tn_count(&wire->counts.waits, 1);
-        tn_count(&wire->counts.waited_ns, (guint64)(g_get_monotonic_time() - waited_from) * 1000);
+        tn_count(&wire->counts.waited_ns, (guint64)waited * 1000);
     }
     return status;
 }
@@ -560,7 +573,7 @@ tn_wire_free(TnWire *wire)
     if (!wire)
         return;
     for (guint i = wire->peers ? wire->peers->len : 0; i > 0; i--)
-        send_plain(wire, wire->peers->pdata[i - 1], (TnMessage){ .kind = TN_WIRE_BYE });
+        send_plain(wire, wire->peers->pdata[i - 1], &(TnMessage){ .kind = TN_WIRE_BYE });
     g_ptr_array_unref(wire->peers);
     tn_end_free(wire->end);
     g_queue_clear_full(&wire->events, free_event);
