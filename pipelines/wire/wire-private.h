@@ -73,6 +73,7 @@ struct TnPeer {
     guint64 session;
     GHashTable *asked; /* numbers of asks that have no answer yet, as pointers */
     guint64 last_ask;  /* number of the last ask that came from it */
+    char *lost; /* why it cannot be reached; it has left once all that it said is read. NULL */
     /* tensors.c */
     TnBlocks *blocks;      /* NULL: it shares no memory */
     GHashTable *announced; /* keys of blocks that it knows */
@@ -92,9 +93,10 @@ struct TnWire {
     GPtrArray *peers; /* of TnPeer */
     guint next_peer;
     guint64 next_ask;
-    GQueue events; /* of TnWireEvent: what is known and not told yet */
-    gint64 looked; /* when it last did what is no message, monotonic ms */
-    gint64 beaten; /* when it last sent beats */
+    GQueue events;   /* of TnWireEvent: what is known and not told yet */
+    gint64 looked;   /* when it last did what is no message, monotonic ms */
+    gint64 beaten;   /* when it last sent beats */
+    gboolean losing; /* a peer is lost and has not left */
     GError *error;
     TnWireCounts counts;
     char *key;            /* what this end has, in words */

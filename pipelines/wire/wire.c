@@ -62,6 +62,7 @@ free_peer(gpointer data)
     TnPeer *peer = data;
     tn_tensors_close(peer);
     g_hash_table_unref(peer->asked);
+    g_free(peer->lost);
     g_free(peer);
 }
 
@@ -100,7 +101,8 @@ tn_wire_lose(TnWire *wire, TnPeer *peer, char *text)
 
 /* --- Sending --------------------------------------------------------------------------------------- */
 
-/* What sending to a peer gave: who cannot be reached is lost. */
+/* What sending to a peer gave: who cannot be reached is lost. What it said before may still be there to
+ * be read, a goodbye among it, so it has not left yet. */
 static TnStatus
 sent(TnWire *wire, TnPeer *peer, int code)
 {
@@ -108,10 +110,10 @@ sent(TnWire *wire, TnPeer *peer, int code)
         tn_count(&wire->counts.messages_out, 1);
         return TN_OK;
     }
-    tn_wire_lose(wire, peer,
-                 g_strdup(code == EHOSTUNREACH || code == EAGAIN
+    peer->lost = g_strdup(code == EHOSTUNREACH || code == EAGAIN
                               ? "the connection was lost, or nothing came over it for two seconds"
-                              : wire->zmq->strerror(code)));
+                              : wire->zmq->strerror(code));
+    wire->losing = TRUE;
     return TN_FAILED;
 }
 
@@ -132,6 +134,8 @@ static TnStatus
 send_plain(TnWire *wire, TnPeer *peer, TnMessage *message)
 {
     message->session = peer->session;
+    if (peer->lost)
+        return TN_FAILED;
     return sent(wire, peer, tn_wire_send_to(wire, peer->route, peer->route_size, message));
 }
 
@@ -184,7 +188,7 @@ tn_wire_ask(TnWire *wire, guint id, guint64 topic, guint n, TnTensor *const *ten
             TnWireHold hold, guint64 *number)
 {
     TnPeer *peer = find_peer(wire, id);
-    if (!peer) {
+    if (!peer || peer->lost) {
         drop_hold(hold);
         return TN_FAILED;
     }
@@ -200,7 +204,7 @@ tn_wire_answer(TnWire *wire, guint id, guint64 number, guint64 topic, guint n,
                TnTensor *const *tensors, TnWireHold hold)
 {
     TnPeer *peer = find_peer(wire, id);
-    if (!peer) {
+    if (!peer || peer->lost) {
         drop_hold(hold);
         return TN_FAILED;
     }
@@ -417,20 +421,34 @@ receive(TnWire *wire, gint wait_ms)
 static void
 send_released(TnWire *wire, TnPeer *peer)
 {
-    g_autoptr(TnTensor) keys = tn_tensors_released(peer);
+    g_autoptr(TnTensor) keys = peer->lost ? NULL : tn_tensors_released(peer);
     if (keys)
         send_tensors(wire, peer, &(TnMessage){ .kind = TN_WIRE_RELEASE }, 1, &keys,
                      (TnWireHold){ NULL, NULL });
 }
 
-/* To every peer; backwards, since one that cannot be reached leaves the list. */
 static void
 tell_peers(TnWire *wire, gboolean beat)
 {
-    for (guint i = wire->peers->len; i > 0; i--)
-        send_released(wire, wire->peers->pdata[i - 1]);
-    for (guint i = wire->peers->len; beat && i > 0; i--)
-        send_plain(wire, wire->peers->pdata[i - 1], &(TnMessage){ .kind = TN_WIRE_BEAT });
+    for (guint i = 0; i < wire->peers->len; i++) {
+        send_released(wire, wire->peers->pdata[i]);
+        if (beat)
+            send_plain(wire, wire->peers->pdata[i], &(TnMessage){ .kind = TN_WIRE_BEAT });
+    }
+}
+
+/* Peers that cannot be reached have left, once what they said has been read. */
+static void
+lose_lost(TnWire *wire)
+{
+    while (receive(wire, 0) == 0)
+        continue;
+    for (guint i = wire->peers->len; i > 0; i--) {
+        TnPeer *peer = wire->peers->pdata[i - 1];
+        if (peer->lost)
+            tn_wire_lose(wire, peer, g_steal_pointer(&peer->lost));
+    }
+    wire->losing = FALSE;
 }
 
 static void
@@ -531,6 +549,8 @@ tn_wire_next(TnWire *wire, gint milliseconds, TnWireEvent *event)
         const gint64 left = milliseconds < 0 ? SLICE_MS : milliseconds - (now - began);
         if (now - wire->looked >= SLICE_MS)
             look_around(wire);
+        if (wire->losing)
+            lose_lost(wire);
         if (wire->events.length)
             continue;
         status = end_of_wait(wire, left);
