@@ -83,6 +83,12 @@ tn_frame_seq(const TnFrame *frame)
     return frame->seq;
 }
 
+void
+tn_frame_set_seq(TnFrame *frame, guint64 seq)
+{
+    frame->seq = seq;
+}
+
 guint
 tn_frame_n(const TnFrame *frame)
 {

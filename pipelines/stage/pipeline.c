@@ -142,8 +142,8 @@ place_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
 {
     TnPipeline *pipeline = builder->pipeline;
     g_autoptr(GError) why = NULL;
-    stage->placed =
-        tn_placed_new(stage->name, &stage->common, &pipeline->placing, pipeline->context, &why);
+    stage->placed = tn_placed_new(stage->name, stage->async, &stage->common, &pipeline->placing,
+                                  pipeline->context, &why);
     if (!stage->placed) {
         if (g_error_matches(why, TN_ERROR, TN_ERROR_CONFIG))
             fail_at(error, builder->specs[i], stage->name, "%s", why->message);
@@ -189,6 +189,8 @@ read_common(Builder *builder, guint i, const TnFactory *factory, TnNodeStage *st
     stage->config = tn_config_new(&factory->options, tn_spec_options(builder->specs[i]), error);
     if (!stage->config)
         return FALSE;
+    stage->async = TN_HAS((const TnStageVTable *)factory->vtable, flags) &&
+                   ((const TnStageVTable *)factory->vtable)->flags & TN_STAGE_ASYNC;
     stage->common = *(const TnStageCommon *)tn_config_data(stage->config);
     if (stage->common.place && !tn_address_parse(stage->common.place, &address, &why)) {
         fail_at(error, builder->specs[i], stage->name, "place: %s", why->message);

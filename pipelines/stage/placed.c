@@ -3,7 +3,10 @@
  * The consumer asks for frames by number, a few ahead of its need, each of whichever process has least
  * to do, and takes them in order. So order, back-pressure and loss are one thing: what a lost process
  * was asked for is asked of another. A frame is a pure function of its number, so nothing else of it
- * matters, and a restarted process is told nothing but the next number. */
+ * matters, and a restarted process is told nothing but the next number.
+ *
+ * Frames of an asynchronous stage have no numbers of their own: each process is asked for its next one,
+ * and they are taken in the order in which they come. */
 #include "stage/placed.h"
 
 #include <stdio.h>
@@ -24,6 +27,9 @@ typedef enum { OPEN, ASKED, READY } SlotState;
 
 typedef struct {
     SlotState state;
+    guint64
+        topic; /* what is asked for: the frame's number; of an asynchronous stage just the ask's */
+    guint64 came; /* the how manieth answer it was */
     TnMade made;
 } Slot;
 
@@ -53,8 +59,10 @@ struct TnPlaced {
     TnValue *about; /* what the first process said of itself */
     gboolean known; /* about and schema are there */
     guint n_slots;  /* frames that may be under way or wait */
-    Slot *slots;    /* frame seq is in slot seq % n_slots */
-    guint64 next;   /* of the first slot */
+    Slot *slots;    /* what is asked for as topic is in slot topic % n_slots */
+    guint64 next;   /* number of the frame that is given next */
+    guint64 answers;
+    gboolean async;
     GArray *workers;
     guint n_seats; /* processes of ours */
     Seat *seats;
@@ -239,6 +247,8 @@ learn(TnPlaced *placed, const TnValue *hello)
     placed->about = tn_value_copy(hello);
     placed->n_slots = window(placed);
     placed->slots = g_new0(Slot, placed->n_slots);
+    for (guint i = 0; i < placed->n_slots; i++)
+        placed->slots[i].topic = i;
     placed->pool = tn_wire_pool_new(placed->wire, placed->n_slots);
     placed->known = TRUE;
     return TRUE;
@@ -350,6 +360,7 @@ take_answer(TnPlaced *placed, TnWireEvent *event)
 {
     Slot *slot = &placed->slots[event->topic % placed->n_slots];
     slot->state = READY;
+    slot->came = ++placed->answers;
     atomic_fetch_add(&placed->ready, 1);
     slot->made = (TnMade){ TN_OK, NULL, NULL };
     if (event->kind == TN_WIRE_FAILED) {
@@ -380,8 +391,22 @@ ask_ahead(TnPlaced *placed)
         if (slot->state != OPEN)
             continue;
         slot->state = ASKED;
-        tn_wire_pool_ask(placed->pool, seq, 0, NULL, 0);
+        slot->topic = placed->async ? slot->topic + placed->n_slots : seq;
+        tn_wire_pool_ask(placed->pool, slot->topic, 0, NULL, 0);
     }
+}
+
+/* The slot whose frame is next, if it is there. */
+static Slot *
+next_slot(TnPlaced *placed)
+{
+    Slot *first = placed->async ? NULL : &placed->slots[placed->next % placed->n_slots];
+    for (guint i = 0; placed->async && i < placed->n_slots; i++) {
+        Slot *slot = &placed->slots[i];
+        if (slot->state == READY && (!first || slot->came < first->came))
+            first = slot;
+    }
+    return first && first->state == READY ? first : NULL;
 }
 
 /* --- Pulling --------------------------------------------------------------------------------------- */
@@ -426,7 +451,8 @@ take_slot(TnPlaced *placed, Slot *slot)
         slot->made.error = NULL;
         return made;
     }
-    *slot = (Slot){ .state = OPEN };
+    tn_frame_set_seq(made.frame, placed->next);
+    *slot = (Slot){ .state = OPEN, .topic = slot->topic };
     placed->next++;
     atomic_fetch_add(&placed->frames, 1);
     atomic_fetch_sub(&placed->ready, 1);
@@ -439,13 +465,12 @@ TnMade
 tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait)
 {
     TnStatus status = TN_OK;
-    if (placed->next != seq) {
+    if (placed->next != seq)
         tn_placed_forget(placed);
-        placed->next = seq;
-    }
+    placed->next = seq;
     for (gboolean looked = FALSE; status == TN_OK; looked = TRUE) {
-        Slot *slot = &placed->slots[seq % placed->n_slots];
-        if (slot->state == READY)
+        Slot *slot = next_slot(placed);
+        if (slot)
             return take_slot(placed, slot);
         if (looked && !wait)
             return (TnMade){ TN_AGAIN, NULL, NULL };
@@ -461,6 +486,8 @@ tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait)
 void
 tn_placed_forget(TnPlaced *placed)
 {
+    if (placed->async) /* nothing of it can be had again */
+        return;
     for (guint i = 0; i < placed->n_slots; i++) {
         Slot *slot = &placed->slots[i];
         tn_frame_unref(slot->made.frame);
@@ -511,11 +538,12 @@ serve(TnPlaced *placed, GError **error)
 }
 
 TnPlaced *
-tn_placed_new(const char *name, const TnStageCommon *common, const TnPlacing *placing,
-              TnContext *context, GError **error)
+tn_placed_new(const char *name, gboolean async, const TnStageCommon *common,
+              const TnPlacing *placing, TnContext *context, GError **error)
 {
     TnPlaced *placed = g_new0(TnPlaced, 1);
     placed->name = g_strdup(name);
+    placed->async = async;
     placed->common = common;
     placed->placing = placing;
     placed->context = tn_context_ref(context);

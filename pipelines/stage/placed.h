@@ -5,15 +5,15 @@
 
 /* Starts the processes that `place` says, or waits for those that join, until one has said what the
  * stage gives: schema, and what it reads. common must stay. (transfer full). */
-TnPlaced *tn_placed_new(const char *name, const TnStageCommon *common, const TnPlacing *placing,
-                        TnContext *context, GError **error);
+TnPlaced *tn_placed_new(const char *name, gboolean async, const TnStageCommon *common,
+                        const TnPlacing *placing, TnContext *context, GError **error);
 void tn_placed_free(TnPlaced *placed);
 const TnSchema *tn_placed_schema(const TnPlaced *placed);
 /* {stage: what it reads}, of the stage and those before it; all that the first process said of itself.
  * (transfer none) both. */
 const TnValue *tn_placed_data(const TnPlaced *placed);
 const TnValue *tn_placed_about(const TnPlaced *placed);
-/* Frame seq. TN_AGAIN, if it need not be waited for: it is not there yet. */
+/* Frame seq; of an asynchronous stage the next one that has come. TN_AGAIN, if it need not be waited for: it is not there yet. */
 TnMade tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait);
 /* What is under way is of no use any more. */
 void tn_placed_forget(TnPlaced *placed);

@@ -344,6 +344,12 @@ port_pull(TnPort *port, gboolean wait)
     return port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
 }
 
+gboolean
+tn_port_is_async(const TnPort *port)
+{
+    return port->stage->async;
+}
+
 TnMade
 tn_port_take(TnPort *port)
 {

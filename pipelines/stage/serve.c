@@ -69,7 +69,8 @@ static void
 make(Serving *s, Wanted wanted)
 {
     TnTensor *tensors[TN_MAX_FIELDS];
-    tn_port_seek(s->port, wanted.seq);
+    if (!tn_port_is_async(s->port))
+        tn_port_seek(s->port, wanted.seq);
     TnMade made = tn_port_take(s->port);
     if (made.status == TN_CANCELLED) /* it leaves, and the run asks another */
         return;

@@ -23,6 +23,7 @@ TnFramePool *tn_frame_pool_new(guint n_fields);
 /* The edge has gone: nobody takes any more. Frames that are out go as they come back. */
 void tn_frame_pool_close(TnFramePool *pool);
 TnFrame *tn_frame_pool_take(TnFramePool *pool, guint64 seq);
+void tn_frame_set_seq(TnFrame *frame, guint64 seq);
 
 /* The first error that any stage posted. */
 typedef struct {
@@ -66,6 +67,7 @@ typedef struct TnNodeStage {
     TnPlaced *placed; /* it runs elsewhere: no object, no input here; NULL */
     TnSchema schema;
     gboolean opened;
+    gboolean async; /* TN_STAGE_ASYNC */
     gboolean taken; /* it has its consumer */
     TnPort *port;
 } TnNodeStage;
@@ -73,6 +75,7 @@ typedef struct TnNodeStage {
 TnPort *tn_port_new(TnNodeStage *stage, TnContext *context, TnBus *bus, GError **error);
 /* tn_port_pull, with the error given instead of posted. */
 TnMade tn_port_take(TnPort *port);
+gboolean tn_port_is_async(const TnPort *port);
 void tn_port_free(TnPort *port);
 /* Wakes whoever waits. Safe before tn_port_free. */
 void tn_port_stop(TnPort *port);

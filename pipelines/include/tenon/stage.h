@@ -56,6 +56,13 @@ TN_API TnStatus tn_port_pull(TnPort *port, TnFrame **frame);
 TN_API guint64 tn_port_seq(const TnPort *port);
 TN_API void tn_port_seek(TnPort *port, guint64 seq);
 
+typedef enum {
+    /* What it emits is no function of the number: each worker goes on from where it is, frames of
+     * several processes are taken in the order in which they come, what a lost one had made is lost,
+     * and a seek or resume brings nothing back. Processes may join and leave. */
+    TN_STAGE_ASYNC = 1 << 0,
+} TnStageFlags;
+
 /* Vtable of a PURE stage (read, map). Turned stages (train, evaluate) are driven by the job
  * and pull from ports. */
 typedef struct {
@@ -80,6 +87,7 @@ typedef struct {
     /* The graph that frames go through, open: its kernels stand in the run's provenance. (transfer
      * none). May be NULL: there is none. */
     TnGraph *(*graph)(void *self);
+    guint32 flags; /* TnStageFlags */
 } TnStageVTable;
 
 /* The first member of every pure stage's option struct; the driver reads it. Its rows:
@@ -147,7 +155,7 @@ typedef struct {
     {                                                                                              \
         .name = "timeout", .type = TN_OPT_DURATION,                                                \
         .offset = G_STRUCT_OFFSET(Struct, member.timeout), .dflt = "60s", TN_RANGE_F(0, 1e9),      \
-        .help = "time in which somebody must have joined its place, and join again with restart" \
+        .help = "time in which somebody must have joined its place, and join again with restart"   \
     }
 
 /* The stages of this library (read, map) into the registry; may be called again. Before a config is
