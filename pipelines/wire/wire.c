@@ -6,16 +6,10 @@
 
 #include "wire/end.h"
 
-#define SLICE_MS 50  /* between two looks at whatever is no message */
-#define BEAT_MS 200  /* between beats to peers that are waited for */
-#define TELL_MS 5000 /* between two words about who was refused */
-#define AT_ONCE_US 5 /* what takes longer to come was not there */
-
-static gint64
-now_ms(void)
-{
-    return g_get_monotonic_time() / 1000;
-}
+#define SLICE_MS 50   /* between two looks at whatever is no message */
+#define BEAT_MS 200   /* between beats to peers that are waited for */
+#define TELL_MS 5000  /* between two words about who was refused */
+#define AT_ONCE_US 10 /* what takes longer to come was not there */
 
 /* --- Peers ----------------------------------------------------------------------------------------- */
 
@@ -490,9 +484,8 @@ tell_refused(TnWire *wire)
 }
 
 static void
-look_around(TnWire *wire)
+look_around(TnWire *wire, gint64 now)
 {
-    const gint64 now = now_ms();
     const gboolean beat = wire->serve && now - wire->beaten >= BEAT_MS;
     wire->looked = now;
     if (beat)
@@ -527,35 +520,35 @@ end_of_wait(const TnWire *wire, gint64 left)
 }
 
 /* Waits for a message, after peers were told what they wait for before this one does. To look first
- * whether one is there would ask the system twice. Microseconds that it took, if there was none. */
+ * whether one is there would ask the system twice. *now is set anew. Microseconds that it took, if
+ * there was none. */
 static gint64
-wait_for_message(TnWire *wire, gint64 left)
+wait_for_message(TnWire *wire, gint64 left, gint64 *now)
 {
+    const gint64 began = *now;
     tell_peers(wire, FALSE);
-    const gint64 began = g_get_monotonic_time();
     receive(wire, (gint)MIN(left, SLICE_MS));
-    const gint64 took = g_get_monotonic_time() - began;
-    return took > AT_ONCE_US ? took : 0;
+    *now = g_get_monotonic_time();
+    return *now - began > AT_ONCE_US ? *now - began : 0;
 }
 
 TnStatus
 tn_wire_next(TnWire *wire, gint milliseconds, TnWireEvent *event)
 {
-    const gint64 began = now_ms();
-    gint64 waited = 0;
+    const gint64 began = g_get_monotonic_time();
+    gint64 now = began, waited = 0;
     TnStatus status = TN_OK;
     while (!pop_event(wire, event)) {
-        const gint64 now = now_ms();
-        const gint64 left = milliseconds < 0 ? SLICE_MS : milliseconds - (now - began);
-        if (now - wire->looked >= SLICE_MS)
-            look_around(wire);
+        const gint64 left = milliseconds < 0 ? SLICE_MS : milliseconds - (now - began) / 1000;
+        if (now / 1000 - wire->looked >= SLICE_MS)
+            look_around(wire, now / 1000);
         if (wire->losing)
             lose_lost(wire);
         if (wire->events.length)
             continue;
         status = end_of_wait(wire, left);
         if (status == TN_OK)
-            waited += wait_for_message(wire, left);
+            waited += wait_for_message(wire, left, &now);
         else if (receive(wire, 0) != 0) /* what has come still counts */
             break;
         status = TN_OK;
