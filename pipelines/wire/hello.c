@@ -9,6 +9,8 @@
 
 #include "wire/end.h"
 
+#define MOST_REFUSED 4096 /* connections of which is known that they were told why */
+
 /* --- Hello ----------------------------------------------------------------------------------------- */
 
 /* The machine's boot, the namespace that process numbers are of, and the user. */
@@ -126,13 +128,30 @@ random_session(void)
     return session;
 }
 
-void
+/* Who goes on speaking may not read what it is told: answers would pile up. */
+static gboolean
+was_told(TnWire *wire, const guint8 *route, gsize size)
+{
+    g_autoptr(GBytes) bytes = g_bytes_new(route, size);
+    if (g_hash_table_contains(wire->routes_refused, bytes))
+        return TRUE;
+    if (g_hash_table_size(wire->routes_refused) >= MOST_REFUSED) /* most of them are long gone */
+        g_hash_table_remove_all(wire->routes_refused);
+    g_hash_table_add(wire->routes_refused, g_steal_pointer(&bytes));
+    return FALSE;
+}
+
+gboolean
 tn_hello_refuse(TnWire *wire, const guint8 *route, gsize size, const char *text)
 {
+    if (was_told(wire, route, size))
+        return FALSE;
     tn_count(&wire->counts.refused, 1);
-    tn_wire_send_to(
-        wire, route, size,
-        &(TnMessage){ .kind = TN_WIRE_REFUSE, .text = text, .text_bytes = strlen(text) });
+    tn_wire_send_to(wire, route, size,
+                    &(TnMessage){ .kind = TN_WIRE_REFUSE,
+                                 .text = text,
+                                 .text_bytes = MIN(strlen(text), TN_WIRE_MOST_TEXT) });
+    return TRUE;
 }
 
 void
@@ -144,8 +163,10 @@ tn_hello_take(TnWire *wire, const guint8 *route, gsize size, const TnMessage *me
     if (why) {
         g_autofree char *text =
             g_strdup_printf("%s. Give both the same config, overrides and version", why);
-        tn_hello_refuse(wire, route, size, text);
-        tn_log("wire", TN_LOG_WARN, "%s: somebody was refused: %s", tn_wire_url(wire), why);
+        if (tn_hello_refuse(wire, route, size, text))
+            tn_log("wire", TN_LOG_WARN, "%s: somebody was refused: %s", tn_wire_url(wire), why);
+        else
+            tn_count(&wire->counts.dropped, 1);
         return;
     }
     const gboolean shares = can_share(wire, said);

@@ -104,7 +104,8 @@ struct TnWire {
     gint64 tell_at;       /* no further ones before that time */
     /* hello.c */
     char *host;
-    TnBlocks *probe; /* of who joins: a block that the server tries to open; NULL */
+    GHashTable *routes_refused; /* of a server: GBytes of those who were told why */
+    TnBlocks *probe;            /* of who joins: a block that the server tries to open; NULL */
     gboolean hello_due;
 };
 
@@ -126,7 +127,8 @@ gboolean tn_hello_say(TnWire *wire);
 void tn_hello_take(TnWire *wire, const guint8 *route, gsize size, const TnMessage *message);
 /* Of who joins: it was let in. */
 void tn_hello_welcome(TnWire *wire, const TnMessage *message);
-void tn_hello_refuse(TnWire *wire, const guint8 *route, gsize size, const char *text);
+/* Of a server: tells a route why, and the log; once, whatever else comes from there. FALSE: it was told. */
+gboolean tn_hello_refuse(TnWire *wire, const guint8 *route, gsize size, const char *text);
 
 static inline void
 tn_count(atomic_ullong *count, guint64 n)

@@ -575,6 +575,8 @@ tn_wire_new(const TnWireOptions *options, GError **error)
     wire->key = options->key ? g_strdup_printf("the key '%s'", options->key) : g_strdup("no key");
     wire->peers = g_ptr_array_new_with_free_func(free_peer);
     g_queue_init(&wire->events);
+    wire->routes_refused =
+        g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify)g_bytes_unref, NULL);
     wire->zmq = tn_zmq(error);
     wire->end = wire->zmq ? tn_end_new(&settled, error) : NULL;
     return wire->end ? g_steal_pointer(&wire) : NULL;
@@ -596,6 +598,7 @@ tn_wire_free(TnWire *wire)
     if (wire->context)
         tn_context_unref(wire->context);
     g_clear_error(&wire->error);
+    g_hash_table_unref(wire->routes_refused);
     g_free(wire->host);
     g_free(wire->key);
     g_free(wire);
