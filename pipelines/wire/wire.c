@@ -231,6 +231,26 @@ tn_wire_forget(TnWire *wire, guint id)
     return send_plain(wire, peer, &(TnMessage){ .kind = TN_WIRE_FORGET, .number = wire->next_ask });
 }
 
+/* The peer is told why it cannot be used, and has left. Who joins has no other peer, so that is its
+ * end; the server knows it by its session. */
+static void
+refuse(TnWire *wire, TnPeer *peer, const char *text)
+{
+    if (wire->serve) {
+        tn_hello_refuse(wire, peer->route, peer->route_size, text);
+    } else {
+        tn_wire_send_to(wire, peer->route, peer->route_size,
+                        (TnMessage){ .kind = TN_WIRE_REFUSE,
+                                     .session = peer->session,
+                                     .text = text,
+                                     .text_bytes = strlen(text) });
+        if (!wire->error)
+            g_set_error(&wire->error, TN_ERROR, TN_ERROR_CORRUPT, "%s: %s", tn_wire_url(wire),
+                        text);
+    }
+    tn_wire_lose(wire, peer, g_strdup(text));
+}
+
 void
 tn_wire_refuse(TnWire *wire, guint id, const char *format, ...)
 {
@@ -241,8 +261,7 @@ tn_wire_refuse(TnWire *wire, guint id, const char *format, ...)
     va_start(args, format);
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
-    tn_hello_refuse(wire, peer->route, peer->route_size, text);
-    tn_wire_lose(wire, peer, g_strdup(text));
+    refuse(wire, peer, text);
 }
 
 /* --- Receiving ------------------------------------------------------------------------------------- */
