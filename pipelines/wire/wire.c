@@ -240,7 +240,7 @@ refuse(TnWire *wire, TnPeer *peer, const char *text)
         tn_hello_refuse(wire, peer->route, peer->route_size, text);
     } else {
         tn_wire_send_to(wire, peer->route, peer->route_size,
-                        (TnMessage){ .kind = TN_WIRE_REFUSE,
+                        &(TnMessage){ .kind = TN_WIRE_REFUSE,
                                      .session = peer->session,
                                      .text = text,
                                      .text_bytes = strlen(text) });
@@ -299,8 +299,7 @@ take_tensors(TnWire *wire, TnPeer *peer, const TnMessage *message, TnParts *part
     }
     drop(wire, peer, message, error->message);
     g_autofree char *text = g_strdup_printf("a message cannot be read: %s", error->message);
-    tn_hello_refuse(wire, peer->route, peer->route_size, text);
-    tn_wire_lose(wire, peer, g_steal_pointer(&text));
+    refuse(wire, peer, text);
 }
 
 static void
@@ -516,6 +515,14 @@ look_around(TnWire *wire, gint64 now)
 
 /* --- Interface ------------------------------------------------------------------------------------- */
 
+/* Whether a wait that ought to end does so although there is more to receive: what comes may be nothing
+ * but noise. */
+static gboolean
+is_over(const TnWire *wire, TnStatus status, gint64 left)
+{
+    return wire->events.length == 0 && (status != TN_AGAIN || left <= -SLICE_MS);
+}
+
 static gboolean
 pop_event(TnWire *wire, TnWireEvent *event)
 {
@@ -566,11 +573,14 @@ tn_wire_next(TnWire *wire, gint milliseconds, TnWireEvent *event)
         if (wire->events.length)
             continue;
         status = end_of_wait(wire, left);
-        if (status == TN_OK)
+        if (status == TN_OK) {
             waited += wait_for_message(wire, left, &now);
-        else if (receive(wire, 0) != 0) /* what has come still counts */
+        } else if (receive(wire, 0) != 0 || is_over(wire, status, left)) {
             break;
-        status = TN_OK;
+        } else { /* what has come still counts */
+            now = g_get_monotonic_time();
+            status = TN_OK;
+        }
     }
     if (waited) {
         tn_count(&wire->counts.waits, 1);
