@@ -420,8 +420,8 @@ take_event(TnPlaced *placed, TnWireEvent *event)
         take_joined(placed, event);
     else if (event->kind == TN_WIRE_LEFT)
         take_left(placed, event);
-    else if (event->kind == TN_WIRE_ASKED) /* a stage asks nothing of its consumer */
-        tn_wire_fail(placed->wire, event->peer, event->number, TN_UNSUPPORTED, "nothing to ask");
+    else if (event->kind == TN_WIRE_ASKED)
+        tn_wire_refuse(placed->wire, event->peer, "a stage asks nothing of its consumer");
     tn_wire_event_clear(event);
 }
 
