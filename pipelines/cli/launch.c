@@ -23,7 +23,9 @@ launch_words(const ConfigOptions *options, const char *config, const char *kept,
 {
     GPtrArray *words = g_ptr_array_new();
     g_autofree char *program = g_file_read_link("/proc/self/exe", NULL);
-    add(words, "%s", program ? program : "/proc/self/exe");
+    /* A program that was replaced meanwhile can still be started by that name. */
+    add(words, "%s",
+        program && !g_str_has_suffix(program, " (deleted)") ? program : "/proc/self/exe");
     add(words, "stage");
     add(words, "--parent=%d", (int)getpid());
     add(words, "--threads=1");

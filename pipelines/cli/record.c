@@ -68,11 +68,24 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
         if (!add_kernels(map, whole, graph, &compile, error))
             return NULL;
     }
-    for (guint i = 0; (placed = tn_job_placed(job, i, &name)); i++) {
+    for (guint i = 0; (placed = tn_job_placed(job, i, &name)); i++)
         add_items(map, tn_value_get(placed, "kernels"));
-        add_items(choices, tn_value_get(placed, TN_PROVENANCE_CHOICES));
-    }
     return g_steal_pointer(&map);
+}
+
+/* {stage: what its own process chose}. */
+static TnValue *
+placed_choices(TnJob *job)
+{
+    TnValue *map = tn_value_map();
+    const TnValue *placed;
+    const char *name;
+    for (guint i = 0; (placed = tn_job_placed(job, i, &name)); i++) {
+        TnValue *choices = tn_value_map();
+        add_items(choices, tn_value_get(placed, TN_PROVENANCE_CHOICES));
+        tn_value_set(map, name, choices);
+    }
+    return map;
 }
 
 TnValue *
@@ -232,7 +245,7 @@ describe_plugins(GString *text, const TnValue *stored, const TnValue *found)
 /* One warning with a line for each thing that is another than when the run began. */
 static void
 warn_of_changes(TnVerbCall *call, const TnValue *stored, const TnValue *kernels,
-                const TnValue *choices, TnContext *context)
+                const TnValue *choices, const TnValue *placed, TnContext *context)
 {
     g_autoptr(GString) text = g_string_new(NULL);
     g_autoptr(TnValue) found = tn_run_machinery(context);
@@ -242,6 +255,11 @@ warn_of_changes(TnVerbCall *call, const TnValue *stored, const TnValue *kernels,
     describe_plugins(text, tn_value_get(stored, "plugins"), tn_value_get(found, "plugins"));
     describe_all_kernels(text, tn_value_get(stored, "kernels"), kernels);
     describe_choices(text, tn_value_get(stored, TN_PROVENANCE_CHOICES), choices);
+    for (gsize i = 0; i < tn_value_len(placed); i++)
+        describe_choices(
+            text,
+            tn_value_get(tn_value_get(stored, TN_PROVENANCE_PLACED), tn_value_key_at(placed, i)),
+            tn_value_at(placed, i));
     if (text->len)
         fprintf(
             call->err,
@@ -309,6 +327,7 @@ record_provenance(TnRunDir *run, TnJob *job, const char *config, gint n_override
         return FALSE;
     tn_value_set(extra, "kernels", kernels);
     tn_value_set(extra, TN_PROVENANCE_CHOICES, tn_value_ref(choices));
+    tn_value_set(extra, TN_PROVENANCE_PLACED, placed_choices(job));
     tn_value_set(extra, "data", tn_job_data(job));
     return tn_run_write_provenance(run, tn_job_context(job), (int)words->len,
                                    (char *const *)words->pdata, extra, error);
@@ -333,6 +352,7 @@ record_compare(TnVerbCall *call, TnRunDir *run, TnJob *job, gboolean changed_dat
         if (!tn_run_put_json(run, TN_PROVENANCE, provenance, error))
             return FALSE;
     }
-    warn_of_changes(call, provenance, kernels, choices, tn_job_context(job));
+    g_autoptr(TnValue) placed = placed_choices(job);
+    warn_of_changes(call, provenance, kernels, choices, placed, tn_job_context(job));
     return TRUE;
 }

@@ -68,6 +68,9 @@ ask_to_stop(int number)
 static void
 leave_signals_to_run(const StageOptions *options)
 {
+    sigset_t none; /* a thread of the run that blocks signals may have started this */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     if (options->parent)
         signal(SIGINT, SIG_IGN);
 }
@@ -99,7 +102,8 @@ serve(TnVerbCall *call, const LoadedConfig *loaded, const char *stage, GError **
     const StageOptions *options = call->options;
     const TnValue *key = config_option(loaded, stage, "key");
     const TnValue *insecure = config_option(loaded, stage, "insecure");
-    g_autoptr(TnJob) job = tn_job_prepare_stage(loaded->host, loaded->root, stage, error);
+    g_autoptr(TnJob) job =
+        tn_job_prepare_stage(loaded->host, loaded->root, stage, options->parent != 0, error);
     if (!job)
         return g_error_matches(*error, TN_ERROR, TN_ERROR_CONFIG) ? 2 : 1;
     g_autoptr(TnValue) about = record_kernels(job, error);
@@ -116,7 +120,11 @@ serve(TnVerbCall *call, const LoadedConfig *loaded, const char *stage, GError **
     if (!asked.key && insecure && tn_value_type(insecure) == TN_VALUE_BOOL)
         asked.insecure = asked.insecure || tn_value_get_bool(insecure);
     watch_signals(tn_job_context(job), options->parent != 0);
-    if (tn_job_serve(job, &asked, error))
+    const gboolean ok = tn_job_serve(job, &asked, error);
+    signal(SIGTERM, SIG_DFL); /* the context goes */
+    if (!options->parent)
+        signal(SIGINT, SIG_DFL);
+    if (ok)
         return 0;
     return g_error_matches(*error, TN_ERROR, TN_ERROR_CONFIG) ? 2 : 1;
 }

@@ -11,9 +11,9 @@ struct TnJob {
     gboolean resume;
     TnPipeline *pipeline;
     TnPlacing placing;
-    char *digest, *here; /* of placing */
-    GPtrArray *later;    /* of char *: devices to open when something is first computed */
-    GPtrArray *steppers; /* of TnStepper; gone before the pipeline */
+    char *digest, *here, *typed; /* of placing */
+    GPtrArray *later;            /* of char *: devices to open when something is first computed */
+    GPtrArray *steppers;         /* of TnStepper; gone before the pipeline */
     TnLoggers *loggers;
     GPtrArray *functions; /* of TnFunction */
     GPtrArray *names;     /* of char * */

@@ -32,13 +32,16 @@ static void
 choose_as_stored(TnJob *job, TnRunDir *run)
 {
     g_autoptr(TnValue) provenance = run ? tn_run_get_json(run, TN_PROVENANCE, NULL) : NULL;
-    if (provenance && tn_value_type(provenance) == TN_VALUE_MAP)
+    TnValue *placed = provenance ? tn_value_get(provenance, TN_PROVENANCE_PLACED) : NULL;
+    if (job->here && placed)
+        tn_context_set_choices(job->context, tn_value_get(placed, job->here));
+    else if (provenance)
         tn_context_set_choices(job->context, tn_value_get(provenance, TN_PROVENANCE_CHOICES));
 }
 
 static TnJob *
 prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const char *stage,
-            GError **error)
+            gboolean single, GError **error)
 {
     g_autoptr(TnJob) job = g_new0(TnJob, 1);
     g_return_val_if_fail(!host->job, NULL); /* one at a time */
@@ -49,7 +52,12 @@ prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const ch
     job->resume = resume;
     job->digest = tn_host_digest(host);
     job->here = g_strdup(stage);
-    job->placing = (TnPlacing){ (const char *const *)host->launch, job->digest, job->here };
+    job->typed = tn_host_typed(host);
+    job->placing = (TnPlacing){ .launch = (const char *const *)host->launch,
+                                .digest = job->digest,
+                                .here = job->here,
+                                .single = single,
+                                .typed = job->typed };
     job->later = g_ptr_array_new_with_free_func(g_free);
     job->steppers = g_ptr_array_new_with_free_func((GDestroyNotify)tn_stepper_free);
     job->functions = g_ptr_array_new_with_free_func((GDestroyNotify)tn_function_unref);
@@ -70,13 +78,13 @@ prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const ch
 TnJob *
 tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, GError **error)
 {
-    return prepare_job(host, root, run, resume, NULL, error);
+    return prepare_job(host, root, run, resume, NULL, FALSE, error);
 }
 
 TnJob *
-tn_job_prepare_stage(TnHost *host, TnSpec *root, const char *stage, GError **error)
+tn_job_prepare_stage(TnHost *host, TnSpec *root, const char *stage, gboolean single, GError **error)
 {
-    return prepare_job(host, root, NULL, FALSE, stage, error);
+    return prepare_job(host, root, NULL, FALSE, stage, single, error);
 }
 
 gboolean
@@ -108,6 +116,7 @@ tn_job_free(TnJob *job)
     tn_spec_unref(job->root);
     tn_context_unref(job->context);
     g_free(job->digest);
+    g_free(job->typed);
     g_free(job->here);
     g_free(job);
 }

@@ -20,39 +20,76 @@ by_text(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Options of a stage that say where and how it runs, which may differ between two loads of the same
- * config. */
+/* "scale.place", "stages.scale.place": an option of a stage that says where and how it runs, which may
+ * differ between two loads of the same config. */
 static gboolean
 says_where(const char *key)
 {
     static const char *const options[] = { "place",   "workers", "queue",    "queue_bytes",
                                            "restart", "key",     "insecure", "timeout" };
-    const char *last = strrchr(key, '.');
-    for (guint i = 0; last && i < G_N_ELEMENTS(options); i++)
-        if (strcmp(last + 1, options[i]) == 0)
+    const char *path = g_str_has_prefix(key, "stages.") ? key + strlen("stages.") : key;
+    const char *dot = strchr(path, '.');
+    for (guint i = 0; dot && i < G_N_ELEMENTS(options); i++)
+        if (strcmp(dot + 1, options[i]) == 0)
             return TRUE;
     return FALSE;
 }
 
-char *
-tn_host_digest(TnHost *host)
+/* Texts that were evaluated and files that were read, as digests: their names may differ from host to
+ * host. */
+static GPtrArray *
+contents(TnHost *host)
 {
-    g_autoptr(GPtrArray) items = g_ptr_array_new_with_free_func(g_free);
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    GPtrArray *items = g_ptr_array_new_with_free_func(g_free);
+    const TnValue *files = tn_value_get(host->index, TN_KEPT_FILES);
     GHashTableIter iter;
     gpointer text;
     g_hash_table_iter_init(&iter, host->sources);
     while (g_hash_table_iter_next(&iter, NULL, &text))
         g_ptr_array_add(items, g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1));
+    for (gsize i = 0; i < tn_value_len(files); i++) {
+        const TnValue *file = tn_value_at(files, i);
+        g_autoptr(GBytes) bytes = tn_value_type(file) == TN_VALUE_STRING
+                                      ? tn_host_copy(host, tn_value_get_string(file), NULL)
+                                      : NULL;
+        g_ptr_array_add(items, bytes ? g_compute_checksum_for_bytes(G_CHECKSUM_SHA256, bytes)
+                                     : g_strdup_printf("no %s", tn_value_key_at(files, i)));
+    }
+    g_ptr_array_sort(items, by_text);
+    return items;
+}
+
+char *
+tn_host_digest(TnHost *host)
+{
+    g_autoptr(GPtrArray) items = contents(host);
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
     for (guint i = 0; i < host->overrides->len; i++) {
         const TnOverride *override = host->overrides->pdata[i];
         if (!says_where(override->key))
             g_ptr_array_add(items, g_strdup_printf("%s=%s", override->key, override->text));
     }
-    g_ptr_array_sort(items, by_text);
+    if (host->asked_time)
+        g_ptr_array_add(items, g_strdup_printf("time %" G_GINT64_FORMAT, tn_host_load_time(host)));
     for (guint i = 0; i < items->len; i++)
         g_checksum_update(sum, items->pdata[i], (gssize)strlen(items->pdata[i]) + 1);
     return g_strdup(g_checksum_get_string(sum));
+}
+
+char *
+tn_host_typed(TnHost *host)
+{
+    GString *text = g_string_new(NULL);
+    g_autofree char *config = g_shell_quote(host->config);
+    g_string_append(text, config);
+    for (guint i = 0; i < host->overrides->len; i++) {
+        const TnOverride *override = host->overrides->pdata[i];
+        g_autofree char *word = g_strdup_printf("%s=%s", override->key, override->text);
+        g_autofree char *quoted = g_shell_quote(word);
+        if (!says_where(override->key))
+            g_string_append_printf(text, " %s", quoted);
+    }
+    return g_string_free(text, FALSE);
 }
 
 /* --- Whether places can be -------------------------------------------------------------------- */

@@ -328,9 +328,10 @@ guarded_lines(lua_State *L)
 static int
 guarded_time(lua_State *L)
 {
-    const TnHost *host = tn_host_of(L);
+    TnHost *host = tn_host_of(L);
     lua_settop(L, 1);
     if (!host->settled && lua_isnil(L, 1)) {
+        host->asked_time = TRUE;
         lua_pushinteger(L, tn_host_load_time(host));
         return 1;
     }
@@ -343,9 +344,10 @@ guarded_time(lua_State *L)
 static int
 guarded_date(lua_State *L)
 {
-    const TnHost *host = tn_host_of(L);
+    TnHost *host = tn_host_of(L);
     lua_settop(L, 2);
     if (!host->settled && lua_isnil(L, 2)) {
+        host->asked_time = TRUE;
         lua_pushinteger(L, tn_host_load_time(host));
         lua_replace(L, 2);
     }

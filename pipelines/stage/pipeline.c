@@ -145,7 +145,9 @@ place_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
     stage->placed = tn_placed_new(stage->name, stage->async, &stage->common, &pipeline->placing,
                                   pipeline->context, &why);
     if (!stage->placed) {
-        if (g_error_matches(why, TN_ERROR, TN_ERROR_CONFIG))
+        if (g_error_matches(why, TN_ERROR, TN_ERROR_CONFIG) ||
+            g_error_matches(why, TN_ERROR, TN_ERROR_NOT_FOUND) ||
+            g_error_matches(why, TN_ERROR, TN_ERROR_USAGE))
             fail_at(error, builder->specs[i], stage->name, "%s", why->message);
         else
             g_propagate_error(error, g_steal_pointer(&why));
@@ -198,7 +200,7 @@ read_common(Builder *builder, guint i, const TnFactory *factory, TnNodeStage *st
     }
     if (!placing->launch || g_strcmp0(placing->here, stage->name) == 0)
         stage->common.place = NULL;
-    if (g_strcmp0(placing->here, stage->name) == 0)
+    if (placing->single || g_strcmp0(placing->here, stage->name) == 0)
         stage->common.workers = 0; /* they are processes, of which this is one */
     return TRUE;
 }
@@ -249,17 +251,42 @@ is_placed(const Builder *builder, guint i)
            tn_value_type(place) == TN_VALUE_STRING;
 }
 
+/* What would be told when stages are opened, if those before a placed one were: FALSE with *error. */
+static gboolean
+check_edges(const Builder *builder, guint i, GError **error)
+{
+    gint before = input_of(builder, i);
+    for (guint k = 0; before >= 0 && k < i; k++)
+        if (input_of(builder, k) == before) {
+            fail_at(
+                error, builder->specs[i], builder->names[i],
+                "the frames of stage '%s' are already taken by another stage; give each consumer "
+                "a stage of its own",
+                builder->names[before]);
+            return FALSE;
+        }
+    for (guint steps = 0; before >= 0 && steps <= builder->n; steps++)
+        before = input_of(builder, (guint)before);
+    if (before < 0)
+        return TRUE;
+    fail_at(error, builder->specs[i], builder->names[i],
+            "takes from a stage that takes from it in turn");
+    return FALSE;
+}
+
 /* Stages before a placed one are opened where that one is. */
-static void
-leave_out_remote(Builder *builder)
+static gboolean
+leave_out_remote(Builder *builder, GError **error)
 {
     for (guint i = 0; i < builder->n; i++) {
         gint before = is_placed(builder, i) ? input_of(builder, i) : -1;
-        for (guint steps = 0; before >= 0 && steps < builder->n; steps++) {
+        for (guint k = 0; before >= 0 && k < builder->n; k++)
+            if (!check_edges(builder, k, error))
+                return FALSE;
+        for (; before >= 0; before = input_of(builder, (guint)before))
             builder->mark[before] = 2;
-            before = input_of(builder, (guint)before);
-        }
     }
+    return TRUE;
 }
 
 /* --- Interface ------------------------------------------------------------------------------- */
@@ -277,7 +304,8 @@ tn_pipeline_new(TnContext *context, guint n, const char *const *names, TnSpec *c
     if (placing)
         pipeline->placing = *placing;
     Builder builder = { pipeline, n, names, specs, mark };
-    leave_out_remote(&builder);
+    if (!leave_out_remote(&builder, error))
+        return NULL;
     for (guint i = 0; i < n; i++) {
         const char *here = pipeline->placing.here; /* those before it are opened with it */
         if ((!here || strcmp(here, names[i]) == 0) && !open_stage(&builder, i, error))

@@ -20,8 +20,11 @@
 #define SLICE_MS 50      /* between two looks at processes */
 #define GRACE_MS 1500    /* for a process that is there, but whose connection was lost */
 #define AHEAD 2          /* frames asked ahead of each process, unless `queue` says otherwise */
+#define MOST_LOSSES 20   /* of each process, likewise */
 #define MOST_ENDS 5      /* of each process, without a frame in between */
 #define PATIENCE_MS 1000 /* for processes to end by themselves */
+#define MOST_BYTES ((gsize)1 << 30) /* of one tensor between processes */
+#define TCP_WORKERS 8 /* that a tcp place is ready for, unless `workers` or `queue` say otherwise */
 
 typedef enum { OPEN, ASKED, READY } SlotState;
 
@@ -38,6 +41,7 @@ typedef struct {
     guint id;
     gint64 pid; /* as it says */
     char *where;
+    gboolean ours; /* started by this process */
 } Worker;
 
 /* A process that this one starts. */
@@ -66,7 +70,7 @@ struct TnPlaced {
     GArray *workers;
     guint n_seats; /* processes of ours */
     Seat *seats;
-    guint ends; /* of them since the last frame */
+    guint ends, losses; /* of them, and of connections, since the last frame */
     /* for those who watch, on any thread */
     pthread_mutex_t watched; /* held while workers change */
     atomic_ullong frames, waited_us, restarts;
@@ -230,9 +234,9 @@ static guint
 window(const TnPlaced *placed)
 {
     const TnStageCommon *common = placed->common;
+    const gint64 workers = common->workers ? common->workers : placed->n_seats ? 1 : TCP_WORKERS;
     const guint64 bytes = MAX(tn_schema_bytes(&placed->schema), 1);
-    const guint64 frames =
-        common->queue ? (guint64)common->queue : AHEAD * (guint64)MAX(common->workers, 1) + 1;
+    const guint64 frames = common->queue ? (guint64)common->queue : AHEAD * (guint64)workers + 1;
     return (guint)CLAMP(common->queue_bytes / bytes, 1, frames);
 }
 
@@ -244,6 +248,13 @@ learn(TnPlaced *placed, const TnValue *hello)
     if (!schema || !data || tn_value_type(data) != TN_VALUE_MAP ||
         !tn_schema_from_value(schema, &placed->schema))
         return FALSE;
+    for (guint i = 0; i < placed->schema.n; i++)
+        if (tn_type_bytes(&placed->schema.types[i]) > (gint64)MOST_BYTES)
+            return fail(placed, TN_ERROR_UNSUPPORTED,
+                        "its field '%s' has %" G_GINT64_FORMAT " bytes a frame; up to %zu travel "
+                        "between processes: take a smaller batch, or leave `place` out",
+                        placed->schema.names[i], tn_type_bytes(&placed->schema.types[i]),
+                        MOST_BYTES);
     placed->about = tn_value_copy(hello);
     placed->n_slots = window(placed);
     placed->slots = g_new0(Slot, placed->n_slots);
@@ -321,10 +332,14 @@ take_left(TnPlaced *placed, const TnWireEvent *event)
     if (!worker) /* it was refused */
         return;
     g_free(placed->lost_how);
-    placed->lost_how = g_strdup_printf(
-        "its process %" G_GINT64_FORMAT " on %s has gone: %s%s", worker->pid, worker->where,
-        event->text,
-        find_seat(placed, worker->pid) ? "" : "; with restart = true another may join instead");
+    placed->lost_how = g_strdup_printf("its process %" G_GINT64_FORMAT " on %s has gone: %s%s",
+                                       worker->pid, worker->where, event->text,
+                                       worker->ours || placed->common->restart
+                                           ? ""
+                                           : "; with restart = true another may join instead");
+    if (++placed->losses > MOST_LOSSES * MAX(placed->n_seats, 1))
+        fail(placed, TN_ERROR_FAILED, "its connection was lost %u times without a frame in between",
+             placed->losses);
     placed->lost_at = now_ms();
     tn_log("stage", TN_LOG_WARN, "stage '%s': %s", placed->name, placed->lost_how);
     pthread_mutex_lock(&placed->watched);
@@ -456,7 +471,7 @@ take_slot(TnPlaced *placed, Slot *slot)
     placed->next++;
     atomic_fetch_add(&placed->frames, 1);
     atomic_fetch_sub(&placed->ready, 1);
-    placed->ends = 0;
+    placed->ends = placed->losses = 0;
     ask_ahead(placed);
     return made;
 }
@@ -500,15 +515,34 @@ tn_placed_forget(TnPlaced *placed)
 
 /* --- Life ------------------------------------------------------------------------------------------ */
 
+/* What to type on another host, as far as this one knows. */
+static void
+say_how_to_join(const TnPlaced *placed)
+{
+    const TnStageCommon *common = placed->common;
+    const char *url = tn_wire_url(placed->wire), *port = strrchr(url, ':');
+    const gboolean any =
+        g_str_has_prefix(url, "tcp://0.0.0.0:") || g_str_has_prefix(url, "tcp://[::]:");
+    g_autofree char *named =
+        any ? g_strconcat("tcp://", g_get_host_name(), port, NULL) : g_strdup(url);
+    g_autofree char *quoted = common->key ? g_shell_quote(common->key) : NULL;
+    fprintf(stderr,
+            "tenon: stage '%s' is awaited at %s; on its host type\n"
+            "    tenon stage %s --stage=%s%s%s --connect %s\n",
+            placed->name, url, placed->placing->typed ? placed->placing->typed : "CONFIG",
+            placed->name,
+            quoted             ? " --key "
+            : common->insecure ? " --insecure"
+                               : "",
+            quoted ? quoted : "", named);
+}
+
 static gboolean
 wait_for_first(TnPlaced *placed)
 {
     const gint64 end = now_ms() + timeout_ms(placed);
     if (!placed->n_seats)
-        fprintf(stderr,
-                "tenon: stage '%s' is awaited at %s; on its host type\n"
-                "    tenon stage CONFIG %s --connect %s\n",
-                placed->name, tn_wire_url(placed->wire), placed->name, tn_wire_url(placed->wire));
+        say_how_to_join(placed);
     while (!placed->known) {
         const TnStatus status = go_on(placed, SLICE_MS);
         if (status == TN_CANCELLED)

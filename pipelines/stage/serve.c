@@ -85,7 +85,9 @@ make(Serving *s, Wanted wanted)
         tensors[i] = tn_frame_tensor(made.frame, i);
     /* The frame's memory is used again with its last reference, which the wire takes. */
     const TnWireHold hold = { (GDestroyNotify)tn_frame_unref, made.frame };
-    tn_wire_answer(s->wire, 0, wanted.number, wanted.seq, n, tensors, hold);
+    const TnStatus status = tn_wire_answer(s->wire, 0, wanted.number, wanted.seq, n, tensors, hold);
+    if (status != TN_OK) /* if the run is still there, it must not wait */
+        tn_wire_fail(s->wire, 0, wanted.number, status, "the frame could not be sent");
 }
 
 static gboolean

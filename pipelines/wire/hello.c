@@ -149,8 +149,8 @@ tn_hello_refuse(TnWire *wire, const guint8 *route, gsize size, const char *text)
     tn_count(&wire->counts.refused, 1);
     tn_wire_send_to(wire, route, size,
                     &(TnMessage){ .kind = TN_WIRE_REFUSE,
-                                 .text = text,
-                                 .text_bytes = MIN(strlen(text), TN_WIRE_MOST_TEXT) });
+                                  .text = text,
+                                  .text_bytes = MIN(strlen(text), TN_WIRE_MOST_TEXT) });
     return TRUE;
 }
 
@@ -197,6 +197,10 @@ tn_hello_say(TnWire *wire)
             probe.key = 0;
     }
     g_autofree char *text = hello_text(wire, probe.key ? &probe : NULL, FALSE);
+    if (strlen(text) > TN_WIRE_MOST_TEXT && !wire->error)
+        g_set_error(&wire->error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                    "%s: what this end says of itself has %zu bytes; %u at most can be said",
+                    tn_wire_url(wire), strlen(text), TN_WIRE_MOST_TEXT);
     return tn_wire_send_to(
                wire, NULL, 0,
                &(TnMessage){ .kind = TN_WIRE_HELLO, .text = text, .text_bytes = strlen(text) }) ==

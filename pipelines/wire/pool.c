@@ -89,21 +89,24 @@ least_busy(TnWirePool *pool)
 
 /* --- Asking ---------------------------------------------------------------------------------------- */
 
-/* FALSE: nobody can be asked now. A replier that cannot be reached has left: its leaving is an event to
- * come, until which it counts as busy. */
+/* FALSE: nobody can be asked now, or memory is out, and it is tried again. A replier that cannot be
+ * reached has left: its leaving is an event to come, until which it counts as busy. */
 static gboolean
 send_one(TnWirePool *pool, Request *request)
 {
     Replier *replier;
     guint64 number;
     while ((replier = least_busy(pool))) {
-        if (tn_wire_ask(pool->wire, replier->peer, request->topic, request->n, request->tensors,
-                        (TnWireHold){ NULL, NULL }, &number) == TN_OK) {
+        const TnStatus status = tn_wire_ask(pool->wire, replier->peer, request->topic, request->n,
+                                            request->tensors, (TnWireHold){ NULL, NULL }, &number);
+        if (status == TN_OK) {
             request->peer = replier->peer;
             replier->busy++;
             g_hash_table_insert(pool->numbers, (gpointer)(gsize)number, request);
             return TRUE;
         }
+        if (status != TN_FAILED)
+            return FALSE;
         replier->busy = G_MAXUINT;
     }
     return FALSE;

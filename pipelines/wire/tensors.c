@@ -174,6 +174,8 @@ tn_tensors_pack(const TnZmq *zmq, TnPeer *peer, TnMessage *message, guint n,
                     size ? "memory is out" : "it has more tensors or text than a message holds");
         if (shared)
             tn_blocks_release(peer->blocks, shared);
+        if (announce->key)
+            g_hash_table_remove(peer->announced, (gpointer)(gsize)announce->key);
         kept_release(&kept);
         return FALSE;
     }

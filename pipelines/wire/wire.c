@@ -188,9 +188,12 @@ tn_wire_ask(TnWire *wire, guint id, guint64 topic, guint n, TnTensor *const *ten
     }
     *number = ++wire->next_ask;
     g_hash_table_add(peer->asked, (gpointer)(gsize)*number);
-    return send_tensors(wire, peer,
-                        &(TnMessage){ .kind = TN_WIRE_ASK, .number = *number, .extra = topic }, n,
-                        tensors, hold);
+    const TnStatus status = send_tensors(
+        wire, peer, &(TnMessage){ .kind = TN_WIRE_ASK, .number = *number, .extra = topic }, n,
+        tensors, hold);
+    if (status != TN_OK && (peer = find_peer(wire, id)))
+        g_hash_table_remove(peer->asked, (gpointer)(gsize)*number);
+    return status;
 }
 
 TnStatus
@@ -241,9 +244,9 @@ refuse(TnWire *wire, TnPeer *peer, const char *text)
     } else {
         tn_wire_send_to(wire, peer->route, peer->route_size,
                         &(TnMessage){ .kind = TN_WIRE_REFUSE,
-                                     .session = peer->session,
-                                     .text = text,
-                                     .text_bytes = strlen(text) });
+                                      .session = peer->session,
+                                      .text = text,
+                                      .text_bytes = strlen(text) });
         if (!wire->error)
             g_set_error(&wire->error, TN_ERROR, TN_ERROR_CORRUPT, "%s: %s", tn_wire_url(wire),
                         text);

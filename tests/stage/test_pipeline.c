@@ -369,6 +369,28 @@ wrong_wiring_is_told(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "'a'", "already taken");
 }
 
+/* The same is told when the stages before a placed one are not opened here; nothing is started. */
+static void
+wrong_wiring_of_placed_stages_is_told(void)
+{
+    const TnPlacing placing = { .launch = (const char *const[]){ "/nowhere/tenon", NULL },
+                                .digest = "d" };
+    g_autoptr(TnContext) context = tn_context_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnSpec) a = spec(NULL, 0, 0, NULL, 0), b = spec("a", 0, 0, NULL, 0),
+                      c = spec("a", 0, 0, NULL, 0), round = spec("b", 0, 0, NULL, 0);
+    tn_value_set(tn_spec_options(b), "place", tn_value_string("ipc"));
+    TN_ASSERT(!tn_pipeline_new(context, 3, (const char *const[]){ "a", "b", "c" },
+                               (TnSpec *const[]){ a, b, c }, &placing, &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "'a'", "already taken");
+    TN_ASSERT(!tn_pipeline_new(context, 2, (const char *const[]){ "a", "b" },
+                               (TnSpec *const[]){ round, b }, &placing, &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "in turn");
+    TN_ASSERT(!tn_pipeline_new(context, 2, (const char *const[]){ "a", "b" },
+                               (TnSpec *const[]){ a, b }, &placing, &error));
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/nowhere/tenon", "cannot be started");
+}
+
 /* --- read ------------------------------------------------------------------------------------- */
 
 static TnSpec *
@@ -481,6 +503,7 @@ static const TnTest tests[] = {
     { "a pipeline can be dropped at any time", a_pipeline_can_be_dropped_at_any_time },
     { "frames live again", frames_live_again },
     { "wrong wiring is told", wrong_wiring_is_told },
+    { "wrong wiring of placed stages is told", wrong_wiring_of_placed_stages_is_told },
     { "read gives batches", read_gives_batches },
     { "read shuffles anew each epoch", read_shuffles_anew_each_epoch },
     { "read refuses", read_refuses },

@@ -64,9 +64,11 @@ TN_API char *tn_host_resolved(TnHost *host, const TnSpec *root, const char *name
  * --connect; NULL-terminated. Without them stages run here, whatever their `place`. Before
  * tn_job_prepare. */
 TN_API void tn_host_set_launch(TnHost *host, const char *const *words);
-/* Of the texts that a config was loaded from and of its overrides, but for those that only say where a
- * stage runs. (transfer full): g_free. */
+/* Of the texts that a config was loaded from, the files that it read, the time if it asked for it, and
+ * its overrides, but for those that only say where a stage runs. (transfer full): g_free. */
 TN_API char *tn_host_digest(TnHost *host);
+/* The config and those overrides as somebody would type them. (transfer full): g_free. */
+TN_API char *tn_host_typed(TnHost *host);
 
 /* What the config declared with tn.arg, in order: rows for `tenon help CONFIG`. Valid as long as
  * the host. */
@@ -86,8 +88,9 @@ typedef struct TnJob TnJob;
 TN_API TnJob *tn_job_prepare(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume,
                              GError **error);
 /* The same of one stage and those before it, which are all that is made: for the process that
- * runs it. (transfer full). */
-TN_API TnJob *tn_job_prepare_stage(TnHost *host, TnSpec *root, const char *stage, GError **error);
+ * runs it. single: without worker threads, since it is one of several. (transfer full). */
+TN_API TnJob *tn_job_prepare_stage(TnHost *host, TnSpec *root, const char *stage, gboolean single,
+                                   GError **error);
 /* tn_stage_serve of its pipeline; serve->placing is the job's. */
 TN_API gboolean tn_job_serve(TnJob *job, const TnServe *serve, GError **error);
 TN_API void tn_job_free(TnJob *job);

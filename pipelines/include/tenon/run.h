@@ -52,6 +52,7 @@ TN_API gboolean tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error);
 #define TN_PROVENANCE "provenance.json"
 /* In it: TnCompile's `chosen` of all graphs, at the sizes they were built with. */
 #define TN_PROVENANCE_CHOICES "kernel_choices"
+#define TN_PROVENANCE_PLACED "placed_kernel_choices" /* {stage: the same of its own process} */
 /* The part of the provenance that says what computes: {version, devices, host: {name, system,
  * processor …}, plugins: [{name, version, path, sha256}]}. (transfer full). */
 TN_API TnValue *tn_run_machinery(TnContext *context);

@@ -179,6 +179,8 @@ typedef struct {
     const char *const *launch;
     const char *digest; /* of the config: both sides must have the same; NULL: "" */
     const char *here;   /* a stage whose place this process is, so it runs here; NULL: none */
+    gboolean single; /* stages have no worker threads here: several such processes share the work */
+    const char *typed; /* the config and its overrides as somebody would type them; NULL */
 } TnPlacing;
 
 /* Creates and opens the PURE stages among specs (name -> spec), in order of their edges; unknown

@@ -52,12 +52,12 @@ TN_API const char *tn_wire_url(const TnWire *wire);
 #define TN_WIRE_GOODBYE "it said goodbye"
 
 typedef enum {
-    TN_WIRE_JOINED,    /* hello: the peer's map with `about`; of who joins: it was let in */
-    TN_WIRE_LEFT,      /* text: why, for people; TN_WIRE_GOODBYE if it meant to */
-    TN_WIRE_ASKED,     /* number, topic, tensors */
-    TN_WIRE_ANSWERED,  /* number, tensors */
-    TN_WIRE_FAILED,    /* number, status, text */
-    TN_WIRE_FORGOTTEN, /* asks up to number are void */
+    TN_WIRE_JOINED = 1, /* hello: the peer's map with `about`; of who joins: it was let in */
+    TN_WIRE_LEFT,       /* text: why, for people; TN_WIRE_GOODBYE if it meant to */
+    TN_WIRE_ASKED,      /* number, topic, tensors */
+    TN_WIRE_ANSWERED,   /* number, tensors */
+    TN_WIRE_FAILED,     /* number, status, text */
+    TN_WIRE_FORGOTTEN,  /* asks up to number are void */
 } TnWireEventKind;
 
 typedef struct {
@@ -78,8 +78,8 @@ TN_API void tn_wire_event_clear(TnWireEvent *event);
 TN_API TnStatus tn_wire_next(TnWire *wire, gint milliseconds, TnWireEvent *event);
 TN_API const GError *tn_wire_error(const TnWire *wire);
 
-/* Keeps what is sent in place until it has been: called on another thread, once, whatever the
- * status. func NULL: the tensors' own references do. */
+/* Keeps what is sent in place until it has been: called once, whatever the status, on another thread
+ * or before the call returns. func NULL: the tensors' own references do. */
 typedef struct {
     GDestroyNotify func;
     gpointer data;
