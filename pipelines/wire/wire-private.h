@@ -98,6 +98,7 @@ struct TnWire {
     gint64 beaten;   /* when it last sent beats */
     gboolean losing; /* a peer is lost and has not left */
     GError *error;
+    gboolean parting; /* it has said goodbye itself */
     TnWireCounts counts;
     char *key;            /* what this end has, in words */
     guint64 refused_told; /* connections that were refused and told */

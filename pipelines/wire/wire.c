@@ -6,10 +6,11 @@
 
 #include "wire/end.h"
 
-#define SLICE_MS 50   /* between two looks at whatever is no message */
-#define BEAT_MS 200   /* between beats to peers that are waited for */
-#define TELL_MS 5000  /* between two words about who was refused */
-#define AT_ONCE_US 10 /* what takes longer to come was not there */
+#define SLICE_MS 50    /* between two looks at whatever is no message */
+#define BEAT_MS 200    /* between beats to peers that are waited for */
+#define PARTING_MS 300 /* for goodbyes to be answered */
+#define TELL_MS 5000   /* between two words about who was refused */
+#define AT_ONCE_US 10  /* what takes longer to come was not there */
 
 /* --- Peers ----------------------------------------------------------------------------------------- */
 
@@ -327,6 +328,16 @@ take_released(TnPeer *peer, const TnMessage *message)
     }
 }
 
+/* It is answered: who says goodbye waits for that. */
+static void
+take_goodbye(TnWire *wire, TnPeer *peer)
+{
+    if (!wire->parting)
+        tn_wire_send_to(wire, peer->route, peer->route_size,
+                        &(TnMessage){ .kind = TN_WIRE_BYE, .session = peer->session });
+    tn_wire_lose(wire, peer, g_strdup(TN_WIRE_GOODBYE));
+}
+
 /* A message of a peer, in its session. */
 static void
 take_from_peer(TnWire *wire, TnPeer *peer, const TnMessage *message, TnParts *parts)
@@ -366,7 +377,7 @@ take_from_peer(TnWire *wire, TnPeer *peer, const TnMessage *message, TnParts *pa
         return;
     case TN_WIRE_BLOCK: take_block(wire, peer, message); return;
     case TN_WIRE_RELEASE: take_released(peer, message); return;
-    case TN_WIRE_BYE: tn_wire_lose(wire, peer, g_strdup(TN_WIRE_GOODBYE)); return;
+    case TN_WIRE_BYE: take_goodbye(wire, peer); return;
     case TN_WIRE_REFUSE: tn_wire_lose(wire, peer, copy_text(message)); return;
     case TN_WIRE_BEAT: return;
     default: drop(wire, NULL, NULL, tn_wire_kind_name(message->kind));
@@ -614,13 +625,26 @@ tn_wire_new(const TnWireOptions *options, GError **error)
     return wire->end ? g_steal_pointer(&wire) : NULL;
 }
 
+/* Over a network a goodbye takes its time, and a connection that is closed while more comes over it is
+ * cut: what it has not sent yet is lost. So what comes is received until all have answered. */
+static void
+say_goodbye(TnWire *wire)
+{
+    const gint64 end = g_get_monotonic_time() + PARTING_MS * 1000;
+    wire->parting = TRUE;
+    for (guint i = wire->peers->len; i > 0; i--)
+        send_plain(wire, wire->peers->pdata[i - 1], &(TnMessage){ .kind = TN_WIRE_BYE });
+    while (!tn_end_is_ipc(wire->end) && wire->peers->len && g_get_monotonic_time() < end)
+        receive(wire, 5);
+}
+
 void
 tn_wire_free(TnWire *wire)
 {
     if (!wire)
         return;
-    for (guint i = wire->peers ? wire->peers->len : 0; i > 0; i--)
-        send_plain(wire, wire->peers->pdata[i - 1], &(TnMessage){ .kind = TN_WIRE_BYE });
+    if (wire->end)
+        say_goodbye(wire);
     g_ptr_array_unref(wire->peers);
     tn_end_free(wire->end);
     g_queue_clear_full(&wire->events, free_event);
