@@ -19,9 +19,12 @@ now(void)
 
 /* In the child: only what is safe between fork and exec. */
 G_NORETURN static void
-become(const char *const *argv, char **env, int out)
+become(const char *const *argv, char **env, int out, int (*func)(void *data), void *data)
 {
     const int nothing = open("/dev/null", O_RDONLY);
+    const int code = func ? func(data) : 0;
+    if (code)
+        _exit(code);
     setpgid(0, 0);
     if (dup2(nothing, 0) >= 0 && dup2(out, 1) >= 0 && dup2(out, 2) >= 0)
         execvpe(argv[0], (char *const *)argv, env);
@@ -30,6 +33,13 @@ become(const char *const *argv, char **env, int out)
 
 void
 tn_background_start(TnBackground *child, const char *const *argv, const char *const *env)
+{
+    tn_background_start_with(child, argv, env, NULL, NULL);
+}
+
+void
+tn_background_start_with(TnBackground *child, const char *const *argv, const char *const *env,
+                         int (*func)(void *data), void *data)
 {
     static guint number;
     g_auto(GStrv) all = g_get_environ();
@@ -43,7 +53,7 @@ tn_background_start(TnBackground *child, const char *const *argv, const char *co
     TN_REQUIRE(out >= 0);
     child->pid = fork();
     if (child->pid == 0)
-        become(argv, all, out);
+        become(argv, all, out, func, data);
     close(out);
     TN_REQUIRE(child->pid > 0);
     child->group = child->pid;

@@ -21,6 +21,10 @@ typedef struct {
 
 /* env: "KEY=value" added to the environment; NULL-terminated, or NULL. A failure ends the test. */
 void tn_background_start(TnBackground *child, const char *const *argv, const char *const *env);
+/* The same, with something to do in the new process before it becomes the program; it gives 0 or errno,
+ * with which the process then ends. */
+void tn_background_start_with(TnBackground *child, const char *const *argv, const char *const *env,
+                              int (*func)(void *data), void *data);
 /* Whether it ended within so many seconds (with sanitizers five times as many). */
 gboolean tn_background_wait(TnBackground *child, double seconds);
 /* (transfer full): what it has printed so far. */
