@@ -185,6 +185,8 @@ main(int argc, char **argv)
     hold_standard_streams();
     /* A write to a reader that is gone is an error to look at, not a signal to die of. */
     signal(SIGPIPE, SIG_IGN);
+    /* So is one beyond the size that files may have (ulimit -f), of memory that is shared too. */
+    signal(SIGXFSZ, SIG_IGN);
     int code = run(argc, argv, &error);
     if (error != NULL)
         code = fail(error, code);

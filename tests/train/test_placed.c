@@ -2,8 +2,13 @@
 /* test_placed.c: stages in other processes, by the program itself: the weights at the end are those of
  * a single process, bit for bit, whoever is killed, stopped, joins or leaves; and what must end ends
  * in time, with one clear error. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <tenon/base.h>
@@ -51,14 +56,14 @@ static guint64 expected; /* the weights of a single process */
 
 /* --- Runs ------------------------------------------------------------------------------------- */
 
-/* All variables at the end of a run, as one digest; ends the test if the run is not at its end. */
+/* All variables at the end of a run, as one digest. */
 static guint64
-final_digest(const char *root)
+digest_at(const char *root, gint64 steps)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(TnRunDir) run = tn_run_open(root, "placed", FALSE, &error);
     TN_REQUIRE_NO_ERROR(error);
-    TN_ASSERT_CMPINT(tn_checkpoint_newest(run), ==, STEPS);
+    TN_ASSERT_CMPINT(tn_checkpoint_newest(run), ==, steps);
     g_autofree char *path = g_strdup_printf("%s/checkpoints/%012" G_GINT64_FORMAT ".safetensors",
                                             tn_run_path(run), tn_checkpoint_newest(run));
     g_autoptr(TnSafetensors) file = tn_safetensors_open(path, &error);
@@ -70,6 +75,12 @@ final_digest(const char *root)
                        (gsize)tn_type_bytes(tn_safetensors_type(file, i)));
     }
     return hash;
+}
+
+static guint64
+final_digest(const char *root)
+{
+    return digest_at(root, STEPS);
 }
 
 /* `tenon VERB --runs ROOT LAST…` beside the test; words: more of them in one text. */
@@ -225,6 +236,62 @@ processes_of_this_host(void)
     same_bits("read", "read.place=ipc");
     same_bits("both", "read.place=ipc map.workers=2");
     same_bits("evaluate", "map.place=ipc test.place=ipc test.workers=2");
+}
+
+/* In the new process: no file may have more bytes than a small frame, which goes for shared memory too. */
+static int
+small_files(void *data)
+{
+    const struct rlimit limit = { 50000, 50000 };
+    (void)data;
+    return setrlimit(RLIMIT_FSIZE, &limit) == 0 ? 0 : errno;
+}
+
+/* In the new process: /dev/shm is its own, of one page, which is full. */
+static int
+full_memory_folder(void *data)
+{
+    static const char page[4096];
+    (void)data;
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=4096") < 0)
+        return 77;
+    const int fd = open("/dev/shm/full", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    return fd >= 0 && write(fd, page, sizeof page) == sizeof page ? 0 : 77;
+}
+
+/* Frames that would lie in shared memory: where there is none they go through the socket. */
+static void
+without_shared_memory(void)
+{
+    static int (*const ways[])(void *data) = { NULL, NULL, small_files, full_memory_folder };
+    guint64 digests[G_N_ELEMENTS(ways)] = { 0 };
+    guint left_out = 0;
+    const char *const env[] = { runtime_env, NULL };
+    for (guint i = 0; i < G_N_ELEMENTS(ways); i++) {
+        g_auto(TnBackground) run = { 0 };
+        g_autofree char *root = tn_test_tmp_path("shared-%u", i);
+        const char *const argv[] = { program,
+                                     "run",
+                                     "--runs",
+                                     root,
+                                     config_path,
+                                     "read.batch=250",
+                                     "train.epochs=80",
+                                     i == 0 ? NULL : "map.place=ipc",
+                                     NULL };
+        tn_background_start_with(&run, argv, env, ways[i], NULL);
+        TN_ASSERT(tn_background_wait(&run, 60));
+        if (run.exit_code == 77) {
+            left_out++;
+            continue;
+        }
+        TN_ASSERT_ENDS(&run, 0);
+        digests[i] = run.exit_code == 0 ? digest_at(root, 160) : 0;
+        TN_ASSERT_CMPUINT(digests[i], ==, digests[0]);
+    }
+    if (left_out)
+        tn_test_skip("no mount namespace can be made: the rest was tested");
 }
 
 /* Whoever is killed at whatever moment, also while it begins. */
@@ -566,6 +633,7 @@ places_are_checked(void)
 
 static const TnTest tests[] = {
     { "processes of this host", processes_of_this_host },
+    { "without shared memory", without_shared_memory },
     { "killed stages are replaced", killed_stages_are_replaced },
     { "killed runs are resumed", killed_runs_are_resumed },
     { "joined by hand", joined_by_hand },
