@@ -16,6 +16,9 @@
 #define MOST_CLOSED 5 /* connections in a row that were closed in the middle of the handshake */
 #define LINGER_MS 300 /* for a last goodbye */
 #define BACKLOG 4096  /* messages of a peer that nobody receives, before it is held back */
+/* The same of who joins. A connection that is held back has no heartbeats and is cut, so the server's
+ * beats of two days must fit in: a stage may be long at one frame. */
+#define BACKLOG_BEATS (1 << 20)
 
 struct TnEnd {
     const TnZmq *zmq;
@@ -66,7 +69,7 @@ set_options(TnEnd *end, gsize most_bytes, GError **error)
         { ZMQ_HEARTBEAT_TTL, SILENCE_MS },
         { ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS },
         { ZMQ_SNDHWM, 0 }, /* what is under way was asked for */
-        { ZMQ_RCVHWM, BACKLOG },
+        { ZMQ_RCVHWM, end->serve ? BACKLOG : BACKLOG_BEATS },
         { ZMQ_IPV6, strchr(end->url, '[') != NULL },
         { end->serve ? ZMQ_ROUTER_MANDATORY : ZMQ_IMMEDIATE, 1 },
     };

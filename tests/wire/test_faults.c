@@ -555,7 +555,7 @@ trap_message(Trap *trap, TnMessage message)
 }
 
 static Trap
-set_trap(void)
+set_trap(int most_queued)
 {
     Trap trap = { .router = zmq->socket(context, ZMQ_ROUTER) };
     const int none_ms = 0, wait_ms = 50;
@@ -566,6 +566,7 @@ set_trap(void)
     TnWireEvent event;
     zmq->setsockopt(trap.router, ZMQ_LINGER, &none_ms, sizeof none_ms);
     zmq->setsockopt(trap.router, ZMQ_RCVTIMEO, &wait_ms, sizeof wait_ms);
+    zmq->setsockopt(trap.router, ZMQ_SNDHWM, &most_queued, sizeof most_queued);
     TN_REQUIRE(zmq->bind(trap.router, "tcp://127.0.0.1:*") == 0);
     zmq->getsockopt(trap.router, ZMQ_LAST_ENDPOINT, url, &size);
     trap.member = make_wire(url, FALSE);
@@ -604,7 +605,7 @@ static const TnMessage welcome = {
 static void
 a_server_that_is_none(void)
 {
-    Trap trap = set_trap();
+    Trap trap = set_trap(1000);
     gsize n;
     g_autofree guint8 *bytes = bytes_of(welcome, &n);
     TnMessage no_session = welcome, no_map = welcome;
@@ -633,7 +634,7 @@ a_server_that_is_none(void)
 static void
 a_server_that_cannot_be_read(void)
 {
-    Trap trap = set_trap();
+    Trap trap = set_trap(1000);
     TnWireEvent event;
     guint8 bytes[4096];
     TnMessage said = { 0 }, ask = { .kind = TN_WIRE_ASK, .session = 9, .number = 1, .n = 1 };
@@ -658,6 +659,23 @@ a_server_that_cannot_be_read(void)
     end_trap(&trap);
 }
 
+/* A stage may take long for a frame: what its run says meanwhile does not cut the connection. */
+static void
+a_long_silence(void)
+{
+    Trap trap = set_trap(0);
+    TnWireEvent event;
+    trap_message(&trap, welcome);
+    TN_REQUIRE(tn_wire_next(trap.member, 5000, &event) == TN_OK && event.kind == TN_WIRE_JOINED);
+    tn_wire_event_clear(&event);
+    for (guint i = 0; i < 10000; i++) /* more than half an hour of them */
+        trap_message(&trap, (TnMessage){ .kind = TN_WIRE_BEAT, .session = 9 });
+    g_usleep(4 * G_USEC_PER_SEC);
+    TN_ASSERT_CMPINT(tn_wire_next(trap.member, 500, &event), ==, TN_AGAIN);
+    TN_ASSERT_CMPUINT(stats_of(trap.member).left, ==, 0);
+    end_trap(&trap);
+}
+
 typedef struct {
     Trap *trap;
     atomic_bool stop;
@@ -678,7 +696,7 @@ send_without_end(gpointer data)
 static void
 a_server_that_never_stops(void)
 {
-    Trap trap = set_trap();
+    Trap trap = set_trap(1000);
     Flooder flooder = { &trap, FALSE };
     TnWireEvent event;
     const gsize before = resident();
@@ -798,6 +816,7 @@ static const TnTest tests[] = {
     { "connections", connections },
     { "a server that is none", a_server_that_is_none },
     { "a server that cannot be read", a_server_that_cannot_be_read },
+    { "a long silence", a_long_silence },
     { "a server that never stops", a_server_that_never_stops },
     { "a slow merge", a_slow_merge },
     { "a slow pool", a_slow_pool },
