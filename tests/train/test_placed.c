@@ -395,6 +395,23 @@ joined_by_hand(void)
     }
 }
 
+/* The run is killed and resumed, who joined it by hand finds it again. */
+static void
+found_again_by_hand(void)
+{
+    g_auto(TnBackground) run = { 0 }, again = { 0 }, stage = { 0 };
+    g_autofree char *root = tn_test_tmp_path("again"), *place = NULL;
+    begin_awaiting(&run, root, "map.insecure=true", &place);
+    g_autofree char *words = g_strdup_printf("--connect=%s --insecure", place);
+    begin_stage(&stage, words);
+    TN_ASSERT(tn_background_says(&run, "epoch 2/", 30));
+    kill(run.pid, SIGKILL);
+    TN_ASSERT(tn_background_wait(&run, 5));
+    begin(&again, "resume", root, "placed", "");
+    ends_with_the_same_bits(&again, root);
+    TN_ASSERT_ENDS(&stage, 0);
+}
+
 static void
 make_key(const char *name)
 {
@@ -637,6 +654,7 @@ static const TnTest tests[] = {
     { "killed stages are replaced", killed_stages_are_replaced },
     { "killed runs are resumed", killed_runs_are_resumed },
     { "joined by hand", joined_by_hand },
+    { "found again by hand", found_again_by_hand },
     { "joined with a key", joined_with_a_key },
     { "nobody joins", nobody_joins },
     { "without restart a loss is told", without_restart_a_loss_is_told },
