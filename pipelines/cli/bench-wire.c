@@ -144,7 +144,7 @@ pull_some(TnPort *port, guint n)
 static gboolean
 wire_inproc(TnBench *bench, GError **error)
 {
-    enum { BLOCK = 1000 };
+    enum { BLOCK = 20000 }; /* many times the queue: not what was made ahead, but what goes on */
     TnPort *port;
     TnContext *context = tn_context_new();
     TnPipeline *pipeline = nothing_pipeline(context, &port, error);

@@ -6,11 +6,12 @@
 
 #include "wire/end.h"
 
-#define SLICE_MS 50    /* between two looks at whatever is no message */
-#define BEAT_MS 200    /* between beats to peers that are waited for */
-#define PARTING_MS 300 /* for goodbyes to be answered */
-#define TELL_MS 5000   /* between two words about who was refused */
-#define AT_ONCE_US 10  /* what takes longer to come was not there */
+#define SLICE_MS 50      /* between two looks at whatever is no message */
+#define BEAT_MS 200      /* between beats to peers that are waited for */
+#define PARTING_MS 300   /* for goodbyes to be answered */
+#define TELL_MS 5000     /* between two words about who was refused */
+#define AT_ONCE_US 10    /* what takes longer to come was not there */
+#define MOST_WORDS 16384 /* that are read of those who are lost: others may never cease */
 
 /* --- Peers ----------------------------------------------------------------------------------------- */
 
@@ -467,8 +468,9 @@ tell_peers(TnWire *wire, gboolean beat)
 static void
 lose_lost(TnWire *wire)
 {
-    while (receive(wire, 0) == 0)
-        continue;
+    guint words = 0;
+    while (words < MOST_WORDS && receive(wire, 0) == 0)
+        words++;
     for (guint i = wire->peers->len; i > 0; i--) {
         TnPeer *peer = wire->peers->pdata[i - 1];
         if (peer->lost)
