@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -288,17 +287,18 @@ answer(Serving *s, TnWireEvent *event)
 gboolean
 partner_serve(GError **error)
 {
-    int parent, large;
+    guint64 parent, large;
     g_auto(GStrv) words = g_strsplit(g_getenv(VARIABLE), " ", 4);
-    if (g_strv_length(words) != 4 || sscanf(words[0], "%d", &parent) != 1 ||
-        sscanf(words[1], "%d", &large) != 1) {
+    if (g_strv_length(words) != 4 ||
+        !g_ascii_string_to_unsigned(words[0], 10, 1, G_MAXINT32, &parent, NULL) ||
+        !g_ascii_string_to_unsigned(words[1], 10, 0, 1, &large, NULL)) {
         g_set_error(error, TN_ERROR, TN_ERROR_USAGE, VARIABLE " is for the program's own use");
         return FALSE;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) /* it ended before that was said */
+    if (getppid() != (pid_t)parent) /* it ended before that was said */
         return TRUE;
-    Serving s = { .large = large };
+    Serving s = { .large = large != 0 };
     TnWireEvent event;
     s.small_answer = bytes_tensor(PARTNER_ANSWER, error);
     s.large_answer = s.small_answer ? bytes_tensor(large ? PARTNER_BYTES : 2, error) : NULL;
