@@ -17,6 +17,29 @@
 #define MOST_KEPT 64       /* mappings that nobody uses, and those in use, together */
 #define MOST_CONTENTS ((guint64)G_MAXINT64 / 2) /* so that no sum with them overflows */
 
+/* --- Names ------------------------------------------------------------------------------------ */
+
+gboolean
+tn_block_name_read(TnBlockName *name, const char *text)
+{
+    g_auto(GStrv) parts = g_strsplit(text, "/", 5);
+    const guint n = g_strv_length(parts);
+    guint64 number[4] = { 0 };
+    for (guint i = 0; i < n && n <= G_N_ELEMENTS(number); i++)
+        if (!g_ascii_string_to_unsigned(parts[i], 10, 0, i < 2 ? G_MAXINT32 : G_MAXUINT64,
+                                        &number[i], NULL))
+            return FALSE;
+    if (n != 2 && n != 4)
+        return FALSE;
+    name->pid = (gint32)number[0];
+    name->fd = (gint32)number[1];
+    if (n == 4) {
+        name->key = number[2];
+        name->bytes = number[3];
+    }
+    return TRUE;
+}
+
 /* --- The side that sends ---------------------------------------------------------------------- */
 
 typedef struct {

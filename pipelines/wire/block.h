@@ -17,6 +17,9 @@ typedef struct {
     guint64 bytes; /* of the contents */
 } TnBlockName;
 
+/* "PID/FD", or "PID/FD/KEY/BYTES", as peers say it; FALSE: it is neither, or has numbers that none has. */
+gboolean tn_block_name_read(TnBlockName *name, const char *text);
+
 /* --- The side that sends: a set of blocks that are used again. Thread: one at a time. ---------- */
 typedef struct TnBlocks TnBlocks;
 /* most: bytes of the contents of all blocks together. */

@@ -77,11 +77,10 @@ disagreement(const TnWire *wire, const TnValue *theirs)
 static gboolean
 can_share(TnWire *wire, const TnValue *said)
 {
-    TnBlockName name;
+    TnBlockName name = { 0 };
     const char *host = text_of(said, "host"), *block = text_of(said, "block");
     if (!tn_end_is_ipc(wire->end) || !host || !block || strcmp(host, wire->host) != 0 ||
-        sscanf(block, "%d/%d/%" G_GINT64_MODIFIER "u/%" G_GINT64_MODIFIER "u", &name.pid, &name.fd,
-               &name.key, &name.bytes) != 4)
+        !tn_block_name_read(&name, block) || name.key == 0)
         return FALSE;
     TnBlockMaps *maps = tn_block_maps_new(NULL, NULL, NULL);
     g_autoptr(GError) error = NULL;

@@ -312,8 +312,7 @@ take_block(TnWire *wire, TnPeer *peer, const TnMessage *message)
 {
     g_autofree char *text = copy_text(message);
     TnBlockName name = { .key = message->number, .bytes = message->extra };
-    if (!text || sscanf(text, "%d/%d", &name.pid, &name.fd) != 2 ||
-        !tn_tensors_announced(peer, &name))
+    if (!text || !tn_block_name_read(&name, text) || !tn_tensors_announced(peer, &name))
         drop(wire, NULL, NULL, "a block that was not agreed upon");
 }
 

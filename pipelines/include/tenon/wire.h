@@ -165,7 +165,7 @@ typedef struct {
     guint64 messages_in, messages_out, bytes_in,
         bytes_out;        /* tensors' bytes, however they travelled */
     guint64 bytes_shared; /* of them through shared memory */
-    guint64 waits;        /* calls of tn_wire_next that found nothing at once */
+    guint64 waits;        /* calls of tn_wire_next that had to wait longer than some microseconds */
     double seconds_waited;
     guint64 refused; /* hellos, and connections with a wrong key or none */
     guint64 dropped; /* malformed, of another session, unasked */
