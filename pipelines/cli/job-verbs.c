@@ -53,14 +53,15 @@ ask_to_stop(int number)
     signal(number, SIG_DFL); /* a second one ends the process at once */
 }
 
-static void
-watch_signals(TnContext *context)
+void
+job_watch_signals(TnContext *context, gboolean interrupts)
 {
     struct sigaction action = { .sa_handler = context ? ask_to_stop : SIG_DFL };
     sigemptyset(&action.sa_mask);
     if (context)
         signalled = context;
-    sigaction(SIGINT, &action, NULL);
+    if (interrupts)
+        sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
 
@@ -145,9 +146,9 @@ job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config, GErr
 {
     GError *why = NULL;
     put_status(run, "running", job, NULL, NULL);
-    watch_signals(tn_job_context(job));
+    job_watch_signals(tn_job_context(job), TRUE);
     TnStatus status = tn_job_run(job, &why);
-    watch_signals(NULL);
+    job_watch_signals(NULL, TRUE);
     g_autoptr(TnValue) result = tn_job_result(job);
     if (status == TN_OK || status == TN_CANCELLED) {
         g_clear_error(&why);

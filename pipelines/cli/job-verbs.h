@@ -50,6 +50,10 @@ gboolean config_load(TnVerbCall *call, const ConfigOptions *options, const char 
                      LoadedConfig *loaded, GError **error);
 void config_clear(LoadedConfig *loaded);
 
+/* From now on SIGTERM, and SIGINT with interrupts, ask the context's job to stop; a second one ends the
+ * process. context NULL: they end it again. */
+void job_watch_signals(TnContext *context, gboolean interrupts);
+
 /* Runs a prepared job to its end with SIGINT and SIGTERM asking it to stop, writes status.json,
  * tells the end. Returns the exit code. */
 gint job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config, GError **error);

@@ -54,15 +54,6 @@ static const TnOption rows[] = {
       .help = "process that started it: ends when that has ended" },
 };
 
-static TnContext *signalled;
-
-static void
-ask_to_stop(int number)
-{
-    tn_context_cancel(signalled);
-    signal(number, SIG_DFL); /* a second one ends the process at once */
-}
-
 /* Of a process that a run started, the run decides when it ends: Ctrl-C reaches both, also while this
  * one begins. */
 static void
@@ -73,15 +64,6 @@ leave_signals_to_run(const StageOptions *options)
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (options->parent)
         signal(SIGINT, SIG_IGN);
-}
-
-static void
-watch_signals(TnContext *context, gboolean ours)
-{
-    signalled = context;
-    if (!ours)
-        signal(SIGINT, ask_to_stop);
-    signal(SIGTERM, ask_to_stop);
 }
 
 /* An option of the stage as the config has it. */
@@ -119,11 +101,9 @@ serve(TnVerbCall *call, const LoadedConfig *loaded, const char *stage, GError **
         asked.key = tn_value_get_string(key);
     if (!asked.key && insecure && tn_value_type(insecure) == TN_VALUE_BOOL)
         asked.insecure = asked.insecure || tn_value_get_bool(insecure);
-    watch_signals(tn_job_context(job), options->parent != 0);
+    job_watch_signals(tn_job_context(job), !options->parent);
     const gboolean ok = tn_job_serve(job, &asked, error);
-    signal(SIGTERM, SIG_DFL); /* the context goes */
-    if (!options->parent)
-        signal(SIGINT, SIG_DFL);
+    job_watch_signals(NULL, !options->parent); /* the context goes */
     if (ok)
         return 0;
     return g_error_matches(*error, TN_ERROR, TN_ERROR_CONFIG) ? 2 : 1;
