@@ -1,4 +1,4 @@
-// tn-test: timeout=240 label=threads
+// tn-test: timeout=240
 /* test_placed.c: stages in other processes, by the program itself: the weights at the end are those of
  * a single process, bit for bit, whoever is killed, stopped, joins or leaves; and what must end ends
  * in time, with one clear error. */
