@@ -705,14 +705,16 @@ a_server_that_never_stops(void)
     double longest = 0;
     TnThread *thread = tn_thread_spawn("flooder", send_without_end, &flooder, NULL);
     TN_REQUIRE(thread != NULL);
-    for (guint i = 0; i < 20; i++) {
+    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    for (guint i = 0;
+         i < 20 || (stats_of(trap.member).dropped == 0 && g_get_monotonic_time() < end); i++) {
         const gint64 began = g_get_monotonic_time();
         TN_ASSERT_CMPINT(tn_wire_next(trap.member, 1, &event), ==, TN_AGAIN);
         longest = MAX(longest, (double)(g_get_monotonic_time() - began) * 1e-6);
     }
     atomic_store(&flooder.stop, TRUE);
     tn_thread_join(thread);
-    TN_ASSERT_CMPFLOAT(longest, <, TN_TEST_SANITIZED ? 5 : 1);
+    TN_ASSERT_CMPFLOAT(longest, <, 5); /* instead of for ever */
     is_flat(before, 64 << 20);
     TN_ASSERT_CMPUINT(stats_of(trap.member).dropped, >, 0);
     end_trap(&trap);
