@@ -106,9 +106,11 @@ sent(TnWire *wire, TnPeer *peer, int code)
         tn_count(&wire->counts.messages_out, 1);
         return TN_OK;
     }
-    peer->lost = g_strdup(code == EHOSTUNREACH || code == EAGAIN
-                              ? "the connection was lost, or nothing came over it for two seconds"
-                              : wire->zmq->strerror(code));
+    if (!peer->lost) /* the first reason counts: more may be sent before it is looked at */
+        peer->lost =
+            g_strdup(code == EHOSTUNREACH || code == EAGAIN
+                         ? "the connection was lost, or nothing came over it for two seconds"
+                         : wire->zmq->strerror(code));
     wire->losing = TRUE;
     return TN_FAILED;
 }

@@ -112,11 +112,13 @@ gboolean
 tn_background_exit(TnBackground *child, int code, const char *file, unsigned int line)
 {
     const gboolean ended = tn_background_wait(child, 60);
+    enum { SHOWN = 3000 }; /* what matters stands at the end */
     g_autofree char *said = tn_background_text(child);
+    const size_t length = strlen(said);
     return tn_test_check(ended && child->exit_code == code, FALSE, file, line,
                          "%s with code %d (signal %d), expected %d; it said:\n%s",
                          ended ? "it ended" : "it did not end", child->exit_code, child->signal,
-                         code, said);
+                         code, said + (length > SHOWN ? length - SHOWN : 0));
 }
 
 void
