@@ -298,16 +298,19 @@ without_shared_memory(void)
 static void
 killed_stages_are_replaced(void)
 {
-    /* Instrumented processes take a second to start: those that never gave a frame would end the run. */
-    enum { KILLS = TN_TEST_SANITIZED ? 6 : 20, PAUSE_MS = TN_TEST_SANITIZED ? 300 : 20 };
+    /* From when a process is seen on; instrumented ones take half a second to start, and those that
+     * never gave a frame would end the run. */
+    enum { KILLS = TN_TEST_SANITIZED ? 6 : 20, PAUSE_MS = TN_TEST_SANITIZED ? 150 : 0 };
     guint kills = 0;
-    for (guint round = 0; kills < KILLS && round < 40; round++) {
+    for (guint round = 0; kills < KILLS && round < 60; round++) {
         g_auto(TnBackground) run = { 0 };
         g_autofree char *root = tn_test_tmp_path("replaced-%u", round);
         pid_t pids[8];
         begin_run(&run, root, "map.place=ipc map.workers=2 map.restart=true");
-        while (kills < KILLS &&
-               !tn_background_wait(&run, 0.001 * g_random_int_range(PAUSE_MS, PAUSE_MS + 140))) {
+        while (kills < KILLS && !tn_background_wait(&run, 0.001)) {
+            if (stages_of(&run, pids) == 0)
+                continue;
+            tn_background_wait(&run, 0.001 * g_random_int_range(PAUSE_MS, PAUSE_MS + 140));
             const guint n = stages_of(&run, pids);
             if (n > 0)
                 kills += kill(pids[g_random_int_range(0, (gint)n)], SIGKILL) == 0;
