@@ -59,6 +59,7 @@ gboolean tn_pass_cse(TnCompiler *c, GError **error);
 gboolean tn_pass_dce(TnCompiler *c, GError **error);
 gboolean tn_pass_claim(TnCompiler *c, GError **error);
 gboolean tn_pass_expand(TnCompiler *c, GError **error);
+gboolean tn_pass_layout(TnCompiler *c, GError **error);
 gboolean tn_pass_fuse(TnCompiler *c, GError **error);
 gboolean tn_pass_transfer(TnCompiler *c, GError **error);
 

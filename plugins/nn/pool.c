@@ -403,6 +403,15 @@ static const PoolCase pool_cases[] = {
     { NN_SHAPE(1, 1, 3, 4, 4),
       NN_SHAPE(1, 1, 2, 2, 3),
       { { NN_INTS(2, 2, 2), NN_INTS(1, 2, 1), { 0 }, { 0 } }, FALSE, FALSE } },
+    /* As the pass `layout` has them: 16 samples are the last axis. */
+    { NN_SHAPE(1, 1, 3, 4, 16),
+      NN_SHAPE(1, 1, 1, 2, 16),
+      { { NN_INTS(2, 2, 1), NN_INTS(2, 2, 1), { 0 }, { 0 } }, FALSE, FALSE } },
+    { NN_SHAPE(1, 1, 3, 3, 16),
+      NN_SHAPE(1, 1, 3, 2, 16),
+      { { NN_INTS(3, 2, 1), NN_INTS(1, 2, 1), NN_INTS(1, 0, 0, 1, 1, 0), NN_INTS(1, 1, 1) },
+        FALSE,
+        TRUE } },
     { NN_SHAPE(0, 2, 4),
       NN_SHAPE(0, 2, 2),
       { { NN_INTS(2), NN_INTS(2), { 0 }, { 0 } }, FALSE, FALSE } },
@@ -461,8 +470,9 @@ NN_SAMPLER(global_sample, global_cases, char)
 
 /* --- The table ------------------------------------------------------------------------------- */
 
-#define X_ROW(help_) NN_ARG("x", 'T', TN_DTYPES_FLOAT, help_, NN_RANK(3, 5))
-#define Y_ROW(name_, help_) NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, NN_RANK(3, 5))
+#define Y_ROW(name_, help_)                                                                        \
+    NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, NN_RANK(3, 5), .flags = TN_ARG_SPATIAL)
+#define X_ROW(help_) Y_ROW("x", help_)
 #define ATTRS .attrs = TN_OPTIONS(TnPoolAttrs, pool_rows)
 
 NN_OP(max_pool, "MaxPool", "Largest of each window", NN_IN(X_ROW("[N, C, s…]")),
@@ -476,8 +486,9 @@ NN_OP(average_pool, "AveragePool", "Mean of each window", NN_IN(X_ROW("[N, C, s�
       NN_OUT(Y_ROW("out", "[N, C, o…]")), ATTRS, .infer = pool_infer, .vjp = average_pool_vjp,
       .body = average_pool_body, .sample = pool_sample);
 NN_OP(average_pool_grad, NULL, "Gradient of average_pool",
-      NN_IN(Y_ROW("g", "[N, C, o…]"), NN_ARG("like", 0, TN_DTYPES_ALL, "[N, C, s…]", NN_RANK(3, 5),
-                                             .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),
+      NN_IN(Y_ROW("g", "[N, C, o…]"),
+            NN_ARG("like", 0, TN_DTYPES_ALL, "[N, C, s…]", NN_RANK(3, 5),
+                   .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD | TN_ARG_SPATIAL)),
       NN_OUT(Y_ROW("out", "like's shape")), ATTRS, .infer = average_pool_grad_infer,
       .body = average_pool_grad_body, .sample = average_pool_grad_sample);
 NN_OP(global_average_pool, "GlobalAveragePool", "Mean over all spatial axes",

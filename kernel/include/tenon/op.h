@@ -39,6 +39,11 @@ typedef enum {
     TN_ARG_STATIC = 1 << 3,  /* its value takes part in infer and in the program's key */
     TN_ARG_INDEX = 1 << 4,   /* integers: sampled from [0, TnSample.index_bound[i]) */
     TN_ARG_NO_GRAD = 1 << 5, /* never gets a gradient */
+    /* [N, C, spatial…]: samples, channels, and axes that are alike but for what the attributes
+     * kernel_shape, strides, pads, dilations and output_padding say of each, if there are any. So a
+     * part of the samples may as well be one more spatial axis, along which the window is 1. */
+    TN_ARG_SPATIAL = 1 << 6,
+    TN_ARG_WINDOW = 1 << 7, /* [M, C, kernel…]: what is laid over the spatial axes */
 } TnArgFlags;
 
 /* One input or output. Arguments with the same letter have the same dtype. */
