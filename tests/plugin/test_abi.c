@@ -171,6 +171,7 @@ static const Row rows[] = {
     MEMBER(TnOp, view),
     MEMBER(TnOp, sample),
     MEMBER(TnOp, in_place),
+    MEMBER(TnOp, simplify),
     STRUCT(TnReduceAttrs),
     MEMBER(TnReduceAttrs, axes),
     MEMBER(TnReduceAttrs, keepdims),

@@ -115,6 +115,30 @@ typedef struct {
     TnVal *out; /* to be filled */
 } TnBody;
 
+/* Asked for a value that stands for a node's output 0 with less to compute, bit for bit, whatever the
+ * inputs hold. Of each node the rules of its own operator are asked and those of its inputs'
+ * operators. */
+typedef struct {
+    guint32 size;
+    TnGraph *graph; /* to be read; tn_simplify_add adds to it */
+    const TnOp *op; /* of the node, which is not there yet */
+    const void *attrs;
+    gint n_in;
+    const TnVal *in;
+    const TnType *type; /* of output 0: what does not have it is not taken */
+    gint of;            /* the input whose operator's rule this is; -1: the node's own */
+    gpointer data;
+} TnSimplify;
+/* A node's first output; TN_VAL_NONE if op refuses the inputs, or one is TN_VAL_NONE. attrs NULL: the
+ * defaults. */
+TN_API TnVal tn_simplify_add(TnSimplify *simplify, const char *op, const void *attrs, gint n_in,
+                             const TnVal *in);
+/* The inputs of val's node if it is of that operator, else NULL. (transfer none): until the next
+ * add. */
+TN_API const TnVal *tn_simplify_inputs(const TnSimplify *simplify, TnVal val, const char *op);
+/* Whether every element of val is the same known number. */
+TN_API gboolean tn_simplify_splat(const TnSimplify *simplify, TnVal val, double *value);
+
 /* A strided view, in elements of the input's storage. */
 typedef struct {
     gint64 strides[TN_MAX_RANK];
@@ -157,6 +181,7 @@ struct TnOp {
                      const TnType *out, TnLayout *out_layout);
     gboolean (*sample)(TnSample *sample);
     guint32 in_place; /* bit i: output 0 may be computed into input i's memory (same type) */
+    TnVal (*simplify)(TnSimplify *simplify); /* NULL: no rule; TN_VAL_NONE: nothing here */
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */
