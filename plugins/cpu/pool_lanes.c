@@ -91,6 +91,8 @@ divisor(const Plan *p, const Taps *rows, const Taps *cols)
     }
 static const PlaneFn max_planes[CPU_N_ISA] = VERSIONS(max);
 static const PlaneFn max_grad_planes[CPU_N_ISA] = VERSIONS(max_grad);
+static const PlaneFn square_max_planes[CPU_N_ISA] = VERSIONS(square_max);
+static const PlaneFn square_max_grad_planes[CPU_N_ISA] = VERSIONS(square_max_grad);
 static const PlaneFn average_planes[CPU_N_ISA] = VERSIONS(average);
 static const PlaneFn average_grad_planes[CPU_N_ISA] = VERSIONS(average_grad);
 
@@ -174,10 +176,23 @@ prepare(const TnNode *node, TnPrepared *prepared, PlaneFn plane, const TnType *x
 }
 
 static gboolean
+is_square(const Plan *p)
+{
+    gboolean square = TRUE;
+    for (gint i = 0; i < 2; i++) {
+        square = square && p->k[i] == 2 && p->stride[i] == 2 && p->dilation[i] == 1 &&
+                 p->pad[i] == 0 && 2 * p->o[i] <= p->s[i];
+    }
+    return square;
+}
+
+static gboolean
 prepare_max(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
     prepare(node, prepared, max_planes[cpu_isa], &node->in[0].type, &node->out[0].type);
+    Plan *p = prepared->state;
+    p->plane = is_square(p) ? square_max_planes[cpu_isa] : p->plane;
     return TRUE;
 }
 
@@ -186,7 +201,9 @@ prepare_max_grad(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
     prepare(node, prepared, max_grad_planes[cpu_isa], &node->in[0].type, &node->in[1].type);
-    ((Plan *)prepared->state)->b = cpu_count(3, node->in[1].type.dims + 2);
+    Plan *p = prepared->state;
+    p->plane = is_square(p) ? square_max_grad_planes[cpu_isa] : p->plane;
+    p->b = cpu_count(3, node->in[1].type.dims + 2);
     return TRUE;
 }
 

@@ -53,6 +53,47 @@ VERSION(max_grad)(const Plan *p, const float *x, const float *g, float *out)
     }
 }
 
+/* Windows of 2 x 2 that share nothing: their elements are a b over c d. */
+#define SQUARE(p, x, row, col)                                                                     \
+    const float *at = (x) + (2 * (row) * (p)->s[1] + 2 * (col)) * LANES;                           \
+    const V a = *(const V *)at, b = *(const V *)(at + LANES);                                      \
+    const V c = *(const V *)(at + (p)->s[1] * LANES),                                              \
+            d = *(const V *)(at + (p)->s[1] * LANES + LANES);                                      \
+    const M right = BEATS(b, a), low_right = BEATS(d, c);                                          \
+    const V top = CHOOSE(right, b, a), low = CHOOSE(low_right, d, c);                              \
+    const M below = BEATS(low, top);
+
+TARGET static void
+VERSION(square_max)(const Plan *p, const float *x, const float *unused, float *out)
+{
+    (void)unused;
+    for (gint64 row = 0; row < p->o[0]; row++) {
+        for (gint64 col = 0; col < p->o[1]; col++) {
+            SQUARE(p, x, row, col)
+            *(V *)(out + (row * p->o[1] + col) * LANES) = CHOOSE(below, low, top);
+        }
+    }
+}
+
+TARGET static void
+VERSION(square_max_grad)(const Plan *p, const float *x, const float *g, float *out)
+{
+    if (!p->all) {
+        memset(out, 0, (gsize)p->out * sizeof(float));
+    }
+    for (gint64 row = 0; row < p->o[0]; row++) {
+        for (gint64 col = 0; col < p->o[1]; col++) {
+            SQUARE(p, x, row, col)
+            const M from = *(const M *)(g + (row * p->o[1] + col) * LANES);
+            M *to = (M *)(out + (at - x)), *to_low = to + p->s[1];
+            to[0] = from & ~below & ~right;
+            to[1] = from & ~below & right;
+            to_low[0] = from & below & ~low_right;
+            to_low[1] = from & below & low_right;
+        }
+    }
+}
+
 TARGET static void
 VERSION(average)(const Plan *p, const float *x, const float *unused, float *out)
 {

@@ -174,11 +174,13 @@ pool_at_random(void)
 {
     Pool p = { .attrs.count_include_pad = noise(&state) & 1 };
     TnWindowAttrs *w = &p.attrs.window;
+    const gboolean square = noise(&state) % 4 == 0; /* side by side, which has loops of its own */
     gint64 x[2], y[2];
     for (guint i = 0; i < 2; i++) {
-        const gint64 k = between(1, 3), stride = between(1, 3), dilation = between(1, 2);
-        const gint64 reach = dilation * (k - 1), before = between(0, k / 2),
-                     after = between(0, k / 2);
+        const gint64 k = square ? 2 : between(1, 3), stride = square ? 2 : between(1, 3);
+        const gint64 dilation = square ? 1 : between(1, 2), reach = dilation * (k - 1);
+        const gint64 before = square ? 0 : between(0, k / 2),
+                     after = square ? 0 : between(0, k / 2);
         x[i] = between(reach + 1, 9);
         y[i] = (x[i] + before + after - reach - 1) / stride + 1;
         w->kernel_shape.v[i] = k;
