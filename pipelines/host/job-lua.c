@@ -118,9 +118,6 @@ job_port(lua_State *L)
     if (!handle->port)
         return error ? tn_host_raise(L, error)
                      : tn_host_raise_text(L, TN_ERROR_FAILED, "the job has no pipeline yet");
-    if (tn_port_requests(handle->port)) /* nothing here asks */
-        return tn_host_raise_text(
-            L, TN_ERROR_CONFIG, "stage '%s' answers requests and gives no frames by itself", name);
     handle->pipeline = job->pipeline;
     return 1;
 }

@@ -128,12 +128,10 @@ wake(TnPort *port, News *news)
 
 /* --- Making a frame -------------------------------------------------------------------------- */
 
-static TnMade port_pull(TnPort *port, gboolean wait);
-
 static TnMade
 pull_input(TnPort *port, gboolean wait)
 {
-    return port->stage->in ? port_pull(port->stage->in, wait) : (TnMade){ TN_OK, NULL, NULL };
+    return port->stage->in ? tn_port_take(port->stage->in, wait) : (TnMade){ TN_OK, NULL, NULL };
 }
 
 static TnMade
@@ -296,8 +294,8 @@ pull_latest(TnPort *port, gboolean wait)
     return made;
 }
 
-static TnMade
-port_pull(TnPort *port, gboolean wait)
+TnMade
+tn_port_take(TnPort *port, gboolean wait)
 {
     if (tn_context_cancelled(port->context))
         return (TnMade){ TN_CANCELLED, NULL, NULL };
@@ -314,12 +312,6 @@ guint32
 tn_port_flags(const TnPort *port)
 {
     return port->stage->flags;
-}
-
-TnMade
-tn_port_take(TnPort *port, gboolean wait)
-{
-    return port_pull(port, wait);
 }
 
 /* --- Interface ------------------------------------------------------------------------------- */
@@ -349,14 +341,14 @@ give(TnPort *port, TnMade made, TnFrame **frame)
 TnStatus
 tn_port_pull(TnPort *port, TnFrame **frame)
 {
-    return give(port, port_pull(port, TRUE), frame);
+    return give(port, tn_port_take(port, TRUE), frame);
 }
 
 TnStatus
 tn_port_latest(TnPort *port, TnFrame **frame)
 {
     *frame = NULL;
-    return port->stage->flags & TN_STAGE_LATEST ? give(port, port_pull(port, FALSE), frame)
+    return port->stage->flags & TN_STAGE_LATEST ? give(port, tn_port_take(port, FALSE), frame)
                                                 : TN_UNSUPPORTED;
 }
 

@@ -75,7 +75,10 @@ static void
 take_subscription(Serving *s, TnWireEvent *event)
 {
     s->subscribed = (Wanted){ event->number, MAX(event->topic, 1), NULL };
-    tn_port_seek(s->port, s->subscribed.seq - 1);
+    if (tn_port_seq(s->port) < s->subscribed.seq - 1) {
+        tn_port_seek(s->port, s->subscribed.seq - 1);
+        tn_made_drop(&s->end); /* which was before that */
+    }
     tn_wire_publisher_take(s->publisher, event);
     tell_end(s);
 }

@@ -531,6 +531,24 @@ what_cannot_be_is_told(void)
     }
 }
 
+/* Nothing that steps by itself asks. */
+static void
+a_stepper_is_refused(void)
+{
+    g_autoptr(TnContext) context = tn_context_new();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnGraph) graph = tn_graph_new("step");
+    const gint64 dims[] = { 3, 2 };
+    TnPort *port;
+    g_autoptr(TnPipeline) pipeline =
+        own_open(context, &(Own){ "test_ordered", NULL, "workers=0" }, &port);
+    const TnVal y = tn_graph_input(graph, "y", tn_type(TN_DTYPE_F32, 2, dims));
+    tn_graph_output(graph, "z", y);
+    g_autoptr(TnFunction) function = tn_function_new(graph, context);
+    TN_ASSERT(tn_stepper_new(function, port, context, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "graph 'step'", "answers requests");
+}
+
 /* --- Processes ---------------------------------------------------------------------------------- */
 
 /* Rows so that tensors lie in shared memory, too. */
@@ -738,6 +756,7 @@ static const TnTest tests[] = {
     { "others take no requests", others_take_no_requests },
     { "a jump drops what is asked", a_jump_drops_what_is_asked },
     { "what cannot be is told", what_cannot_be_is_told },
+    { "a stepper is refused", a_stepper_is_refused },
     { "processes answer", processes_answer },
     { "late over there", late_over_there },
     { "a killed replier is replaced", a_killed_replier_is_replaced },
