@@ -11,6 +11,7 @@
 #include <tenon/context.h>
 #include <tenon/pool.h>
 #include <tenon/stage.h>
+#include <tenon/wire.h>
 
 #include "tn_test.h"
 
@@ -69,9 +70,62 @@ own_open(TnContext *context, const Own *own, TnPort **port)
     return pipeline;
 }
 
+/* --- A process that is not what it says --------------------------------------------------------- */
+
+#define OWN_ROGUE "TN_TEST_ROGUE" /* in the environment: own_serve is own_rogue */
+
+static inline TnValue *
+own_rogue_about(void)
+{
+    TnValue *about = tn_value_map(), *schema = tn_value_map(), *fields = tn_value_list();
+    TnValue *field = tn_value_map();
+    tn_value_set(field, "name", tn_value_string("x"));
+    tn_value_set(field, "dtype", tn_value_string("i64"));
+    tn_value_set(field, "shape", tn_value_list());
+    tn_value_push(fields, field);
+    tn_value_set(schema, "fields", fields);
+    tn_value_set(schema, "length", tn_value_int(0));
+    tn_value_set(schema, "samples", tn_value_int(0));
+    tn_value_set(about, "schema", schema);
+    tn_value_set(about, "data", tn_value_map());
+    tn_value_set(about, "pid", tn_value_int(getpid()));
+    return about;
+}
+
+/* Says that it gives x i64[] and takes nothing, and answers whatever it is asked with version 1. */
+static inline int
+own_rogue(const char *url)
+{
+    g_autoptr(TnValue) hello = tn_value_map();
+    g_autoptr(TnValue) about = own_rogue_about();
+    g_autoptr(TnTensor) x = tn_tensor_new(NULL, tn_type(TN_DTYPE_I64, 0, NULL), NULL);
+    const TnWireHold none = { NULL, NULL };
+    TnWireEvent event;
+    TnStatus status;
+    *(gint64 *)tn_storage_memory(tn_tensor_storage(x)) = 5;
+    tn_value_set(hello, "program", tn_value_string(tn_version()));
+    tn_value_set(hello, "config", tn_value_string("d"));
+    tn_value_set(hello, "stage", tn_value_string("stage"));
+    tn_value_set(hello, "world", tn_value_string("0 of 1"));
+    g_autoptr(TnWire) wire = tn_wire_new(
+        &(TnWireOptions){ .address = url, .insecure = TRUE, .hello = hello, .about = about }, NULL);
+    do {
+        status = wire ? tn_wire_next(wire, 10000, &event) : TN_FAILED;
+        if (status == TN_OK && event.kind == TN_WIRE_ASKED)
+            tn_wire_answer(wire, event.peer, event.number, 1, 1, &x, none);
+        if (status == TN_OK)
+            tn_wire_event_clear(&event);
+    } while (status == TN_OK);
+    return 1;
+}
+
+/* --- Processes ---------------------------------------------------------------------------------- */
+
 static inline int
 own_serve(const TnPlugin *plugin, char **argv)
 {
+    if (g_getenv(OWN_ROGUE))
+        return own_rogue(strchr(argv[5], '=') + 1);
     g_autoptr(TnContext) context = tn_context_new();
     g_autoptr(GError) error = NULL;
     const TnPlacing placing = { .launch = (const char *const[]){ "none", NULL },

@@ -451,6 +451,27 @@ a_lost_publisher_is_told(void)
     TN_ASSERT_CONTAINS(tn_pipeline_error(pipeline)->message, "killed by signal 9");
 }
 
+/* Who was asked for more than it has given must not give that again. */
+static void
+an_old_version_is_told(void)
+{
+    g_autoptr(TnContext) context = tn_context_new();
+    TnPort *port;
+    TnFrame *frame = NULL;
+    g_setenv(OWN_ROGUE, "1", TRUE);
+    g_autoptr(TnPipeline) pipeline =
+        own_open(context, &(Own){ "test_version", "ipc", "rows=1" }, &port);
+    g_unsetenv(OWN_ROGUE);
+    TN_REQUIRE(tn_port_pull(port, &frame) == TN_OK);
+    TN_ASSERT_CMPUINT(tn_frame_seq(frame), ==, 0);
+    TN_ASSERT_CMPFLOAT(tn_tensor_get(tn_frame_tensor(frame, 0), 0), ==, 5);
+    tn_frame_unref(frame);
+    TN_ASSERT_CMPINT(tn_port_pull(port, &frame), ==, TN_FAILED);
+    TN_REQUIRE(tn_pipeline_error(pipeline) != NULL);
+    TN_ASSERT_CONTAINS(tn_pipeline_error(pipeline)->message,
+                       "asked for more than 1 versions and gives 1");
+}
+
 /* Two members over tcp: one publishes, the other does when that one is gone. */
 static void
 members_over_tcp(void)
@@ -531,11 +552,11 @@ it_ends_while_a_worker_waits(void)
 {
     g_autoptr(TnContext) context = tn_context_new();
     g_autoptr(GError) error = NULL;
-    g_autoptr(TnSpec) source = own_spec(&(Own){ "test_version", "ipc", "pause=3000000" });
+    g_autoptr(TnSpec) source = own_spec(&(Own){ "test_version", "ipc", "pause=600000000" });
     g_autoptr(TnSpec) map = own_spec(&(Own){ "test_copy", NULL, "workers=2" });
     tn_value_set(tn_spec_options(map), "from", tn_value_string("stage"));
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    const char *const words[] = { self, "--serve", "test_version", "pause=3000000", NULL };
+    const char *const words[] = { self, "--serve", "test_version", "pause=600000000", NULL };
     const TnPlacing placing = { .launch = words, .digest = "d" };
     TnPipeline *pipeline = tn_pipeline_new(context, 2, (const char *const[]){ "stage", "map" },
                                            (TnSpec *const[]){ source, map }, &placing, &error);
@@ -562,6 +583,7 @@ static const TnTest tests[] = {
     { "a process publishes", a_process_publishes },
     { "a killed publisher is replaced", a_killed_publisher_is_replaced },
     { "a lost publisher is told", a_lost_publisher_is_told },
+    { "an old version is told", an_old_version_is_told },
     { "members over tcp", members_over_tcp },
     { "every wait ends", every_wait_ends },
     { "it ends while a worker waits", it_ends_while_a_worker_waits },

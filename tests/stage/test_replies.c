@@ -497,6 +497,25 @@ a_jump_drops_what_is_asked(void)
     }
 }
 
+/* Somebody works at a request while its number is given to another. */
+static void
+a_number_is_used_again(void)
+{
+    g_autoptr(TnContext) context = tn_context_new();
+    TnPort *port;
+    g_autoptr(TnPipeline) pipeline =
+        own_open(context, &(Own){ "test_ordered", NULL, "workers=1" }, &port);
+    atomic_store(&gate, FALSE);
+    atomic_store(&begun, 0);
+    ask(port, 3, WAIT, 0);
+    wait_for_begun(1);
+    tn_port_seek(port, 0);
+    TN_ASSERT_CMPUINT(ask(port, 2, SQUARE, 0), ==, 0);
+    atomic_store(&gate, TRUE);
+    TN_ASSERT_CMPUINT(answer(port, 2, NULL), ==, 0);
+    nothing_is_asked(port);
+}
+
 /* --- What cannot be ----------------------------------------------------------------------------- */
 
 static void
@@ -660,6 +679,21 @@ a_lost_stage_is_no_requests_matter(void)
     TN_ASSERT_CONTAINS(tn_pipeline_error(pipeline)->message, "killed by signal 9");
 }
 
+/* It does not say what requests it takes. */
+static void
+a_stage_that_takes_none_is_refused(void)
+{
+    g_autoptr(TnContext) context = tn_context_new();
+    g_autoptr(GError) error = NULL;
+    TnPort *port;
+    g_setenv(OWN_ROGUE, "1", TRUE);
+    TN_ASSERT(own_pipeline(context, &(Own){ "test_ordered", "ipc", "workers=1" }, &port, &error) ==
+              NULL);
+    g_unsetenv(OWN_ROGUE);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_FAILED, "stage 'stage' at ipc",
+                    "ended before it had begun: exit code 1");
+}
+
 /* Two members over tcp, of which one is killed: the other has its requests. */
 static void
 members_over_tcp(void)
@@ -755,12 +789,14 @@ static const TnTest tests[] = {
     { "others are refused", others_are_refused },
     { "others take no requests", others_take_no_requests },
     { "a jump drops what is asked", a_jump_drops_what_is_asked },
+    { "a number is used again", a_number_is_used_again },
     { "what cannot be is told", what_cannot_be_is_told },
     { "a stepper is refused", a_stepper_is_refused },
     { "processes answer", processes_answer },
     { "late over there", late_over_there },
     { "a killed replier is replaced", a_killed_replier_is_replaced },
     { "a lost stage is no request's matter", a_lost_stage_is_no_requests_matter },
+    { "a stage that takes none is refused", a_stage_that_takes_none_is_refused },
     { "members over tcp", members_over_tcp },
     { "every wait ends", every_wait_ends },
 };
