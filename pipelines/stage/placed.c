@@ -13,6 +13,7 @@
 #define SLICE_MS 50      /* between two looks at processes */
 #define GRACE_MS 1500    /* for a process that is there, but whose connection was lost */
 #define AHEAD 2          /* frames asked ahead of each process, unless `queue` says otherwise */
+#define LEAST_TAKEN 16   /* events that are taken at once, if there are so many */
 #define MOST_LOSSES 20   /* of each process, likewise */
 #define MOST_ENDS 5      /* of each process, without a frame in between */
 #define PATIENCE_MS 1000 /* for processes to end by themselves */
@@ -325,14 +326,18 @@ take_event(TnPlaced *placed, TnWireEvent *event)
     tn_wire_event_clear(event);
 }
 
-/* What happens within so many milliseconds. TN_OK, TN_CANCELLED, TN_FAILED. */
+/* What happens within so many milliseconds. TN_OK, TN_CANCELLED, TN_FAILED. An answer makes room for
+ * another ask, so there may be more to take for as long as there are requests: what can have come by now
+ * is enough, the consumer waits. */
 static TnStatus
 go_on(TnPlaced *placed, gint wait_ms)
 {
     TnWireEvent event;
     TnStatus status = tn_wire_next(placed->wire, wait_ms, &event);
-    while (status == TN_OK) {
+    for (guint taken = 0; status == TN_OK; taken++) {
         take_event(placed, &event);
+        if (taken >= MAX(placed->most, LEAST_TAKEN))
+            break;
         status = tn_wire_next(placed->wire, 0, &event);
     }
     if (placed->known && placed->way->look)
