@@ -20,6 +20,13 @@ static gboolean
 match_inputs(TnStepper *stepper, GError **error)
 {
     TnGraph *graph = tn_function_graph(stepper->function);
+    if (stepper->port && tn_port_requests(stepper->port)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "graph '%s': its stage answers requests and gives no frames by itself, and a "
+                    "stepper asks nothing",
+                    tn_graph_name(graph));
+        return FALSE;
+    }
     stepper->n_inputs = tn_graph_n_inputs(graph);
     const TnSchema *schema = stepper->port ? tn_port_schema(stepper->port) : NULL;
     for (guint i = 0; i < stepper->n_inputs; i++) {

@@ -458,6 +458,8 @@ static const Row rows[] = {
     MEMBER(TnStageVTable, close),
     MEMBER(TnStageVTable, data),
     MEMBER(TnStageVTable, graph),
+    MEMBER(TnStageVTable, flags),
+    MEMBER(TnStageVTable, requests),
     STRUCT(TnStageCommon),
     MEMBER(TnStageCommon, from),
     MEMBER(TnStageCommon, workers),
