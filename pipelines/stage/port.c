@@ -159,9 +159,11 @@ make_frame(TnPort *port, void *state, guint64 seq, TnMade in)
     if (in.status != TN_OK)
         return in;
     TnMade made = { TN_OK, tn_frame_pool_take(port->pool, seq), NULL };
+    const gint64 begin = tn_span_begin(port->context);
     const TnFloatMode mode = tn_float_mode_enter(); /* the same on every thread */
     made.status = stage->vtable->make(stage->self, state, seq, in.frame, made.frame, &made.error);
     tn_float_mode_leave(mode);
+    tn_span_end(port->context, "make", stage->name, begin);
     tn_frame_unref(in.frame);
     if (made.status == TN_OK)
         return made;
@@ -339,9 +341,14 @@ port_pull(TnPort *port, gboolean wait)
 {
     if (tn_context_cancelled(port->context))
         return (TnMade){ TN_CANCELLED, NULL, NULL };
+    const gint64 begin = tn_span_begin(port->context);
+    TnMade made;
     if (port->stage->placed)
-        return pull_placed(port, wait);
-    return port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
+        made = pull_placed(port, wait);
+    else
+        made = port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
+    tn_span_end(port->context, "wait", port->stage->name, begin);
+    return made;
 }
 
 gboolean
