@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define MOST_NODES 60
-#define LABEL 40 /* columns */
+#define LABEL 52 /* columns */
 
 /* --- Lines of instructions -------------------------------------------------------------------- */
 
@@ -94,9 +94,9 @@ lines_of(const ProfileReport *report, gboolean nodes)
             add_line(lines, known, row, g_strdup_printf("%s  %s", row->info.name, note),
                      g_strdup(row->info.name), note);
         } else {
-            char *note =
-                g_strdup_printf("%s%s%s", row->info.kernel,
-                                *row->info.plugin ? " of " : row->info.device, row->info.plugin);
+            char *note = *row->info.plugin
+                             ? g_strdup_printf("%s/%s", row->info.plugin, row->info.kernel)
+                             : g_strdup(row->info.device);
             add_line(lines, known, row, g_strdup_printf("%s  %s", row->label, note),
                      g_strdup(row->label), note);
         }
@@ -173,7 +173,7 @@ static void
 print_operators(GString *text, const ProfileReport *report)
 {
     g_autoptr(GArray) lines = lines_of(report, FALSE);
-    print_head(text, "operator or fused group", "kernel");
+    print_head(text, "operator or fused group", "plugin/kernel");
     print_lines(text, lines, G_MAXUINT, report);
 }
 
@@ -193,15 +193,15 @@ static const struct {
     gboolean named; /* a line for each name */
 } kinds[] = {
     { "compile", "compiling programs", FALSE },
-    { "program", "between instructions: measuring", FALSE },
+    { "program", "between instructions, which is to measure", FALSE },
     { "step", "around programs: binding, staging", FALSE },
     { "wait", "waiting for frames of", TRUE },
-    { "make", "making frames, without instructions:", TRUE },
+    { "make", "making frames, but for instructions:", TRUE },
     { "prepare", "preparing: stages, graphs", FALSE },
     { "log", "logging", FALSE },
     { "checkpoint", "checkpoints", FALSE },
     { "job", "Lua, and all else of the job", FALSE },
-    { "all", "the rest of the program", FALSE },
+    { "all", "around the job: provenance, files", FALSE },
 };
 
 static char *
