@@ -317,6 +317,28 @@ tn_profile_report_clear(ProfileReport *report)
     g_clear_pointer(&report->programs, g_ptr_array_unref);
 }
 
+void
+tn_profile_totals(TnProfile *profile, TnProfileTotals *totals)
+{
+    g_auto(ProfileReport) report = { 0 };
+    tn_profile_report(profile, &report);
+    TnProfileTotals full = {
+        .size = MIN(totals->size, sizeof full),
+        .wall = report.wall,
+        .rows = report.main_instructions,
+        .main_instructions = report.main_instructions,
+        .programs = report.programs->len,
+        .kinds = report.rows->len,
+    };
+    for (guint i = 0; i < report.main_spans->len; i++)
+        full.rows += g_array_index(report.main_spans, ProfileSpan, i).self;
+    for (guint i = 0; i < report.rows->len; i++) {
+        full.instructions += g_array_index(report.rows, ProfileRow, i).ns;
+        full.calls += g_array_index(report.rows, ProfileRow, i).calls;
+    }
+    memcpy(totals, &full, full.size);
+}
+
 /* --- Files ------------------------------------------------------------------------------------ */
 
 gboolean

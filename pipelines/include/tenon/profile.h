@@ -26,6 +26,21 @@ TN_API void tn_profile_stop(TnProfile *profile);
 /* What tn_measure_peak gave: the tables then show shares of it. 0: not known. */
 TN_API void tn_profile_set_peak(TnProfile *profile, double flops);
 
+/* Sums over everything that was told, times in ns. */
+typedef struct {
+    guint32 size;
+    gint64 wall;              /* from start to stop */
+    gint64 rows;              /* of the rows of the thread that started: instructions, and what is
+                               * left of its spans: equal to wall */
+    gint64 instructions;      /* of all threads */
+    gint64 main_instructions; /* of the thread that started */
+    guint programs;           /* that ran */
+    guint kinds;              /* instructions of them that ran */
+    guint64 calls;            /* of instructions */
+} TnProfileTotals;
+/* After tn_profile_stop. totals->size is set by the caller. */
+TN_API void tn_profile_totals(TnProfile *profile, TnProfileTotals *totals);
+
 /* f32 operations a second that the cpu device does in products of large matrices, best of several
  * within about a quarter of a second; 0 with *error if there is no such device. */
 TN_API double tn_measure_peak(GError **error);
