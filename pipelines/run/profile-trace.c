@@ -52,11 +52,12 @@ add_title(Trace *trace, const char *what, guint thread, const char *name)
     g_string_append(trace->text, "}}");
 }
 
+/* NULL: another thread ran it after the report was made. */
 static const ProfileRow *
 row_of(const Trace *trace, const ProfileSlice *slice)
 {
     const GPtrArray *rows = g_hash_table_lookup(trace->rows, slice->program);
-    return g_ptr_array_index(rows, slice->number);
+    return rows ? g_ptr_array_index(rows, slice->number) : NULL;
 }
 
 static void
@@ -126,6 +127,8 @@ add_thread(Trace *trace, ProfileThread *thread, gboolean is_main)
     g_array_sort(slices, by_begin);
     for (guint i = 0; i < slices->len; i++) {
         const ProfileSlice *slice = &g_array_index(slices, ProfileSlice, i);
+        if (slice->program && !row_of(trace, slice))
+            continue;
         add_slice(trace, thread->number, slice);
         if (slice->program)
             add_counter(trace, slice, &used);
