@@ -66,7 +66,7 @@ gboolean tn_pass_transfer(TnCompiler *c, GError **error);
 /* --- Operators that passes must know ---------------------------------------------------------- */
 
 typedef struct {
-    const TnOp *input, *variable, *constant, *assign, *call;
+    const TnOp *input, *variable, *constant, *assign, *call, *fused;
 } TnSourceOps;
 const TnSourceOps *tn_source_ops(void);
 

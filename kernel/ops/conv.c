@@ -219,6 +219,33 @@ conv_grad_weight_infer(TnInfer *infer, GError **error)
     return tn_infer_shape_of(infer, 2);
 }
 
+/* All three take a product and a sum for each output channel and position g, each input channel of
+ * its group and each place of the kernel w; what meets the padding counts too. */
+static double
+trilinear_flops(const TnType *g, const TnType *w)
+{
+    const double channels = (double)MAX(w->dims[0], 1);
+    return 2.0 * (double)tn_type_count(g) * ((double)tn_type_count(w) / channels);
+}
+
+static double
+conv_flops(const TnFlops *call)
+{
+    return trilinear_flops(&call->out[0], &call->in[1]);
+}
+
+static double
+conv_transpose_flops(const TnFlops *call)
+{
+    return trilinear_flops(&call->in[0], &call->in[1]);
+}
+
+static double
+conv_grad_weight_flops(const TnFlops *call)
+{
+    return trilinear_flops(&call->in[1], &call->out[0]);
+}
+
 /* --- Gradients -------------------------------------------------------------------------------- */
 
 /* The attributes that all three share: an output padding has done its work in the shape that `like`
@@ -374,7 +401,7 @@ static const TnPrimitive rows[] = {
               TN_INPUTS(IMAGES("x", "[N, C, spatial…]"), WINDOW("w", "[M, C / group, kernel…]")),
               OUT("[N, M, positions…]", TN_ARG_SPATIAL),
               .attrs = TN_OPTIONS(TnConvAttrs, conv_rows), .infer = conv_infer, .vjp = tn_vjp_rules,
-              .sample = conv_sample },
+              .sample = conv_sample, .flops = conv_flops },
       .rule = { conv_x, conv_w } },
     { .op = { TN_OP("conv_transpose", "ConvTranspose", "Convolution's transpose in its input"),
               TN_INPUTS(IMAGES("x", "[N, M, positions…]"), WINDOW("w", "[M, C / group, kernel…]"),
@@ -383,7 +410,7 @@ static const TnPrimitive rows[] = {
                                     .max_rank = 5)),
               OUT("[N, C, spatial…]", TN_ARG_SPATIAL),
               .attrs = TN_OPTIONS(TnConvAttrs, transpose_rows), .infer = conv_transpose_infer,
-              .vjp = tn_vjp_rules, .sample = conv_transpose_sample },
+              .vjp = tn_vjp_rules, .sample = conv_transpose_sample, .flops = conv_transpose_flops },
       .rule = { transpose_x, transpose_w } },
     { .op = { TN_OP("conv_grad_weight", NULL, "Convolution's transpose in its weights"),
               TN_INPUTS(IMAGES("x", "[N, C, spatial…]"), IMAGES("g", "[N, M, positions…]"),
@@ -391,7 +418,7 @@ static const TnPrimitive rows[] = {
                                     .max_rank = 5)),
               OUT("like's shape", TN_ARG_WINDOW), .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
               .infer = conv_grad_weight_infer, .vjp = tn_vjp_rules,
-              .sample = conv_grad_weight_sample },
+              .sample = conv_grad_weight_sample, .flops = conv_grad_weight_flops },
       .rule = { weight_x, weight_g } },
 };
 

@@ -5,6 +5,7 @@
  * measured is its step's program, run over and over on one batch, as the peers are: median time of
  * a step. */
 #include "bench-core.h"
+#include "bench-profile.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -145,6 +146,7 @@ measure_training(TnBench *bench, const char *config, gint64 classes, const char 
 {
     Training t = { NULL };
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    bench_forget_memory();
     gboolean ok = training_open(&t, config, 0, NULL, classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = run_step(&t, error);
@@ -159,6 +161,7 @@ measure_training(TnBench *bench, const char *config, gint64 classes, const char 
         bench->report(bench, NULL, (double)t.batch / median(times), "samples/s", what);
         bench->report(bench, "mean", (double)t.batch * times->len / (last - begin), "samples/s",
                       "the same, mean of all steps");
+        ok = bench_report_program(bench, t.exec, median(times), error);
     }
     training_clear(&t);
     return ok;

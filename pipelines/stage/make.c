@@ -15,9 +15,11 @@ tn_stage_make(TnNodeStage *stage, TnFramePool *pool, void *state, guint64 seq, T
     if (in.status != TN_OK)
         return in;
     TnMade made = { TN_OK, tn_frame_pool_take(pool, seq), NULL };
+    const gint64 begin = tn_span_begin(stage->context);
     const TnFloatMode mode = tn_float_mode_enter(); /* the same on every thread */
     made.status = stage->vtable->make(stage->self, state, seq, in.frame, made.frame, &made.error);
     tn_float_mode_leave(mode);
+    tn_span_end(stage->context, "make", stage->name, begin);
     tn_frame_unref(in.frame);
     if (made.status == TN_OK)
         return made;

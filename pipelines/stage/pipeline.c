@@ -254,6 +254,7 @@ open_stage(Builder *builder, guint i, GError **error)
     if (factory->vtable) { /* turned stages are the job's */
         TnNodeStage *stage = g_new0(TnNodeStage, 1);
         stage->name = g_strdup(builder->names[i]);
+        stage->context = builder->pipeline->context;
         if (!read_common(builder, i, factory, stage, error) ||
             !(stage->common.place ? place_stage : start_stage)(builder, i, stage, error)) {
             stage_free(stage);

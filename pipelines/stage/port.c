@@ -299,13 +299,18 @@ tn_port_take(TnPort *port, gboolean wait)
 {
     if (tn_context_cancelled(port->context))
         return (TnMade){ TN_CANCELLED, NULL, NULL };
+    const gint64 begin = tn_span_begin(port->context);
+    TnMade made;
     if (port->stage->placed)
-        return pull_placed(port, wait);
-    if (port->replies)
-        return tn_replies_pull(port->replies, wait);
-    if (port->latest)
-        return pull_latest(port, wait);
-    return port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
+        made = pull_placed(port, wait);
+    else if (port->replies)
+        made = tn_replies_pull(port->replies, wait);
+    else if (port->latest)
+        made = pull_latest(port, wait);
+    else
+        made = port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
+    tn_span_end(port->context, "wait", port->stage->name, begin);
+    return made;
 }
 
 guint32

@@ -74,6 +74,7 @@ gboolean tn_request_check(const char *stage, const TnSchema *requests, const TnF
 /* A pure stage as the driver holds it, with the edge that leaves it. */
 typedef struct TnNodeStage {
     char *name;
+    TnContext *context; /* the pipeline's */
     TnObject *object;
     const TnStageVTable *vtable;
     void *self;

@@ -139,6 +139,18 @@ TN_API const TnVal *tn_simplify_inputs(const TnSimplify *simplify, TnVal val, co
 /* Whether every element of val is the same known number. */
 TN_API gboolean tn_simplify_splat(const TnSimplify *simplify, TnVal val, double *value);
 
+/* Asked how many floating-point operations one call takes. */
+typedef struct {
+    guint32 size;
+    const TnOp *op;
+    const void *attrs;
+    gint n_in;
+    const TnType *in; /* of an absent optional input: dtype TN_DTYPE_NONE */
+    gint n_out;
+    const TnType *out;
+} TnFlops;
+#define TN_FLOPS_UNKNOWN (-1.0)
+
 /* A strided view, in elements of the input's storage. */
 typedef struct {
     gint64 strides[TN_MAX_RANK];
@@ -182,6 +194,10 @@ struct TnOp {
     gboolean (*sample)(TnSample *sample);
     guint32 in_place; /* bit i: output 0 may be computed into input i's memory (same type) */
     TnVal (*simplify)(TnSimplify *simplify); /* NULL: no rule; TN_VAL_NONE: nothing here */
+    /* Floating-point operations of a call: a multiplication and an addition are two, a function such
+     * as exp is one; TN_FLOPS_UNKNOWN where types do not tell. NULL: those of the body; without one
+     * an element-wise operator takes one for each element, a view none, any other is unknown. */
+    double (*flops)(const TnFlops *call);
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */
@@ -206,6 +222,12 @@ TN_API const TnOp *tn_op_find(const char *name, GError **error);
 TN_API gboolean tn_op_infer(const TnOp *op, const void *attrs, const char *name, gint n_in,
                             const TnType *in, TnTensor *const *value, gint *n_out, TnType *out,
                             GError **error);
+
+/* Floating-point operations of one call, for measuring how fast it is; negative
+ * (TN_FLOPS_UNKNOWN): nobody says. in: types, dtype TN_DTYPE_NONE where an input is absent.
+ * Thread: any. */
+TN_API double tn_op_flops(const TnOp *op, const void *attrs, gint n_in, const TnType *in,
+                          gint n_out, const TnType *out);
 
 /* NumPy's broadcasting of n types' sizes into out (dtype left alone); FALSE with TN_ERROR_SHAPE,
  * both shapes named. */
