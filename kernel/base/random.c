@@ -43,11 +43,19 @@ tn_random_stream(const char *name)
 }
 
 void
-tn_random_words(guint64 seed, guint64 stream, guint64 step, guint64 block, guint32 out[4])
+tn_random_key(guint64 seed, guint64 stream, guint32 key[2])
 {
     /* Not symmetric in seed and stream, or seed 1 of stream 2 would be seed 2 of stream 1. */
     const guint64 k = mix(mix(seed + G_GUINT64_CONSTANT(0x9e3779b97f4a7c15)) ^ stream);
-    const guint32 key[2] = { (guint32)k, (guint32)(k >> 32) };
+    key[0] = (guint32)k;
+    key[1] = (guint32)(k >> 32);
+}
+
+void
+tn_random_words(guint64 seed, guint64 stream, guint64 step, guint64 block, guint32 out[4])
+{
+    guint32 key[2];
+    tn_random_key(seed, stream, key);
     const guint32 counter[4] = { (guint32)block, (guint32)(block >> 32), (guint32)step,
                                  (guint32)(step >> 32) };
     tn_philox(counter, key, out);

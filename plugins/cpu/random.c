@@ -2,6 +2,7 @@
  * i / 4. Elements are made in blocks, so that a node's numbers are the same however they are cut
  * into chunks. */
 #include "cpu.h"
+#include "random_words.h"
 #include "tables.h"
 #include "vmath.h"
 
@@ -20,6 +21,7 @@ typedef struct {
 typedef struct {
     const State *state;
     const guint64 *key;
+    guint32 philox[2];
     char *out;
 } Job;
 
@@ -108,10 +110,7 @@ draw_block(const Job *job, gint64 first, gint64 n)
     gint64 wanted = ((n + 1) / 2 * 2 * s->words + 3) / 4, block = first * s->words / 4;
     gboolean narrow = s->dtype == TN_DTYPE_F16 || s->dtype == TN_DTYPE_BF16;
     char *to = job->out + (gsize)first * tn_dtype_size(s->dtype);
-    for (gint64 i = 0; i < wanted; i++) {
-        tn_random_words(job->key[0], s->stream, job->key[s->key_stride], (guint64)(block + i),
-                        words + 4 * i);
-    }
+    cpu_random_words[cpu_isa](job->philox, job->key[s->key_stride], (guint64)block, wanted, words);
     s->make(words, narrow ? (void *)made : to, n, s->first, s->second);
     if (narrow) {
         info->store(to, made, 1, (gsize)n);
@@ -137,11 +136,12 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const State *s = state;
-    Job job = { s, run->in[0], run->out[0] };
+    Job job = { .state = s, .key = run->in[0], .out = run->out[0] };
     gint64 each = PER_CHUNK * BLOCK;
     if (s->count == 0) {
         return TN_OK;
     }
+    tn_random_key(job.key[0], s->stream, job.philox);
     return tn_parallel_for((gsize)((s->count + each - 1) / each), run_chunk, &job);
 }
 

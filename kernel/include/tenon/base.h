@@ -50,8 +50,9 @@ TN_API void tn_log_remove_sink(guint id);
 
 /* The bijection itself: counter[4] and key[2] give out[4]. */
 TN_API void tn_philox(const guint32 counter[4], const guint32 key[2], guint32 out[4]);
-/* out[4]: words 4*block .. 4*block+3 of the stream. key = mix(seed, stream), counter = (block,
- * step). */
+TN_API void tn_random_key(guint64 seed, guint64 stream, guint32 key[2]);
+/* out[4]: words 4*block .. 4*block+3 of the stream. key = tn_random_key's, counter = (block, step), each its
+ * lower half first. */
 TN_API void tn_random_words(guint64 seed, guint64 stream, guint64 step, guint64 block,
                             guint32 out[4]);
 /* Stream number of a dotted name: 64-bit FNV-1a, finished with splitmix64. */
