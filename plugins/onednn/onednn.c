@@ -1,0 +1,38 @@
+/* onednn.c: the plugin `onednn`: kernels for devices of kind cpu. */
+#include "library.h"
+#include "tables.h"
+#include "worth.h"
+
+#include <tenon/base.h>
+#include <tenon/plugin.h>
+
+static gboolean
+init(GError **error)
+{
+    const char *file = g_getenv("TENON_ONEDNN_LIBRARY");
+    if (!onednn_open(file != NULL ? file : "libdnnl.so.2", error)) {
+        return FALSE;
+    }
+    onednn_take_all(g_strcmp0(g_getenv("TENON_ONEDNN"), "all") == 0);
+    tn_log("onednn", TN_LOG_INFO, "%s", onednn.description);
+    return TRUE;
+}
+
+#define TABLE(ident, text)                                                                         \
+    static const TnFactory table_##ident = { .size = sizeof table_##ident,                         \
+                                             .flags = TN_FACTORY_INTERNAL,                         \
+                                             .iface = "tenon.kernel/1",                            \
+                                             .name = "onednn-" #ident,                             \
+                                             .help = text,                                         \
+                                             .vtable = &onednn_##ident }
+
+TABLE(conv, "convolutions and their gradients");
+TABLE(matmul, "products of matrices");
+
+static const TnFactory *const factories[] = { &table_conv, &table_matmul, NULL };
+
+static const TnPlugin plugin = { TN_PLUGIN_HEAD("onednn", TN_PLUGIN_VERSION, "Apache-2.0",
+                                                "Kernels of oneDNN for devices of kind cpu"),
+                                 .factories = factories, .init = init };
+
+TN_PLUGIN(onednn, plugin)
