@@ -133,7 +133,7 @@ set_up(const char *file, GError **error)
 {
     void *library = open_with_one_thread(file);
     if (library == NULL) {
-        g_set_error(error, TN_ERROR, TN_ERROR_NOT_FOUND,
+        g_set_error(error, TN_ERROR, TN_ERROR_UNSUPPORTED,
                     "oneDNN is not there (%s): install Debian 12's libdnnl2", dlerror());
         return FALSE;
     }

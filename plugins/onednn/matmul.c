@@ -1,5 +1,6 @@
 /* matmul.c: products of matrices by oneDNN, on slices of columns or rows that depend on the sizes
- * alone. Leading axes are a loop around them. */
+ * alone. Leading axes are a loop around them. Operands are read where they lie if their elements
+ * are neighbours in one direction; views of other kinds are copied first. */
 #include "call.h"
 #include "tables.h"
 #include "worth.h"
@@ -16,8 +17,16 @@
  * what it needs by itself, as quickly. */
 #define PACK_ROWS 32
 
+/* An input that is copied, row-major, before the product. */
+typedef struct {
+    gboolean wanted;
+    TnArg from;
+    gsize at; /* in scratch */
+} Copy;
+
 typedef struct {
     TnDtype dtype;
+    Copy copy[ONEDNN_OUT];
     gint lead; /* leading axes */
     gint64 dims[TN_MAX_RANK], a_batch[TN_MAX_RANK], b_batch[TN_MAX_RANK];
     OneDnnMatmul product; /* of one batch */
@@ -26,7 +35,7 @@ typedef struct {
     gint64 slices, per_slice;
     OneDnnCall *call[2];         /* of every slice but the last; of the last */
     gint64 step[ONEDNN_N_PORTS]; /* elements from slice to slice */
-    gsize item_bytes;            /* scratch of a slice of a batch */
+    gsize items_at, item_bytes;  /* in scratch: slices of batches, and what each has */
 } Plan;
 
 typedef struct {
@@ -63,9 +72,8 @@ turn(OneDnnBox *box)
     box->strides[1] = stride;
 }
 
-/* Neighbours in one direction, and rows (or columns) that do not overlap. Sizes of 1 may have any
- * stride: they get one that fits. */
-static gboolean
+/* Sizes of 1 may have any stride: they get one that fits. */
+static void
 tidy(OneDnnBox *box)
 {
     for (gint i = 0; i < 2; i++) {
@@ -73,8 +81,20 @@ tidy(OneDnnBox *box)
             box->strides[i] = box->strides[1 - i] == 1 ? box->dims[1 - i] : 1;
         }
     }
-    return (box->strides[1] == 1 && box->strides[0] >= box->dims[1]) ||
-           (box->strides[0] == 1 && box->strides[1] >= box->dims[0]);
+}
+
+/* Neighbours in one direction, and rows (or columns) that do not overlap. */
+static gboolean
+lies_well(const TnArg *arg)
+{
+    gint64 unused[TN_MAX_RANK];
+    if (arg->type.rank == 1) {
+        return arg->strides[0] == 1 || arg->type.dims[0] == 1;
+    }
+    OneDnnBox box = matrix_of(arg, 0, unused);
+    tidy(&box);
+    return (box.strides[1] == 1 && box.strides[0] >= box.dims[1]) ||
+           (box.strides[0] == 1 && box.strides[1] >= box.dims[0]);
 }
 
 /* Leading axes of a that follow each other like rows, with a single b for all, make one taller
@@ -94,22 +114,29 @@ merge_batches(Plan *plan)
     }
 }
 
-/* FALSE: not something that the library takes. */
-static gboolean
+/* Input i as the product reads it: itself, or its copy. */
+static TnArg
+operand(Plan *plan, const TnNode *node, gint i)
+{
+    TnArg arg = node->in[i];
+    plan->copy[i] = (Copy){ .wanted = !lies_well(&arg), .from = arg };
+    if (plan->copy[i].wanted) {
+        tn_type_strides(&arg.type, arg.strides);
+    }
+    return arg;
+}
+
+static void
 plan_product(Plan *plan, const TnNode *node)
 {
     OneDnnMatmul *p = &plan->product;
-    const TnArg *out = &node->out[0];
+    const TnArg *out = &node->out[0], a = operand(plan, node, 0), b = operand(plan, node, 1);
     const gboolean linear = strcmp(node->op->name, "linear") == 0;
-    if (node->in[0].type.rank < 2 || node->in[1].type.rank < 2 || out->count == 0 ||
-        node->in[0].count == 0) {
-        return FALSE;
-    }
     plan->dtype = out->type.dtype;
     plan->lead = out->type.rank - 2;
     memcpy(plan->dims, out->type.dims, sizeof plan->dims);
-    p->a = matrix_of(&node->in[0], plan->lead, plan->a_batch);
-    p->b = matrix_of(&node->in[1], plan->lead, plan->b_batch);
+    p->a = matrix_of(&a, plan->lead, plan->a_batch);
+    p->b = matrix_of(&b, plan->lead, plan->b_batch);
     if (linear) {
         turn(&p->b);
     }
@@ -118,9 +145,7 @@ plan_product(Plan *plan, const TnNode *node)
     p->out.dims[1] = p->out.strides[0] = p->b.dims[1];
     p->out.strides[1] = 1;
     if (linear && node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE) {
-        if (node->in[2].strides[0] != 1) {
-            return FALSE;
-        }
+        operand(plan, node, 2);
         p->bias = p->out;
         p->bias.dims[0] = 1;
     }
@@ -129,7 +154,8 @@ plan_product(Plan *plan, const TnNode *node)
     for (gint i = 0; i < plan->lead; i++) {
         plan->batches *= plan->dims[i];
     }
-    return tidy(&p->a) && tidy(&p->b);
+    tidy(&p->a);
+    tidy(&p->b);
 }
 
 static void
@@ -174,25 +200,55 @@ run_item(gpointer data, gsize item, gsize n)
     const gint64 size = plan->product.out.dims[0] * plan->product.out.dims[1];
     const gint64 at[ONEDNN_N_PORTS] = { offset(plan, batch, plan->a_batch),
                                         offset(plan, batch, plan->b_batch), 0, batch * size };
-    void *ports[ONEDNN_N_PORTS] = { run->in[0], run->in[1], NULL, run->out[0] };
+    void *ports[ONEDNN_N_PORTS] = { run->in[0], run->in[1], run->in[2], run->out[0] };
     (void)n;
-    if (plan->product.bias.dtype != TN_DTYPE_NONE) {
-        ports[ONEDNN_BIAS] = run->in[2];
-    }
     for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
         if (ports[i] != NULL) {
             ports[i] = (char *)ports[i] + (at[i] + slice * plan->step[i]) * cell;
         }
     }
     return onednn_call_run(plan->call[slice + 1 == plan->slices], ports,
-                           (char *)run->scratch + item * plan->item_bytes);
+                           (char *)run->scratch + plan->items_at + item * plan->item_bytes);
+}
+
+static void
+copy_input(const Copy *copy, const void *from, char *to)
+{
+    const TnType *type = &copy->from.type;
+    const gint last = type->rank - 1;
+    const gint64 row = type->dims[last], cell = (gint64)tn_dtype_size(type->dtype);
+    gint64 index[TN_MAX_RANK] = { 0 };
+    for (gint64 done = 0; done < copy->from.count; done += row) {
+        const char *at = from;
+        for (gint i = 0; i < last; i++) {
+            at += index[i] * copy->from.strides[i] * cell;
+        }
+        for (gint64 j = 0; j < row; j++, to += cell) {
+            memcpy(to, at + j * copy->from.strides[last] * cell, (gsize)cell);
+        }
+        for (gint i = last - 1; i >= 0 && ++index[i] == type->dims[i]; i--) {
+            index[i] = 0;
+        }
+    }
 }
 
 static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
-    Job job = { plan, run };
+    void *in[ONEDNN_OUT] = { NULL };
+    TnRun inner = *run;
+    Job job = { plan, &inner };
+    for (gint i = 0; i < ONEDNN_OUT; i++) {
+        const Copy *copy = &plan->copy[i];
+        if (copy->wanted) {
+            in[i] = (char *)run->scratch + copy->at;
+            copy_input(copy, run->in[i], in[i]);
+        } else if (copy->from.count > 0) {
+            in[i] = run->in[i];
+        }
+    }
+    inner.in = in;
     const TnStatus status = tn_parallel_for((gsize)(plan->batches * plan->slices), run_item, &job);
     return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a product") : status;
 }
@@ -237,18 +293,29 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
         }
         plan->item_bytes = MAX(plan->item_bytes, onednn_call_scratch(plan->call[i]));
     }
-    prepared->scratch = (gsize)(plan->batches * plan->slices) * plan->item_bytes;
+    for (gint i = 0; i < ONEDNN_OUT; i++) {
+        Copy *copy = &plan->copy[i];
+        copy->at = plan->items_at;
+        if (copy->wanted) {
+            const gsize bytes = (gsize)copy->from.count * tn_dtype_size(plan->dtype);
+            plan->items_at += (bytes + 63) & ~(gsize)63;
+        }
+    }
+    prepared->scratch = plan->items_at + (gsize)(plan->batches * plan->slices) * plan->item_bytes;
     prepared->state = plan;
     return TRUE;
 }
 
+/* By sizes: how the inputs lie is settled later. */
 static gboolean
 claims(const TnNode *node)
 {
     Plan plan = { .dtype = TN_DTYPE_NONE };
-    if (!plan_product(&plan, node)) {
+    if (MIN(node->in[0].type.rank, node->in[1].type.rank) < 2 || node->in[0].count == 0 ||
+        node->out[0].count == 0) {
         return FALSE;
     }
+    plan_product(&plan, node);
     const OneDnnMatmul *p = &plan.product;
     return onednn_matmul_pays(plan.dtype, p->out.dims[0], p->out.dims[1], p->a.dims[1]);
 }

@@ -1,7 +1,13 @@
-/* onednn.c: the plugin `onednn`: kernels for devices of kind cpu. */
+/* onednn.c: the plugin `onednn`: kernels for devices of kind cpu, "cpu+onednn" in a config.
+ *
+ * Environment, read once when the plugin is opened: TENON_ONEDNN=all takes every size that the
+ * library can do, not just those where it was measured to win; TENON_ONEDNN_LIBRARY is another file
+ * than Debian's libdnnl.so.2. */
 #include "library.h"
 #include "tables.h"
 #include "worth.h"
+
+#include <string.h>
 
 #include <tenon/base.h>
 #include <tenon/plugin.h>
@@ -9,11 +15,17 @@
 static gboolean
 init(GError **error)
 {
+    const char *sizes = g_getenv("TENON_ONEDNN");
+    if (sizes != NULL && strcmp(sizes, "all") != 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "TENON_ONEDNN is '%s': expected all, or no such variable", sizes);
+        return FALSE;
+    }
     const char *file = g_getenv("TENON_ONEDNN_LIBRARY");
     if (!onednn_open(file != NULL ? file : "libdnnl.so.2", error)) {
         return FALSE;
     }
-    onednn_take_all(g_strcmp0(g_getenv("TENON_ONEDNN"), "all") == 0);
+    onednn_take_all(sizes != NULL);
     tn_log("onednn", TN_LOG_INFO, "%s", onednn.description);
     return TRUE;
 }
