@@ -120,13 +120,25 @@ conv_desc(const OneDnnConv *conv)
     return backward;
 }
 
-gboolean
-onednn_conv_exists(const OneDnnConv *conv)
+/* Takes desc, which may be NULL. */
+static OneDnnWay
+way_of(dnnl_primitive_desc_t desc)
+{
+    const char *name = "";
+    if (desc == NULL) {
+        return ONEDNN_NOT;
+    }
+    onednn.primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &name);
+    const gboolean loops = g_str_has_prefix(name, "ref") || g_str_has_prefix(name, "simple");
+    desc_free(desc);
+    return loops ? ONEDNN_BY_LOOPS : ONEDNN_BY_CODE;
+}
+
+OneDnnWay
+onednn_conv_way(const OneDnnConv *conv)
 {
     onednn_enter_thread();
-    dnnl_primitive_desc_t desc = conv_desc(conv);
-    desc_free(desc);
-    return desc != NULL;
+    return way_of(conv_desc(conv));
 }
 
 /* --- Making ----------------------------------------------------------------------------------- */
@@ -221,11 +233,14 @@ call_new(dnnl_primitive_desc_t desc, const PortName *names, const OneDnnBox *con
     OneDnnCall *call = g_new0(OneDnnCall, 1);
     gboolean ok = desc != NULL;
     for (gint i = 0; ok && i < ONEDNN_N_PORTS; i++) {
-        if (i == ONEDNN_BIAS && boxes[i]->dtype != TN_DTYPE_NONE) {
+        if (boxes[i] == NULL || boxes[i]->dtype == TN_DTYPE_NONE) {
+            continue;
+        }
+        if (i == ONEDNN_BIAS) {
             dnnl_memory_desc_t bias;
             ok = plain_desc(boxes[i], &bias) &&
                  port_set(call, ONEDNN_BIAS, boxes[i], DNNL_ARG_BIAS, &bias);
-        } else if (i != ONEDNN_BIAS) {
+        } else {
             ok = port_set(call, (OneDnnPort)i, boxes[i], names[i].arg,
                           onednn.primitive_desc_query_md(desc, names[i].query, 0));
         }
@@ -283,6 +298,51 @@ onednn_matmul_new(const OneDnnMatmul *matmul, GError **error)
         desc = desc_new(&op, NULL);
     }
     return call_new(desc, forward_names, boxes, error);
+}
+
+/* Plain throughout: the library turns what it needs by itself. */
+static dnnl_primitive_desc_t
+pool_desc(const OneDnnPool *pool)
+{
+    const dnnl_alg_kind_t algorithm =
+        pool->count_padding ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding;
+    dnnl_memory_desc_t x, y;
+    dnnl_pooling_desc_t op;
+    if (!plain_desc(&pool->x, &x) || !plain_desc(&pool->y, &y) ||
+        onednn.pooling_forward_desc_init(&op, dnnl_forward_training, algorithm, &x, &y,
+                                         pool->stride, pool->kernel, pool->pad,
+                                         pool->pad_after) != dnnl_success) {
+        return NULL;
+    }
+    dnnl_primitive_desc_t forward = desc_new(&op, NULL);
+    if (forward == NULL || !pool->gradient) {
+        return forward;
+    }
+    const dnnl_status_t status = onednn.pooling_backward_desc_init(
+        &op, algorithm, &x, &y, pool->stride, pool->kernel, pool->pad, pool->pad_after);
+    dnnl_primitive_desc_t backward = status == dnnl_success ? desc_new(&op, forward) : NULL;
+    desc_free(forward);
+    return backward;
+}
+
+OneDnnWay
+onednn_pool_way(const OneDnnPool *pool)
+{
+    onednn_enter_thread();
+    return way_of(pool_desc(pool));
+}
+
+OneDnnCall *
+onednn_pool_new(const OneDnnPool *pool, GError **error)
+{
+    static const PortName gradient_names[ONEDNN_N_PORTS] = {
+        [ONEDNN_A] = DIFF_DST, [ONEDNN_OUT] = { dnnl_query_diff_src_md, DNNL_ARG_DIFF_SRC }
+    };
+    const OneDnnBox *const forward[ONEDNN_N_PORTS] = { &pool->x, NULL, NULL, &pool->y };
+    const OneDnnBox *const gradient[ONEDNN_N_PORTS] = { &pool->y, NULL, NULL, &pool->x };
+    onednn_enter_thread();
+    return call_new(pool_desc(pool), pool->gradient ? gradient_names : forward_names,
+                    pool->gradient ? gradient : forward, error);
 }
 
 void

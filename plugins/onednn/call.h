@@ -42,15 +42,28 @@ typedef struct {
     gboolean pack; /* b is copied into the layout that the library likes best */
 } OneDnnMatmul;
 
+/* y: averages over windows of x; as the gradient, x: what each of y's shares adds up to. Both
+ * [1, planes, s…]. */
+typedef struct {
+    gboolean gradient, count_padding; /* padding counts as elements */
+    OneDnnBox x, y;
+    gint64 kernel[ONEDNN_DIMS], stride[ONEDNN_DIMS], pad[ONEDNN_DIMS], pad_after[ONEDNN_DIMS];
+} OneDnnPool;
+
 typedef struct OneDnnCall OneDnnCall;
 
-/* Whether the library has such a convolution here; nothing is compiled. Thread: any. */
-gboolean onednn_conv_exists(const OneDnnConv *conv);
+/* How the library would do something on this processor: plain loops are its last resort. */
+typedef enum { ONEDNN_NOT, ONEDNN_BY_LOOPS, ONEDNN_BY_CODE } OneDnnWay;
+
+/* Nothing is compiled. Thread: any. */
+OneDnnWay onednn_conv_way(const OneDnnConv *conv);
+OneDnnWay onednn_pool_way(const OneDnnPool *pool);
 /* (transfer full): onednn_call_free. NULL with TN_ERROR_UNSUPPORTED or TN_ERROR_NO_MEMORY. May take
  * milliseconds: code is made. Thread: any. */
 OneDnnCall *onednn_conv_new(const OneDnnConv *conv, GError **error);
 /* As above. */
 OneDnnCall *onednn_matmul_new(const OneDnnMatmul *matmul, GError **error);
+OneDnnCall *onednn_pool_new(const OneDnnPool *pool, GError **error);
 void onednn_call_free(OneDnnCall *call);
 /* Bytes of scratch, whole cache lines; TN_ALIGN aligned. */
 gsize onednn_call_scratch(const OneDnnCall *call);

@@ -258,7 +258,7 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, GError **
     plan->kind = kind;
     plan->dtype = conv.x.dtype;
     conv.winograd = onednn_winograd_pays(&conv);
-    conv.winograd = conv.winograd && onednn_conv_exists(&conv);
+    conv.winograd = conv.winograd && onednn_conv_way(&conv) != ONEDNN_NOT;
     const Slices s = choose_slices(&conv);
     const gint64 all = s.by == BY_IMAGES          ? conv.x.dims[0]
                        : kind == ONEDNN_CONV_DATA ? conv.x.dims[1]
@@ -304,7 +304,7 @@ claims(const TnNode *node, OneDnnConvKind kind)
         return FALSE;
     }
     OneDnnConv conv = conv_of(node, kind);
-    return onednn_conv_pays(&conv) && onednn_conv_exists(&conv);
+    return onednn_conv_pays(&conv) && onednn_way_pays(onednn_conv_way(&conv));
 }
 
 #define DEFINE(name, kind)                                                                         \

@@ -35,8 +35,11 @@ typedef struct {
     ONEDNN_FN(dilated_convolution_backward_data_desc_init);
     ONEDNN_FN(dilated_convolution_backward_weights_desc_init);
     ONEDNN_FN(matmul_desc_init);
+    ONEDNN_FN(pooling_forward_desc_init);
+    ONEDNN_FN(pooling_backward_desc_init);
     ONEDNN_FN(primitive_desc_create);
     ONEDNN_FN(primitive_desc_destroy);
+    ONEDNN_FN(primitive_desc_query);
     ONEDNN_FN(primitive_desc_query_md);
     ONEDNN_FN(reorder_primitive_desc_create);
     ONEDNN_FN(primitive_create);

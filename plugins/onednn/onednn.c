@@ -40,8 +40,9 @@ init(GError **error)
 
 TABLE(conv, "convolutions and their gradients");
 TABLE(matmul, "products of matrices");
+TABLE(pool, "averages over windows, and their gradients");
 
-static const TnFactory *const factories[] = { &table_conv, &table_matmul, NULL };
+static const TnFactory *const factories[] = { &table_conv, &table_matmul, &table_pool, NULL };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD("onednn", TN_PLUGIN_VERSION, "Apache-2.0",
                                                 "Kernels of oneDNN for devices of kind cpu"),

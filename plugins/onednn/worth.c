@@ -17,6 +17,12 @@ onednn_take_all(gboolean all)
     take_all = all;
 }
 
+gboolean
+onednn_way_pays(OneDnnWay way)
+{
+    return way == ONEDNN_BY_CODE || (way == ONEDNN_BY_LOOPS && take_all);
+}
+
 #define SMALL (1 << 20)
 #define ANY G_MAXINT64
 
@@ -105,6 +111,14 @@ onednn_winograd_pays(const OneDnnConv *conv)
         }
     }
     return MIN(size.channels, size.maps) >= WINOGRAD_CHANNELS && size.positions >= positions;
+}
+
+/* The plugin cpu goes through windows one element at a time: only calls that are over before the
+ * library has begun stay with it. */
+gboolean
+onednn_pool_pays(gint64 reads)
+{
+    return onednn.usable && (take_all || reads >= 1 << 14);
 }
 
 /* Below these the plugin cpu's products win, which copy nothing; a product of one row is bound by

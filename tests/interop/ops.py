@@ -148,7 +148,7 @@ def kernels_of_other_plugins_agree():
         print("  the plugin onednn was not built")
         return
     faults, checked = [], 0
-    for op in "conv", "matmul", "linear":
+    for op in "conv", "matmul", "linear", "average_pool":
         source = Dump(TN_OP=op, TN_KERNELS="onednn", TENON_ONEDNN="all")
         for call in source.calls:
             want, _ = expected(call, source=source)

@@ -5,6 +5,7 @@
 #include "cpu_run.h"
 
 #include <dlfcn.h>
+#include <tenon/nn.h>
 
 typedef struct {
     const char *op;
@@ -22,6 +23,7 @@ typedef struct {
         }                                                                                          \
     }
 #define CONV(...) (&(const TnConvAttrs){ .group = 1, __VA_ARGS__ })
+#define POOL(...) (&(const TnPoolAttrs){ __VA_ARGS__ })
 #define SAME CONV(.pads = { 4, { 1, 1, 1, 1 } })
 #define HALF CONV(.strides = { 2, { 2, 2 } }, .pads = { 4, { 1, 1, 1, 1 } })
 
@@ -88,6 +90,20 @@ static const Case cases[] = {
     { "linear", NULL, 3, { T(F32, 700, 300), T(F32, 333, 300), T(F32, 333) } },
     { "matmul", NULL, 2, { T(BF16, 5, 100, 300), T(BF16, 5, 300, 400) } },
     { "matmul", NULL, 2, { T(BF16, 1, 700), T(BF16, 700, 400) } },
+    /* The last column of x is in no window. */
+    { "average_pool",
+      POOL(.window = { .kernel_shape = { 2, { 3, 3 } }, .strides = { 2, { 2, 2 } } }),
+      1,
+      { T(F32, 9, 50, 17, 18) } },
+    { "average_pool_grad",
+      POOL(.window = { .kernel_shape = { 2, { 3, 3 } }, .strides = { 2, { 2, 2 } } }),
+      2,
+      { T(F32, 9, 50, 8, 8), T(F32, 9, 50, 17, 18) } },
+    { "average_pool",
+      POOL(.window = { .kernel_shape = { 1, { 4 } }, .pads = { 2, { 2, 1 } } },
+           .count_include_pad = TRUE),
+      1,
+      { T(F32, 5, 50, 70) } },
 };
 
 static void
@@ -389,7 +405,8 @@ conformance(void)
 {
     static const char *const programs[][2] = { { "tests/test_kernels", "cpu" },
                                                { "tests/test_forward", "cpu" } };
-    static const char *const ops[] = { "TN_OP=conv", "TN_OP=matmul", "TN_OP=linear" };
+    static const char *const ops[] = { "TN_OP=conv", "TN_OP=matmul", "TN_OP=linear",
+                                       "TN_OP=average_pool" };
     open_onednn();
     for (guint p = 0; p < G_N_ELEMENTS(programs); p++) {
         g_autofree char *program = tn_test_build_path(programs[p][0]);

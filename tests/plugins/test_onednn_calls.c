@@ -38,7 +38,7 @@ versions(void)
 
 /* --- Failures --------------------------------------------------------------------------------- */
 
-/* Of the library's calls that make something: which one fails, counted from 0, and what is alive. */
+/* Of the library's calls that make something: which one fails, counted from 0; what is alive. */
 static gint fail_at, n_made, n_alive;
 static OneDnn whole;
 
