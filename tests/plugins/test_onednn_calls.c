@@ -122,7 +122,7 @@ open_library(void)
 {
     g_autoptr(GError) error = NULL;
     if (!onednn.usable && !onednn_open("libdnnl.so.2", &error)) {
-        tn_test_skip(error->message);
+        tn_test_skip("%s", error->message);
     }
     whole = whole.usable ? whole : onednn;
     onednn = whole;
