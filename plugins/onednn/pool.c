@@ -136,7 +136,7 @@ prepare(const TnNode *node, TnPrepared *prepared, gboolean gradient, GError **er
 {
     Plan *plan = g_new0(Plan, 1);
     plan_pool(plan, node, gradient);
-    plan->planes = plan->pool.x.dims[1];
+    plan->planes = MAX(1, plan->pool.x.dims[1]); /* none would not have been claimed */
     plan->in = size_of_plane(gradient ? &plan->pool.y : &plan->pool.x);
     plan->out = size_of_plane(gradient ? &plan->pool.x : &plan->pool.y);
     const gint64 blocks = (plan->planes + PLANES - 1) / PLANES;
