@@ -40,8 +40,9 @@ static const ConvRule conv_rules[] = {
     { TN_DTYPE_F32, ONEDNN_CONV, 2, 1, 16, 256, SMALL, 1, ANY },
     { TN_DTYPE_F32, ONEDNN_CONV, 2, 16, 16, 256, SMALL, ANY, ANY },
     { TN_DTYPE_F32, ONEDNN_CONV_DATA, 2, 16, 16, 1, SMALL, 1, ANY },
-    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 1, 16, 1, SMALL, 1, ANY },
-    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 16, 16, 1, SMALL, ANY, ANY },
+    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 1, 16, 1, SMALL, 1, 1 },
+    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 16, 16, 1, SMALL, ANY, 1 },
+    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 1, 16, 4096, SMALL, 1, ANY },
     /* The plugin cpu computes bf16 in f32, with copies of everything. */
     { TN_DTYPE_BF16, ONEDNN_CONV, 1, 1, 1, 1, SMALL, ANY, ANY },
     { TN_DTYPE_BF16, ONEDNN_CONV_DATA, 1, 4, 1, 1, SMALL, ANY, ANY },
@@ -121,15 +122,14 @@ onednn_pool_pays(gint64 reads)
     return onednn.usable && (take_all || reads >= 1 << 14);
 }
 
-/* Below these the plugin cpu's products win, which copy nothing; a product of one row is bound by
- * memory. */
+/* Below these the plugin cpu's products win, which copy nothing. */
 typedef struct {
     TnDtype dtype;
     gint64 m, n, k, work; /* at least; work: of one product */
 } MatmulRule;
 
 static const MatmulRule matmul_rules[] = {
-    { TN_DTYPE_F32, 512, 64, 64, 1 << 26 },
+    { TN_DTYPE_F32, 512, 256, 64, 1 << 27 },
     { TN_DTYPE_BF16, 1, 1, 1, 1 << 17 },
 };
 
