@@ -2,8 +2,8 @@
  *
  * Measured with oneDNN 2.6.3 on one core with AVX-512 and AMX (Sapphire Rapids), tensors plain
  * before and after, as ratios of the plugin cpu's time to oneDNN's, copies included. The sizes were
- * ResNet's at 32 and 224 pixels, LeNet's, depthwise and grouped ones: see docs/onednn.md. A row is
- * there where the ratio was above 1 for all that it lets through. Tables measured on the user's own
+ * ResNet's at 32 and 224 pixels, LeNet's, depthwise and grouped ones: see docs/onednn.md. Where a row
+ * lets something through the ratio was above 1, or too close to 1 to tell on a busy machine. Tables measured on the user's own
  * machine would be asked here before the rules. */
 #include "worth.h"
 
