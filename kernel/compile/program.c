@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels.h"
+
 TnStatus
 tn_copy_run(void *state, const TnRun *run)
 {
@@ -150,6 +152,10 @@ print_instruction(GString *text, const TnProgram *program, guint number)
     }
     if (code->signal != TN_NO_EVENT) {
         g_string_append_printf(text, " signal %u", code->signal);
+    }
+    if (info->kernel != NULL && info->kernel->rank > 0) {
+        g_autofree char *id = tn_kernel_id(info->kernel);
+        g_string_append_printf(text, " kernel %s", id);
     }
     if (info->kernel != NULL && (info->kernel->flags & TN_KERNEL_SLOW)) {
         g_string_append(text, " slow");

@@ -59,10 +59,10 @@ def near(got, want, dtype):
 class Dump:
     """The calls of dump_ops, and what the table expects of each."""
 
-    def __init__(self):
+    def __init__(self, **environment):
         self.folder = tempfile.TemporaryDirectory()
         program = os.path.join(BUILD, "tests", "dump_ops")
-        environment = {**os.environ, "TN_DUMP": self.folder.name}
+        environment = {**os.environ, **environment, "TN_DUMP": self.folder.name}
         done = subprocess.run([program], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         with open(os.path.join(self.folder.name, "calls.bin"), "rb") as file:
@@ -98,10 +98,10 @@ def calls():
     return dump.calls
 
 
-def expected(call, differentiate=False):
+def expected(call, differentiate=False, source=None):
     """(outputs, inputs) by the table; None if the peer does not take a size of 0."""
     call["out"] = [e["dtype"] for e in call["ref"]]
-    x = dump.inputs(call, differentiate)
+    x = (source or dump).inputs(call, differentiate)
     try:
         y = TABLE[call["op"]](list(x), call["attrs"], call)
     except (RuntimeError, ValueError, IndexError):
@@ -140,6 +140,24 @@ def outputs_agree():
                 if fault:
                     faults.append(f"{label(call)}: output {k} on {device}: {fault}")
     report(faults, checked, 8000)
+
+
+def kernels_of_other_plugins_agree():
+    """oneDNN's kernels, taken wherever they can do a call at all."""
+    if not os.path.exists(os.path.join(BUILD, "plugins", "libtn_onednn.so")):
+        print("  the plugin onednn was not built")
+        return
+    faults, checked = [], 0
+    for op in "conv", "matmul", "linear", "average_pool":
+        source = Dump(TN_OP=op, TN_KERNELS="onednn", TENON_ONEDNN="all")
+        for call in source.calls:
+            want, _ = expected(call, source=source)
+            for k, got in enumerate(source.tensors(call, "cpu") if want is not None else ()):
+                fault = near(got, as_array(want[k]), call["out"][k])
+                checked += 1
+                if fault:
+                    faults.append(f"{label(call)}: output {k}: {fault}")
+    report(faults, checked, 100)
 
 
 def gradients_agree():
@@ -210,4 +228,5 @@ def write_golden():
 if __name__ == "__main__":
     if "--write" in sys.argv[1:]:
         write_golden()
-    main([table_names_every_operator, outputs_agree, gradients_agree, golden_values_are_current])
+    main([table_names_every_operator, outputs_agree, kernels_of_other_plugins_agree, gradients_agree,
+          golden_values_are_current])

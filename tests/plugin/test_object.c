@@ -286,6 +286,49 @@ devices_by_name(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "device 'mth'", "'nth'");
 }
 
+static const TnKernel no_kernels[1];
+static const TnKernelTable nth_table = {
+    .size = sizeof nth_table, .kind = "nth", .kernel_size = sizeof(TnKernel), .kernels = no_kernels
+};
+static const TnFactory nth_kernels = { .size = sizeof(TnFactory),
+                                       .iface = "tenon.kernel/1",
+                                       .name = "nth-kernels",
+                                       .help = "x",
+                                       .vtable = &nth_table };
+static const TnFactory *const kernel_factories[] = { &nth_kernels, NULL };
+static const TnPlugin quick = { TN_PLUGIN_HEAD("quick", "1", "MIT", "x"),
+                                .factories = kernel_factories };
+
+/* "kind+plugin": the plugin is opened, must have kernels of that kind, and is done without if it
+ * cannot be used. */
+static void
+devices_with_kernels_of_others(void)
+{
+    static const char *const good[] = { "nth+quick", "nth:2+quick", "nth+init_fails",
+                                        "nth+quick+init_fails" };
+    static const char *const bad[] = { "nth+", "+quick", "nth++quick", "nth+quick:1+" };
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = tn_test_build_path("tests/plugins-broken");
+    tn_registry_add_path(folder);
+    TN_REQUIRE(tn_registry_plugin("nth") != NULL || tn_registry_add(&devices, NULL));
+    TN_REQUIRE(tn_registry_add(&quick, NULL));
+    for (guint i = 0; i < G_N_ELEMENTS(good); i++) {
+        TnDevice *device = tn_device_open(good[i], NULL, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        TN_ASSERT_CMPSTR(tn_device_name(device), good[i]);
+        TN_ASSERT_CMPSTR(tn_device_kind(device), "nth");
+        tn_device_unref(device);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(bad); i++) {
+        TN_ASSERT(tn_device_open(bad[i], NULL, &error) == NULL);
+        TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "names no device");
+    }
+    TN_ASSERT(tn_device_open("nth+quik", NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "device 'nth+quik'", "plugin 'quik'");
+    TN_ASSERT(tn_device_open("nth+nth", NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "plugin 'nth'", "kind nth");
+}
+
 static const TnTest tests[] = {
     { "created_used_and_gone", created_used_and_gone },
     { "all_faults_at_once", all_faults_at_once },
@@ -295,5 +338,6 @@ static const TnTest tests[] = {
     { "a_sound_tree_has_no_fault", a_sound_tree_has_no_fault },
     { "thread_rules_are_kept", thread_rules_are_kept },
     { "devices_by_name", devices_by_name },
+    { "devices_with_kernels_of_others", devices_with_kernels_of_others },
 };
 TN_TEST_MAIN_WITH("objects", tests, set_up, NULL)

@@ -16,9 +16,10 @@
 void
 tn_conformance_open(void)
 {
-    static const char *const plugins[] = { "nn", "cpu" };
+    g_autofree char *names = g_strconcat("nn cpu ", g_getenv("TN_KERNELS"), NULL);
+    g_auto(GStrv) plugins = g_strsplit(g_strchomp(names), " ", -1);
     TnDevice *ref = tn_test_device("ref");
-    for (gsize i = 0; i < G_N_ELEMENTS(plugins); i++) {
+    for (gsize i = 0; plugins[i] != NULL; i++) {
         g_autoptr(GError) error = NULL;
         const gboolean ok = tn_registry_open(plugins[i], &error);
         tn_test_check(ok, TRUE, __FILE__, __LINE__, "plugin '%s': %s", plugins[i],

@@ -5,7 +5,8 @@
  *
  * A call is a pure function of (operator, dtype, variant): shapes and attributes come from the
  * operator's sample generator, contents from the domains of its rows. The environment variable
- * TN_OP restricts the walk to operators whose names contain it.
+ * TN_OP restricts the walk to operators whose names contain it; TN_KERNELS names a plugin, or
+ * several between spaces, whose kernels are to be judged besides those of nn and cpu.
  */
 #ifndef TN_CONFORMANCE_H
 #define TN_CONFORMANCE_H

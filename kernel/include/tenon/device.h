@@ -47,7 +47,10 @@ TN_API TnDevice *tn_device_host(void);
 TN_API TnDevice *tn_device_new(const char *name, const TnDeviceVTable *vtable, void *self,
                                void (*destroy)(void *));
 /* Creates the device of that name from its factory ("cpu", or "kind:index", which reaches the
- * factory as option `index`) and opens the plugin for it. (transfer full). */
+ * factory as option `index`) and opens the plugin for it. "kind+plugin" (or more of them) opens
+ * those plugins first, whose kernels for devices of that kind take part by their ranks; one that
+ * cannot be used here is said in a warning and left out, one that is not there is
+ * TN_ERROR_NOT_FOUND. (transfer full). */
 TN_API TnDevice *tn_device_open(const char *name, TnContext *context, GError **error);
 TN_API TnDevice *tn_device_ref(TnDevice *device);
 TN_API void tn_device_unref(TnDevice *device);

@@ -1,0 +1,336 @@
+/* conv.c: convolutions and their two gradients by oneDNN, on slices that depend on the sizes alone.
+ *
+ * A slice is some images, or some of the channels that come out. Each does all that it needs by
+ * itself, layouts included, so what it does not divide is done again in every slice: the weights
+ * where images are shared out, the images where channels are. The less of the two is repeated.
+ * Gradients of weights from slices of images are summed in order. */
+#include "call.h"
+#include "tables.h"
+#include "worth.h"
+
+#include <string.h>
+
+#include <tenon/ops.h>
+#include <tenon/pool.h>
+
+/* Slices at most, and multiplications that one should have. */
+#define MOST_SLICES 8
+/* What is repeated are transforms too, which take a third of the time at 8 slices. */
+#define MOST_WINOGRAD_SLICES 4
+#define SLICE_WORK (1 << 24)
+/* Channels of a slice are a multiple of this: whole blocks of the library's layouts. */
+#define CHANNELS 32
+#define SUM_GRAIN 16384
+
+typedef enum { BY_IMAGES, BY_CHANNELS } SliceKind;
+
+typedef struct {
+    OneDnnConvKind kind;
+    TnDtype dtype;
+    SliceKind by;
+    gint64 slices;
+    OneDnnCall *call[2];           /* of every slice but the last; of the last */
+    gint64 step[ONEDNN_N_PORTS];   /* bytes from slice to slice */
+    gsize slice_bytes, partial_at; /* a slice's scratch; its partial sums in it */
+    gint64 count;                  /* elements that come out */
+    gboolean sums;                 /* gradients of weights from several slices, or of bf16 */
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    const TnRun *run;
+} Job;
+
+static gint64
+count_of(const OneDnnBox *box)
+{
+    gint64 count = 1;
+    for (gint i = 0; i < box->rank; i++) {
+        count *= box->dims[i];
+    }
+    return count;
+}
+
+/* --- Sizes ------------------------------------------------------------------------------------ */
+
+static OneDnnBox
+box_of(const TnArg *arg)
+{
+    OneDnnBox box = { .dtype = arg->type.dtype, .rank = arg->type.rank };
+    memcpy(box.dims, arg->type.dims, sizeof arg->type.dims);
+    tn_type_strides(&arg->type, box.strides);
+    return box;
+}
+
+/* Weights [M, C / groups, k…] as [groups, M / groups, C / groups, k…]. */
+static OneDnnBox
+grouped(const OneDnnBox *w, gint64 groups)
+{
+    OneDnnBox box = *w;
+    box.rank = w->rank + 1;
+    memmove(box.dims + 1, w->dims, (gsize)w->rank * sizeof *w->dims);
+    memmove(box.strides + 1, w->strides, (gsize)w->rank * sizeof *w->strides);
+    box.dims[0] = groups;
+    box.dims[1] = w->dims[0] / groups;
+    box.strides[0] = box.dims[1] * w->strides[0];
+    return box;
+}
+
+/* The whole convolution of a node. */
+static OneDnnConv
+conv_of(const TnNode *node, OneDnnConvKind kind)
+{
+    const TnConvAttrs *attrs = node->attrs;
+    const TnArg *x = kind == ONEDNN_CONV_DATA ? &node->out[0] : &node->in[0];
+    const TnArg *w = kind == ONEDNN_CONV_WEIGHT ? &node->out[0] : &node->in[1];
+    const TnArg *y = kind == ONEDNN_CONV ? &node->out[0] : &node->in[kind == ONEDNN_CONV_WEIGHT];
+    OneDnnConv conv = { .kind = kind, .n = x->type.rank - 2 };
+    conv.x = box_of(x);
+    conv.w = box_of(w);
+    conv.y = box_of(y);
+    if (kind == ONEDNN_CONV && node->n_in > 2) {
+        conv.bias = box_of(&node->in[2]);
+    }
+    if (attrs->group > 1) {
+        conv.w = grouped(&conv.w, attrs->group);
+    }
+    for (gint i = 0; i < conv.n; i++) {
+        const TnConvAxis axis = tn_conv_axis(attrs, conv.n, i);
+        conv.stride[i] = axis.stride;
+        conv.dilation[i] = axis.dilation;
+        conv.pad[i] = axis.pad_begin;
+    }
+    return conv;
+}
+
+/* --- Slices ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    SliceKind by;
+    gint64 slices, per_slice; /* images or channels; the last slice may have fewer */
+} Slices;
+
+static Slices
+choose_slices(const OneDnnConv *conv)
+{
+    const gboolean groups = conv->w.rank > conv->n + 2;
+    const gint64 images = count_of(&conv->x) + count_of(&conv->y);
+    const gint64 weights = count_of(&conv->w) * (conv->winograd ? 4 : 1);
+    const OneDnnBox *cut = conv->kind == ONEDNN_CONV_DATA ? &conv->x : &conv->y;
+    const gint64 all_images = conv->x.dims[0], all_channels = cut->dims[1];
+    const gint64 work = count_of(&conv->y) * (count_of(&conv->w) / conv->y.dims[1]);
+    Slices s = { BY_IMAGES, 1, all_images };
+    const gint64 limit = conv->winograd ? MOST_WINOGRAD_SLICES : MOST_SLICES;
+    gint64 most = CLAMP(work / SLICE_WORK, 1, limit);
+    if (!groups && weights > images && all_channels >= 2 * CHANNELS) {
+        const gint64 blocks = all_channels / CHANNELS;
+        most = MIN(most, blocks);
+        s.by = BY_CHANNELS;
+        s.per_slice = (blocks + most - 1) / most * CHANNELS;
+        s.slices = (all_channels + s.per_slice - 1) / s.per_slice;
+    } else {
+        most = MIN(most, all_images);
+        s.per_slice = (all_images + most - 1) / most;
+        s.slices = (all_images + s.per_slice - 1) / s.per_slice;
+    }
+    return s;
+}
+
+/* The convolution of a slice of `size` images or channels. */
+static OneDnnConv
+slice_of(const OneDnnConv *conv, SliceKind by, gint64 size)
+{
+    OneDnnConv slice = *conv;
+    if (by == BY_IMAGES) {
+        slice.x.dims[0] = slice.y.dims[0] = size;
+    } else if (conv->kind == ONEDNN_CONV_DATA) {
+        slice.x.dims[1] = slice.w.dims[1] = size;
+    } else {
+        slice.y.dims[1] = slice.w.dims[0] = slice.bias.dims[0] = size;
+    }
+    return slice;
+}
+
+/* Bytes from a slice's first element to that of the next. */
+static void
+set_steps(Plan *plan, const OneDnnConv *conv, gint64 size)
+{
+    const gsize cell = tn_dtype_size(plan->dtype);
+    const gboolean images = plan->by == BY_IMAGES, data = conv->kind == ONEDNN_CONV_DATA;
+    const gint64 x = images ? conv->x.strides[0] : data ? conv->x.strides[1] : 0;
+    const gint64 w = images ? 0 : conv->w.strides[data ? 1 : 0];
+    const gint64 y = images ? conv->y.strides[0] : data ? 0 : conv->y.strides[1];
+    const gint64 steps[][ONEDNN_N_PORTS] = {
+        [ONEDNN_CONV] = { x, w, images ? 0 : 1, y },
+        [ONEDNN_CONV_DATA] = { y, w, 0, x },
+        [ONEDNN_CONV_WEIGHT] = { x, y, 0, w },
+    };
+    for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
+        plan->step[i] = steps[conv->kind][i] * size * (gint64)cell;
+    }
+}
+
+/* --- Running ---------------------------------------------------------------------------------- */
+
+static char *
+slice_memory(const Job *job, gint64 slice)
+{
+    return (char *)job->run->scratch + (gsize)slice * job->plan->slice_bytes;
+}
+
+static TnStatus
+run_slice(gpointer data, gsize slice, gsize n)
+{
+    const Job *job = data;
+    const Plan *plan = job->plan;
+    const TnRun *run = job->run;
+    char *scratch = slice_memory(job, (gint64)slice);
+    void *ports[ONEDNN_N_PORTS] = { run->in[0], run->in[1], NULL, run->out[0] };
+    if (plan->kind == ONEDNN_CONV && plan->step[ONEDNN_BIAS] >= 0) {
+        ports[ONEDNN_BIAS] = run->in[2];
+    }
+    for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
+        if (ports[i] != NULL) {
+            ports[i] = (char *)ports[i] + (gint64)slice * plan->step[i];
+        }
+    }
+    if (plan->sums) {
+        ports[ONEDNN_OUT] = scratch + plan->partial_at;
+    }
+    return onednn_call_run(plan->call[slice + 1 == n], ports, scratch);
+}
+
+/* Elements of all partial gradients, added in the slices' order. */
+static TnStatus
+sum_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Job *job = data;
+    const Plan *plan = job->plan;
+    const gint64 first = (gint64)chunk * SUM_GRAIN, count = MIN(SUM_GRAIN, plan->count - first);
+    float *to = (float *)(void *)(slice_memory(job, 0) + plan->partial_at) + first;
+    (void)n;
+    for (gint64 s = 1; s < plan->slices; s++) {
+        const float *from =
+            (const float *)(const void *)(slice_memory(job, s) + plan->partial_at) + first;
+        for (gint64 i = 0; i < count; i++) {
+            to[i] += from[i];
+        }
+    }
+    const TnDtypeInfo *info = tn_dtype_info(plan->dtype);
+    info->store((char *)job->run->out[0] + (gsize)first * tn_dtype_size(plan->dtype), to, 1,
+                (gsize)count);
+    return TN_OK;
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    const Plan *plan = state;
+    Job job = { plan, run };
+    TnStatus status = tn_parallel_for((gsize)plan->slices, run_slice, &job);
+    if (status == TN_OK && plan->sums) {
+        status =
+            tn_parallel_for((gsize)((plan->count + SUM_GRAIN - 1) / SUM_GRAIN), sum_chunk, &job);
+    }
+    if (status == TN_FAILED) {
+        return tn_run_fail(run, "oneDNN failed to run a convolution");
+    }
+    return status;
+}
+
+/* --- Planning --------------------------------------------------------------------------------- */
+
+static void
+release(void *state)
+{
+    Plan *plan = state;
+    for (gint i = 0; i < 2; i++) {
+        g_clear_pointer(&plan->call[i], onednn_call_free);
+    }
+    g_free(plan);
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, GError **error)
+{
+    OneDnnConv conv = conv_of(node, kind);
+    Plan *plan = g_new0(Plan, 1);
+    plan->kind = kind;
+    plan->dtype = conv.x.dtype;
+    conv.winograd = onednn_winograd_pays(&conv);
+    conv.winograd = conv.winograd && onednn_conv_way(&conv) != ONEDNN_NOT;
+    const Slices s = choose_slices(&conv);
+    const gint64 all = s.by == BY_IMAGES          ? conv.x.dims[0]
+                       : kind == ONEDNN_CONV_DATA ? conv.x.dims[1]
+                                                  : conv.y.dims[1];
+    plan->by = s.by;
+    plan->slices = s.slices;
+    plan->count = node->out[0].count;
+    plan->sums = kind == ONEDNN_CONV_WEIGHT && s.by == BY_IMAGES &&
+                 (s.slices > 1 || conv.x.dtype != TN_DTYPE_F32);
+    set_steps(plan, &conv, s.per_slice);
+    plan->step[ONEDNN_BIAS] = conv.bias.dtype == TN_DTYPE_NONE ? -1 : plan->step[ONEDNN_BIAS];
+    if (plan->sums) {
+        conv.w.dtype = TN_DTYPE_F32;
+    }
+    for (gint i = 0; i < 2; i++) {
+        const gint64 size = i == 0 ? s.per_slice : all - (s.slices - 1) * s.per_slice;
+        const OneDnnConv slice = slice_of(&conv, s.by, size);
+        plan->call[i] = onednn_conv_new(&slice, error);
+        if (plan->call[i] == NULL) {
+            release(plan);
+            return FALSE;
+        }
+        plan->partial_at = MAX(plan->partial_at, onednn_call_scratch(plan->call[i]));
+    }
+    plan->slice_bytes = plan->partial_at;
+    if (plan->sums) {
+        plan->slice_bytes += ((gsize)plan->count * sizeof(float) + 63) & ~(gsize)63;
+    }
+    prepared->scratch = (gsize)plan->slices * plan->slice_bytes;
+    prepared->state = plan;
+    return TRUE;
+}
+
+static gboolean
+claims(const TnNode *node, OneDnnConvKind kind)
+{
+    for (gint i = 0; i < 2; i++) {
+        if (node->in[i].count == 0) {
+            return FALSE;
+        }
+    }
+    if (node->out[0].count == 0) {
+        return FALSE;
+    }
+    OneDnnConv conv = conv_of(node, kind);
+    return onednn_conv_pays(&conv) && onednn_way_pays(onednn_conv_way(&conv));
+}
+
+#define DEFINE(name, kind)                                                                         \
+    static gboolean claims_##name(const TnNode *node)                                              \
+    {                                                                                              \
+        return claims(node, kind);                                                                 \
+    }                                                                                              \
+    static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
+    {                                                                                              \
+        return prepare(node, prepared, kind, error);                                               \
+    }
+DEFINE(forward, ONEDNN_CONV)
+DEFINE(data, ONEDNN_CONV_DATA)
+DEFINE(weight, ONEDNN_CONV_WEIGHT)
+
+#define ROW(op_, name)                                                                             \
+    {                                                                                              \
+        .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .rank = ONEDNN_RANK,                      \
+        .claims = claims_##name, .prepare = prepare_##name, .run = run, .release = release         \
+    }
+
+static const TnKernel kernels[] = {
+    ROW("conv", forward),
+    ROW("conv_bias", forward),
+    ROW("conv_transpose", data),
+    ROW("conv_grad_weight", weight),
+};
+
+const TnKernelTable onednn_conv = ONEDNN_TABLE(kernels);

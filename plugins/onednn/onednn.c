@@ -1,0 +1,51 @@
+/* onednn.c: the plugin `onednn`: kernels for devices of kind cpu, "cpu+onednn" in a config.
+ *
+ * Environment, read once when the plugin is opened: TENON_ONEDNN=all takes every size that the
+ * library can do, not just those where it was measured to win; TENON_ONEDNN_LIBRARY is another file
+ * than Debian's libdnnl.so.2. */
+#include "library.h"
+#include "tables.h"
+#include "worth.h"
+
+#include <string.h>
+
+#include <tenon/base.h>
+#include <tenon/plugin.h>
+
+static gboolean
+init(GError **error)
+{
+    const char *sizes = g_getenv("TENON_ONEDNN");
+    if (sizes != NULL && strcmp(sizes, "all") != 0) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "TENON_ONEDNN is '%s': expected all, or no such variable", sizes);
+        return FALSE;
+    }
+    const char *file = g_getenv("TENON_ONEDNN_LIBRARY");
+    if (!onednn_open(file != NULL ? file : "libdnnl.so.2", error)) {
+        return FALSE;
+    }
+    onednn_take_all(sizes != NULL);
+    tn_log("onednn", TN_LOG_INFO, "%s", onednn.description);
+    return TRUE;
+}
+
+#define TABLE(ident, text)                                                                         \
+    static const TnFactory table_##ident = { .size = sizeof table_##ident,                         \
+                                             .flags = TN_FACTORY_INTERNAL,                         \
+                                             .iface = "tenon.kernel/1",                            \
+                                             .name = "onednn-" #ident,                             \
+                                             .help = text,                                         \
+                                             .vtable = &onednn_##ident }
+
+TABLE(conv, "convolutions and their gradients");
+TABLE(matmul, "products of matrices");
+TABLE(pool, "averages over windows, and their gradients");
+
+static const TnFactory *const factories[] = { &table_conv, &table_matmul, &table_pool, NULL };
+
+static const TnPlugin plugin = { TN_PLUGIN_HEAD("onednn", TN_PLUGIN_VERSION, "Apache-2.0",
+                                                "Kernels of oneDNN for devices of kind cpu"),
+                                 .factories = factories, .init = init };
+
+TN_PLUGIN(onednn, plugin)

@@ -1,0 +1,200 @@
+/* pool.c: averages over windows and their gradients by oneDNN, in f32, on slices of planes.
+ *
+ * Not maxima: the library's pass over NaN, which must be the largest (a network that has gone wrong
+ * would look sound). */
+#include "call.h"
+#include "tables.h"
+#include "worth.h"
+
+#include <tenon/nn.h>
+#include <tenon/ops.h>
+#include <tenon/pool.h>
+
+/* Slices at most, elements read that one should have; its planes are a multiple of this. */
+#define MOST_SLICES 8
+#define SLICE_READS 65536
+#define PLANES 16
+
+typedef struct {
+    OneDnnPool pool;
+    gint64 planes, slices, per_slice;
+    gint64 in, out;      /* elements of a plane */
+    OneDnnCall *call[2]; /* of every slice but the last; of the last */
+    gsize slice_bytes;
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    const TnRun *run;
+} Job;
+
+static OneDnnBox
+planes_of(const TnType *type)
+{
+    OneDnnBox box = { .dtype = type->dtype, .rank = type->rank };
+    gint64 step = 1;
+    for (gint i = type->rank - 1; i >= 0; i--) {
+        box.dims[i] = type->dims[i];
+        box.strides[i] = step;
+        step *= type->dims[i];
+    }
+    box.dims[1] *= box.dims[0];
+    box.dims[0] = 1;
+    return box;
+}
+
+/* The library has fast code only for what it knows as row-major, the first stride included. */
+static void
+set_planes(OneDnnBox *box, gint64 planes)
+{
+    box->dims[1] = planes;
+    box->strides[0] = planes * box->strides[1];
+}
+
+/* FALSE: windows that the library has not: with gaps, in the padding alone, or beyond it
+ * (ceil_mode). */
+static gboolean
+plan_pool(Plan *plan, const TnNode *node, gboolean gradient)
+{
+    const TnPoolAttrs *attrs = node->attrs;
+    const TnType *x = gradient ? &node->out[0].type : &node->in[0].type;
+    const TnType *y = gradient ? &node->in[0].type : &node->out[0].type;
+    OneDnnPool *p = &plan->pool;
+    p->gradient = gradient;
+    p->count_padding = attrs->count_include_pad;
+    p->x = planes_of(x);
+    p->y = planes_of(y);
+    for (gint i = 0; i < attrs->window.kernel_shape.n; i++) {
+        const TnConvAxis axis = tn_window_axis(&attrs->window, i);
+        const gint64 kernel = attrs->window.kernel_shape.v[i];
+        const gint64 end = (y->dims[2 + i] - 1) * axis.stride + kernel;
+        p->kernel[i] = kernel;
+        p->stride[i] = axis.stride;
+        p->pad[i] = axis.pad_begin;
+        p->pad_after[i] = end - axis.pad_begin - x->dims[2 + i];
+        if (axis.dilation != 1 || axis.pad_begin >= kernel || p->pad_after[i] >= kernel ||
+            end > x->dims[2 + i] + axis.pad_begin + axis.pad_end) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gint64
+size_of_plane(const OneDnnBox *box)
+{
+    return box->strides[1];
+}
+
+static gint64
+reads_of(const OneDnnPool *p)
+{
+    gint64 reads = p->y.dims[1] * size_of_plane(&p->y);
+    for (gint i = 2; i < p->y.rank; i++) {
+        reads *= p->kernel[i - 2];
+    }
+    return reads;
+}
+
+/* --- Running ---------------------------------------------------------------------------------- */
+
+static TnStatus
+run_slice(gpointer data, gsize slice, gsize n)
+{
+    const Job *job = data;
+    const Plan *plan = job->plan;
+    const gint64 first = (gint64)slice * plan->per_slice;
+    void *ports[ONEDNN_N_PORTS] = { [ONEDNN_A] = (float *)job->run->in[0] + first * plan->in,
+                                    [ONEDNN_OUT] = (float *)job->run->out[0] + first * plan->out };
+    return onednn_call_run(plan->call[slice + 1 == n], ports,
+                           (char *)job->run->scratch + slice * plan->slice_bytes);
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    const Plan *plan = state;
+    Job job = { plan, run };
+    const TnStatus status = tn_parallel_for((gsize)plan->slices, run_slice, &job);
+    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a pooling") : status;
+}
+
+/* --- Planning --------------------------------------------------------------------------------- */
+
+static void
+release(void *state)
+{
+    Plan *plan = state;
+    for (gint i = 0; i < 2; i++) {
+        g_clear_pointer(&plan->call[i], onednn_call_free);
+    }
+    g_free(plan);
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, gboolean gradient, GError **error)
+{
+    Plan *plan = g_new0(Plan, 1);
+    plan_pool(plan, node, gradient);
+    plan->planes = MAX(1, plan->pool.x.dims[1]); /* none would not have been claimed */
+    plan->in = size_of_plane(gradient ? &plan->pool.y : &plan->pool.x);
+    plan->out = size_of_plane(gradient ? &plan->pool.x : &plan->pool.y);
+    const gint64 blocks = (plan->planes + PLANES - 1) / PLANES;
+    const gint64 most = CLAMP(reads_of(&plan->pool) / SLICE_READS, 1, MIN(MOST_SLICES, blocks));
+    plan->per_slice = MIN(plan->planes, (blocks + most - 1) / most * PLANES);
+    plan->slices = (plan->planes + plan->per_slice - 1) / plan->per_slice;
+    for (gint i = 0; i < 2; i++) {
+        OneDnnPool slice = plan->pool;
+        const gint64 planes =
+            i == 0 ? plan->per_slice : plan->planes - (plan->slices - 1) * plan->per_slice;
+        set_planes(&slice.x, planes);
+        set_planes(&slice.y, planes);
+        plan->call[i] = onednn_pool_new(&slice, error);
+        if (plan->call[i] == NULL) {
+            release(plan);
+            return FALSE;
+        }
+        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    }
+    prepared->scratch = (gsize)plan->slices * plan->slice_bytes;
+    prepared->state = plan;
+    return TRUE;
+}
+
+static gboolean
+claims(const TnNode *node, gboolean gradient)
+{
+    Plan plan = { .planes = 0 };
+    if (node->in[0].count == 0 || node->out[0].count == 0 || !plan_pool(&plan, node, gradient) ||
+        !onednn_pool_pays(reads_of(&plan.pool))) {
+        return FALSE;
+    }
+    set_planes(&plan.pool.x, plan.pool.x.dims[1]);
+    set_planes(&plan.pool.y, plan.pool.y.dims[1]);
+    return onednn_way_pays(onednn_pool_way(&plan.pool));
+}
+
+#define DEFINE(name, gradient)                                                                     \
+    static gboolean claims_##name(const TnNode *node)                                              \
+    {                                                                                              \
+        return claims(node, gradient);                                                             \
+    }                                                                                              \
+    static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
+    {                                                                                              \
+        return prepare(node, prepared, gradient, error);                                           \
+    }
+DEFINE(forward, FALSE)
+DEFINE(gradient, TRUE)
+
+#define ROW(op_, name)                                                                             \
+    {                                                                                              \
+        .op = (op_), .dtypes = TN_DT(F32), .rank = ONEDNN_RANK, .claims = claims_##name,           \
+        .prepare = prepare_##name, .run = run, .release = release                                  \
+    }
+
+static const TnKernel kernels[] = {
+    ROW("average_pool", forward),
+    ROW("average_pool_grad", gradient),
+};
+
+const TnKernelTable onednn_pool = ONEDNN_TABLE(kernels);

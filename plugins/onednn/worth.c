@@ -1,0 +1,149 @@
+/* worth.c: rules of thumb for which sizes oneDNN is taken.
+ *
+ * Measured with oneDNN 2.6.3 on one core with AVX-512 and AMX (Sapphire Rapids), tensors plain
+ * before and after, as ratios of the plugin cpu's time to oneDNN's, copies included. The sizes were
+ * ResNet's at 32 and 224 pixels, LeNet's, depthwise and grouped ones: see docs/onednn.md. Where a row
+ * lets something through the ratio was above 1, or too close to 1 to tell on a busy machine. Tables measured on the user's own
+ * machine would be asked here before the rules. */
+#include "worth.h"
+
+#include "library.h"
+
+static gboolean take_all;
+
+void
+onednn_take_all(gboolean all)
+{
+    take_all = all;
+}
+
+gboolean
+onednn_way_pays(OneDnnWay way)
+{
+    return way == ONEDNN_BY_CODE || (way == ONEDNN_BY_LOOPS && take_all);
+}
+
+#define SMALL (1 << 20)
+#define ANY G_MAXINT64
+
+/* A convolution is taken if one row of its type and kind has no more than it has of the first, and
+ * no less of the last. Channels and maps (x's and y's) are those of a group; positions are the
+ * places of all images at which y is; work is multiplications. */
+typedef struct {
+    TnDtype dtype;
+    OneDnnConvKind kind;
+    gint64 taps, channels, maps, positions, work; /* at least */
+    gint64 groups, stride;                        /* at most */
+} ConvRule;
+
+static const ConvRule conv_rules[] = {
+    { TN_DTYPE_F32, ONEDNN_CONV, 2, 1, 16, 256, SMALL, 1, ANY },
+    { TN_DTYPE_F32, ONEDNN_CONV, 2, 16, 16, 256, SMALL, ANY, ANY },
+    { TN_DTYPE_F32, ONEDNN_CONV_DATA, 2, 16, 16, 1, SMALL, 1, ANY },
+    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 1, 16, 1, SMALL, 1, 1 },
+    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 16, 16, 1, SMALL, ANY, 1 },
+    { TN_DTYPE_F32, ONEDNN_CONV_WEIGHT, 2, 1, 16, 4096, SMALL, 1, ANY },
+    /* The plugin cpu computes bf16 in f32, with copies of everything. */
+    { TN_DTYPE_BF16, ONEDNN_CONV, 1, 1, 1, 1, SMALL, ANY, ANY },
+    { TN_DTYPE_BF16, ONEDNN_CONV_DATA, 1, 4, 1, 1, SMALL, ANY, ANY },
+    { TN_DTYPE_BF16, ONEDNN_CONV_WEIGHT, 2, 1, 16, 1, SMALL, ANY, 1 },
+    { TN_DTYPE_BF16, ONEDNN_CONV_WEIGHT, 2, 1, 16, 2048, SMALL, ANY, ANY },
+};
+
+/* A convolution's sizes as the rules count them. */
+typedef struct {
+    gint64 taps, channels, maps, positions, work, groups, stride;
+} ConvSize;
+
+static ConvSize
+size_of(const OneDnnConv *conv)
+{
+    const gint first = conv->w.rank - conv->n;
+    ConvSize size = { .taps = 1, .positions = conv->y.dims[0] };
+    for (gint i = 0; i < conv->n; i++) {
+        size.taps *= conv->w.dims[first + i];
+        size.positions *= conv->y.dims[2 + i];
+        size.stride = MAX(size.stride, conv->stride[i]);
+    }
+    size.groups = first > 2 ? conv->w.dims[0] : 1;
+    size.channels = conv->w.dims[first - 1];
+    size.maps = conv->w.dims[first - 2];
+    size.work = size.positions * size.groups * size.maps * size.channels * size.taps;
+    return size;
+}
+
+gboolean
+onednn_conv_pays(const OneDnnConv *conv)
+{
+    const ConvSize size = size_of(conv);
+    if (!onednn.usable || (conv->x.dtype == TN_DTYPE_BF16 && !onednn.bf16)) {
+        return FALSE;
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(conv_rules); i++) {
+        const ConvRule *r = &conv_rules[i];
+        if (r->dtype == conv->x.dtype && r->kind == conv->kind && size.taps >= r->taps &&
+            size.channels >= r->channels && size.maps >= r->maps &&
+            size.positions >= r->positions && size.work >= r->work && size.groups <= r->groups &&
+            size.stride <= r->stride) {
+            return TRUE;
+        }
+    }
+    return take_all;
+}
+
+/* The transforms of weights and images pay with this many channels on both sides, and if the
+ * weights meet this many positions of images. */
+#define WINOGRAD_CHANNELS 32
+#define WINOGRAD_POSITIONS 1024
+#define WINOGRAD_WEIGHT_POSITIONS 512
+
+gboolean
+onednn_winograd_pays(const OneDnnConv *conv)
+{
+    const ConvSize size = size_of(conv);
+    const gint64 positions =
+        conv->kind == ONEDNN_CONV_WEIGHT ? WINOGRAD_WEIGHT_POSITIONS : WINOGRAD_POSITIONS;
+    if (conv->x.dtype != TN_DTYPE_F32 || conv->n != 2 || size.groups > 1) {
+        return FALSE;
+    }
+    for (gint i = 0; i < conv->n; i++) {
+        if (conv->w.dims[2 + i] != 3 || conv->stride[i] != 1 || conv->dilation[i] != 1) {
+            return FALSE;
+        }
+    }
+    return MIN(size.channels, size.maps) >= WINOGRAD_CHANNELS && size.positions >= positions;
+}
+
+/* The plugin cpu goes through windows one element at a time: only calls that are over before the
+ * library has begun stay with it. */
+gboolean
+onednn_pool_pays(gint64 reads)
+{
+    return onednn.usable && (take_all || reads >= 1 << 14);
+}
+
+/* Below these the plugin cpu's products win, which copy nothing. */
+typedef struct {
+    TnDtype dtype;
+    gint64 m, n, k, work; /* at least; work: of one product */
+} MatmulRule;
+
+static const MatmulRule matmul_rules[] = {
+    { TN_DTYPE_F32, 512, 256, 64, 1 << 27 },
+    { TN_DTYPE_BF16, 1, 1, 1, 1 << 17 },
+};
+
+gboolean
+onednn_matmul_pays(TnDtype dtype, gint64 m, gint64 n, gint64 k)
+{
+    if (!onednn.usable || (dtype == TN_DTYPE_BF16 && !onednn.bf16)) {
+        return FALSE;
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(matmul_rules); i++) {
+        const MatmulRule *r = &matmul_rules[i];
+        if (r->dtype == dtype && m >= r->m && n >= r->n && k >= r->k && m * n * k >= r->work) {
+            return TRUE;
+        }
+    }
+    return take_all;
+}

@@ -1,0 +1,18 @@
+/* worth.h: for which sizes oneDNN is taken, for none of these kernels is faster everywhere. */
+#pragma once
+
+#include "call.h"
+
+/* TENON_ONEDNN=all: whatever the library can do is taken, for tests and measurements. */
+void onednn_take_all(gboolean all);
+
+/* Whether what the library would do may be faster at all. */
+gboolean onednn_way_pays(OneDnnWay way);
+/* Whether a convolution is faster than the plugin cpu's. */
+gboolean onednn_conv_pays(const OneDnnConv *conv);
+/* Whether Winograd's algorithm may be faster than the direct one. */
+gboolean onednn_winograd_pays(const OneDnnConv *conv);
+/* Whether averages over windows are, of so many elements read. */
+gboolean onednn_pool_pays(gint64 reads);
+/* Whether out [m, n] = a [m, k] b [k, n] is. */
+gboolean onednn_matmul_pays(TnDtype dtype, gint64 m, gint64 n, gint64 k);
