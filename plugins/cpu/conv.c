@@ -9,6 +9,9 @@
 #include "tables.h"
 
 #define MAX_CHUNKS 8
+/* Direct gradients of weights keep a vector for each weight, in every chunk: beyond so many these leave
+ * the second-level cache, and soon the memory. */
+#define MAX_DIRECT_WEIGHTS 16384
 
 typedef enum { FORWARD, TRANSPOSE, WEIGHT } ConvKind;
 
@@ -326,7 +329,8 @@ prepare(const TnNode *node, TnPrepared *prepared, ConvKind kind, const TnType *x
     plan->count[2] = node->out[0].count;
     ConvShape *c = &plan->shape;
     gint64 weights = c->groups * c->maps * c->depth;
-    plan->direct = conv_frame_fits(c) && plan->count[2] > 0;
+    plan->direct = conv_frame_fits(c) && plan->count[2] > 0 &&
+                   (kind != WEIGHT || c->maps * c->depth <= MAX_DIRECT_WEIGHTS);
     if (plan->direct) {
         plan->frame = conv_frame_new(c, kind == TRANSPOSE);
     }
