@@ -47,11 +47,12 @@ define("linear", "x times a matrix, plus a bias, over the last axis", {
   { name = "out", type = "int", positional = true, required = true, min = 1, help = "features out" },
   { name = "bias", type = "bool", default = true, help = "add a bias" },
   { name = "init", type = "value", help = "initialiser of the weight; default PyTorch's" },
+  { name = "bias_init", type = "value", help = "initialiser of the bias; default PyTorch's" },
 }, {
   forward = function(self, x)
     local inputs = x.shape[x.rank]
     local weight = self:param("weight", { self.out, inputs }, self.init or "fan_in_uniform")
-    local bias = self.bias and self:param("bias", { self.out }, uniform(1 / math.sqrt(inputs)))
+    local bias = self.bias and self:param("bias", { self.out }, self.bias_init or uniform(1 / math.sqrt(inputs)))
     return x:linear(weight, bias or nil)
   end,
 })
@@ -60,10 +61,30 @@ define("embedding", "a row of a table for each index", {
   { name = "count", type = "int", positional = true, required = true, min = 1, help = "rows: how many indices there are" },
   { name = "size", type = "int", positional = true, required = true, min = 1, help = "features of a row" },
   { name = "padding", type = "int", default = -1, min = -1, help = "index whose row is zeros and gets no gradient; -1: none" },
+  { name = "init", type = "value", help = "initialiser of the table; default PyTorch's, normal" },
 }, {
   forward = function(self, index)
-    local weight = self:param("weight", { self.count, self.size }, { "normal", 0, 1, zero_row = self.padding + 1 })
-    return weight:embedding(index, { padding_idx = self.padding })
+    local init = self.init or { "normal", 0, 1 }
+    if self.padding >= 0 then
+      init = type(init) == "table" and table.move(init, 1, #init, 1, {}) or { init }
+      init.zero_row = self.padding + 1
+    end
+    return self:param("weight", { self.count, self.size }, init):embedding(index, { padding_idx = self.padding })
+  end,
+})
+
+define("position_embedding", "adds to each step of a sequence [N, steps, features] the row of a table that its place has", {
+  { name = "count", type = "int", positional = true, required = true, min = 1, help = "rows: the longest sequence" },
+  { name = "init", type = "value", help = "initialiser of the table; default PyTorch's, normal" },
+}, {
+  forward = function(self, x)
+    want_rank(x, 3, "[batch, steps, features]")
+    if x.shape[2] > self.count then
+      core.fail("config", ("%s: a sequence of %d steps, and places for %d: raise count"):format(
+        layer.path(), x.shape[2], self.count))
+    end
+    local weight = self:param("weight", { self.count, x.shape[3] }, self.init or { "normal", 0, 1 })
+    return x + weight:embedding(x:iota { axis = 1 })
   end,
 })
 

@@ -33,6 +33,7 @@ local table_of_layers = {
   { "instance_norm", nn.instance_norm {}, { 2, 4, 3 }, { 2, 4, 3 }, { weight = { 4 }, bias = { 4 } } },
   { "dropout", nn.dropout { 0.5 }, { 2, 3 }, { 2, 3 }, {} },
   { "embedding", nn.embedding { 10, 4 }, { 2, 3 }, { 2, 3, 4 }, { weight = { 10, 4 } }, ints = true },
+  { "position_embedding", nn.position_embedding { 5 }, { 2, 3, 4 }, { 2, 3, 4 }, { weight = { 5, 4 } } },
   { "prelu", nn.prelu {}, { 2, 3, 4 }, { 2, 3, 4 }, { weight = { 3, 1 } } },
   { "flatten", nn.flatten {}, { 2, 3, 4 }, { 2, 12 }, {} },
   { "reshape", nn.reshape { 4, -1 }, { 2, 3, 4 }, { 2, 4, 3 }, {} },
@@ -106,6 +107,14 @@ return tn.script {
     for i, row in ipairs(rows) do
       for _, number in ipairs(row) do assert((number == 0) == (i == 3), number) end
     end
+
+    -- Each step gets the row of its own place; initialisers may be given.
+    local placed = tn.new(nn.position_embedding { 4, init = { "uniform", 1, 2 } }, "placed")(tn.zeros { 2, 3, 2 }):list()
+    check.equal(placed[1], placed[2])
+    for t = 1, 3 do assert(placed[1][t][1] >= 1 and (t == 1 or placed[1][t][1] ~= placed[1][t - 1][1])) end
+    check.fails(function() tn.new(nn.position_embedding { 2 }, "p")(tn.ones { 1, 3, 2 }) end, "p:", "3 steps", "places for 2")
+    check.equal(tn.new(nn.embedding { 3, 2, padding = 0, init = "ones" }, "ones")(tn.tensor({ 0, 2 }, "i64")):list(), { { 0, 0 }, { 1, 1 } })
+    check.equal(tn.new(nn.linear { 2, init = "zeros", bias_init = "ones" }, "begins")(tn.ones { 1, 3 }):list(), { { 1, 1 } })
 
     -- An error names the layer's path, the operator and both shapes.
     local model = tn.new(nn.sequential { nn.relu {}, nn.residual { nn.linear { 7 } } }, "model")
