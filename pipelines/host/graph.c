@@ -383,6 +383,7 @@ function_call(lua_State *L)
     const int first = lua_gettop(L) + 1;
     for (guint i = 0; i < n_out; i++)
         tn_push_tensor(L);
+    tn_host_of(L)->writes++; /* it may assign */
     if (!tn_function_call(function, n, in, out, &error))
         return tn_host_raise(L, error);
     for (guint i = 0; i < n_out; i++) { /* all first: fill may collect, which may raise */
