@@ -146,6 +146,23 @@ return tn.script {
       if variable:name() == "single.running_var" then check.near(variable:read():list(), { 0.9, 0.9 }, 1e-6, "running var of one") end
     end
 
+    -- A sequence is its cell again and again, forwards and backwards; it has the cell's parameters.
+    for _, kind in ipairs { "rnn", "lstm", "gru" } do
+      for _, reverse in ipairs { false, true } do
+        local name = kind .. (reverse and "_turned" or "")
+        local sequence = tn.new(nn[kind] { 3, output = "all", reverse = reverse }, name)
+        local x, cell = tn.normal({ 2, 5, 4 }, 7), tn.new(nn[kind .. "_cell"] { 3, name = "layer1" }, "unused")
+        local all, state = sequence(x):list(), {}
+        for t = 1, 5 do
+          local at = reverse and 6 - t or t
+          state = { layers.scoped(name, cell, x:slice { starts = { at - 1 }, ends = { at }, axes = { 1 } }:squeeze { 1 }, table.unpack(state)) }
+          for n, row in ipairs(state[1]:list()) do check.near(all[n][at], row, 1e-5, ("%s, step %d"):format(name, at)) end
+        end
+        local last = tn.new(nn[kind] { 3, reverse = reverse }, name)(x):list()
+        for n = 1, 2 do check.near(last[n], all[n][reverse and 1 or 5], 1e-6, name .. ", the last") end
+      end
+    end
+
     -- Dropout: about half is zero, the rest is doubled, the next draw is another.
     local drop = tn.new(nn.dropout { 0.5 }, "drop")
     local ones = tn.ones { 1000 }
