@@ -149,7 +149,7 @@ return tn.script {
     -- A sequence is its cell again and again, forwards and backwards; it has the cell's parameters.
     for _, kind in ipairs { "rnn", "lstm", "gru" } do
       for _, reverse in ipairs { false, true } do
-        local name = kind .. (reverse and "_turned" or "")
+        local name = "whole_" .. kind .. (reverse and "_turned" or "")
         local sequence = tn.new(nn[kind] { 3, output = "all", reverse = reverse }, name)
         local x, cell = tn.normal({ 2, 5, 4 }, 7), tn.new(nn[kind .. "_cell"] { 3, name = "layer1" }, "unused")
         local all, state = sequence(x):list(), {}
