@@ -55,7 +55,7 @@ return tn.experiment {
       callbacks = { tn.callback.functions { stop = function(trainer)
         if length == 0 then return end
         local text = sample(trainer.model, { context = context, prompt = prompt, length = length, seed = 1 })
-        print((text:gsub("[%z\1-\8\11-\31\127]", "?"))) -- no control characters for the terminal
+        print((text:gsub("[\0-\8\11-\31\127]", "?"))) -- no control characters for the terminal
         trainer.job:text("sample", trainer.step, "```\n" .. text .. "\n```")
       end } },
     },

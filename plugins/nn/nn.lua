@@ -203,6 +203,28 @@ define("average_pool", "the mean of each window", average_rows, {
   end,
 })
 
+define("adaptive_average_pool", "means of as many windows as asked for, which cover all of each axis", {
+  { name = "size", type = "ints", positional = true, required = true, min = 1, help = "sizes out; one number for all axes" },
+}, {
+  -- PyTorch's windows: i of m holds elements floor (i n / m) to ceil ((i + 1) n / m) of n. A product
+  -- with a matrix of shares for each axis, which goes behind the others by its turn.
+  forward = function(self, x)
+    local sizes, turn = repeated(self.size, x.rank - 2), { 0, 1 }
+    for i = 3, x.rank - 1 do turn[i] = i end
+    turn[x.rank] = 2
+    for _, m in ipairs(sizes) do
+      local n, shares = x.shape[3], {}
+      for i = 1, m do
+        local first, last = (i - 1) * n // m + 1, -(-i * n // m)
+        shares[i] = {}
+        for k = 1, n do shares[i][k] = k >= first and k <= last and 1 / (last - first + 1) or 0 end
+      end
+      x = x:transpose(turn):matmul(tn.tensor(shares, x.dtype):transpose())
+    end
+    return x
+  end,
+})
+
 for _, kind in ipairs { "average", "max" } do
   define(("global_%s_pool"):format(kind), ("the %s over all axes behind the channels"):format(kind == "max" and "largest" or "mean"), {
     { name = "keep", type = "bool", default = false, help = "keep those axes, of size 1" },

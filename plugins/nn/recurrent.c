@@ -441,6 +441,9 @@ static const NnCase gru_cases[] = {
 };
 NN_SAMPLER(gru_sample, gru_cases, TnSequenceAttrs)
 
+/* ONNX's operators of these names keep their weights otherwise: another order of gates, a row for
+ * each direction. */
+
 /* --- The table -------------------------------------------------------------------------------- */
 
 #define ROW(name_, rank_, help_, ...)                                                              \
@@ -451,18 +454,18 @@ NN_SAMPLER(gru_sample, gru_cases, TnSequenceAttrs)
         ROW("b_ih", 1, "[" gates_ "H]", .flags = TN_ARG_OPTIONAL),                                 \
         ROW("b_hh", 1, "[" gates_ "H]", .flags = TN_ARG_OPTIONAL)
 
-NN_OP(rnn, "RNN", "A plain recurrent network over a sequence",
+NN_OP(rnn, NULL, "A plain recurrent network over a sequence",
       NN_IN(ROW("x", 3, "[steps, N, I]"), ROW("h", 2, "[N, H]"), WEIGHTS("")),
       NN_OUT(ROW("out", 3, "[steps, N, H]")), .attrs = TN_OPTIONS(TnSequenceAttrs, rnn_rows),
       .infer = rnn_infer, .vjp = rnn_vjp, .body = rnn_body, .sample = rnn_sample);
-NN_OP(lstm, "LSTM", "A long short-term memory over a sequence; gates i, f, g, o",
+NN_OP(lstm, NULL, "A long short-term memory over a sequence; gates i, f, g, o",
       NN_IN(ROW("x", 3, "[steps, N, I]"), ROW("h", 2, "[N, H]"), ROW("c", 2, "[N, H]"),
             WEIGHTS("4 ")),
       NN_OUT(ROW("out", 3, "[steps, N, H]"), KEPT("cells", "[steps, N, H]"),
              KEPT("gates", "[steps, N, 4 H], for the gradient")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = lstm_infer, .vjp = lstm_vjp,
       .body = lstm_body, .sample = lstm_sample);
-NN_OP(gru, "GRU", "A gated recurrent unit over a sequence; gates r, z, n",
+NN_OP(gru, NULL, "A gated recurrent unit over a sequence; gates r, z, n",
       NN_IN(ROW("x", 3, "[steps, N, I]"), ROW("h", 2, "[N, H]"), WEIGHTS("3 ")),
       NN_OUT(ROW("out", 3, "[steps, N, H]"),
              KEPT("gates", "[steps, N, 4 H], and h's part of n, for the gradient")),

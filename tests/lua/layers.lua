@@ -22,6 +22,7 @@ local table_of_layers = {
   { "max_pool_stride", nn.max_pool { 3, stride = 2, padding = 1 }, { 1, 3, 8, 8 }, { 1, 3, 4, 4 }, {} },
   { "max_pool_ceil", nn.max_pool { 2, ceil = true }, { 1, 1, 5, 5 }, { 1, 1, 3, 3 }, {} },
   { "average_pool", nn.average_pool { 2 }, { 1, 3, 8, 8 }, { 1, 3, 4, 4 }, {} },
+  { "adaptive_average", nn.adaptive_average_pool { { 3, 2 } }, { 2, 3, 8, 5 }, { 2, 3, 3, 2 }, {} },
   { "global_average", nn.global_average_pool {}, { 2, 3, 8, 8 }, { 2, 3 }, {} },
   { "global_max", nn.global_max_pool { keep = true }, { 2, 3, 8, 8 }, { 2, 3, 1, 1 }, {} },
   { "batch_norm", nn.batch_norm {}, { 4, 3, 5, 5 }, { 4, 3, 5, 5 },
@@ -145,6 +146,14 @@ return tn.script {
     for _, variable in ipairs(core.variables()) do
       if variable:name() == "single.running_var" then check.near(variable:read():list(), { 0.9, 0.9 }, 1e-6, "running var of one") end
     end
+
+    -- Windows of an adaptive pool may overlap; where sizes divide they are those of an ordinary one.
+    local function adaptive(size, x) return tn.new(nn.adaptive_average_pool(size), "adaptive")(x):list() end
+    check.near(adaptive({ 3 }, tn.tensor { { { 0, 1, 2, 3, 4 } } }), { { { 0.5, 2, 3.5 } } })
+    check.near(adaptive({ 3 }, tn.tensor { { { 5, 7 } } }), { { { 5, 6, 7 } } })
+    local image = tn.normal({ 2, 3, 6, 4 }, 2)
+    check.near(adaptive({ { 3, 2 } }, image), tn.new(nn.average_pool { 2 }, "plain")(image):list())
+    check.near(adaptive({ 1 }, image), tn.new(nn.global_average_pool { keep = true }, "all")(image):list())
 
     -- A sequence is its cell again and again, forwards and backwards; it has the cell's parameters.
     for _, kind in ipairs { "rnn", "lstm", "gru" } do
