@@ -16,7 +16,6 @@ static const TnOption gated_rows[] = { NN_STEPS_ROW };
 
 /* --- Infer ------------------------------------------------------------------------------------ */
 
-/* Input i is [steps, N, features]; which of the last two are asked for is not 0. */
 gboolean
 nn_want_sequence(const TnInfer *infer, gint i, gint64 n, gint64 features, const char *of,
                  GError **error)
@@ -27,7 +26,6 @@ nn_want_sequence(const TnInfer *infer, gint i, gint64 n, gint64 features, const 
     return !nn_present(infer, i) || nn_infer_want(infer, i, 3, want, of, error);
 }
 
-/* gates * hidden, or FALSE. */
 gboolean
 nn_gate_rows(const TnInfer *infer, gint i, gint64 gates, gint64 hidden, gint64 *rows,
              GError **error)
@@ -36,7 +34,6 @@ nn_gate_rows(const TnInfer *infer, gint i, gint64 gates, gint64 hidden, gint64 *
            nn_infer_fail(infer, i, error, "the state is too large for its gates");
 }
 
-/* [steps, N, features] in the dtype that is computed in */
 TnType
 nn_kept_type(const TnType *like, gint64 steps, gint64 n, gint64 features)
 {
@@ -111,7 +108,6 @@ gru_infer(TnInfer *infer, GError **error)
 
 /* --- Sequences -------------------------------------------------------------------------------- */
 
-/* x of step t: [N, features] of [steps, N, features]. */
 TnVal
 nn_at(TnGraph *graph, TnVal x, gint64 t)
 {
@@ -128,7 +124,7 @@ nn_steps_new(TnGraph *graph, gint64 n)
     return (NnSteps){ graph, n, g_new(TnVal, (gsize)n) };
 }
 
-/* The steps as [n, N, features]: along a first axis, as many at a time as concat takes. */
+/* Along a first axis, as many at a time as concat takes. */
 TnVal
 nn_steps_join(NnSteps *steps)
 {
@@ -152,7 +148,6 @@ nn_steps_join(NnSteps *steps)
     return all;
 }
 
-/* n parts of the last axis. */
 void
 nn_parts(TnGraph *graph, TnVal all, gint n, TnVal *parts)
 {
@@ -163,7 +158,6 @@ nn_parts(TnGraph *graph, TnVal all, gint n, TnVal *parts)
     tn_graph_op(graph, "split", &attrs, 1, &all, parts);
 }
 
-/* n values side by side along the last axis. */
 TnVal
 nn_beside(TnGraph *graph, gint n, const TnVal *parts)
 {

@@ -3,6 +3,7 @@
 local tn = require "tenon"
 local core = require "tenon.core"
 local check = require "check"
+local layer = require "tenon.layer"
 local mlp, lenet = require "tenon.models.mlp", require "tenon.models.lenet"
 local resnet, recurrent, gpt = require "tenon.models.resnet", require "tenon.models.recurrent", require "tenon.models.gpt"
 local nn = tn.nn
@@ -55,9 +56,16 @@ return tn.script {
       local graph = core.graph(name)
       local x = graph:input("x", row.ints and "i64" or "f32", shape)
       local model = tn.new(spec, name)
-      local y = core.build(graph, function() return (model(x)) end)
+      local y
+      local record = layer.recording(function() y = core.build(graph, function() return (model(x)) end) end)
       check.equal(y.shape, want, name)
       check.equal(parameters(name), count, name)
+      -- What `tenon show` adds up: a matrix that two layers use counts once, a product outside the
+      -- innermost layers counts too.
+      local sum = 0
+      for _, part in ipairs(record) do sum = sum + part.params end
+      check.equal(sum, count, name .. ", in the record")
+      if name == "gpt2" then check.equal(record[#record].macs, 3 * 768 * 257, "scores by the tokens' matrix") end
     end
 
     -- Weights begin where their sources say: GPT-2's are normal with deviation 0.02.
