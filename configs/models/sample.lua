@@ -11,6 +11,7 @@ local layer = require "tenon.layer"
 return function(model, options)
   local context, temperature, seed = options.context, options.temperature or 0.8, options.seed or 0
   local bytes = { (options.prompt or "\n"):byte(1, -1) }
+  if #bytes == 0 then error("sample: the prompt is empty: give what the text follows, a byte at least", 2) end
   -- One program for all bytes: the window is filled up behind, and `place` is the last one that counts.
   local next_byte = tn.jit(function(window, place, key)
     local scores = layer.with_training(false, model, window):gather(place, { axis = 1 })

@@ -4,6 +4,7 @@ local tn = require "tenon"
 local core = require "tenon.core"
 local check = require "check"
 local layer = require "tenon.layer"
+local sample = require "tenon.models.sample"
 local mlp, lenet = require "tenon.models.mlp", require "tenon.models.lenet"
 local resnet, recurrent, gpt = require "tenon.models.resnet", require "tenon.models.recurrent", require "tenon.models.gpt"
 local nn = tn.nn
@@ -89,6 +90,24 @@ return tn.script {
     local sum, n = tn.new(tn.metric.accuracy { last = true }):measure(scores, tokens)
     local flat_sum = tn.new(tn.metric.accuracy {}):measure(flat, classes)
     check.equal({ sum:item(), n:item() }, { flat_sum:item(), 6 }, "accuracy of steps")
+
+    -- Text: prompt and so many bytes, the same for the same seed. Cold, each byte is the likeliest behind
+    -- the last ones that fit into the context.
+    for _, kind in ipairs { "gpt", "lstm" } do
+      local model = tn.new(kind == "gpt" and gpt { 256, context = 5, width = 8, layers = 1, heads = 2 }
+        or recurrent.language_model { 256, width = 8, hidden = 8 }, kind .. "_text")
+      local function text(seed, temperature)
+        return sample(model, { context = 5, prompt = "ab", length = 9, seed = seed, temperature = temperature })
+      end
+      local cold = text(1, 1e-6)
+      check.equal({ #cold, cold:sub(1, 2) }, { 11, "ab" })
+      check.equal({ text(1, 1) == text(1, 1), text(1, 1) == text(2, 1), cold == text(2, 1e-6) }, { true, false, true })
+      for i = 3, #cold do
+        local scores = model(tn.tensor({ { cold:byte(math.max(i - 5, 1), i - 1) } }, "i64"))
+        check.equal(scores:argmax { axis = -1, keepdims = false }:list()[1][math.min(i - 1, 5)], cold:byte(i), kind .. ", byte " .. i)
+      end
+      check.fails(function() sample(model, { context = 5, prompt = "" }) end, "prompt is empty")
+    end
 
     check.fails(function() gpt { 256, width = 10, heads = 4 } end, "10 features", "4 heads")
     check.fails(function() tn.new(gpt { 8, context = 4, width = 8, layers = 1, heads = 2 }, "short")(tn.zeros({ 1, 5 }, "i64")) end,
