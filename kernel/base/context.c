@@ -1,6 +1,7 @@
 /* context.c: one experiment as the kernel sees it. */
 #include <stdatomic.h>
 
+#include <tenon/base.h>
 #include <tenon/context.h>
 #include <tenon/device.h>
 #include <tenon/value.h>
@@ -23,6 +24,7 @@ struct TnContext {
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
+    const TnWatch *watch;
 };
 
 TnContext *
@@ -207,4 +209,37 @@ tn_context_metric(TnContext *context, const char *name, guint64 step, double val
         const Sink *sink = &g_array_index(context->sinks, Sink, i);
         sink->call(name, step, value, sink->data);
     }
+}
+
+/* --- Where time goes -------------------------------------------------------------------------- */
+
+void
+tn_context_set_watch(TnContext *context, const TnWatch *watch)
+{
+    context->watch = watch;
+}
+
+const TnWatch *
+tn_context_watch(const TnContext *context)
+{
+    return context->watch;
+}
+
+gint64
+tn_span_begin(const TnContext *context)
+{
+    const TnWatch *watch = context ? context->watch : NULL;
+    if (G_LIKELY(!watch || !watch->begin))
+        return 0;
+    watch->begin(watch->data);
+    return tn_time_ns();
+}
+
+void
+tn_span_end(const TnContext *context, const char *kind, const char *name, gint64 begin)
+{
+    if (G_LIKELY(begin == 0))
+        return;
+    const gint64 end = tn_time_ns();
+    context->watch->end(kind, name, begin, end, context->watch->data);
 }

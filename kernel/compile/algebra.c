@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 
+#include <tenon/plugin.h>
+
 static const TnRules *const families[] = { &tn_arithmetic_rules, &tn_movement_rules };
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static GHashTable *by_op; /* const TnOp * → GPtrArray of const TnRule * */
@@ -56,6 +58,70 @@ tn_match_splat(const TnMatch *m, TnVal val, double *value)
     }
     const TnVal inside = tn_match_inside(m, val, "expand_as");
     return tn_constant_splat(m->rw->to, tn_val_is_none(inside) ? val : inside, value);
+}
+
+/* --- Rules of operators ----------------------------------------------------------------------- */
+
+TnVal
+tn_simplify_add(TnSimplify *simplify, const char *name, const void *attrs, gint n_in,
+                const TnVal *in)
+{
+    const TnMatch *m = simplify->data;
+    const TnOp *op = tn_op_find(name, NULL);
+    g_autofree void *defaults = NULL;
+    for (gint i = 0; i < n_in; i++) {
+        if (tn_val_is_none(in[i])) {
+            return TN_VAL_NONE;
+        }
+    }
+    if (op != NULL && attrs == NULL && op->attrs.struct_size > 0) {
+        attrs = defaults = g_malloc0(op->attrs.struct_size);
+        tn_options_defaults(&op->attrs, defaults);
+    }
+    return op != NULL ? tn_rewrite_add(m->rw, m->node, op, attrs, n_in, in) : TN_VAL_NONE;
+}
+
+const TnVal *
+tn_simplify_inputs(const TnSimplify *simplify, TnVal val, const char *op)
+{
+    const TnMatch *m = simplify->data;
+    const TnGraphNode *node = tn_val_is_none(val) ? NULL : tn_match_node(m, val);
+    return node != NULL && tn_is_op(node, op) ? node->in : NULL;
+}
+
+gboolean
+tn_simplify_splat(const TnSimplify *simplify, TnVal val, double *value)
+{
+    return !tn_val_is_none(val) && tn_match_splat(simplify->data, val, value);
+}
+
+/* What the rule of op says, where op is the node's (of -1) or that of its input `of`. */
+static TnVal
+ask_rule(const TnMatch *m, const TnOp *op, gint of)
+{
+    const TnGraphNode *node = m->node;
+    TnSimplify simplify = { .size = sizeof simplify,
+                            .graph = m->rw->to,
+                            .op = node->op,
+                            .attrs = node->attrs,
+                            .n_in = node->n_in,
+                            .in = m->in,
+                            .type = &node->out[0],
+                            .of = of,
+                            .data = (gpointer)(gsize)m };
+    return TN_HAS(op, simplify) ? op->simplify(&simplify) : TN_VAL_NONE;
+}
+
+static TnVal
+ask_rules(const TnMatch *m)
+{
+    TnVal val = ask_rule(m, m->node->op, -1);
+    for (gint i = 0; i < m->node->n_in && tn_val_is_none(val); i++) {
+        if (!tn_val_is_none(m->in[i])) {
+            val = ask_rule(m, tn_match_node(m, m->in[i])->op, i);
+        }
+    }
+    return val;
 }
 
 /* --- The pass --------------------------------------------------------------------------------- */
@@ -111,6 +177,11 @@ algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal 
             out[0] = val;
             return TRUE;
         }
+    }
+    const TnVal val = ask_rules(&match);
+    if (!tn_val_is_none(val) && tn_type_equal(tn_type_of(rw->to, val), &node->out[0])) {
+        out[0] = val;
+        return TRUE;
     }
     if (dropped) {
         tn_rewrite_copy(rw, node, use, out);

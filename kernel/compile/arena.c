@@ -202,10 +202,14 @@ measure(TnPlan *plan)
     TnProgram *program = plan->program;
     const guint n = plan->steps->len + 1;
     g_autofree gint64 *change = g_new0(gint64, n + 1);
+    program->n_slots = plan->slots->len;
+    program->slots = g_new(TnProgramSlot, program->n_slots + 1);
     for (guint i = 0; i < plan->slots->len; i++) {
         const TnSlot *slot = slot_at(plan, i);
         TnProgramSpace *space = &program->spaces[slot->space];
         space->bytes = MAX(space->bytes, slot->offset + slot->bytes);
+        program->slots[i] =
+            (TnProgramSlot){ slot->space, slot->offset, slot->bytes, slot->first, slot->last };
         change[slot->first] += (gint64)slot->bytes;
         change[slot->last + 1 <= n ? slot->last + 1 : n] -= (gint64)slot->bytes;
     }

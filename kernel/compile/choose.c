@@ -67,6 +67,16 @@ tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node)
     return kernel;
 }
 
+gboolean
+tn_choice_known(const TnCompile *options, guint d, const TnNode *node)
+{
+    if (options->choices == NULL) {
+        return TRUE;
+    }
+    g_autofree char *key = key_of(tn_device_kind(options->devices[d]), node);
+    return tn_value_get(options->choices, key) != NULL;
+}
+
 const TnKernel *
 tn_choose_anew(const TnCompile *options, guint d, const TnNode *node)
 {

@@ -8,5 +8,7 @@
 /* The kernel of device number d for node: the one in options->choices if it is still there, else the
  * best; NULL: none, or none was chosen then. Written into options->chosen. */
 const TnKernel *tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node);
+/* FALSE: there are choices, and none for this node: the earlier compilation had no such node. */
+gboolean tn_choice_known(const TnCompile *options, guint d, const TnNode *node);
 /* The best whatever was chosen, written likewise. */
 const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);

@@ -59,13 +59,14 @@ gboolean tn_pass_cse(TnCompiler *c, GError **error);
 gboolean tn_pass_dce(TnCompiler *c, GError **error);
 gboolean tn_pass_claim(TnCompiler *c, GError **error);
 gboolean tn_pass_expand(TnCompiler *c, GError **error);
+gboolean tn_pass_layout(TnCompiler *c, GError **error);
 gboolean tn_pass_fuse(TnCompiler *c, GError **error);
 gboolean tn_pass_transfer(TnCompiler *c, GError **error);
 
 /* --- Operators that passes must know ---------------------------------------------------------- */
 
 typedef struct {
-    const TnOp *input, *variable, *constant, *assign, *call;
+    const TnOp *input, *variable, *constant, *assign, *call, *fused;
 } TnSourceOps;
 const TnSourceOps *tn_source_ops(void);
 

@@ -156,8 +156,22 @@ reach_of(const TnPlan *plan, guint32 root)
     return (TnReach){ value->place.offset, (gsize)tn_type_bytes(&value->type) };
 }
 
+/* Bytes of memory that a value's elements lie in: a view may show an element more than once. */
+static guint64
+bytes_touched(const TnPlan *plan, const TnPlanValue *value)
+{
+    const guint64 most = (guint64)tn_type_bytes(&tn_plan_value(plan, value->root)->type);
+    guint64 bytes = tn_dtype_size(value->type.dtype);
+    for (gint i = 0; i < value->type.rank; i++) {
+        bytes *= value->layout.strides[i] != 0 || value->type.dims[i] == 0
+                     ? (guint64)value->type.dims[i]
+                     : 1;
+    }
+    return MIN(bytes, most);
+}
+
 static gboolean
-emit_input(Emit *emit, const TnStep *step, guint i, guint32 arg, GError **error)
+emit_input(Emit *emit, const TnStep *step, guint32 number, guint i, guint32 arg, GError **error)
 {
     TnPlan *plan = emit->plan;
     TnProgram *program = plan->program;
@@ -175,6 +189,7 @@ emit_input(Emit *emit, const TnStep *step, guint i, guint32 arg, GError **error)
     place.offset += (gsize)value->layout.offset * tn_dtype_size(value->type.dtype);
     program->places[arg] = place;
     program->types[arg] = value->type;
+    program->infos[number].bytes_read += bytes_touched(plan, value);
     return TRUE;
 }
 
@@ -233,6 +248,7 @@ emit_step(Emit *emit, TnStep *step, guint32 number, guint32 *arg, GError **error
     info->name = step->kind == TN_STEP_ASSIGN ? g_strdup(program->variables[step->variable].name)
                                               : g_strdup(node->name);
     info->device = step->device;
+    info->node = step->node;
     if (step->kind == TN_STEP_KERNEL) {
         info->kernel = step->kernel;
         code->run = step->kernel->run;
@@ -243,7 +259,7 @@ emit_step(Emit *emit, TnStep *step, guint32 number, guint32 *arg, GError **error
     }
     program->n_instructions = number + 1;
     for (guint i = 0; i < step->n_in; i++) {
-        if (!emit_input(emit, step, i, *arg + i, error)) {
+        if (!emit_input(emit, step, number, i, *arg + i, error)) {
             return FALSE;
         }
     }

@@ -507,7 +507,7 @@ tn_pass_fuse(TnCompiler *c, GError **error)
     g_autofree TnClaim *claims = g_memdup2(c->claims, (n + 1) * sizeof *claims);
     Fuse f = { .c = c,
                .graph = graph,
-               .fused = tn_op_find("fused", NULL),
+               .fused = tn_source_ops()->fused,
                .groups = g_ptr_array_new_with_free_func(group_free),
                .group = g_new(guint32, n + 1),
                .readers = g_new0(GArray *, n + 1),

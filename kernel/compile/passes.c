@@ -16,6 +16,7 @@ const TnPass tn_pass_table[] = {
       tn_pass_claim },
     { "expand", "composites without a kernel become their bodies, which are claimed in turn",
       TN_PASS_NEEDED, tn_pass_expand },
+    { "layout", "images laid for kernels that compute many samples at once", 0, tn_pass_layout },
     { "fuse", "groups of element-wise nodes become one node each", 0, tn_pass_fuse },
     { "transfer", "copies between the memories of devices", TN_PASS_NEEDED, tn_pass_transfer },
     { "views", "movements that strides can express are no instructions", TN_PASS_PLAN, NULL },

@@ -40,7 +40,16 @@ typedef struct {
     const TnKernel *kernel; /* NULL: a copy */
     char *name;
     guint device;
+    guint32 node; /* of the program's graph */
+    guint64 bytes_read;
 } TnInstructionInfo;
+
+/* A piece of arena with the instructions between which it holds something. */
+typedef struct {
+    guint space;
+    gsize offset, bytes;
+    guint32 first, last;
+} TnProgramSlot;
 
 typedef struct {
     char *name;
@@ -104,6 +113,8 @@ struct TnProgram {
     guint *event_device;
     gboolean simple; /* nothing but host instructions: one loop */
     guint64 arena_bytes, live_bytes;
+    guint n_slots;
+    TnProgramSlot *slots;
 };
 
 /* Copies as an instruction: state of tn_copy_run. */

@@ -58,6 +58,7 @@ tn_program_destroy(TnProgram *program)
     g_free(program->devices);
     g_free(program->space);
     g_free(program->spaces);
+    g_free(program->slots);
     g_free(program->instructions);
     g_free(program->infos);
     g_free(program->places);
@@ -75,6 +76,12 @@ tn_program_destroy(TnProgram *program)
 }
 
 /* --- Reading ---------------------------------------------------------------------------------- */
+
+const char *
+tn_program_name(const TnProgram *program)
+{
+    return program->name;
+}
 
 guint64
 tn_program_arena_bytes(const TnProgram *program)

@@ -19,6 +19,7 @@ find_source_ops(void)
         .constant = tn_op_find("constant", NULL),
         .assign = tn_op_find("assign", NULL),
         .call = tn_op_find("call", NULL),
+        .fused = tn_op_find("fused", NULL),
     };
 }
 
@@ -27,6 +28,13 @@ tn_source_ops(void)
 {
     pthread_once(&source_once, find_source_ops);
     return &source_ops;
+}
+
+static double
+no_flops(const TnFlops *call)
+{
+    (void)call;
+    return 0;
 }
 
 static const TnOpArg any_arg[] = {
@@ -52,6 +60,7 @@ const TnOp tn_transfer_op = {
     .arg_size = sizeof(TnOpArg),
     .name = "copy",
     .help = "a copy in the memory of a device",
+    .flops = no_flops,
     .inputs = any_arg,
     .n_inputs = 1,
     .outputs = any_arg,

@@ -24,8 +24,8 @@ typedef struct {
 typedef struct {
     TnExecWatch func;
     gpointer data;
-    TnTensor **tensors; /* of every output of every instruction, by argument; NULL: not made */
-} TnWatch;
+    TnTensor **tensors; /* of outputs of instructions, by argument; NULL: nobody asked for them */
+} TnWatched;
 
 struct TnExec {
     TnProgram *program;
@@ -42,7 +42,7 @@ struct TnExec {
     TnShadow *shadows;
     void **streams; /* per stream of the program; the first is NULL */
     void **events;
-    TnWatch watch;
+    TnWatched watch;
     guint unbound;      /* inputs that are read and have no tensor */
     gboolean may_stage; /* some input is read in another memory than the host's */
     GError *error;
@@ -60,4 +60,5 @@ TnStatus tn_exec_step(TnExec *exec, guint number);
 TnStatus tn_exec_sync(TnExec *exec, gint device);
 /* watch.c: all instructions, each shown. */
 TnStatus tn_exec_run_watched(TnExec *exec);
+/* Back to who watches the context, if anybody does. */
 void tn_exec_drop_watch(TnExec *exec);

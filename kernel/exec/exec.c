@@ -261,6 +261,7 @@ tn_exec_new(TnProgram *program, TnStore *store, TnContext *context, GError **err
         return NULL;
     }
     resolve_all(exec);
+    tn_exec_drop_watch(exec);
     return g_steal_pointer(&exec);
 }
 

@@ -207,7 +207,9 @@ fill_entry(TnFunction *function, Entry *entry, TnTensor *const *inputs, GError *
         .n_devices = n,
         .choices = tn_context_choices(function->context),
     };
+    const gint64 begin = tn_span_begin(function->context);
     g_autoptr(TnProgram) program = tn_compile_shared(function->graph, &options, error);
+    tn_span_end(function->context, "compile", tn_graph_name(function->graph), begin);
     if (program == NULL) {
         return FALSE;
     }

@@ -219,7 +219,9 @@ new_exec(TnTape *tape, const TnGraphNode *node, GError **error)
         devices[i] = tn_context_device(tape->context, i);
     }
     const TnCompile options = { .devices = devices, .n_devices = n };
+    const gint64 begin = tn_span_begin(tape->context);
     g_autoptr(TnProgram) program = tn_compile_shared(graph, &options, error);
+    tn_span_end(tape->context, "compile", node->name, begin);
     return program != NULL ? tn_exec_new(program, NULL, tape->context, error) : NULL;
 }
 

@@ -1,26 +1,43 @@
-/* watch.c: a slow run that shows what each instruction gave, for finding the first tensor that
- * went bad. */
+/* watch.c: a run of which every instruction is shown when it is done, with the devices at rest in
+ * between: to whoever watches the context, for measuring, or to who asked for this exec's tensors,
+ * for finding the first one that went bad. */
 #include "exec-private.h"
 
-void
-tn_exec_drop_watch(TnExec *exec)
+#include <tenon/base.h>
+
+static void
+drop_tensors(TnExec *exec)
 {
     for (guint i = 0; exec->watch.tensors != NULL && i < exec->program->n_args; i++) {
         g_clear_pointer(&exec->watch.tensors[i], tn_tensor_unref);
     }
     g_clear_pointer(&exec->watch.tensors, g_free);
-    exec->watch.func = NULL;
+}
+
+void
+tn_exec_drop_watch(TnExec *exec)
+{
+    const TnWatch *watch = exec->context != NULL ? tn_context_watch(exec->context) : NULL;
+    drop_tensors(exec);
+    exec->watch.func = watch != NULL ? watch->instruction : NULL;
+    exec->watch.data = watch != NULL ? watch->data : NULL;
 }
 
 void
 tn_exec_watch(TnExec *exec, TnExecWatch watch, gpointer data)
 {
     tn_exec_drop_watch(exec);
-    exec->watch.func = watch;
-    exec->watch.data = data;
     if (watch != NULL) {
+        exec->watch.func = watch;
+        exec->watch.data = data;
         exec->watch.tensors = g_new0(TnTensor *, exec->program->n_args + 1);
     }
+}
+
+gboolean
+tn_exec_is_watched(const TnExec *exec)
+{
+    return exec->watch.func != NULL;
 }
 
 static void
@@ -44,30 +61,49 @@ watched_tensor(TnExec *exec, guint32 arg, guint device)
 }
 
 static TnStatus
-show(TnExec *exec, guint number)
+show(TnExec *exec, guint number, gint64 begin)
 {
     const TnInstruction *code = &exec->program->instructions[number];
     const TnInstructionInfo *info = &exec->program->infos[number];
     TnTensor *out[TN_MAX_OUT] = { NULL };
-    for (guint i = 0; i < code->n_out; i++) {
+    const TnExecStep step = {
+        .size = sizeof(TnExecStep),
+        .number = number,
+        .name = info->name,
+        .begin = begin,
+        .end = tn_time_ns(),
+        .n_out = exec->watch.tensors != NULL ? code->n_out : 0,
+        .out = out,
+    };
+    for (guint i = 0; i < step.n_out; i++) {
         out[i] = watched_tensor(exec, code->first_arg + code->n_in + i, info->device);
     }
-    return exec->watch.func(exec, info->name, code->n_out, out, exec->watch.data);
+    return exec->watch.func(exec, &step, exec->watch.data);
 }
 
-TnStatus
-tn_exec_run_watched(TnExec *exec)
+static TnStatus
+run_shown(TnExec *exec)
 {
     for (guint i = 0; i < exec->program->n_instructions; i++) {
+        const gint64 begin = tn_time_ns();
         TnStatus status = tn_exec_step(exec, i);
         const TnStatus synced = tn_exec_sync(exec, -1);
         status = status == TN_OK ? synced : status;
         if (status == TN_OK) {
-            status = show(exec, i);
+            status = show(exec, i, begin);
         }
         if (status != TN_OK) {
             return tn_exec_fail_at(exec, i, status);
         }
     }
     return TN_OK;
+}
+
+TnStatus
+tn_exec_run_watched(TnExec *exec)
+{
+    const gint64 begin = tn_span_begin(exec->context);
+    const TnStatus status = run_shown(exec);
+    tn_span_end(exec->context, "program", exec->program->name, begin);
+    return status;
 }

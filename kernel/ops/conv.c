@@ -219,6 +219,33 @@ conv_grad_weight_infer(TnInfer *infer, GError **error)
     return tn_infer_shape_of(infer, 2);
 }
 
+/* All three take a product and a sum for each output channel and position g, each input channel of
+ * its group and each place of the kernel w; what meets the padding counts too. */
+static double
+trilinear_flops(const TnType *g, const TnType *w)
+{
+    const double channels = (double)MAX(w->dims[0], 1);
+    return 2.0 * (double)tn_type_count(g) * ((double)tn_type_count(w) / channels);
+}
+
+static double
+conv_flops(const TnFlops *call)
+{
+    return trilinear_flops(&call->out[0], &call->in[1]);
+}
+
+static double
+conv_transpose_flops(const TnFlops *call)
+{
+    return trilinear_flops(&call->in[0], &call->in[1]);
+}
+
+static double
+conv_grad_weight_flops(const TnFlops *call)
+{
+    return trilinear_flops(&call->in[1], &call->out[0]);
+}
+
 /* --- Gradients -------------------------------------------------------------------------------- */
 
 /* The attributes that all three share: an output padding has done its work in the shape that `like`
@@ -283,6 +310,9 @@ static const TnConvAttrs dilated = { 1, PADS(2, 1, 0, 1), DILATIONS(2, 1) };
 static const TnConvAttrs grouped = { 2, STRIDES(2, 1), PADS(0, 1, 0, 1) };
 static const TnConvAttrs depthwise = { 3, STRIDES(1), PADS(1, 1) };
 static const TnConvAttrs deep = { 1, STRIDES(1, 2, 1), PADS(1, 0, 1, 0, 1, 0), DILATIONS(1, 1, 2) };
+/* As the pass `layout` has them: 16 samples are the last axis. */
+static const TnConvAttrs lanes = { 1, PADS(1, 2, 0, 2, 1, 0), DILATIONS(2, 1, 1) };
+static const TnConvAttrs lanes_strided = { 1, STRIDES(2, 3, 1), PADS(1, 0, 0, 1, 2, 0) };
 static const TnCase conv_cases[] = {
     { 2, { TN_SHAPE_OF(1, 1, 3), TN_SHAPE_OF(1, 1, 1) } },
     { 2, { TN_SHAPE_OF(2, 3, 8), TN_SHAPE_OF(4, 3, 3) } },
@@ -292,6 +322,8 @@ static const TnCase conv_cases[] = {
     { 2, { TN_SHAPE_OF(2, 1, 6, 5), TN_SHAPE_OF(2, 1, 3, 2) }, .attrs = &dilated },
     { 2, { TN_SHAPE_OF(2, 4, 5, 5), TN_SHAPE_OF(6, 2, 2, 3) }, .attrs = &grouped },
     { 2, { TN_SHAPE_OF(1, 2, 3, 5, 6), TN_SHAPE_OF(2, 2, 2, 2, 2) }, .attrs = &deep },
+    { 2, { TN_SHAPE_OF(1, 1, 3, 3, 16), TN_SHAPE_OF(3, 1, 3, 2, 1) }, .attrs = &lanes },
+    { 2, { TN_SHAPE_OF(1, 1, 3, 4, 16), TN_SHAPE_OF(2, 1, 2, 3, 1) }, .attrs = &lanes_strided },
     { 2, { TN_SHAPE_OF(0, 2, 4, 4), TN_SHAPE_OF(3, 2, 3, 3) } },
 };
 
@@ -357,30 +389,36 @@ conv_transpose_sample(TnSample *sample)
 
 /* --- The table -------------------------------------------------------------------------------- */
 
-#define ARG(name_, help_, ...)                                                                     \
-    TN_ARG_ROW(name_, 'T', TN_DTYPES_FLOAT, help_, .min_rank = 3, .max_rank = 5, ##__VA_ARGS__)
-#define OUT(help_) TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_FLOAT, help_))
+#define ARG(name_, help_, flags_)                                                                  \
+    TN_ARG_ROW(name_, 'T', TN_DTYPES_FLOAT, help_, .flags = (flags_), .min_rank = 3, .max_rank = 5)
+#define IMAGES(name_, help_) ARG(name_, help_, TN_ARG_SPATIAL)
+#define WINDOW(name_, help_) ARG(name_, help_, TN_ARG_WINDOW)
+#define OUT(help_, flags_)                                                                         \
+    TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_FLOAT, help_, .flags = (flags_)))
 
 static const TnPrimitive rows[] = {
     { .op = { TN_OP("conv", "Conv", "Convolution (cross-correlation) over 1 to 3 axes"),
-              TN_INPUTS(ARG("x", "[N, C, spatial…]"), ARG("w", "[M, C / group, kernel…]")),
-              OUT("[N, M, positions…]"), .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
-              .infer = conv_infer, .vjp = tn_vjp_rules, .sample = conv_sample },
+              TN_INPUTS(IMAGES("x", "[N, C, spatial…]"), WINDOW("w", "[M, C / group, kernel…]")),
+              OUT("[N, M, positions…]", TN_ARG_SPATIAL),
+              .attrs = TN_OPTIONS(TnConvAttrs, conv_rows), .infer = conv_infer, .vjp = tn_vjp_rules,
+              .sample = conv_sample, .flops = conv_flops },
       .rule = { conv_x, conv_w } },
     { .op = { TN_OP("conv_transpose", "ConvTranspose", "Convolution's transpose in its input"),
-              TN_INPUTS(ARG("x", "[N, M, positions…]"), ARG("w", "[M, C / group, kernel…]"),
+              TN_INPUTS(IMAGES("x", "[N, M, positions…]"), WINDOW("w", "[M, C / group, kernel…]"),
                         TN_LIKE_ROW("like", "[N, C, spatial…]: sizes of the output",
-                                    TN_ARG_OPTIONAL, .min_rank = 3, .max_rank = 5)),
-              OUT("[N, C, spatial…]"), .attrs = TN_OPTIONS(TnConvAttrs, transpose_rows),
-              .infer = conv_transpose_infer, .vjp = tn_vjp_rules, .sample = conv_transpose_sample },
+                                    TN_ARG_OPTIONAL | TN_ARG_SPATIAL, .min_rank = 3,
+                                    .max_rank = 5)),
+              OUT("[N, C, spatial…]", TN_ARG_SPATIAL),
+              .attrs = TN_OPTIONS(TnConvAttrs, transpose_rows), .infer = conv_transpose_infer,
+              .vjp = tn_vjp_rules, .sample = conv_transpose_sample, .flops = conv_transpose_flops },
       .rule = { transpose_x, transpose_w } },
     { .op = { TN_OP("conv_grad_weight", NULL, "Convolution's transpose in its weights"),
-              TN_INPUTS(
-                  ARG("x", "[N, C, spatial…]"), ARG("g", "[N, M, positions…]"),
-                  TN_LIKE_ROW("like", "[M, C / group, kernel…]", 0, .min_rank = 3, .max_rank = 5)),
-              OUT("like's shape"), .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
+              TN_INPUTS(IMAGES("x", "[N, C, spatial…]"), IMAGES("g", "[N, M, positions…]"),
+                        TN_LIKE_ROW("like", "[M, C / group, kernel…]", TN_ARG_WINDOW, .min_rank = 3,
+                                    .max_rank = 5)),
+              OUT("like's shape", TN_ARG_WINDOW), .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
               .infer = conv_grad_weight_infer, .vjp = tn_vjp_rules,
-              .sample = conv_grad_weight_sample },
+              .sample = conv_grad_weight_sample, .flops = conv_grad_weight_flops },
       .rule = { weight_x, weight_g } },
 };
 

@@ -297,6 +297,14 @@ sort_sample(TnSample *sample)
     return TN_SAMPLE_CASES(sample, sort_cases, TnSortAttrs);
 }
 
+/* Elements that are written are moved only. */
+static double
+scatter_elements_flops(const TnFlops *call)
+{
+    const TnScatterAttrs *attrs = call->attrs;
+    return attrs->reduction == TN_SCATTER_NONE ? 0 : tn_flops_updates(call);
+}
+
 /* --- The table -------------------------------------------------------------------------------- */
 
 static const TnOption axis_rows[] = {
@@ -315,7 +323,7 @@ static const TnPrimitive rows[] = {
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL,
                                     "data's axes before, indices' axes, data's axes behind")),
               .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows), .infer = gather_infer,
-              .vjp = tn_vjp_rules, .sample = gather_sample },
+              .vjp = tn_vjp_rules, .sample = gather_sample, .flops = tn_flops_none },
       .rule = { gather_rule } },
     { .op = { TN_OP("scatter_add", NULL, "data with updates added at entries along an axis"),
               TN_INPUTS(TN_ARG_ROW("data", 'T', TN_DTYPES_NUMBER, "rank 1 at least", RANK1),
@@ -323,14 +331,15 @@ static const TnPrimitive rows[] = {
                         TN_ARG_ROW("updates", 'T', TN_DTYPES_NUMBER, "the shape gather gives")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "data's shape")),
               .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows), .infer = scatter_add_infer,
-              .vjp = tn_vjp_rules, .sample = scatter_add_sample, .in_place = 1 },
+              .vjp = tn_vjp_rules, .sample = scatter_add_sample, .in_place = 1,
+              .flops = tn_flops_updates },
       .rule = { tn_rule_pass, NULL, scatter_add_updates } },
     { .op = { TN_OP("gather_elements", "GatherElements", "Elements of data along an axis"),
               TN_INPUTS(TN_ARG_ROW("data", 'T', TN_DTYPES_ALL, "rank 1 at least", RANK1),
                         INDICES("data's rank, not longer but along the axis")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "indices' shape")),
               .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows), .infer = gather_elements_infer,
-              .vjp = tn_vjp_rules, .sample = gather_elements_sample },
+              .vjp = tn_vjp_rules, .sample = gather_elements_sample, .flops = tn_flops_none },
       .rule = { gather_elements_rule } },
     { .op = { TN_OP("scatter_elements", "ScatterElements", "data with elements written or added"),
               TN_INPUTS(TN_ARG_ROW("data", 'T', TN_DTYPES_ALL, "rank 1 at least", RANK1),
@@ -338,7 +347,8 @@ static const TnPrimitive rows[] = {
                         TN_ARG_ROW("updates", 'T', TN_DTYPES_ALL, "indices' shape")),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "data's shape")),
               .attrs = TN_OPTIONS(TnScatterAttrs, scatter_rows), .infer = scatter_elements_infer,
-              .vjp = tn_vjp_rules, .sample = scatter_elements_sample, .in_place = 1 },
+              .vjp = tn_vjp_rules, .sample = scatter_elements_sample, .in_place = 1,
+              .flops = scatter_elements_flops },
       .rule = { scatter_elements_data, NULL, scatter_elements_updates } },
     { .op = { TN_OP("sort", NULL, "Elements in order along an axis, and where they came from"),
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_NUMBER, "rank 1 at least", RANK1)),

@@ -260,7 +260,8 @@ iota_sample(TnSample *sample)
                                  .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),                         \
             TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "like's type")),                      \
             .infer = same_shape_infer,                                                             \
-            .sample = tn_sample_unary                                                              \
+            .sample = tn_sample_unary,                                                             \
+            .flops = tn_flops_none                                                                 \
         }                                                                                          \
     }
 
@@ -278,7 +279,7 @@ static const TnPrimitive rows[] = {
                         TN_LIKE_ROW("like", "broadcasts to x's shape", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "like's shape")),
               .infer = reduce_to_infer, .vjp = tn_vjp_rules, .view = reduce_to_view,
-              .sample = reduce_to_sample },
+              .sample = reduce_to_sample, .flops = tn_flops_inputs },
       .rule = { reduce_to_rule } },
     { .op = { TN_OP("reshape_as", NULL, "The same elements in like's shape"), .flags = TN_OP_VIEW,
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "as many elements as like"),
@@ -294,20 +295,20 @@ static const TnPrimitive rows[] = {
                                    .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'O', TN_DTYPES_ALL, "like's shape")),
               .attrs = TN_OPTIONS(TnFullLikeAttrs, full_like_rows), .infer = full_like_infer,
-              .sample = full_like_sample } },
+              .sample = full_like_sample, .flops = tn_flops_none } },
     { .op = { TN_OP("size", "Size", "Product of like's sizes as a scalar"), .flags = TN_OP_NO_GRAD,
               TN_INPUTS(TN_ARG_ROW("like", 'T', TN_DTYPES_ALL, "any shape",
                                    .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'O', TN_DTYPES_NUMBER, "[]")),
               .attrs = TN_OPTIONS(TnSizeAttrs, size_rows), .infer = size_infer,
-              .sample = size_sample } },
+              .sample = size_sample, .flops = tn_flops_none } },
     { .op = { TN_OP("iota", NULL, "0, 1, … along an axis of like"), .flags = TN_OP_NO_GRAD,
               TN_INPUTS(TN_ARG_ROW("like", 'T', TN_DTYPES_ALL, "rank 1 at least",
                                    .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD, .min_rank = 1,
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'O', TN_DTYPES_NUMBER, "[size of the axis]")),
               .attrs = TN_OPTIONS(TnIotaAttrs, iota_rows), .infer = iota_infer,
-              .sample = iota_sample } },
+              .sample = iota_sample, .flops = tn_flops_none } },
 };
 
 const TnFamily tn_family_like = { rows, G_N_ELEMENTS(rows) };

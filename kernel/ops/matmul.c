@@ -32,6 +32,17 @@ matmul_infer(TnInfer *infer, GError **error)
     return TRUE;
 }
 
+/* Each element of the product is a sum of k products. */
+static double
+matmul_flops(const TnFlops *call)
+{
+    const TnType *a = &call->in[0];
+    if (tn_dtype_info(a->dtype)->klass != TN_CLASS_FLOAT) {
+        return 0;
+    }
+    return 2.0 * (double)tn_type_count(&call->out[0]) * (double)a->dims[a->rank - 1];
+}
+
 /* --- Gradients -------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -123,7 +134,8 @@ static const TnPrimitive rows[] = {
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER,
                                     "[…, m, n], without m or n where the input is a vector")),
-              .infer = matmul_infer, .vjp = tn_vjp_rules, .sample = matmul_sample },
+              .infer = matmul_infer, .vjp = tn_vjp_rules, .sample = matmul_sample,
+              .flops = matmul_flops },
       .rule = { matmul_a, matmul_b } },
 };
 

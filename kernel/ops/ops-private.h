@@ -86,6 +86,15 @@ tn_axis(gint64 axis, gint rank)
 /* Product of sizes of axes [from, to); the largest number where there is none. */
 gint64 tn_sizes_product(const TnType *type, gint from, gint to);
 
+/* --- Floating-point operations ---------------------------------------------------------------- */
+
+/* For the `flops` of rows: none, since elements are only moved; one for each element of output 0, if
+ * any input or output is of floating-point numbers; of input 0, if it is; of input 2 (updates). */
+double tn_flops_none(const TnFlops *call);
+double tn_flops_outputs(const TnFlops *call);
+double tn_flops_inputs(const TnFlops *call);
+double tn_flops_updates(const TnFlops *call);
+
 /* --- Views ------------------------------------------------------------------------------------ */
 
 gboolean tn_view_same(const void *attrs, const TnType *in, const TnLayout *in_layout,

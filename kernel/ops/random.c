@@ -138,7 +138,8 @@ normal_sample(TnSample *sample)
             TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "like's shape, or the attribute's")),           \
             .attrs = TN_OPTIONS(Attrs, rows_),                                                     \
             .infer = random_infer,                                                                 \
-            .sample = sample_                                                                      \
+            .sample = sample_,                                                                     \
+            .flops = tn_flops_outputs                                                              \
         }                                                                                          \
     }
 

@@ -228,7 +228,8 @@ cumsum_sample(TnSample *sample)
                 .attrs = TN_OPTIONS(TnReduceAttrs, reduce_rows),                                   \
                 .infer = reduce_infer,                                                             \
                 .vjp = tn_vjp_rules,                                                               \
-                .sample = reduce_sample },                                                         \
+                .sample = reduce_sample,                                                           \
+                .flops = tn_flops_inputs },                                                        \
         .rule = {                                                                                  \
             rule_                                                                                  \
         }                                                                                          \
@@ -243,7 +244,8 @@ cumsum_sample(TnSample *sample)
             TN_OUTPUTS(TN_ARG_ROW("out", 'I', TN_DT(I64), "without the axis, or with size 1")),    \
             .attrs = TN_OPTIONS(TnArgReduceAttrs, arg_rows),                                       \
             .infer = arg_infer,                                                                    \
-            .sample = arg_sample                                                                   \
+            .sample = arg_sample,                                                                  \
+            .flops = tn_flops_inputs                                                               \
         }                                                                                          \
     }
 
@@ -259,7 +261,7 @@ static const TnPrimitive rows[] = {
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "x's shape")),
               .attrs = TN_OPTIONS(TnCumsumAttrs, cumsum_rows), .infer = cumsum_infer,
-              .vjp = tn_vjp_rules, .sample = cumsum_sample },
+              .vjp = tn_vjp_rules, .sample = cumsum_sample, .flops = tn_flops_inputs },
       .rule = { cumsum_rule } },
 };
 

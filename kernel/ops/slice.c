@@ -298,7 +298,7 @@ static const TnPrimitive rows[] = {
                         TN_LIKE_ROW("like", "any shape", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "like's shape")),
               .attrs = TN_OPTIONS(TnSliceAttrs, slice_rows), .infer = unslice_infer,
-              .vjp = tn_vjp_rules, .sample = unslice_sample },
+              .vjp = tn_vjp_rules, .sample = unslice_sample, .flops = tn_flops_none },
       .rule = { unslice_rule } },
     { .op = { TN_OP("pad", "Pad", "x with a value around it, or cropped"), .flags = TN_OP_VIEW,
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_ALL, "any shape")),

@@ -194,7 +194,7 @@ static const TnPrimitive rows[] = {
                         TN_LIKE_ROW("like", "[lead…, s…]", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "like's shape")),
               .attrs = TN_OPTIONS(TnWindowAttrs, window_rows), .infer = unwindow_infer,
-              .vjp = tn_vjp_rules, .sample = unwindow_sample },
+              .vjp = tn_vjp_rules, .sample = unwindow_sample, .flops = tn_flops_inputs },
       .rule = { unwindow_rule } },
 };
 

@@ -5,6 +5,7 @@
  * is the program of one of its graphs, run over and over on one batch, as the peers are: median time
  * of a run. */
 #include "bench-core.h"
+#include "bench-profile.h"
 
 #include <errno.h>
 #include <glib/gstdio.h>
@@ -194,6 +195,7 @@ measure_network(TnBench *bench, const Network *network, GError **error)
     Training t = { NULL };
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
     g_autofree char *config = g_strconcat("module:tenon.bench.", network->name, NULL);
+    bench_forget_memory();
     gboolean ok = training_open(&t, config, network->graph, 0, NULL, network->classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = call_network(network, &t, error);
@@ -209,6 +211,7 @@ measure_network(TnBench *bench, const Network *network, GError **error)
         report_network(bench, network, t.batch, "mean", (last - begin) / times->len,
                        network->items ? "the same, mean of all steps"
                                       : "the same, mean of all calls");
+        ok = bench_report_program(bench, t.exec, median(times) / network->calls, error);
     }
     training_clear(&t);
     return ok;

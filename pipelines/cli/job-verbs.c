@@ -94,9 +94,8 @@ job_failed(TnRunDir *run, const GError *why)
     tn_log("run", TN_LOG_INFO, "failed: %s", why->message);
 }
 
-/* A path as somebody would type it from here. */
-static const char *
-short_path(const char *path)
+const char *
+job_short_path(const char *path)
 {
     g_autofree char *here = g_get_current_dir();
     gsize n = strlen(here);
@@ -123,7 +122,7 @@ print_result(TnVerbCall *call, const TnValue *result)
 static void
 print_end(TnVerbCall *call, TnRunDir *run, const TnValue *result, TnStatus status)
 {
-    const char *path = short_path(tn_run_path(run));
+    const char *path = job_short_path(tn_run_path(run));
     if (call->json) {
         g_autoptr(TnValue) all = tn_value_map();
         tn_value_set(all, "run", tn_value_string(tn_run_path(run)));
@@ -161,7 +160,7 @@ job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config, GErr
     put_status(run, "failed", job, result, why->message);
     tn_log("run", TN_LOG_INFO, "failed: %s",
            why->message); /* the program prints it; this keeps it in the run's log */
-    fprintf(call->err, "tenon: the run's folder is %s\n", short_path(tn_run_path(run)));
+    fprintf(call->err, "tenon: the run's folder is %s\n", job_short_path(tn_run_path(run)));
     g_propagate_error(error, why);
     return 1;
 }

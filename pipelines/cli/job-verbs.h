@@ -58,5 +58,8 @@ void job_watch_signals(TnContext *context, gboolean interrupts);
  * tells the end. Returns the exit code. */
 gint job_finish(TnVerbCall *call, TnJob *job, TnRunDir *run, const char *config, GError **error);
 
+/* A path as somebody would type it from here. (transfer none): part of path. */
+const char *job_short_path(const char *path);
+
 /* Marks a run that could not even begin; *why says how. */
 void job_failed(TnRunDir *run, const GError *why);

@@ -12,7 +12,7 @@
 typedef struct {
     double seconds;
     gint64 threads;
-    gboolean list;
+    gboolean list, profile;
 } BenchOptions;
 
 static const TnOption rows[] = {
@@ -33,11 +33,16 @@ static const TnOption rows[] = {
       .type = TN_OPT_BOOL,
       .offset = G_STRUCT_OFFSET(BenchOptions, list),
       .help = "name the cases" },
+    { .name = "profile",
+      .type = TN_OPT_BOOL,
+      .offset = G_STRUCT_OFFSET(BenchOptions, profile),
+      .help = "after a case's figures a table of its operators by time" },
 };
 
 typedef struct {
     TnBench bench;
     TnVerbCall *call;
+    gboolean printed;
 } Report;
 
 static void
@@ -46,6 +51,15 @@ report(TnBench *bench, const char *variant, double value, const char *unit, cons
     Report *r = (Report *)bench;
     fprintf(r->call->out, "%s%s%s\t%.6g\t%s\t%s\n", bench->name, variant ? "." : "",
             variant ? variant : "", value, unit, what);
+    fflush(r->call->out);
+}
+
+static void
+print(TnBench *bench, const char *text)
+{
+    Report *r = (Report *)bench;
+    r->printed = TRUE;
+    fprintf(r->call->out, "\n%s\n", text);
     fflush(r->call->out);
 }
 
@@ -94,8 +108,15 @@ static gboolean
 run_case(TnVerbCall *call, const TnBenchCase *one, const char *program, GError **error)
 {
     const BenchOptions *options = call->options;
-    Report r = { { sizeof(TnBench), options->seconds, program, one->name, report }, call };
+    Report r = {
+        .bench = { sizeof(TnBench), options->seconds, program, one->name, report, options->profile,
+                   print },
+        .call = call,
+    };
     gboolean ok = one->run(&r.bench, error);
+    if (ok && options->profile && !r.printed)
+        fprintf(call->err, "tenon: %s: there is no table, it times no program of its own\n",
+                one->name);
     if (!ok)
         tn_error_prefix(error, "%s", one->name);
     return ok;

@@ -1,6 +1,7 @@
 /* verb-resume.c: `tenon resume RUN`: a run goes on from its newest sound checkpoint, made of what
  * it began with. */
 #include "launch.h"
+#include "profiling.h"
 #include "record.h"
 #include "settings.h"
 
@@ -8,6 +9,7 @@ typedef struct {
     ConfigOptions config;
     const char *runs;
     gboolean changed_data;
+    gboolean profile;
 } ResumeOptions;
 
 static const TnOption rows[] = {
@@ -17,6 +19,7 @@ static const TnOption rows[] = {
       .type = TN_OPT_BOOL,
       .offset = G_STRUCT_OFFSET(ResumeOptions, changed_data),
       .help = "go on although a dataset is not the one that the run began with" },
+    PROFILE_ROW(ResumeOptions, profile),
 };
 
 /* What the run was started with, then what is given now. FALSE: exit code in *code. */
@@ -72,6 +75,7 @@ resume(TnVerbCall *call, GError **error)
     ConfigOptions config;
     LoadedConfig loaded;
     gint code;
+    g_autoptr(TnProfile) profile = NULL;
     if (!merge_settings(call, run, &settings, &config, &code, error))
         return code;
     code = 2;
@@ -82,9 +86,12 @@ resume(TnVerbCall *call, GError **error)
             launch_words(&config, settings.config, tn_run_path(run), (gint)settings.overrides->len,
                          (const char *const *)settings.overrides->pdata, loaded.host);
         tn_host_set_launch(loaded.host, (const char *const *)words);
+        profile = options->profile ? profiling_begin(call, loaded.host) : NULL;
         g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, TRUE, error);
         if (job)
             code = go_on(call, run, job, &loaded, &settings, error);
+        if (profile && job)
+            profiling_end(call, profile, job, run);
     }
     config_clear(&loaded);
     return code;

@@ -2,12 +2,14 @@
 #include <string.h>
 
 #include "launch.h"
+#include "profiling.h"
 #include "record.h"
 #include "settings.h"
 
 typedef struct {
     ConfigOptions config;
     const char *runs, *name;
+    gboolean profile;
 } RunOptions;
 
 static const TnOption rows[] = {
@@ -18,6 +20,7 @@ static const TnOption rows[] = {
       .flags = TN_OPTION_NULLABLE,
       .offset = G_STRUCT_OFFSET(RunOptions, name),
       .help = "name of the run; else the config's `name`, else its file's" },
+    PROFILE_ROW(RunOptions, profile),
 };
 
 /* The config's `name` option, else the file's name without its ending. (transfer full). */
@@ -55,6 +58,7 @@ run_config(TnVerbCall *call, GError **error)
     const gint n = call->n_args - 1;
     LoadedConfig loaded;
     gint code = 2;
+    g_autoptr(TnProfile) profile = NULL;
     if (config_load(call, &options->config, path, NULL, n, call->args + 1, &loaded, error)) {
         g_autofree char *root = tn_runs_root(options->runs);
         g_autofree char *name = run_name(options, loaded.root, path);
@@ -67,11 +71,14 @@ run_config(TnVerbCall *call, GError **error)
             g_auto(GStrv) words = launch_words(&options->config, settings.config, tn_run_path(run),
                                                n, call->args + 1, loaded.host);
             tn_host_set_launch(loaded.host, (const char *const *)words);
+            profile = options->profile ? profiling_begin(call, loaded.host) : NULL;
             g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, run, FALSE, &why);
             /* The provenance last: with it the run has begun. */
             if (job && settings_write(&settings, run, &why) &&
                 record_provenance(run, job, settings.config, n, call->args + 1, &why))
                 code = job_finish(call, job, run, path, error);
+            if (profile && job)
+                profiling_end(call, profile, job, run);
         }
         if (why) {
             job_failed(run, why);

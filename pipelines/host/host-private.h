@@ -77,14 +77,15 @@ struct TnHost {
     char *folder, *real_folder;
     GHashTable *sources; /* file -> text */
     /* what it was made of: keep.c */
-    char *kept, *keep;   /* folder of copies to read instead; folder that gets copies; NULL */
-    TnValue *index;      /* what sources.json holds */
-    GHashTable *copies;  /* file -> GBytes, not written yet */
-    GHashTable *opened;  /* file -> OpenCopy of keep.c: what handles of Lua's read */
-    gboolean asked_time; /* the config was told what time it is */
-    char **launch;       /* words that start a stage's own process; NULL: none is */
-    gboolean settled;    /* the job runs: what is read now does not make it */
-    GPtrArray *faults;   /* of TnFault */
+    char *kept, *keep;    /* folder of copies to read instead; folder that gets copies; NULL */
+    TnValue *index;       /* what sources.json holds */
+    GHashTable *copies;   /* file -> GBytes, not written yet */
+    GHashTable *opened;   /* file -> OpenCopy of keep.c: what handles of Lua's read */
+    gboolean asked_time;  /* the config was told what time it is */
+    char **launch;        /* words that start a stage's own process; NULL: none is */
+    const TnWatch *watch; /* of the job's context; NULL: nobody */
+    gboolean settled;     /* the job runs: what is read now does not make it */
+    GPtrArray *faults;    /* of TnFault */
     GPtrArray *overrides;
     GPtrArray *args; /* of TnArgRow */
     TnSpec *root;

@@ -470,8 +470,11 @@ job_save(lua_State *L)
     GError *error = NULL;
     if (job->run) {
         const TnValue *state = tn_box_from(L, 3, "state");
-        if (!tn_checkpoint_save(job->run, step, tn_context_store(job->context), state, keep,
-                                &error))
+        const gint64 begin = tn_span_begin(job->context);
+        const gboolean ok =
+            tn_checkpoint_save(job->run, step, tn_context_store(job->context), state, keep, &error);
+        tn_span_end(job->context, "checkpoint", "save", begin);
+        if (!ok)
             return tn_host_raise(L, error);
     }
     lua_pushboolean(L, job->run != NULL);
@@ -501,7 +504,9 @@ job_load(lua_State *L)
         return tn_host_raise_text(L, TN_ERROR_NOT_FOUND, "there is no run folder");
     TnValueBox *box = tn_push_box(L, NULL);
     tn_host_of(L)->writes++;
+    const gint64 begin = tn_span_begin(job->context);
     box->value = tn_checkpoint_load(job->run, step, tn_context_store(job->context), &error);
+    tn_span_end(job->context, "checkpoint", "load", begin);
     if (!box->value)
         return tn_host_raise(L, error);
     tn_push_value(L, box->value);

@@ -48,6 +48,7 @@ prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const ch
     job->host = host;
     job->root = tn_spec_ref(root);
     job->context = tn_context_new();
+    tn_context_set_watch(job->context, host->watch);
     job->run = run;
     job->resume = resume;
     job->digest = tn_host_digest(host);
@@ -72,7 +73,16 @@ prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const ch
     host->job = job;
     lua_pushcfunction(host->L, prepare);
     lua_pushlightuserdata(host->L, job);
-    return tn_host_call(host, 1, 0, error) ? g_steal_pointer(&job) : NULL;
+    const gint64 begin = tn_span_begin(job->context);
+    const gboolean ok = tn_host_call(host, 1, 0, error);
+    tn_span_end(job->context, "prepare", "", begin);
+    return ok ? g_steal_pointer(&job) : NULL;
+}
+
+void
+tn_host_set_watch(TnHost *host, const TnWatch *watch)
+{
+    host->watch = watch;
 }
 
 TnJob *
@@ -161,7 +171,10 @@ tn_job_run(TnJob *job, GError **error)
 {
     GError *why = NULL;
     job->host->settled = TRUE;
-    if (!run_method(job, "run", &why)) {
+    const gint64 begin = tn_span_begin(job->context);
+    const gboolean ok = run_method(job, "run", &why);
+    tn_span_end(job->context, "job", "", begin);
+    if (!ok) {
         const TnStatus status =
             g_error_matches(why, TN_ERROR, TN_ERROR_CANCELLED) ? TN_CANCELLED : TN_FAILED;
         g_propagate_error(error, why);

@@ -5,6 +5,7 @@
 #include <tenon/stage.h>
 
 #include "host-private.h"
+#include "stage/stage-private.h"
 #include "wire/address.h"
 
 void
@@ -101,36 +102,84 @@ option_of(const TnSpec *spec, const char *name, TnValueType type)
     return value && tn_value_type(value) == type ? value : NULL;
 }
 
-/* What of a stage's options its rows cannot say: another type is their business. */
+/* Where an option stands, or the component of which it is. */
+static TnWhere
+where_of(const TnSpec *spec, const TnValue *option)
+{
+    const TnWhere where = tn_value_where(option);
+    return where.file ? where : tn_spec_where(spec);
+}
+
 static void
-check_stage(const TnHost *host, const TnSpec *spec, const char *path, TnFaults *faults)
+check_place(const TnHost *host, const TnSpec *spec, const char *path, TnFaults *faults)
 {
     TnAddress address;
     g_autoptr(GError) why = NULL;
     const TnValue *place = option_of(spec, "place", TN_VALUE_STRING);
     const TnValue *insecure = option_of(spec, "insecure", TN_VALUE_BOOL);
     g_autofree char *option = g_strconcat(path ? path : "", ".place", NULL);
-    TnWhere where = tn_value_where(place);
     if (!place)
         return;
-    if (!where.file)
-        where = tn_spec_where(spec);
     if (!tn_address_parse(tn_value_get_string(place), &address, &why))
-        tn_faults_add(faults, where, option, "%s", why->message);
+        tn_faults_add(faults, where_of(spec, place), option, "%s", why->message);
     else if (address.kind == TN_ADDRESS_TCP && !host->joins &&
              !option_of(spec, "key", TN_VALUE_STRING) && !(insecure && tn_value_get_bool(insecure)))
-        tn_faults_add(faults, where, option, TN_ADDRESS_WANTS_KEY);
+        tn_faults_add(faults, where_of(spec, place), option, TN_ADDRESS_WANTS_KEY);
 }
 
+/* TnStageFlags of a value that is a stage; 0. */
+static guint32
+flags_of(const TnValue *value)
+{
+    const TnSpec *spec =
+        value && tn_value_type(value) == TN_VALUE_SPEC ? tn_value_get_spec(value) : NULL;
+    return spec && strcmp(tn_spec_iface(spec), TN_IFACE_STAGE) == 0
+               ? tn_stage_flags(tn_registry_find(TN_IFACE_STAGE, tn_spec_component(spec), NULL))
+               : 0;
+}
+
+/* What a stage that replies or gives versions cannot be asked to do. siblings: the stages by name. */
 static void
-check_value(const TnHost *host, const TnValue *value, const char *path, TnFaults *faults)
+check_pattern(const TnValue *value, const TnValue *siblings, const char *path, TnFaults *faults)
+{
+    const TnSpec *spec = tn_value_get_spec(value);
+    const guint32 flags = flags_of(value);
+    const TnValue *from = option_of(spec, "from", TN_VALUE_STRING);
+    const TnValue *workers = option_of(spec, "workers", TN_VALUE_INT);
+    const char *name = from ? tn_value_get_string(from) : "";
+    g_autofree char *at = g_strconcat(path ? path : "", ".from", NULL);
+    g_autofree char *at_workers = g_strconcat(path ? path : "", ".workers", NULL);
+    if (*name && flags & TN_STAGE_REPLIES)
+        tn_faults_add(faults, where_of(spec, from), at, TN_STAGE_HAS_FROM);
+    else if (*name && flags_of(tn_value_get(siblings, name)) & TN_STAGE_REPLIES)
+        tn_faults_add(faults, where_of(spec, from), at, TN_STAGE_FROM_REPLIES, name);
+    if (workers && tn_value_get_int(workers) > 1 && flags & TN_STAGE_LATEST)
+        tn_faults_add(faults, where_of(spec, workers), at_workers, TN_STAGE_ONE_WORKER,
+                      tn_value_get_int(workers));
+}
+
+/* What of a stage's options its rows cannot say: another type is their business. */
+static void
+check_stage(const TnHost *host, const TnValue *value, const TnValue *siblings, const char *path,
+            TnFaults *faults)
+{
+    const TnSpec *spec = tn_value_get_spec(value);
+    if (strcmp(tn_spec_iface(spec), TN_IFACE_STAGE) != 0)
+        return;
+    check_place(host, spec, path, faults);
+    if (siblings && tn_value_type(siblings) == TN_VALUE_MAP)
+        check_pattern(value, siblings, path, faults);
+}
+
+/* above: the map or list in which the value stands. */
+static void
+check_value(const TnHost *host, const TnValue *value, const TnValue *above, const char *path,
+            TnFaults *faults)
 {
     const TnValueType type = tn_value_type(value);
     if (type == TN_VALUE_SPEC) {
-        const TnSpec *spec = tn_value_get_spec(value);
-        if (strcmp(tn_spec_iface(spec), TN_IFACE_STAGE) == 0)
-            check_stage(host, spec, path, faults);
-        check_value(host, tn_spec_options(spec), path, faults);
+        check_stage(host, value, above, path, faults);
+        check_value(host, tn_spec_options(tn_value_get_spec(value)), NULL, path, faults);
     }
     if (type != TN_VALUE_MAP && type != TN_VALUE_LIST)
         return;
@@ -139,12 +188,12 @@ check_value(const TnHost *host, const TnValue *value, const char *path, TnFaults
         g_autofree char *below =
             key ? g_strconcat(path ? path : "", path && *path ? "." : "", key, NULL)
                 : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path ? path : "", i + 1);
-        check_value(host, tn_value_at(value, i), below, faults);
+        check_value(host, tn_value_at(value, i), value, below, faults);
     }
 }
 
 void
 tn_host_check_places(const TnHost *host, const TnSpec *root, TnFaults *faults)
 {
-    check_value(host, tn_spec_options(root), NULL, faults);
+    check_value(host, tn_spec_options(root), NULL, NULL, faults);
 }

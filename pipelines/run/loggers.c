@@ -11,8 +11,9 @@ typedef struct {
 } Sink;
 
 struct TnLoggers {
-    GArray *sinks; /* of Sink */
-    TnRunDir *run; /* (transfer none), may be NULL */
+    GArray *sinks;      /* of Sink */
+    TnContext *context; /* (transfer none) */
+    TnRunDir *run;      /* (transfer none), may be NULL */
     gboolean metrics_failed;
 };
 
@@ -28,6 +29,7 @@ tn_loggers_new(TnContext *context, guint n, TnSpec *const *specs, TnRunDir *run,
 {
     g_autoptr(TnLoggers) loggers = g_new0(TnLoggers, 1);
     loggers->sinks = g_array_new(FALSE, TRUE, sizeof(Sink));
+    loggers->context = context;
     loggers->run = run;
     for (guint i = 0; i < n; i++) {
         Sink sink = { .object = tn_object_new(specs[i], context, error) };
@@ -63,6 +65,7 @@ tn_loggers_free(TnLoggers *loggers)
 static void
 write_record(TnLoggers *loggers, TnRecord *record)
 {
+    const gint64 begin = tn_span_begin(loggers->context);
     record->size = sizeof *record;
     record->wall_time = (double)g_get_real_time() * 1e-6;
     for (guint i = 0; i < loggers->sinks->len; i++) {
@@ -74,6 +77,7 @@ write_record(TnLoggers *loggers, TnRecord *record)
                    tn_object_factory(sink->object)->name);
         }
     }
+    tn_span_end(loggers->context, "log", record->name, begin);
 }
 
 void
@@ -81,11 +85,13 @@ tn_loggers_scalar(TnLoggers *loggers, const char *name, guint64 step, double val
 {
     TnRecord record = { .kind = TN_RECORD_SCALAR, .name = name, .step = step, .value = value };
     g_autoptr(GError) error = NULL;
+    const gint64 begin = tn_span_begin(loggers->context);
     if (loggers->run && !loggers->metrics_failed &&
         !tn_run_metric(loggers->run, name, step, value, &error)) {
         loggers->metrics_failed = TRUE;
         tn_log("run", TN_LOG_WARN, "%s; no more metrics are written there", error->message);
     }
+    tn_span_end(loggers->context, "log", "metrics", begin);
     write_record(loggers, &record);
 }
 
@@ -115,6 +121,7 @@ tn_loggers_progress(TnLoggers *loggers, const TnProgress *progress)
 void
 tn_loggers_flush(TnLoggers *loggers)
 {
+    const gint64 begin = tn_span_begin(loggers->context);
     if (loggers->run)
         tn_run_flush(loggers->run);
     for (guint i = 0; i < loggers->sinks->len; i++) {
@@ -122,4 +129,5 @@ tn_loggers_flush(TnLoggers *loggers)
         if (!sink->quiet && TN_HAS(vtable(sink), flush))
             vtable(sink)->flush(tn_object_self(sink->object));
     }
+    tn_span_end(loggers->context, "log", "flush", begin);
 }

@@ -92,3 +92,52 @@ tn_schema_bytes(const TnSchema *schema)
         bytes += (gsize)MAX(tn_type_bytes(&schema->types[i]), 0);
     return bytes;
 }
+
+gboolean
+tn_schema_fits(const TnSchema *schema, guint n, TnTensor *const *tensors)
+{
+    if (n != schema->n)
+        return FALSE;
+    for (guint i = 0; i < n; i++) {
+        const TnType *type = tensors[i] ? tn_tensor_type(tensors[i]) : NULL;
+        const TnType *wanted = &schema->types[i];
+        if (!type || type->dtype != wanted->dtype || type->rank != wanted->rank)
+            return FALSE;
+        for (gint k = 0; k < type->rank; k++)
+            if (type->dims[k] > wanted->dims[k] || (k > 0 && type->dims[k] != wanted->dims[k]))
+                return FALSE;
+    }
+    return TRUE;
+}
+
+char *
+tn_schema_print(const TnSchema *schema)
+{
+    GString *text = g_string_new(NULL);
+    for (guint i = 0; i < schema->n; i++) {
+        g_autofree char *type = tn_type_print(&schema->types[i]);
+        g_string_append_printf(text, "%s%s %s", i ? ", " : "", schema->names[i], type);
+    }
+    return g_string_free(text, FALSE);
+}
+
+gboolean
+tn_request_check(const char *stage, const TnSchema *requests, const TnFrame *request,
+                 GError **error)
+{
+    TnTensor *tensors[TN_MAX_FIELDS];
+    TnSchema asked = { .n = tn_frame_n(request) };
+    for (guint i = 0; i < asked.n; i++) {
+        tensors[i] = tn_frame_tensor(request, i);
+        asked.names[i] = i < requests->n ? requests->names[i] : "more";
+        if (tensors[i])
+            asked.types[i] = *tn_tensor_type(tensors[i]);
+    }
+    if (tn_schema_fits(requests, asked.n, tensors))
+        return TRUE;
+    g_autofree char *there = tn_schema_print(requests), *here = tn_schema_print(&asked);
+    g_set_error(error, TN_ERROR, TN_ERROR_SHAPE,
+                "stage '%s' takes requests of %s (or less of the first size), this one has %s",
+                stage, there, here);
+    return FALSE;
+}

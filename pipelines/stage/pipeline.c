@@ -114,6 +114,10 @@ connect_input(Builder *builder, guint i, TnNodeStage *stage, GError **error)
     const char *from = stage->common.from, *name = builder->names[i];
     if (!from || !*from)
         return TRUE;
+    if (stage->flags & TN_STAGE_REPLIES) {
+        fail_at(error, builder->specs[i], name, "from: " TN_STAGE_HAS_FROM);
+        return FALSE;
+    }
     for (guint k = 0; k < builder->n; k++) {
         if (strcmp(builder->names[k], from) != 0)
             continue;
@@ -126,6 +130,10 @@ connect_input(Builder *builder, guint i, TnNodeStage *stage, GError **error)
             return FALSE;
         g_autoptr(GError) why = NULL;
         stage->in = tn_pipeline_port(builder->pipeline, from, &why);
+        if (stage->in && tn_port_flags(stage->in) & TN_STAGE_REPLIES) {
+            fail_at(error, builder->specs[i], name, "from: " TN_STAGE_FROM_REPLIES, from);
+            return FALSE;
+        }
         if (!stage->in)
             fail_at(error, builder->specs[i], name, "%s", why->message);
         return stage->in != NULL;
@@ -142,7 +150,7 @@ place_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
 {
     TnPipeline *pipeline = builder->pipeline;
     g_autoptr(GError) why = NULL;
-    stage->placed = tn_placed_new(stage->name, stage->async, &stage->common, &pipeline->placing,
+    stage->placed = tn_placed_new(stage->name, stage->flags, &stage->common, &pipeline->placing,
                                   pipeline->context, &why);
     if (!stage->placed) {
         if (g_error_matches(why, TN_ERROR, TN_ERROR_CONFIG) ||
@@ -154,6 +162,7 @@ place_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
         return FALSE;
     }
     stage->schema = *tn_placed_schema(stage->placed);
+    stage->requests = tn_placed_requests(stage->placed);
     stage->port = tn_port_new(stage, pipeline->context, &pipeline->bus, error);
     return stage->port != NULL;
 }
@@ -177,8 +186,26 @@ start_stage(Builder *builder, guint i, TnNodeStage *stage, GError **error)
         fail_at(error, spec, stage->name, "%s", why->message);
         return FALSE;
     }
+    if (stage->flags & TN_STAGE_REPLIES) {
+        stage->requests =
+            TN_HAS(stage->vtable, requests) ? stage->vtable->requests(stage->self) : NULL;
+        if (!stage->requests || stage->requests->n == 0 || stage->requests->n > TN_MAX_FIELDS) {
+            fail_at(error, spec, stage->name,
+                    "its plugin says that it replies, but not what requests of 1 to %d fields it "
+                    "takes (TnStageVTable.requests)",
+                    TN_MAX_FIELDS);
+            return FALSE;
+        }
+    }
     stage->port = tn_port_new(stage, context, &builder->pipeline->bus, error);
     return stage->port != NULL;
+}
+
+guint32
+tn_stage_flags(const TnFactory *factory)
+{
+    const TnStageVTable *vtable = factory ? factory->vtable : NULL;
+    return TN_HAS(vtable, flags) ? vtable->flags : 0;
 }
 
 /* What the driver reads of a stage, before it is created. */
@@ -191,9 +218,18 @@ read_common(Builder *builder, guint i, const TnFactory *factory, TnNodeStage *st
     stage->config = tn_config_new(&factory->options, tn_spec_options(builder->specs[i]), error);
     if (!stage->config)
         return FALSE;
-    stage->async = TN_HAS((const TnStageVTable *)factory->vtable, flags) &&
-                   ((const TnStageVTable *)factory->vtable)->flags & TN_STAGE_ASYNC;
+    stage->flags = tn_stage_flags(factory);
     stage->common = *(const TnStageCommon *)tn_config_data(stage->config);
+    if (stage->flags & TN_STAGE_LATEST && stage->flags & TN_STAGE_REPLIES) {
+        fail_at(error, builder->specs[i], stage->name,
+                "its plugin says that it replies and that it gives versions: one of them");
+        return FALSE;
+    }
+    if (stage->flags & TN_STAGE_LATEST && stage->common.workers > 1) {
+        fail_at(error, builder->specs[i], stage->name, "workers: " TN_STAGE_ONE_WORKER,
+                stage->common.workers);
+        return FALSE;
+    }
     if (stage->common.place && !tn_address_parse(stage->common.place, &address, &why)) {
         fail_at(error, builder->specs[i], stage->name, "place: %s", why->message);
         return FALSE;
@@ -218,6 +254,7 @@ open_stage(Builder *builder, guint i, GError **error)
     if (factory->vtable) { /* turned stages are the job's */
         TnNodeStage *stage = g_new0(TnNodeStage, 1);
         stage->name = g_strdup(builder->names[i]);
+        stage->context = builder->pipeline->context;
         if (!read_common(builder, i, factory, stage, error) ||
             !(stage->common.place ? place_stage : start_stage)(builder, i, stage, error)) {
             stage_free(stage);

@@ -1,85 +1,34 @@
-/* placed.c: a stage that runs in other processes, as its consumer sees it.
- *
- * The consumer asks for frames by number, a few ahead of its need, each of whichever process has least
- * to do, and takes them in order. So order, back-pressure and loss are one thing: what a lost process
- * was asked for is asked of another. A frame is a pure function of its number, so nothing else of it
- * matters, and a restarted process is told nothing but the next number.
- *
- * Frames of an asynchronous stage have no numbers of their own: each process is asked for its next one,
- * and they are taken in the order in which they come. */
-#include "stage/placed.h"
+/* placed.c: a stage that runs in other processes, as its consumer sees it: who they are, who joins,
+ * leaves and is replaced. What they are asked for is the business of one of three ways: frames by number
+ * (placed-frames.c), requests (placed-requests.c), the latest version (placed-latest.c). */
+#include "stage/placed-private.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include <tenon/run.h>
-#include <tenon/wire.h>
 
 #include "stage/process.h"
 
 #define SLICE_MS 50      /* between two looks at processes */
 #define GRACE_MS 1500    /* for a process that is there, but whose connection was lost */
 #define AHEAD 2          /* frames asked ahead of each process, unless `queue` says otherwise */
+#define LEAST_TAKEN 16   /* events that are taken at once, if there are so many */
 #define MOST_LOSSES 20   /* of each process, likewise */
 #define MOST_ENDS 5      /* of each process, without a frame in between */
 #define PATIENCE_MS 1000 /* for processes to end by themselves */
 #define MOST_BYTES ((gsize)1 << 30) /* of one tensor between processes */
 #define TCP_WORKERS 8 /* that a tcp place is ready for, unless `workers` or `queue` say otherwise */
 
-typedef enum { OPEN, ASKED, READY } SlotState;
-
-typedef struct {
-    SlotState state;
-    guint64
-        topic; /* what is asked for: the frame's number; of an asynchronous stage just the ask's */
-    guint64 came; /* the how manieth answer it was */
-    TnMade made;
-} Slot;
-
-/* Somebody who has joined. */
-typedef struct {
-    guint id;
-    gint64 pid; /* as it says */
-    char *where;
-    gboolean ours; /* started by this process */
-} Worker;
-
 /* A process that this one starts. */
-typedef struct {
+struct TnSeat {
     TnProcess *process;
     gint64 began; /* monotonic ms */
     gboolean
         joined; /* once; until then it opens files and compiles, for whatever time that takes */
-} Seat;
-
-struct TnPlaced {
-    char *name;
-    const TnStageCommon *common;
-    const TnPlacing *placing;
-    TnContext *context;
-    TnWire *wire;
-    TnWirePool *pool; /* of who has joined */
-    TnSchema schema;
-    TnValue *about; /* what the first process said of itself */
-    gboolean known; /* about and schema are there */
-    guint n_slots;  /* frames that may be under way or wait */
-    Slot *slots;    /* what is asked for as topic is in slot topic % n_slots */
-    guint64 next;   /* number of the frame that is given next */
-    guint64 answers;
-    gboolean async;
-    GArray *workers;
-    guint n_seats; /* processes of ours */
-    Seat *seats;
-    guint ends, losses; /* of them, and of connections, since the last frame */
-    /* for those who watch, on any thread */
-    pthread_mutex_t watched; /* held while workers change */
-    atomic_ullong frames, waited_us, restarts;
-    atomic_uint ready;
-    gint64 lost_at; /* monotonic ms: somebody left and was not replaced; 0: nobody */
-    char *lost_how;
-    GError *error; /* told once */
-    gboolean failed;
 };
+typedef struct TnSeat Seat;
+typedef TnPlacedWorker Worker;
 
 static gint64
 now_ms(void)
@@ -87,8 +36,8 @@ now_ms(void)
     return g_get_monotonic_time() / 1000;
 }
 
-static gboolean
-fail(TnPlaced *placed, TnErrorCode code, const char *format, ...)
+gboolean
+tn_placed_fail(TnPlaced *placed, TnErrorCode code, const char *format, ...)
 {
     va_list args;
     if (!placed->failed) {
@@ -138,22 +87,22 @@ replace(TnPlaced *placed, Seat *seat)
     tn_process_free(g_steal_pointer(&seat->process), 0);
     /* What ends by itself before it has begun would do so again. */
     if (!placed->known && !(code < 0 && placed->common->restart))
-        return fail(placed, code == 2 ? TN_ERROR_CONFIG : TN_ERROR_FAILED,
-                    "its process %d ended before it had begun: %s; what it said is above", pid,
-                    fate);
+        return tn_placed_fail(placed, code == 2 ? TN_ERROR_CONFIG : TN_ERROR_FAILED,
+                              "its process %d ended before it had begun: %s; what it said is above",
+                              pid, fate);
     if (!placed->common->restart)
-        return fail(placed, TN_ERROR_FAILED,
-                    "its process %d ended: %s; with restart = true it would be started again", pid,
-                    fate);
+        return tn_placed_fail(
+            placed, TN_ERROR_FAILED,
+            "its process %d ended: %s; with restart = true it would be started again", pid, fate);
     if (++placed->ends > MOST_ENDS * placed->n_seats)
-        return fail(placed, TN_ERROR_FAILED,
-                    "its process ended %u times without a frame in between, at last: %s",
-                    placed->ends, fate);
+        return tn_placed_fail(placed, TN_ERROR_FAILED,
+                              "its process ended %u times without a frame in between, at last: %s",
+                              placed->ends, fate);
     tn_log("stage", TN_LOG_WARN, "stage '%s': process %d ended: %s; it is started again",
            placed->name, pid, fate);
     atomic_fetch_add(&placed->restarts, 1);
     if (!start(placed, seat, &error))
-        return fail(placed, TN_ERROR_FAILED, "%s", error->message);
+        return tn_placed_fail(placed, TN_ERROR_FAILED, "%s", error->message);
     return TRUE;
 }
 
@@ -202,14 +151,14 @@ look_at_losses(TnPlaced *placed)
     if (since < GRACE_MS)
         return TRUE;
     if (!placed->common->restart)
-        return fail(placed, TN_ERROR_FAILED, "%s", placed->lost_how);
+        return tn_placed_fail(placed, TN_ERROR_FAILED, "%s", placed->lost_how);
     if (placed->n_seats) {
         placed->lost_at = now_ms();
         return end_silent(placed);
     }
     if (since > timeout_ms(placed))
-        return fail(placed, TN_ERROR_FAILED, "%s, and nobody has joined for %g s", placed->lost_how,
-                    placed->common->timeout);
+        return tn_placed_fail(placed, TN_ERROR_FAILED, "%s, and nobody has joined for %g s",
+                              placed->lost_how, placed->common->timeout);
     return TRUE;
 }
 
@@ -230,6 +179,7 @@ clear_worker(gpointer data)
     g_free(((Worker *)data)->where);
 }
 
+/* Frames, or answers, that may be under way or wait. */
 static guint
 window(const TnPlaced *placed)
 {
@@ -240,27 +190,36 @@ window(const TnPlaced *placed)
     return (guint)CLAMP(common->queue_bytes / bytes, 1, frames);
 }
 
-/* The first one says what the stage gives. */
+/* What travels must not be larger than a message takes. */
+static gboolean
+check_sizes(TnPlaced *placed, const TnSchema *schema, const char *what)
+{
+    for (guint i = 0; i < schema->n; i++)
+        if (tn_type_bytes(&schema->types[i]) > (gint64)MOST_BYTES)
+            return tn_placed_fail(
+                placed, TN_ERROR_UNSUPPORTED,
+                "its field '%s' has %" G_GINT64_FORMAT " bytes a %s; up to %zu travel "
+                "between processes: take a smaller batch, or leave `place` out",
+                schema->names[i], tn_type_bytes(&schema->types[i]), what, MOST_BYTES);
+    return TRUE;
+}
+
+/* The first one says what the stage gives, and takes. */
 static gboolean
 learn(TnPlaced *placed, const TnValue *hello)
 {
-    const TnValue *schema = tn_value_get(hello, "schema"), *data = tn_value_get(hello, "data");
-    if (!schema || !data || tn_value_type(data) != TN_VALUE_MAP ||
-        !tn_schema_from_value(schema, &placed->schema))
+    const TnValue *data = tn_value_get(hello, "data");
+    if (!data || tn_value_type(data) != TN_VALUE_MAP ||
+        !tn_schema_from_value(tn_value_get(hello, "schema"), &placed->schema) ||
+        (placed->flags & TN_STAGE_REPLIES &&
+         !tn_schema_from_value(tn_value_get(hello, "requests"), &placed->requests)))
         return FALSE;
-    for (guint i = 0; i < placed->schema.n; i++)
-        if (tn_type_bytes(&placed->schema.types[i]) > (gint64)MOST_BYTES)
-            return fail(placed, TN_ERROR_UNSUPPORTED,
-                        "its field '%s' has %" G_GINT64_FORMAT " bytes a frame; up to %zu travel "
-                        "between processes: take a smaller batch, or leave `place` out",
-                        placed->schema.names[i], tn_type_bytes(&placed->schema.types[i]),
-                        MOST_BYTES);
+    if (!check_sizes(placed, &placed->schema, "frame") ||
+        !check_sizes(placed, &placed->requests, "request"))
+        return FALSE;
     placed->about = tn_value_copy(hello);
-    placed->n_slots = window(placed);
-    placed->slots = g_new0(Slot, placed->n_slots);
-    for (guint i = 0; i < placed->n_slots; i++)
-        placed->slots[i].topic = i;
-    placed->pool = tn_wire_pool_new(placed->wire, placed->n_slots);
+    placed->most = window(placed);
+    placed->way->begin(placed);
     placed->known = TRUE;
     return TRUE;
 }
@@ -269,13 +228,13 @@ learn(TnPlaced *placed, const TnValue *hello)
 static char *
 difference(const TnPlaced *placed, const TnValue *hello)
 {
-    static const char *const keys[] = { "schema", "data" };
+    static const char *const keys[] = { "schema", "data", "requests" };
     for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
         const TnValue *mine = tn_value_get(placed->about, keys[i]);
         const TnValue *theirs = tn_value_get(hello, keys[i]);
-        if (theirs && tn_value_equal(mine, theirs))
+        if (mine == theirs || (mine && theirs && tn_value_equal(mine, theirs)))
             continue;
-        g_autofree char *a = tn_json_print(mine, FALSE);
+        g_autofree char *a = mine ? tn_json_print(mine, FALSE) : g_strdup("nothing");
         g_autofree char *b = theirs ? tn_json_print(theirs, FALSE) : g_strdup("nothing");
         return g_strdup_printf("%s: others of this stage say %s, you say %s", keys[i], a, b);
     }
@@ -302,7 +261,8 @@ take_joined(TnPlaced *placed, const TnWireEvent *event)
                   *host = tn_value_get(event->hello, "host");
     Worker worker = { .id = event->peer };
     if (!placed->known && !learn(placed, event->hello)) {
-        tn_wire_refuse(placed->wire, event->peer, "its hello does not say what the stage gives");
+        tn_wire_refuse(placed->wire, event->peer, "its hello does not say what the stage gives%s",
+                       placed->flags & TN_STAGE_REPLIES ? " and takes" : "");
         return;
     }
     g_autofree char *why = difference(placed, event->hello);
@@ -320,7 +280,8 @@ take_joined(TnPlaced *placed, const TnWireEvent *event)
     Seat *seat = find_seat(placed, worker.pid);
     if (seat)
         seat->joined = TRUE;
-    tn_wire_pool_add(placed->pool, event->peer);
+    if (placed->pool)
+        tn_wire_pool_add(placed->pool, event->peer);
     tn_log("stage", TN_LOG_INFO, "stage '%s': process %" G_GINT64_FORMAT " on %s has joined",
            placed->name, worker.pid, worker.where);
 }
@@ -338,8 +299,9 @@ take_left(TnPlaced *placed, const TnWireEvent *event)
                                            ? ""
                                            : "; with restart = true another may join instead");
     if (++placed->losses > MOST_LOSSES * MAX(placed->n_seats, 1))
-        fail(placed, TN_ERROR_FAILED, "its connection was lost %u times without a frame in between",
-             placed->losses);
+        tn_placed_fail(placed, TN_ERROR_FAILED,
+                       "its connection was lost %u times without a frame in between",
+                       placed->losses);
     placed->lost_at = now_ms();
     tn_log("stage", TN_LOG_WARN, "stage '%s': %s", placed->name, placed->lost_how);
     pthread_mutex_lock(&placed->watched);
@@ -348,89 +310,13 @@ take_left(TnPlaced *placed, const TnWireEvent *event)
     pthread_mutex_unlock(&placed->watched);
 }
 
-/* --- Frames ---------------------------------------------------------------------------------------- */
-
-/* Whether tensors are what the edge carries: the batch's size, the first of all, may be smaller at the
- * end of an epoch. */
-static gboolean
-fits(const TnSchema *schema, const TnWireEvent *event)
-{
-    if (event->n != schema->n)
-        return FALSE;
-    for (guint i = 0; i < event->n; i++) {
-        const TnType *type = tn_tensor_type(event->tensors[i]);
-        const TnType *wanted = &schema->types[i];
-        if (type->dtype != wanted->dtype || type->rank != wanted->rank)
-            return FALSE;
-        for (gint k = 0; k < type->rank; k++)
-            if (type->dims[k] > wanted->dims[k] || (k > 0 && type->dims[k] != wanted->dims[k]))
-                return FALSE;
-    }
-    return TRUE;
-}
-
-/* An answer to what was asked by the frame's number. */
-static void
-take_answer(TnPlaced *placed, TnWireEvent *event)
-{
-    Slot *slot = &placed->slots[event->topic % placed->n_slots];
-    slot->state = READY;
-    slot->came = ++placed->answers;
-    atomic_fetch_add(&placed->ready, 1);
-    slot->made = (TnMade){ TN_OK, NULL, NULL };
-    if (event->kind == TN_WIRE_FAILED) {
-        slot->made.status = event->status == TN_EOS ? TN_EOS : TN_FAILED;
-        if (slot->made.status == TN_FAILED)
-            g_set_error(&slot->made.error, TN_ERROR, TN_ERROR_FAILED, "%s",
-                        event->text ? event->text : "it does not say why");
-    } else if (!fits(&placed->schema, event)) {
-        slot->made.status = TN_FAILED;
-        g_set_error(&slot->made.error, TN_ERROR, TN_ERROR_CORRUPT,
-                    "stage '%s' at %s: a frame is not what the stage said it gives", placed->name,
-                    tn_wire_url(placed->wire));
-    } else {
-        slot->made.frame = tn_frame_new(event->topic, event->n);
-        for (guint i = 0; i < event->n; i++)
-            tn_frame_set(slot->made.frame, i, event->tensors[i]);
-        event->n = 0;
-    }
-}
-
-/* Asks for whatever may be under way and is not. */
-static void
-ask_ahead(TnPlaced *placed)
-{
-    for (guint i = 0; i < placed->n_slots; i++) {
-        const guint64 seq = placed->next + i;
-        Slot *slot = &placed->slots[seq % placed->n_slots];
-        if (slot->state != OPEN)
-            continue;
-        slot->state = ASKED;
-        slot->topic = placed->async ? slot->topic + placed->n_slots : seq;
-        tn_wire_pool_ask(placed->pool, slot->topic, 0, NULL, 0);
-    }
-}
-
-/* The slot whose frame is next, if it is there. */
-static Slot *
-next_slot(TnPlaced *placed)
-{
-    Slot *first = placed->async ? NULL : &placed->slots[placed->next % placed->n_slots];
-    for (guint i = 0; placed->async && i < placed->n_slots; i++) {
-        Slot *slot = &placed->slots[i];
-        if (slot->state == READY && (!first || slot->came < first->came))
-            first = slot;
-    }
-    return first && first->state == READY ? first : NULL;
-}
-
 /* --- Pulling --------------------------------------------------------------------------------------- */
 
 static void
 take_event(TnPlaced *placed, TnWireEvent *event)
 {
-    if (placed->pool && tn_wire_pool_take(placed->pool, event))
-        take_answer(placed, event);
+    if (placed->known && placed->way->take(placed, event))
+        ; /* it was an answer */
     else if (event->kind == TN_WIRE_JOINED)
         take_joined(placed, event);
     else if (event->kind == TN_WIRE_LEFT)
@@ -440,77 +326,96 @@ take_event(TnPlaced *placed, TnWireEvent *event)
     tn_wire_event_clear(event);
 }
 
-/* What happens within so many milliseconds. TN_OK, TN_CANCELLED, TN_FAILED. */
+/* What happens within so many milliseconds. TN_OK, TN_CANCELLED, TN_FAILED. An answer makes room for
+ * another ask, so there may be more to take for as long as there are requests: what can have come by now
+ * is enough, the consumer waits. */
 static TnStatus
 go_on(TnPlaced *placed, gint wait_ms)
 {
     TnWireEvent event;
     TnStatus status = tn_wire_next(placed->wire, wait_ms, &event);
-    while (status == TN_OK) {
+    for (guint taken = 0; status == TN_OK; taken++) {
         take_event(placed, &event);
+        if (taken >= MAX(placed->most, LEAST_TAKEN))
+            break;
         status = tn_wire_next(placed->wire, 0, &event);
     }
+    if (placed->known && placed->way->look)
+        placed->way->look(placed);
     if (status == TN_FAILED)
-        fail(placed, TN_ERROR_FAILED, "%s", tn_wire_error(placed->wire)->message);
-    if (status == TN_CANCELLED)
-        return status;
+        tn_placed_fail(placed, TN_ERROR_FAILED, "%s", tn_wire_error(placed->wire)->message);
+    if (status == TN_CANCELLED || atomic_load(&placed->stopped))
+        return TN_CANCELLED;
     return !placed->failed && look_at_processes(placed) && look_at_losses(placed) ? TN_OK
                                                                                   : TN_FAILED;
 }
 
-static TnMade
-take_slot(TnPlaced *placed, Slot *slot)
-{
-    TnMade made = slot->made;
-    if (made.status != TN_OK) { /* an end or failure stays for the next pull, but is told once */
-        slot->made.error = NULL;
-        return made;
-    }
-    tn_frame_set_seq(made.frame, placed->next);
-    *slot = (Slot){ .state = OPEN, .topic = slot->topic };
-    placed->next++;
-    atomic_fetch_add(&placed->frames, 1);
-    atomic_fetch_sub(&placed->ready, 1);
-    placed->ends = placed->losses = 0;
-    ask_ahead(placed);
-    return made;
-}
-
 TnMade
-tn_placed_pull(TnPlaced *placed, guint64 seq, gboolean wait)
+tn_placed_pull(TnPlaced *placed, gboolean wait)
 {
     TnStatus status = TN_OK;
-    if (placed->next != seq)
-        tn_placed_forget(placed);
-    placed->next = seq;
+    TnMade made;
     for (gboolean looked = FALSE; status == TN_OK; looked = TRUE) {
-        Slot *slot = next_slot(placed);
-        if (slot)
-            return take_slot(placed, slot);
+        if (placed->way->next(placed, &made))
+            return made;
         if (looked && !wait)
             return (TnMade){ TN_AGAIN, NULL, NULL };
-        ask_ahead(placed);
+        const gint patience = placed->way->ask(placed);
         const gint64 began = g_get_monotonic_time();
-        status = go_on(placed, looked ? SLICE_MS : 0);
+        status = go_on(placed, looked ? MIN(patience, SLICE_MS) : 0);
         if (looked)
             atomic_fetch_add(&placed->waited_us, (guint64)(g_get_monotonic_time() - began));
     }
     return (TnMade){ status, NULL, g_steal_pointer(&placed->error) };
 }
 
-void
-tn_placed_forget(TnPlaced *placed)
+TnMade
+tn_placed_made(const TnPlaced *placed, TnWireEvent *event, guint64 seq)
 {
-    if (placed->async) /* nothing of it can be had again */
-        return;
-    for (guint i = 0; i < placed->n_slots; i++) {
-        Slot *slot = &placed->slots[i];
-        tn_frame_unref(slot->made.frame);
-        g_clear_error(&slot->made.error);
-        *slot = (Slot){ .state = OPEN };
+    TnMade made = { TN_OK, NULL, NULL };
+    if (event->kind == TN_WIRE_FAILED) {
+        made.status = event->status == TN_EOS ? TN_EOS : TN_FAILED;
+        if (made.status == TN_FAILED)
+            g_set_error(&made.error, TN_ERROR, TN_ERROR_FAILED, "%s",
+                        event->text ? event->text : "it does not say why");
+    } else if (!tn_schema_fits(&placed->schema, event->n, event->tensors)) {
+        made.status = TN_FAILED;
+        g_set_error(&made.error, TN_ERROR, TN_ERROR_CORRUPT,
+                    "stage '%s' at %s: a frame is not what the stage said it gives", placed->name,
+                    tn_wire_url(placed->wire));
+    } else {
+        made.frame = tn_frame_new(seq, event->n);
+        for (guint i = 0; i < event->n; i++)
+            tn_frame_set(made.frame, i, event->tensors[i]);
+        event->n = 0;
     }
-    atomic_store(&placed->ready, 0);
-    tn_wire_pool_forget(placed->pool);
+    return made;
+}
+
+void
+tn_placed_took(TnPlaced *placed)
+{
+    atomic_fetch_add(&placed->frames, 1);
+    placed->ends = placed->losses = 0;
+}
+
+guint64
+tn_placed_next(const TnPlaced *placed)
+{
+    return placed->next;
+}
+
+void
+tn_placed_seek(TnPlaced *placed, guint64 seq)
+{
+    placed->next = seq;
+    placed->way->seek(placed);
+}
+
+void
+tn_placed_stop(TnPlaced *placed)
+{
+    atomic_store(&placed->stopped, TRUE);
 }
 
 /* --- Life ------------------------------------------------------------------------------------------ */
@@ -546,12 +451,12 @@ wait_for_first(TnPlaced *placed)
     while (!placed->known) {
         const TnStatus status = go_on(placed, SLICE_MS);
         if (status == TN_CANCELLED)
-            return fail(placed, TN_ERROR_CANCELLED, "nobody has joined yet");
+            return tn_placed_fail(placed, TN_ERROR_CANCELLED, "nobody has joined yet");
         if (status != TN_OK)
             return FALSE;
         if (now_ms() > end)
-            return fail(placed, TN_ERROR_FAILED, "nobody has joined for %g s (timeout)",
-                        placed->common->timeout);
+            return tn_placed_fail(placed, TN_ERROR_FAILED, "nobody has joined for %g s (timeout)",
+                                  placed->common->timeout);
     }
     return TRUE;
 }
@@ -572,12 +477,15 @@ serve(TnPlaced *placed, GError **error)
 }
 
 TnPlaced *
-tn_placed_new(const char *name, gboolean async, const TnStageCommon *common,
+tn_placed_new(const char *name, guint32 flags, const TnStageCommon *common,
               const TnPlacing *placing, TnContext *context, GError **error)
 {
     TnPlaced *placed = g_new0(TnPlaced, 1);
     placed->name = g_strdup(name);
-    placed->async = async;
+    placed->flags = flags;
+    placed->way = flags & TN_STAGE_REPLIES  ? &tn_placed_requests_way
+                  : flags & TN_STAGE_LATEST ? &tn_placed_latest_way
+                                            : &tn_placed_frames_way;
     placed->common = common;
     placed->placing = placing;
     placed->context = tn_context_ref(context);
@@ -607,10 +515,8 @@ tn_placed_free(TnPlaced *placed)
 {
     if (!placed)
         return;
-    for (guint i = 0; i < placed->n_slots; i++) {
-        tn_frame_unref(placed->slots[i].made.frame);
-        g_clear_error(&placed->slots[i].made.error);
-    }
+    if (placed->state)
+        placed->way->end(placed);
     tn_wire_pool_free(placed->pool);
     tn_wire_free(placed->wire);
     const gint64 patience = now_ms() + PATIENCE_MS; /* of all together */
@@ -623,7 +529,6 @@ tn_placed_free(TnPlaced *placed)
     g_clear_error(&placed->error);
     g_free(placed->lost_how);
     g_free(placed->seats);
-    g_free(placed->slots);
     g_free(placed->name);
     g_free(placed);
 }
@@ -632,6 +537,12 @@ const TnSchema *
 tn_placed_schema(const TnPlaced *placed)
 {
     return &placed->schema;
+}
+
+const TnSchema *
+tn_placed_requests(const TnPlaced *placed)
+{
+    return placed->flags & TN_STAGE_REPLIES ? &placed->requests : NULL;
 }
 
 const TnValue *
@@ -699,7 +610,7 @@ tn_placed_status(TnPlaced *placed)
     tn_value_set(map, "restarts", tn_value_int((gint64)placed->restarts));
     tn_value_set(map, "frames", tn_value_int((gint64)placed->frames));
     tn_value_set(map, "queue", tn_value_int((gint64)placed->ready));
-    tn_value_set(map, "queue_most", tn_value_int(placed->n_slots));
+    tn_value_set(map, "queue_most", tn_value_int(placed->most));
     tn_value_set(map, "seconds_waited", tn_value_double((double)placed->waited_us * 1e-6));
     tn_value_set(map, "wire", wire_value(placed));
     return map;

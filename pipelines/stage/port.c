@@ -1,7 +1,8 @@
 /* port.c: an edge and the consumer's end of it: frames made when asked for, or ahead, always in
  * order.
  *
- * A stage that runs in other processes has a side of its own here (placed.c).
+ * A stage that runs in other processes has a side of its own here (placed.c), so has one that replies
+ * (replies.c) and a worker that makes versions (latest.c).
  *
  * Without workers the frame after the one that was asked for is offered to the pool: a thread that
  * has nothing else to do makes it meanwhile, or else the consumer when it asks. An error waits with
@@ -14,12 +15,10 @@
  * most of what a frame costs. Who must wait looks again for a moment, which costs less than to sleep
  * and be woken, then sleeps; nobody is signalled unless somebody sleeps. All waits look at the
  * cancel flag at least every 50 ms. */
-#include <errno.h>
-#include <time.h>
-
+#include "stage/latest.h"
 #include "stage/placed.h"
+#include "stage/replies.h"
 
-#define LOOK_MS 50
 #define LONGEST_PAUSE 256 /* of who waits, before it sleeps: some microseconds */
 #define LINE 64           /* bytes of a cache line: what two threads write lies in two */
 
@@ -47,6 +46,11 @@ struct TnPort {
     TnContext *context;
     TnBus *bus;
     TnFramePool *pool;
+    TnReplies *replies; /* of a stage that replies, here; NULL */
+    TnLatest *latest;   /* of a worker that makes versions, here; NULL */
+    gboolean fresh;     /* what it gives should be as new as it can be: nothing is made ahead */
+    GError *error;      /* of the request that was told last; NULL: it was none */
+    guint64 about;      /* number of that request */
     guint8 apart[LINE];
     atomic_ullong next; /* number that the next pull gives; the consumer writes it */
     guint8 apart_too[LINE];
@@ -73,26 +77,9 @@ struct TnPort {
 /* --- Waiting -------------------------------------------------------------------------------- */
 
 static void
-wait_a_little(pthread_cond_t *cond, pthread_mutex_t *lock)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LOOK_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_nsec -= 1000000000L;
-        until.tv_sec++;
-    }
-    pthread_cond_timedwait(cond, lock, &until);
-}
-
-static void
 news_init(News *news)
 {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&news->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    tn_cond_init(&news->cond);
     atomic_init(&news->awaited, FALSE);
 }
 
@@ -122,7 +109,7 @@ wait_until(TnPort *port, News *news, gboolean (*is_so)(TnPort *port))
         atomic_store(&news->awaited, TRUE);
         if (is_so(port))
             break;
-        wait_a_little(&news->cond, &port->lock);
+        tn_cond_wait(&news->cond, &port->lock, TN_LOOK_US);
     }
     pthread_mutex_unlock(&port->lock);
 }
@@ -141,52 +128,16 @@ wake(TnPort *port, News *news)
 
 /* --- Making a frame -------------------------------------------------------------------------- */
 
-static TnMade port_pull(TnPort *port, gboolean wait);
-
-static void
-drop(TnMade *made)
-{
-    tn_frame_unref(made->frame);
-    g_clear_error(&made->error);
-    *made = (TnMade){ TN_OK, NULL, NULL };
-}
-
-/* Makes frame seq of what came of its input: in (transfer full), all zero for a source. */
-static TnMade
-make_frame(TnPort *port, void *state, guint64 seq, TnMade in)
-{
-    TnNodeStage *stage = port->stage;
-    if (in.status != TN_OK)
-        return in;
-    TnMade made = { TN_OK, tn_frame_pool_take(port->pool, seq), NULL };
-    const TnFloatMode mode = tn_float_mode_enter(); /* the same on every thread */
-    made.status = stage->vtable->make(stage->self, state, seq, in.frame, made.frame, &made.error);
-    tn_float_mode_leave(mode);
-    tn_frame_unref(in.frame);
-    if (made.status == TN_OK)
-        return made;
-    tn_frame_unref(g_steal_pointer(&made.frame));
-    if (made.status == TN_EOS || made.status == TN_CANCELLED) {
-        g_clear_error(&made.error);
-        return made;
-    }
-    if (!made.error)
-        tn_status_set_error(&made.error, made.status, "frame %" G_GUINT64_FORMAT, seq);
-    g_prefix_error(&made.error, "stage '%s': ", stage->name);
-    made.status = TN_FAILED;
-    return made;
-}
-
 static TnMade
 pull_input(TnPort *port, gboolean wait)
 {
-    return port->stage->in ? port_pull(port->stage->in, wait) : (TnMade){ TN_OK, NULL, NULL };
+    return port->stage->in ? tn_port_take(port->stage->in, wait) : (TnMade){ TN_OK, NULL, NULL };
 }
 
 static TnMade
 make_next(TnPort *port, gboolean wait)
 {
-    return make_frame(port, port->state, port->next, pull_input(port, wait));
+    return tn_stage_make(port->stage, port->pool, port->state, port->next, pull_input(port, wait));
 }
 
 /* The pool's threads compute; they wait for nobody's frames. */
@@ -214,7 +165,7 @@ pull_inline(TnPort *port, gboolean wait)
         made = make_next(port, TRUE);
     if (made.status == TN_OK) {
         port->next++;
-        port->task = tn_task_offer(make_ahead, port);
+        port->task = port->fresh ? NULL : tn_task_offer(make_ahead, port);
     }
     return made;
 }
@@ -295,7 +246,7 @@ work(gpointer data)
     guint64 seq = 0;
     TnMade in = { TN_OK, NULL, NULL };
     while (claim(port, &seq, &in))
-        put(port, seq, make_frame(port, worker->state, seq, in));
+        put(port, seq, tn_stage_make(port->stage, port->pool, worker->state, seq, in));
     return NULL;
 }
 
@@ -329,31 +280,43 @@ pull_made(TnPort *port, gboolean wait)
 static TnMade
 pull_placed(TnPort *port, gboolean wait)
 {
-    TnMade made = tn_placed_pull(port->stage->placed, port->next, wait);
-    port->next += made.status == TN_OK ? 1 : 0;
+    const TnMade made = tn_placed_pull(port->stage->placed, wait);
+    atomic_store(&port->next, tn_placed_next(port->stage->placed));
     return made;
 }
 
 static TnMade
-port_pull(TnPort *port, gboolean wait)
+pull_latest(TnPort *port, gboolean wait)
 {
-    if (tn_context_cancelled(port->context))
-        return (TnMade){ TN_CANCELLED, NULL, NULL };
-    if (port->stage->placed)
-        return pull_placed(port, wait);
-    return port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
-}
-
-gboolean
-tn_port_is_async(const TnPort *port)
-{
-    return port->stage->async;
+    const TnMade made = tn_latest_pull(port->latest, wait);
+    if (made.status == TN_OK)
+        atomic_store(&port->next, tn_frame_seq(made.frame) + 1);
+    return made;
 }
 
 TnMade
-tn_port_take(TnPort *port)
+tn_port_take(TnPort *port, gboolean wait)
 {
-    return port_pull(port, TRUE);
+    if (tn_context_cancelled(port->context))
+        return (TnMade){ TN_CANCELLED, NULL, NULL };
+    const gint64 begin = tn_span_begin(port->context);
+    TnMade made;
+    if (port->stage->placed)
+        made = pull_placed(port, wait);
+    else if (port->replies)
+        made = tn_replies_pull(port->replies, wait);
+    else if (port->latest)
+        made = pull_latest(port, wait);
+    else
+        made = port->n_workers ? pull_made(port, wait) : pull_inline(port, wait);
+    tn_span_end(port->context, "wait", port->stage->name, begin);
+    return made;
+}
+
+guint32
+tn_port_flags(const TnPort *port)
+{
+    return port->stage->flags;
 }
 
 /* --- Interface ------------------------------------------------------------------------------- */
@@ -364,14 +327,80 @@ tn_port_schema(const TnPort *port)
     return &port->stage->schema;
 }
 
-TnStatus
-tn_port_pull(TnPort *port, TnFrame **frame)
+/* What came of a pull, as its caller has it. */
+static TnStatus
+give(TnPort *port, TnMade made, TnFrame **frame)
 {
-    TnMade made = port_pull(port, TRUE);
+    g_clear_error(&port->error);
+    if (made.status != TN_OK && made.frame) { /* one request's matter */
+        port->about = tn_frame_seq(made.frame);
+        port->error = g_steal_pointer(&made.error);
+        tn_frame_unref(g_steal_pointer(&made.frame));
+    }
     if (made.error)
         tn_bus_post(port->bus, made.error);
     *frame = made.frame;
     return made.status;
+}
+
+TnStatus
+tn_port_pull(TnPort *port, TnFrame **frame)
+{
+    return give(port, tn_port_take(port, TRUE), frame);
+}
+
+TnStatus
+tn_port_latest(TnPort *port, TnFrame **frame)
+{
+    *frame = NULL;
+    return port->stage->flags & TN_STAGE_LATEST ? give(port, tn_port_take(port, FALSE), frame)
+                                                : TN_UNSUPPORTED;
+}
+
+const TnSchema *
+tn_port_requests(const TnPort *port)
+{
+    return port->stage->requests;
+}
+
+const GError *
+tn_port_error(const TnPort *port, guint64 *number)
+{
+    if (port->error && number)
+        *number = port->about;
+    return port->error;
+}
+
+/* Why nothing can be asked; TN_OK: it can. */
+static TnStatus
+check_request(TnPort *port, const TnFrame *request)
+{
+    const TnNodeStage *stage = port->stage;
+    if (!stage->requests) {
+        g_set_error(&port->error, TN_ERROR, TN_ERROR_UNSUPPORTED,
+                    "stage '%s' takes no requests: its frames are pulled", stage->name);
+        return TN_UNSUPPORTED;
+    }
+    if (tn_context_cancelled(port->context))
+        return TN_CANCELLED;
+    return tn_request_check(stage->name, stage->requests, request, &port->error) ? TN_OK
+                                                                                 : TN_FAILED;
+}
+
+TnStatus
+tn_port_ask(TnPort *port, TnFrame *request, guint milliseconds, guint64 *number)
+{
+    g_clear_error(&port->error);
+    port->about = port->next;
+    const TnStatus status = check_request(port, request);
+    if (status != TN_OK) {
+        tn_frame_unref(request);
+        return status;
+    }
+    *number = port->stage->placed ? tn_placed_ask(port->stage->placed, request, milliseconds)
+                                  : tn_replies_ask(port->replies, request, milliseconds);
+    atomic_store(&port->next, *number + 1);
+    return TN_OK;
 }
 
 guint64
@@ -396,7 +425,7 @@ empty_slots(TnPort *port)
 {
     for (guint64 seq = port->next; seq < port->claimed; seq++)
         if (holds(slot_of(port, seq), seq))
-            drop(&slot_of(port, seq)->made);
+            tn_made_drop(&slot_of(port, seq)->made);
     for (guint i = 0; i < port->n_slots; i++)
         atomic_store(&port->slots[i].number, 0);
 }
@@ -421,18 +450,32 @@ resume_workers(TnPort *port)
     wake(port, &port->taken);
 }
 
+/* Whether a jump changes anything: what is asked for anew has been given already, or is newer. */
+static gboolean
+may_seek(TnPort *port, guint64 seq)
+{
+    const guint32 flags = port->stage->flags;
+    if (flags & TN_STAGE_LATEST)
+        return seq > port->next;
+    return flags & TN_STAGE_REPLIES || port->next != seq || atomic_load(&port->ended);
+}
+
 void
 tn_port_seek(TnPort *port, guint64 seq)
 {
-    if (port->next == seq && !atomic_load(&port->ended))
+    if (!may_seek(port, seq))
         return;
     if (port->n_workers)
         pause_workers(port);
     if (end_ahead(port))
-        drop(&port->ahead);
+        tn_made_drop(&port->ahead);
     if (port->stage->placed)
-        tn_placed_forget(port->stage->placed);
-    if (port->stage->in)
+        tn_placed_seek(port->stage->placed, seq);
+    else if (port->replies)
+        tn_replies_seek(port->replies, seq);
+    else if (port->latest)
+        tn_latest_seek(port->latest, seq);
+    else if (port->stage->in)
         tn_port_seek(port->stage->in, seq);
     atomic_store(&port->next, seq);
     if (port->n_workers) {
@@ -452,8 +495,7 @@ start_workers(TnPort *port, GError **error)
     for (gint64 i = 0; i < stage->common.workers; i++) {
         Worker *worker = &port->workers[i];
         worker->port = port;
-        if (TN_HAS(stage->vtable, worker_new) &&
-            !(worker->state = stage->vtable->worker_new(stage->self, error)))
+        if (!tn_stage_worker_new(stage, &worker->state, error))
             return FALSE;
         port->n_workers++;
         worker->thread = tn_thread_spawn(stage->name, work, worker, error);
@@ -461,6 +503,21 @@ start_workers(TnPort *port, GError **error)
             return FALSE;
     }
     return TRUE;
+}
+
+/* Whoever makes the frames. */
+static gboolean
+start(TnPort *port, GError **error)
+{
+    TnNodeStage *stage = port->stage;
+    if (stage->placed) /* processes */
+        return TRUE;
+    if (stage->flags & TN_STAGE_REPLIES)
+        return (port->replies = tn_replies_new(stage, port->context, port->pool, error)) != NULL;
+    if (stage->flags & TN_STAGE_LATEST && stage->common.workers)
+        return (port->latest = tn_latest_new(stage, port->context, port->pool, error)) != NULL;
+    return stage->common.workers ? start_workers(port, error)
+                                 : tn_stage_worker_new(stage, &port->state, error);
 }
 
 TnPort *
@@ -471,22 +528,15 @@ tn_port_new(TnNodeStage *stage, TnContext *context, TnBus *bus, GError **error)
     port->context = context;
     port->bus = bus;
     port->pool = tn_frame_pool_new(stage->schema.n);
+    port->fresh = stage->flags & TN_STAGE_LATEST || (stage->in && stage->in->fresh);
     pthread_mutex_init(&port->lock, NULL);
     pthread_mutex_init(&port->inputs, NULL);
     news_init(&port->made);
     news_init(&port->taken);
-    gboolean ok = TRUE;
-    if (stage->placed) /* its workers are processes */
+    if (start(port, error))
         return port;
-    if (stage->common.workers)
-        ok = start_workers(port, error);
-    else if (TN_HAS(stage->vtable, worker_new))
-        ok = (port->state = stage->vtable->worker_new(stage->self, error)) != NULL;
-    if (!ok) {
-        tn_port_free(port);
-        return NULL;
-    }
-    return port;
+    tn_port_free(port);
+    return NULL;
 }
 
 void
@@ -497,6 +547,12 @@ tn_port_stop(TnPort *port)
     atomic_store(&port->stopped, TRUE);
     wake(port, &port->made);
     wake(port, &port->taken);
+    if (port->replies)
+        tn_replies_stop(port->replies);
+    if (port->latest)
+        tn_latest_stop(port->latest);
+    if (port->stage->placed)
+        tn_placed_stop(port->stage->placed);
 }
 
 void
@@ -504,24 +560,24 @@ tn_port_free(TnPort *port)
 {
     if (!port)
         return;
-    const TnStageVTable *vtable = port->stage->vtable;
     tn_port_stop(port);
     if (end_ahead(port))
-        drop(&port->ahead);
+        tn_made_drop(&port->ahead);
     for (guint i = 0; i < port->n_workers; i++)
         if (port->workers[i].thread)
             tn_thread_join(port->workers[i].thread);
     empty_slots(port);
     for (guint i = 0; i < port->n_workers; i++)
-        if (port->workers[i].state && TN_HAS(vtable, worker_free))
-            vtable->worker_free(port->stage->self, port->workers[i].state);
-    if (port->state && TN_HAS(vtable, worker_free))
-        vtable->worker_free(port->stage->self, port->state);
+        tn_stage_worker_free(port->stage, port->workers[i].state);
+    tn_stage_worker_free(port->stage, port->state);
+    tn_replies_free(port->replies);
+    tn_latest_free(port->latest);
     pthread_cond_destroy(&port->made.cond);
     pthread_cond_destroy(&port->taken.cond);
     pthread_mutex_destroy(&port->inputs);
     pthread_mutex_destroy(&port->lock);
     tn_frame_pool_close(port->pool);
+    g_clear_error(&port->error);
     g_free(port->workers);
     g_free(port->slots);
     g_free(port);

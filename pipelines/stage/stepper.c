@@ -20,6 +20,13 @@ static gboolean
 match_inputs(TnStepper *stepper, GError **error)
 {
     TnGraph *graph = tn_function_graph(stepper->function);
+    if (stepper->port && tn_port_requests(stepper->port)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "graph '%s': its stage answers requests and gives no frames by itself, and a "
+                    "stepper asks nothing",
+                    tn_graph_name(graph));
+        return FALSE;
+    }
     stepper->n_inputs = tn_graph_n_inputs(graph);
     const TnSchema *schema = stepper->port ? tn_port_schema(stepper->port) : NULL;
     for (guint i = 0; i < stepper->n_inputs; i++) {
@@ -77,9 +84,9 @@ fail(TnStepper *stepper, GError *error)
     return TN_FAILED;
 }
 
-/* One step; *samples is set. watch: see tn_exec_watch. */
+/* watch: see tn_exec_watch. */
 static TnStatus
-step(TnStepper *stepper, TnExecWatch watch, gpointer data, guint64 *samples)
+take_step(TnStepper *stepper, TnExecWatch watch, gpointer data, guint64 *samples)
 {
     TnTensor *inputs[TN_MAX_FIELDS];
     TnFrame *frame = NULL;
@@ -112,6 +119,17 @@ step(TnStepper *stepper, TnExecWatch watch, gpointer data, guint64 *samples)
     if (status != TN_OK)
         return error ? fail(stepper, error) : status;
     return TN_OK;
+}
+
+/* One step; *samples is set. */
+static TnStatus
+step(TnStepper *stepper, TnExecWatch watch, gpointer data, guint64 *samples)
+{
+    const gint64 begin = tn_span_begin(stepper->context);
+    const TnStatus status = take_step(stepper, watch, data, samples);
+    tn_span_end(stepper->context, "step", tn_graph_name(tn_function_graph(stepper->function)),
+                begin);
+    return status;
 }
 
 TnStatus
@@ -166,17 +184,18 @@ first_bad(TnTensor *tensor)
 }
 
 static TnStatus
-watch_bad(TnExec *exec, const char *name, guint n_out, TnTensor *const *out, gpointer data)
+watch_bad(TnExec *exec, const TnExecStep *step, gpointer data)
 {
     char **found = data;
     (void)exec;
-    for (guint i = 0; i < n_out && !*found; i++) {
-        gint64 bad = out[i] ? first_bad(out[i]) : -1;
+    for (guint i = 0; i < step->n_out && !*found; i++) {
+        TnTensor *out = step->out[i];
+        gint64 bad = out ? first_bad(out) : -1;
         if (bad < 0)
             continue;
-        g_autofree char *type = tn_type_print(tn_tensor_type(out[i]));
-        *found = g_strdup_printf("node '%s', element %" G_GINT64_FORMAT " of %s: %g", name, bad,
-                                 type, tn_tensor_get(out[i], bad));
+        g_autofree char *type = tn_type_print(tn_tensor_type(out));
+        *found = g_strdup_printf("node '%s', element %" G_GINT64_FORMAT " of %s: %g", step->name,
+                                 bad, type, tn_tensor_get(out, bad));
     }
     return *found ? TN_CANCELLED : TN_OK;
 }

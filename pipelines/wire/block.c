@@ -394,36 +394,27 @@ open_and_map(const TnBlockName *name, GError **error)
     return memory;
 }
 
-/* Under the lock. */
-static gboolean
-open_locked(TnBlockMaps *maps, const TnBlockName *name, GError **error)
+/* Under the lock, which is held until it is lent: a map that nobody uses may be forgotten. */
+static Map *
+open_map(TnBlockMaps *maps, const TnBlockName *name, GError **error)
 {
     Map *map = find_map(maps, name->key);
-    if (map &&
-        (map->name.pid != name->pid || map->name.fd != name->fd || map->name.bytes != name->bytes))
-        return corrupt(name, error, "another one has its key");
+    if (map && (map->name.pid != name->pid || map->name.fd != name->fd ||
+                map->name.bytes != name->bytes)) {
+        corrupt(name, error, "another one has its key");
+        return NULL;
+    }
     if (map)
-        return TRUE;
+        return map;
     const guint8 *memory = open_and_map(name, error);
     if (!memory)
-        return FALSE;
+        return NULL;
     shrink(maps, MOST_KEPT - 1);
     map = g_new0(Map, 1);
     map->name = *name;
     map->memory = memory;
     g_ptr_array_add(maps->all, map);
-    return TRUE;
-}
-
-gboolean
-tn_block_maps_open(TnBlockMaps *maps, const TnBlockName *name, GError **error)
-{
-    if (name->pid <= 0 || name->fd < 0 || name->key == 0 || name->bytes > MOST_CONTENTS)
-        return corrupt(name, error, "there can be no such block");
-    pthread_mutex_lock(&maps->lock);
-    const gboolean ok = open_locked(maps, name, error);
-    pthread_mutex_unlock(&maps->lock);
-    return ok;
+    return map;
 }
 
 /* --- What is lent ----------------------------------------------------------------------------- */
@@ -478,24 +469,30 @@ loan_new(TnBlockMaps *maps, const Map *map)
     return loan;
 }
 
-TnStorage *
-tn_block_maps_wrap(TnBlockMaps *maps, guint64 key, GError **error)
+/* Under the lock. */
+static Loan *
+lend(TnBlockMaps *maps, const TnBlockName *name, GError **error)
 {
-    Loan *loan = NULL;
-    pthread_mutex_lock(&maps->lock);
-    Map *map = find_map(maps, key);
-    if (map && !map->lent) {
-        map->lent = TRUE;
-        maps->lent++;
-        loan = loan_new(maps, map);
-    }
-    pthread_mutex_unlock(&maps->lock);
-    if (!loan) {
-        g_set_error(error, TN_ERROR, TN_ERROR_CORRUPT,
-                    map ? "a shared block was sent again before it was released"
-                        : "a tensor is said to be in a shared block that is not open");
+    Map *map = open_map(maps, name, error);
+    if (map && map->lent)
+        corrupt(name, error, "it was sent again before it was released");
+    if (!map || map->lent)
+        return NULL;
+    map->lent = TRUE;
+    maps->lent++;
+    return loan_new(maps, map);
+}
+
+TnStorage *
+tn_block_maps_wrap(TnBlockMaps *maps, const TnBlockName *name, GError **error)
+{
+    if (name->pid <= 0 || name->fd < 0 || name->key == 0 || name->bytes > MOST_CONTENTS) {
+        corrupt(name, error, "there can be no such block");
         return NULL;
     }
-    g_autoptr(TnTensor) bytes = tn_tensor_from_dlpack(&loan->managed, NULL, error);
+    pthread_mutex_lock(&maps->lock);
+    Loan *loan = lend(maps, name, error);
+    pthread_mutex_unlock(&maps->lock);
+    g_autoptr(TnTensor) bytes = loan ? tn_tensor_from_dlpack(&loan->managed, NULL, error) : NULL;
     return bytes ? tn_storage_ref(tn_tensor_storage(bytes)) : NULL;
 }

@@ -49,13 +49,12 @@ typedef struct TnBlockMaps TnBlockMaps;
 TnBlockMaps *tn_block_maps_new(void (*release)(guint64 key, gpointer data), gpointer data,
                                GDestroyNotify destroy);
 void tn_block_maps_free(TnBlockMaps *maps);
-/* Maps the block, or finds its mapping. At most 64 are kept, and those in use: the one that was not
- * used for longest goes, so this comes before every wrap. Checks that it is a regular file of the size
- * told that cannot become shorter, and holds the key: TN_ERROR_CORRUPT; TN_ERROR_IO where the system
- * refuses. */
-gboolean tn_block_maps_open(TnBlockMaps *maps, const TnBlockName *name, GError **error);
-/* The contents of a block that is open, as a host storage that may be read and is never written:
- * the mapping is PROT_READ, and no tensor in it is writable (tn_tensor_is_writable). One at a time for
- * each block: a second before the first is released is TN_ERROR_CORRUPT, as is a key that is not
- * open. (transfer full). Thread of its last unref: any. */
-TnStorage *tn_block_maps_wrap(TnBlockMaps *maps, guint64 key, GError **error);
+/* The contents of a block, as a host storage that may be read and is never written: the mapping is
+ * PROT_READ, and no tensor in it is writable (tn_tensor_is_writable). One at a time for each block: a
+ * second before the first is released is TN_ERROR_CORRUPT.
+ *
+ * Maps the block, or finds its mapping. At most 64 are kept, and those in use: the one that was not
+ * used for longest goes. Checks that it is a regular file of the size told that cannot become shorter,
+ * and holds the key: TN_ERROR_CORRUPT; TN_ERROR_IO where the system refuses. (transfer full). Thread of
+ * its last unref: any. */
+TnStorage *tn_block_maps_wrap(TnBlockMaps *maps, const TnBlockName *name, GError **error);

@@ -84,10 +84,12 @@ can_share(TnWire *wire, const TnValue *said)
         return FALSE;
     TnBlockMaps *maps = tn_block_maps_new(NULL, NULL, NULL);
     g_autoptr(GError) error = NULL;
-    const gboolean ok = tn_block_maps_open(maps, &name, &error);
-    tn_block_maps_free(maps);
+    TnStorage *storage = tn_block_maps_wrap(maps, &name, &error);
+    const gboolean ok = storage != NULL;
     if (!ok)
         tn_log("wire", TN_LOG_INFO, "no shared memory: %s", error->message);
+    tn_storage_unref(storage);
+    tn_block_maps_free(maps);
     return ok;
 }
 

@@ -260,8 +260,7 @@ from_block(TnPeer *peer, TnType type, guint64 key, guint64 offset, guint64 *bloc
                         "a tensor lies in a block that was not announced");
             return NULL;
         }
-        if (!tn_block_maps_open(peer->maps, name, error) ||
-            !(*storage = tn_block_maps_wrap(peer->maps, key, error)))
+        if (!(*storage = tn_block_maps_wrap(peer->maps, name, error)))
             return NULL;
         *block = key;
     }

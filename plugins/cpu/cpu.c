@@ -154,6 +154,8 @@ static const TnFactory device = { .size = sizeof device,
 TABLE(elementwise, "element-wise operators, alone and fused");
 TABLE(matmul, "products of matrices");
 TABLE(conv, "convolutions and their transposes");
+TABLE(adam, "steps of Adam");
+TABLE(conv_lanes, "convolutions over lanes of samples");
 TABLE(reduce, "reductions");
 TABLE(scan, "positions of extremes, cumulative sums, sorting");
 TABLE(movement, "operators that move or fill elements");
@@ -163,12 +165,16 @@ TABLE(window, "overlap-add");
 TABLE(softmax, "softmax and log_softmax");
 TABLE(cross_entropy, "cross-entropy from logits");
 TABLE(pool, "pooling");
+TABLE(pool_lanes, "pooling over lanes of samples");
 TABLE(norm, "layer and batch normalisation");
 
 static const TnFactory *const factories[] = {
-    &device,        &table_elementwise,   &table_matmul, &table_conv,   &table_reduce,
-    &table_scan,    &table_movement,      &table_index,  &table_random, &table_window,
-    &table_softmax, &table_cross_entropy, &table_pool,   &table_norm,   NULL
+    &device,           &table_adam,          &table_elementwise,
+    &table_matmul,     &table_conv,          &table_conv_lanes,
+    &table_reduce,     &table_scan,          &table_movement,
+    &table_index,      &table_random,        &table_window,
+    &table_softmax,    &table_cross_entropy, &table_pool,
+    &table_pool_lanes, &table_norm,          NULL
 };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(

@@ -231,6 +231,9 @@ static const NnCase conv_cases[] = {
     { 3,
       { NN_SHAPE(1, 2, 3, 4, 4), NN_SHAPE(3, 2, 2, 2, 2), NN_SHAPE(3) },
       .attrs = CONV(1, NN_INTS(1, 2, 1)) },
+    { 3,
+      { NN_SHAPE(1, 1, 3, 3, 16), NN_SHAPE(3, 1, 3, 3, 1), NN_SHAPE(3) },
+      .attrs = CONV(1, NN_INTS(1, 1, 1), NN_INTS(1, 2, 0, 0, 1, 0), NN_INTS(1, 1, 1)) },
     { 3, { NN_SHAPE(0, 3, 6, 5), NN_SHAPE(4, 3, 3, 2), NN_SHAPE(4) } },
 };
 NN_SAMPLER(conv_bias_sample, conv_cases, TnConvAttrs)
@@ -244,10 +247,12 @@ static const NnCase conv_transpose_cases[] = {
 NN_SAMPLER(conv_transpose_bias_sample, conv_transpose_cases, TnConvAttrs)
 
 NN_OP(conv_bias, NULL, "Cross-correlation plus a bias for each channel",
-      NN_IN(NN_ARG("x", 'T', TN_DTYPES_FLOAT, "[N, C, s…], 1 to 3 spatial axes", NN_RANK(3, 5)),
-            NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[M, C / group, k…]", NN_RANK(3, 5)),
+      NN_IN(NN_ARG("x", 'T', TN_DTYPES_FLOAT, "[N, C, s…], 1 to 3 spatial axes", NN_RANK(3, 5),
+                   .flags = TN_ARG_SPATIAL),
+            NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[M, C / group, k…]", NN_RANK(3, 5),
+                   .flags = TN_ARG_WINDOW),
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[M]", NN_RANK(1, 1))),
-      NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[N, M, o…]")),
+      NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[N, M, o…]", .flags = TN_ARG_SPATIAL)),
       .attrs = TN_OPTIONS(TnConvAttrs, conv_rows), .infer = conv_bias_infer, .body = conv_bias_body,
       .sample = conv_bias_sample);
 

@@ -403,6 +403,15 @@ static const PoolCase pool_cases[] = {
     { NN_SHAPE(1, 1, 3, 4, 4),
       NN_SHAPE(1, 1, 2, 2, 3),
       { { NN_INTS(2, 2, 2), NN_INTS(1, 2, 1), { 0 }, { 0 } }, FALSE, FALSE } },
+    /* As the pass `layout` has them: 16 samples are the last axis. */
+    { NN_SHAPE(1, 1, 3, 4, 16),
+      NN_SHAPE(1, 1, 1, 2, 16),
+      { { NN_INTS(2, 2, 1), NN_INTS(2, 2, 1), { 0 }, { 0 } }, FALSE, FALSE } },
+    { NN_SHAPE(1, 1, 3, 3, 16),
+      NN_SHAPE(1, 1, 3, 2, 16),
+      { { NN_INTS(3, 2, 1), NN_INTS(1, 2, 1), NN_INTS(1, 0, 0, 1, 1, 0), NN_INTS(1, 1, 1) },
+        FALSE,
+        TRUE } },
     { NN_SHAPE(0, 2, 4),
       NN_SHAPE(0, 2, 2),
       { { NN_INTS(2), NN_INTS(2), { 0 }, { 0 } }, FALSE, FALSE } },
@@ -459,25 +468,110 @@ static const NnCase global_cases[] = {
 };
 NN_SAMPLER(global_sample, global_cases, char)
 
+/* --- Rectified maxima ------------------------------------------------------------------------- */
+
+/* What a rectifier's result was made of: max (x, c) of a number c. */
+static gboolean
+rectified(const TnSimplify *s, TnVal val, TnVal *x, double *c)
+{
+    const TnVal *relu = tn_simplify_inputs(s, val, "relu");
+    const TnVal *max = tn_simplify_inputs(s, val, "max");
+    *c = 0;
+    if (relu != NULL) {
+        *x = relu[0];
+        return TRUE;
+    }
+    for (gint i = 0; max != NULL && i < 2; i++) {
+        *x = max[i];
+        if (tn_simplify_splat(s, max[1 - i], c)) {
+            return tn_type_equal(tn_graph_type(s->graph, *x), tn_graph_type(s->graph, val));
+        }
+    }
+    return FALSE;
+}
+
+/* Whether each window holds an element: else its maximum is -inf. */
+static gboolean
+sees_something(const TnPoolAttrs *attrs)
+{
+    const TnInts *pads = &attrs->window.pads;
+    const gint n = attrs->window.kernel_shape.n;
+    for (gint i = 0; i < pads->n; i++) {
+        if (pads->v[i] > 0 && (pads->v[i] >= attrs->window.kernel_shape.v[i % n] ||
+                               tn_window_axis(&attrs->window, i % n).dilation > 1)) {
+            return FALSE;
+        }
+    }
+    return !attrs->ceil_mode;
+}
+
+/* max_pool (max (x, c)) is max (max_pool (x), c), of fewer elements. */
+static TnVal
+max_pool_simplify(TnSimplify *s)
+{
+    TnVal x;
+    double c;
+    if (s->of >= 0 || !rectified(s, s->in[0], &x, &c) || !sees_something(s->attrs)) {
+        return TN_VAL_NONE;
+    }
+    const TnVal *max = tn_simplify_inputs(s, s->in[0], "max");
+    const TnVal number = max == NULL ? TN_VAL_NONE : tn_val_equal(max[0], x) ? max[1] : max[0];
+    if (max != NULL && tn_graph_type(s->graph, number)->rank > 0) {
+        return TN_VAL_NONE;
+    }
+    const TnVal in[] = { tn_simplify_add(s, "max_pool", s->attrs, 1, &x), number };
+    return tn_simplify_add(s, max != NULL ? "max" : "relu", NULL, max != NULL ? 2 : 1, in);
+}
+
+/* where (x > c, max_pool_grad (max (x, c), g), 0), or with max (x, c) > c: a window whose maximum is not above c gives nothing,
+ * the others' maxima are x's. So it is max_pool_grad (x, where (max_pool (x) > c, g, 0)), where the
+ * rectified images are not needed and the choice is among fewer elements. */
+static TnVal
+max_pool_grad_simplify(TnSimplify *s)
+{
+    double c, other, zero;
+    TnVal x;
+    if (s->of != 1 || strcmp(s->op->name, "where") != 0 || !tn_simplify_splat(s, s->in[2], &zero) ||
+        zero != 0 || tn_graph_type(s->graph, s->in[2])->rank > 0) {
+        return TN_VAL_NONE;
+    }
+    const TnVal *grad = tn_simplify_inputs(s, s->in[1], "max_pool_grad");
+    const TnVal *above = tn_simplify_inputs(s, s->in[0], "greater");
+    const TnPoolAttrs *attrs = tn_graph_node_attrs(s->graph, s->in[1].node);
+    if (above == NULL || !rectified(s, grad[0], &x, &c) ||
+        !(tn_val_equal(above[0], x) || tn_val_equal(above[0], grad[0])) ||
+        !tn_simplify_splat(s, above[1], &other) || other != c ||
+        tn_graph_type(s->graph, above[1])->rank > 0 || !sees_something(attrs)) {
+        return TN_VAL_NONE;
+    }
+    const TnVal g = grad[1], number = above[1];
+    const TnVal best[] = { tn_simplify_add(s, "max_pool", attrs, 1, &x), number };
+    const TnVal some[] = { tn_simplify_add(s, "greater", NULL, 2, best), g, s->in[2] };
+    const TnVal in[] = { x, tn_simplify_add(s, "where", NULL, 3, some) };
+    return tn_simplify_add(s, "max_pool_grad", attrs, 2, in);
+}
+
 /* --- The table ------------------------------------------------------------------------------- */
 
-#define X_ROW(help_) NN_ARG("x", 'T', TN_DTYPES_FLOAT, help_, NN_RANK(3, 5))
-#define Y_ROW(name_, help_) NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, NN_RANK(3, 5))
+#define Y_ROW(name_, help_)                                                                        \
+    NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, NN_RANK(3, 5), .flags = TN_ARG_SPATIAL)
+#define X_ROW(help_) Y_ROW("x", help_)
 #define ATTRS .attrs = TN_OPTIONS(TnPoolAttrs, pool_rows)
 
 NN_OP(max_pool, "MaxPool", "Largest of each window", NN_IN(X_ROW("[N, C, s…]")),
       NN_OUT(Y_ROW("out", "[N, C, o…]")), ATTRS, .infer = pool_infer, .vjp = max_pool_vjp,
-      .body = max_pool_body, .sample = pool_sample);
+      .body = max_pool_body, .sample = pool_sample, .simplify = max_pool_simplify);
 NN_OP(max_pool_grad, NULL, "Gradient of max_pool: to the first largest of each window",
       NN_IN(X_ROW("[N, C, s…]"), Y_ROW("g", "[N, C, o…]")), NN_OUT(Y_ROW("out", "x's shape")),
       ATTRS, .infer = max_pool_grad_infer, .body = max_pool_grad_body,
-      .sample = max_pool_grad_sample);
+      .sample = max_pool_grad_sample, .simplify = max_pool_grad_simplify);
 NN_OP(average_pool, "AveragePool", "Mean of each window", NN_IN(X_ROW("[N, C, s…]")),
       NN_OUT(Y_ROW("out", "[N, C, o…]")), ATTRS, .infer = pool_infer, .vjp = average_pool_vjp,
       .body = average_pool_body, .sample = pool_sample);
 NN_OP(average_pool_grad, NULL, "Gradient of average_pool",
-      NN_IN(Y_ROW("g", "[N, C, o…]"), NN_ARG("like", 0, TN_DTYPES_ALL, "[N, C, s…]", NN_RANK(3, 5),
-                                             .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD)),
+      NN_IN(Y_ROW("g", "[N, C, o…]"),
+            NN_ARG("like", 0, TN_DTYPES_ALL, "[N, C, s…]", NN_RANK(3, 5),
+                   .flags = TN_ARG_SHAPE | TN_ARG_NO_GRAD | TN_ARG_SPATIAL)),
       NN_OUT(Y_ROW("out", "like's shape")), ATTRS, .infer = average_pool_grad_infer,
       .body = average_pool_grad_body, .sample = average_pool_grad_sample);
 NN_OP(global_average_pool, "GlobalAveragePool", "Mean over all spatial axes",

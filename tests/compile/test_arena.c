@@ -183,6 +183,7 @@ fake_clear(Fake *fake)
     g_ptr_array_unref(fake->plan.steps);
     g_array_unref(fake->plan.slots);
     g_free(fake->plan.order);
+    g_free(fake->program.slots);
 }
 
 /* --- Checks ----------------------------------------------------------------------------------- */

@@ -299,9 +299,38 @@ refusals(void)
     }
 }
 
+/* How many operations a call takes is said, or known from its body, of everything but sorting. */
+static void
+says_its_operations(void)
+{
+    static const char *const unknown[] = { "sort", "topk" };
+    g_autoptr(GPtrArray) ops = operators();
+    for (guint i = 0; i < ops->len; i++) {
+        const TnOp *op = g_ptr_array_index(ops, i);
+        gboolean known = TRUE;
+        for (guint k = 0; k < G_N_ELEMENTS(unknown); k++) {
+            known = known && strcmp(op->name, unknown[k]) != 0;
+        }
+        for (guint variant = 0;; variant++) {
+            g_auto(TnCall) call = { 0 };
+            const TnDtype dtype =
+                tn_dtype_in(TN_DTYPE_F32, tn_call_dtypes(op)) ? TN_DTYPE_F32 : TN_DTYPE_NONE;
+            if (dtype == TN_DTYPE_NONE || !tn_call_make(&call, op, dtype, variant)) {
+                break;
+            }
+            const double flops =
+                tn_op_flops(op, call.attrs, call.n_in, call.in, call.n_out, call.out);
+            CHECK((flops >= 0) == known, "%s, variant %u: %g operations", op->name, variant, flops);
+        }
+    }
+}
+
 static const TnTest tests[] = {
-    { "rows", rows },         { "attributes", attributes },
-    { "samples", samples },   { "elementwise", elementwise },
+    { "says its operations", says_its_operations },
+    { "rows", rows },
+    { "attributes", attributes },
+    { "samples", samples },
+    { "elementwise", elementwise },
     { "refusals", refusals },
 };
 

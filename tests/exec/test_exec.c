@@ -307,14 +307,14 @@ failed_allocations_are_errors(void)
 /* --- Watching --------------------------------------------------------------------------------- */
 
 static TnStatus
-find_nan(TnExec *exec, const char *name, guint n_out, TnTensor *const *out, gpointer data)
+find_nan(TnExec *exec, const TnExecStep *step, gpointer data)
 {
     (void)exec;
-    for (guint i = 0; i < n_out; i++) {
-        for (gint64 k = 0; k < tn_tensor_count(out[i]); k++) {
-            const double value = tn_tensor_get(out[i], k);
+    for (guint i = 0; i < step->n_out; i++) {
+        for (gint64 k = 0; k < tn_tensor_count(step->out[i]); k++) {
+            const double value = tn_tensor_get(step->out[i], k);
             if (value != value) {
-                *(char **)data = g_strdup(name);
+                *(char **)data = g_strdup(step->name);
                 return TN_CANCELLED;
             }
         }

@@ -114,9 +114,7 @@ static TnStorage *
 open_and_wrap(TnBlockMaps *maps, const TnBlockName *name)
 {
     g_autoptr(GError) error = NULL;
-    TN_ASSERT(tn_block_maps_open(maps, name, &error));
-    TN_ASSERT_NO_ERROR(error);
-    TnStorage *storage = tn_block_maps_wrap(maps, name->key, &error);
+    TnStorage *storage = tn_block_maps_wrap(maps, name, &error);
     TN_REQUIRE_NO_ERROR(error);
     TN_REQUIRE(storage != NULL);
     TN_ASSERT_CMPUINT(tn_storage_bytes(storage), ==, name->bytes);
@@ -205,7 +203,7 @@ is_not_there_when_its_sender_is_gone(void)
     TnBlockMaps *maps = tn_block_maps_new(NULL, NULL, NULL);
     kill(pid, SIGKILL);
     TN_ASSERT(waitpid(pid, NULL, 0) == pid);
-    TN_ASSERT(!tn_block_maps_open(maps, &name, &error));
+    TN_ASSERT(!tn_block_maps_wrap(maps, &name, &error));
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_IO, "/proc/", "cannot open");
     TN_ASSERT_CMPUINT(count_maps(""), ==, 0);
     tn_block_maps_free(maps);
@@ -217,7 +215,7 @@ open_as_nobody(gconstpointer data)
     GError *error = NULL;
     CHILD_CHECK(setgroups(0, NULL) == 0 && setgid(65534) == 0 && setuid(65534) == 0);
     TnBlockMaps *maps = tn_block_maps_new(NULL, NULL, NULL);
-    CHILD_CHECK(!tn_block_maps_open(maps, data, &error));
+    CHILD_CHECK(!tn_block_maps_wrap(maps, data, &error));
     CHILD_CHECK(g_error_matches(error, TN_ERROR, TN_ERROR_IO));
 }
 
@@ -474,11 +472,8 @@ lends_a_block_once_at_a_time(void)
     TnBlocks *blocks = tn_blocks_new(LARGE);
     TnBlockMaps *maps = tn_block_maps_new(on_release, &told, NULL);
     const TnBlockName name = take_filled(blocks, 0, 0); /* without contents */
-    TN_ASSERT(tn_block_maps_wrap(maps, name.key, &error) == NULL);
-    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CORRUPT, "not open");
     TnStorage *storage = open_and_wrap(maps, &name);
-    TN_ASSERT(tn_block_maps_open(maps, &name, NULL));
-    TN_ASSERT(tn_block_maps_wrap(maps, name.key, &error) == NULL);
+    TN_ASSERT(tn_block_maps_wrap(maps, &name, &error) == NULL);
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CORRUPT, "before it was released");
     TN_ASSERT_CMPUINT(atomic_load(&told.released), ==, 0);
     tn_storage_unref(storage);
@@ -522,6 +517,29 @@ take_many(TnBlocks *blocks, TnBlockName *names)
         names[i] = take_filled(blocks, 100, i);
 }
 
+/* Lent and given back at once. */
+static void
+use(TnBlockMaps *maps, const TnBlockName *name)
+{
+    tn_storage_unref(open_and_wrap(maps, name));
+}
+
+/* Whether this process has a block of its own mapped for reading. */
+static gboolean
+is_mapped(const TnBlockName *name)
+{
+    struct stat st;
+    g_autofree char *maps = NULL;
+    TN_REQUIRE(fstat(name->fd, &st) == 0);
+    TN_REQUIRE(g_file_get_contents("/proc/self/maps", &maps, NULL, NULL));
+    g_autofree char *inode = g_strdup_printf(" %llu ", (unsigned long long)st.st_ino);
+    g_auto(GStrv) lines = g_strsplit(maps, "\n", -1);
+    for (guint i = 0; lines[i]; i++)
+        if (strstr(lines[i], "r--s") && strstr(lines[i], inode))
+            return TRUE;
+    return FALSE;
+}
+
 static void
 forgets_what_was_not_used_for_longest(void)
 {
@@ -531,19 +549,16 @@ forgets_what_was_not_used_for_longest(void)
     take_many(blocks, names);
     TnStorage *lent = open_and_wrap(maps, &names[0]);
     for (guint i = 1; i < MOST_KEPT; i++)
-        TN_ASSERT(tn_block_maps_open(maps, &names[i], NULL));
-    TN_ASSERT(tn_block_maps_open(maps, &names[1], NULL)); /* used again */
+        use(maps, &names[i]);
+    use(maps, &names[1]); /* again */
     for (guint i = MOST_KEPT; i < MANY; i++)
-        TN_ASSERT(tn_block_maps_open(maps, &names[i], NULL));
+        use(maps, &names[i]);
     TN_ASSERT_CMPUINT(count_maps("r--s"), ==, MOST_KEPT);
     /* 0 is in use, 1 was used since, 2 to 7 have gone. */
     TN_ASSERT(is_filled(tn_storage_memory(lent), 100, 0));
-    for (guint i = 1; i < MANY; i++) {
-        TnStorage *storage = tn_block_maps_wrap(maps, names[i].key, NULL);
-        TN_ASSERT((storage == NULL) == (i >= 2 && i < 2 + MANY - MOST_KEPT));
-        tn_storage_unref(storage);
-    }
-    tn_storage_unref(open_and_wrap(maps, &names[2])); /* and is mapped anew */
+    for (guint i = 0; i < MANY; i++)
+        TN_ASSERT(is_mapped(&names[i]) == !(i >= 2 && i < 2 + MANY - MOST_KEPT));
+    use(maps, &names[2]); /* and is mapped anew */
     TN_ASSERT_CMPUINT(count_maps("r--s"), ==, MOST_KEPT);
     tn_storage_unref(lent);
     tn_block_maps_free(maps);
@@ -630,9 +645,8 @@ assert_refused(const TnBlockName *name, gint code, const char *word)
     g_autoptr(GError) error = NULL;
     TnBlockMaps *maps = tn_block_maps_new(NULL, NULL, NULL);
     const guint before = count_maps("r--s");
-    TN_ASSERT(!tn_block_maps_open(maps, name, &error));
+    TN_ASSERT(!tn_block_maps_wrap(maps, name, &error));
     TN_ASSERT_ERROR(&error, TN_ERROR, code, word);
-    TN_ASSERT(tn_block_maps_wrap(maps, name->key, NULL) == NULL);
     TN_ASSERT_CMPUINT(count_maps("r--s"), ==, before);
     tn_block_maps_free(maps);
 }
@@ -673,16 +687,16 @@ refuses_another_block_with_the_key_of_one_that_is_open(void)
     TnBlocks *blocks = tn_blocks_new(LARGE);
     TnBlockMaps *maps = tn_block_maps_new(NULL, NULL, NULL);
     const TnBlockName name = take_filled(blocks, 5000, 1);
-    TN_ASSERT(tn_block_maps_open(maps, &name, NULL));
+    use(maps, &name);
     for (guint i = 0; i < 3; i++) {
         TnBlockName wrong = name;
         wrong.bytes -= i == 0;
         wrong.fd += i == 1;
         wrong.pid += i == 2;
-        TN_ASSERT(!tn_block_maps_open(maps, &wrong, &error));
+        TN_ASSERT(!tn_block_maps_wrap(maps, &wrong, &error));
         TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CORRUPT, "another one has its key");
     }
-    TN_ASSERT(tn_block_maps_open(maps, &name, NULL));
+    use(maps, &name);
     tn_block_maps_free(maps);
     tn_blocks_free(blocks);
 }

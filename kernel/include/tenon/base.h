@@ -135,6 +135,9 @@ TN_API const char *tn_nearest(const char *word, const char *const *candidates, g
  * pointers; NULL gives NULL. (transfer none). Thread: any. */
 TN_API const char *tn_intern(const char *string);
 
+/* Nanoseconds of the monotonic clock. Thread: any. */
+TN_API gint64 tn_time_ns(void);
+
 /* Version of the program, such as "0.1.0". */
 TN_API const char *tn_version(void);
 

@@ -55,4 +55,40 @@ typedef void (*TnMetricSink)(const char *name, guint64 step, double value, gpoin
 TN_API void tn_context_add_metric_sink(TnContext *context, TnMetricSink sink, gpointer data);
 TN_API void tn_context_metric(TnContext *context, const char *name, guint64 step, double value);
 
+/* --- Where time goes -------------------------------------------------------------------------- */
+
+/* An instruction that has run, with nothing of it under way any more. */
+typedef struct {
+    guint32 size;
+    guint number;      /* among the instructions of the exec's program */
+    const char *name;  /* of its node, dotted */
+    gint64 begin, end; /* tn_time_ns */
+    guint n_out;       /* 0 unless tn_exec_watch asked for the outputs */
+    TnTensor *const *out;
+} TnExecStep;
+/* Called after every instruction, on the thread that runs the exec. What it returns, if not TN_OK,
+ * ends the run. */
+typedef TnStatus (*TnExecWatch)(TnExec *exec, const TnExecStep *step, gpointer data);
+
+/* Who is told where an experiment's time goes: of instructions, and of spans in which something else
+ * was done, which nest on each thread. Calls come from every thread that works. */
+typedef struct {
+    guint32 size;
+    TnExecWatch instruction;
+    void (*begin)(gpointer data); /* of a span, on the calling thread */
+    /* The span begun last on this thread ends. kind: such as "wait", a literal; name lives for the
+     * call. */
+    void (*end)(const char *kind, const char *name, gint64 begin, gint64 end, gpointer data);
+    gpointer data;
+} TnWatch;
+
+/* Execs that are made from now on, and spans that begin, are watched. NULL: nobody watches, and
+ * nothing is measured. watch must outlive the context. Before the context is used. */
+TN_API void tn_context_set_watch(TnContext *context, const TnWatch *watch);
+TN_API const TnWatch *tn_context_watch(const TnContext *context); /* (transfer none) */
+/* A span of who works for the context: what begin gave (0: nobody watches) belongs to end, which
+ * comes on the same thread in any case. context may be NULL. */
+TN_API gint64 tn_span_begin(const TnContext *context);
+TN_API void tn_span_end(const TnContext *context, const char *kind, const char *name, gint64 begin);
+
 G_END_DECLS

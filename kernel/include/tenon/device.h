@@ -109,7 +109,11 @@ typedef enum {
                                    * any one contiguous input of its type, of others out 0 as op->in_place says; the
                                    * planner sees to it that no other input overlaps it in another layout */
     TN_KERNEL_SLOW = 1 << 2, /* a last resort: `show` marks it */
+    /* Wants TN_LANES samples as the last spatial axis of its images (TN_ARG_SPATIAL): the pass
+     * `layout` lays them so for it. */
+    TN_KERNEL_LANES = 1 << 3,
 } TnKernelFlags;
+#define TN_LANES 16
 
 /* A kernel: one operator on one kind of device. */
 typedef struct {

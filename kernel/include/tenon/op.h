@@ -39,6 +39,11 @@ typedef enum {
     TN_ARG_STATIC = 1 << 3,  /* its value takes part in infer and in the program's key */
     TN_ARG_INDEX = 1 << 4,   /* integers: sampled from [0, TnSample.index_bound[i]) */
     TN_ARG_NO_GRAD = 1 << 5, /* never gets a gradient */
+    /* [N, C, spatial…]: samples, channels, and axes that are alike but for what the attributes
+     * kernel_shape, strides, pads, dilations and output_padding say of each, if there are any. So a
+     * part of the samples may as well be one more spatial axis, along which the window is 1. */
+    TN_ARG_SPATIAL = 1 << 6,
+    TN_ARG_WINDOW = 1 << 7, /* [M, C, kernel…]: what is laid over the spatial axes */
 } TnArgFlags;
 
 /* One input or output. Arguments with the same letter have the same dtype. */
@@ -110,6 +115,42 @@ typedef struct {
     TnVal *out; /* to be filled */
 } TnBody;
 
+/* Asked for a value that stands for a node's output 0 with less to compute, bit for bit, whatever the
+ * inputs hold. Of each node the rules of its own operator are asked and those of its inputs'
+ * operators. */
+typedef struct {
+    guint32 size;
+    TnGraph *graph; /* to be read; tn_simplify_add adds to it */
+    const TnOp *op; /* of the node, which is not there yet */
+    const void *attrs;
+    gint n_in;
+    const TnVal *in;
+    const TnType *type; /* of output 0: what does not have it is not taken */
+    gint of;            /* the input whose operator's rule this is; -1: the node's own */
+    gpointer data;
+} TnSimplify;
+/* A node's first output; TN_VAL_NONE if op refuses the inputs, or one is TN_VAL_NONE. attrs NULL: the
+ * defaults. */
+TN_API TnVal tn_simplify_add(TnSimplify *simplify, const char *op, const void *attrs, gint n_in,
+                             const TnVal *in);
+/* The inputs of val's node if it is of that operator, else NULL. (transfer none): until the next
+ * add. */
+TN_API const TnVal *tn_simplify_inputs(const TnSimplify *simplify, TnVal val, const char *op);
+/* Whether every element of val is the same known number. */
+TN_API gboolean tn_simplify_splat(const TnSimplify *simplify, TnVal val, double *value);
+
+/* Asked how many floating-point operations one call takes. */
+typedef struct {
+    guint32 size;
+    const TnOp *op;
+    const void *attrs;
+    gint n_in;
+    const TnType *in; /* of an absent optional input: dtype TN_DTYPE_NONE */
+    gint n_out;
+    const TnType *out;
+} TnFlops;
+#define TN_FLOPS_UNKNOWN (-1.0)
+
 /* A strided view, in elements of the input's storage. */
 typedef struct {
     gint64 strides[TN_MAX_RANK];
@@ -152,6 +193,11 @@ struct TnOp {
                      const TnType *out, TnLayout *out_layout);
     gboolean (*sample)(TnSample *sample);
     guint32 in_place; /* bit i: output 0 may be computed into input i's memory (same type) */
+    TnVal (*simplify)(TnSimplify *simplify); /* NULL: no rule; TN_VAL_NONE: nothing here */
+    /* Floating-point operations of a call: a multiplication and an addition are two, a function such
+     * as exp is one; TN_FLOPS_UNKNOWN where types do not tell. NULL: those of the body; without one
+     * an element-wise operator takes one for each element, a view none, any other is unknown. */
+    double (*flops)(const TnFlops *call);
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */
@@ -176,6 +222,12 @@ TN_API const TnOp *tn_op_find(const char *name, GError **error);
 TN_API gboolean tn_op_infer(const TnOp *op, const void *attrs, const char *name, gint n_in,
                             const TnType *in, TnTensor *const *value, gint *n_out, TnType *out,
                             GError **error);
+
+/* Floating-point operations of one call, for measuring how fast it is; negative
+ * (TN_FLOPS_UNKNOWN): nobody says. in: types, dtype TN_DTYPE_NONE where an input is absent.
+ * Thread: any. */
+TN_API double tn_op_flops(const TnOp *op, const void *attrs, gint n_in, const TnType *in,
+                          gint n_out, const TnType *out);
 
 /* NumPy's broadcasting of n types' sizes into out (dtype left alone); FALSE with TN_ERROR_SHAPE,
  * both shapes named. */

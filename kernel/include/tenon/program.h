@@ -47,6 +47,43 @@ TN_API char *tn_program_print(const TnProgram *program);
  * provenance. */
 TN_API char *tn_program_kernels(const TnProgram *program);
 
+/* What there is to say of an instruction. Strings and types live as long as the program. */
+typedef struct {
+    guint32 size;
+    const char *name; /* of its node, dotted; of a group its last node's; of a variable assigned */
+    const TnOp *op;   /* of a copy: one of the compiler's own */
+    const char *device;
+    const char *kernel; /* "TABLE RANK": the factory of its table; "" for a copy */
+    const char *plugin; /* whose kernel it is; "" for a copy */
+    guint n_in, n_out;
+    const TnType *types;               /* of inputs (dtype none: absent, or only its type counts),
+                                        * then outputs */
+    guint64 bytes_read, bytes_written; /* each element once, repeated ones of a view too */
+    double flops;                      /* as tn_op_flops */
+    guint64 live_bytes;                /* of the arena that hold something while it runs */
+} TnProgramStep;
+/* FALSE beyond the last. info->size is set by the caller. Slow: for reports. Thread: any. */
+TN_API gboolean tn_program_step(const TnProgram *program, guint i, TnProgramStep *info);
+/* The operators of a fused group in order, "mul add tanh"; NULL: instruction i is none. (transfer
+ * full). */
+TN_API char *tn_program_group(const TnProgram *program, guint i);
+TN_API const char *tn_program_name(const TnProgram *program);
+/* Operations of one run; *unknown (may be NULL) gets how many instructions are not in it, since
+ * nobody says what they take. */
+TN_API double tn_program_flops(const TnProgram *program, guint *unknown);
+
+/* A piece of the arena that holds something while an instruction runs. */
+typedef struct {
+    guint32 size;
+    guint space; /* memories: 0 is the host's */
+    guint64 offset, bytes;
+    guint first, last;  /* instructions between which it is alive */
+    const char *name;   /* of the instruction that wrote it last */
+    const TnType *type; /* NULL: scratch of that instruction */
+} TnProgramPiece;
+/* Those alive while instruction i runs, largest first. (transfer full): of TnProgramPiece. */
+TN_API GArray *tn_program_pieces(const TnProgram *program, guint i);
+
 /* Binds the program to a store's variables by name (missing or of other type:
  * TN_ERROR_NOT_FOUND, TN_ERROR_SHAPE) and allocates the arena. store may be NULL if the graph
  * has no variables. (transfer full). */
@@ -66,11 +103,12 @@ TN_API gint tn_exec_find_output(const TnExec *exec, const char *name); /* -1 if 
 TN_API gint tn_exec_find_input(const TnExec *exec, const char *name);
 TN_API const GError *tn_exec_error(const TnExec *exec); /* of the last failed call; NULL */
 TN_API TnProgram *tn_exec_program(const TnExec *exec);
-/* Debugging: called after every instruction with its node's name and outputs (host copies are
- * the callee's business). NULL turns it off. Used to find the first tensor that went NaN. */
-typedef TnStatus (*TnExecWatch)(TnExec *exec, const char *name, guint n_out, TnTensor *const *out,
-                                gpointer data);
+/* Debugging: watch is called after every instruction of this exec with its outputs (host copies are
+ * the callee's business), instead of who watches the context (tn_context_set_watch). NULL turns that
+ * off. Used to find the first tensor that went NaN. */
 TN_API void tn_exec_watch(TnExec *exec, TnExecWatch watch, gpointer data);
+/* Whether anybody is called between instructions: where nobody is, a run is one plain loop. */
+TN_API gboolean tn_exec_is_watched(const TnExec *exec);
 
 /* A graph with its programs, one per set of input types (the newest 16 are kept) and static
  * values. Thread: serial. */

@@ -17,6 +17,8 @@ struct TnBench {
     /* Prints a line: case[.variant], value, unit, what was run. variant may be NULL. */
     void (*report)(TnBench *bench, const char *variant, double value, const char *unit,
                    const char *what);
+    gboolean profile; /* --profile: say where time goes after the figures, by print */
+    void (*print)(TnBench *bench, const char *text);
 };
 
 typedef struct {

@@ -64,6 +64,9 @@ TN_API char *tn_host_resolved(TnHost *host, const TnSpec *root, const char *name
  * --connect; NULL-terminated. Without them stages run here, whatever their `place`. Before
  * tn_job_prepare. */
 TN_API void tn_host_set_launch(TnHost *host, const char *const *words);
+/* The contexts of jobs that are prepared from now on are watched (tn_context_set_watch). watch must
+ * outlive those jobs; NULL: nobody watches. */
+TN_API void tn_host_set_watch(TnHost *host, const TnWatch *watch);
 /* Of the texts that a config was loaded from, the files that it read, the time if it asked for it, and
  * its overrides, but for those that only say where a stage runs. (transfer full): g_free. */
 TN_API char *tn_host_digest(TnHost *host);

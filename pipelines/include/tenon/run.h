@@ -14,6 +14,7 @@
  *   events.out.tfevents…   TensorBoard's
  *   status.json         running | done | failed | stopped, step, epoch, last metrics; while it runs,
  *                       written when it logs, at most once a second
+ *   profile.txt, trace.json   with --profile: where time and memory went (profile.h)
  *   lock                held by the one writer (flock) */
 #pragma once
 

@@ -49,18 +49,56 @@ TN_API void tn_frame_set_keep(TnFrame *frame, gpointer keep, GDestroyNotify dest
 typedef struct TnPort TnPort;
 TN_API const TnSchema *tn_port_schema(const TnPort *port);
 /* The next frame in order (transfer full), *frame NULL otherwise. TN_EOS after the last,
- * TN_CANCELLED, TN_FAILED (the error is on the bus). Waits at most until then. */
+ * TN_CANCELLED, TN_FAILED (the error is on the bus). Waits at most until then.
+ *
+ * Of a stage that replies: the next answer, whose seq is the number of its ask. TN_AGAIN: a request
+ * has had no answer in time; TN_FAILED with tn_port_error: a request failed; both are that request's
+ * alone, tn_port_error says its number, and the next pull goes on. TN_EOS: nothing is asked. TN_FAILED
+ * without tn_port_error is the end of the stage, as of any. */
 TN_API TnStatus tn_port_pull(TnPort *port, TnFrame **frame);
 /* Number of the frame that the next pull gives, and a jump to another number (drops what is in
- * flight). */
+ * flight). Of a stage that replies: of the next ask; a jump drops every request without an answer.
+ * Of TN_STAGE_LATEST: the least version that is given next; a jump back changes nothing. */
 TN_API guint64 tn_port_seq(const TnPort *port);
 TN_API void tn_port_seek(TnPort *port, guint64 seq);
+
+/* Asks a TN_STAGE_REPLIES stage; the answer comes out of tn_port_pull. request: tensors as
+ * tn_port_requests has them, of which the first dim may be smaller; (transfer full) whatever the
+ * status, and it is not written any more. milliseconds: 0: as long as it takes; else, if no answer is
+ * ready in that time (or, of another process, has been received by the first pull after it), the
+ * request has failed and a late answer is dropped. *number: which ask it is; they count up. Never
+ * waits: as many as the consumer likes may be under way. TN_FAILED (tn_port_error): it does not fit;
+ * TN_CANCELLED; TN_UNSUPPORTED: the stage takes no requests. */
+TN_API TnStatus tn_port_ask(TnPort *port, TnFrame *request, guint milliseconds, guint64 *number);
+/* What is asked of the stage; NULL: nothing is. (transfer none). */
+TN_API const TnSchema *tn_port_requests(const TnPort *port);
+/* Why the last tn_port_pull or tn_port_ask gave no answer, and (number may be NULL) the number of that
+ * ask; NULL: it did, or it was not the matter of one request. (transfer none), until the next call. */
+TN_API const GError *tn_port_error(const TnPort *port, guint64 *number);
+/* Of a TN_STAGE_LATEST stage, without waiting: a newer version than the last one that was given
+ * (transfer full). TN_AGAIN: there is none yet; TN_UNSUPPORTED: frames of this stage are pulled in
+ * order; else as tn_port_pull. Made by the call where the stage runs inline. Of another process it is
+ * what has been received: asked for by the call before, so newer than what that one gave. */
+TN_API TnStatus tn_port_latest(TnPort *port, TnFrame **frame);
 
 typedef enum {
     /* What it emits is no function of the number: each worker goes on from where it is, frames of
      * several processes are taken in the order in which they come, what a lost one had made is lost,
      * and a seek or resume brings nothing back. Processes may join and leave. */
     TN_STAGE_ASYNC = 1 << 0,
+    /* It answers requests: its input frames are those of tn_port_ask, seq is the number of the ask, and
+     * what it makes is the answer. It has no `from`, and only who asks can take its frames: no map,
+     * train or evaluate. Answers come in the order of the asks, with TN_STAGE_ASYNC in that in which
+     * they are ready. Where `make` fails that request alone has failed, also with TN_EOS. Several
+     * workers or processes each take whatever request is next; one that a lost process had goes to
+     * another. */
+    TN_STAGE_REPLIES = 1 << 1,
+    /* Each frame is a newer version of the same thing, seq is the version: who pulls gets the newest
+     * there is, never an older one, and none that it was too slow for. One worker at most: what
+     * several make could not be compared. A worker, or a process, makes one after another without
+     * being asked, from the time when the first is wanted. Tensors that somebody still holds must not
+     * be written again (tn_frame_buffer sees to that). */
+    TN_STAGE_LATEST = 1 << 2,
 } TnStageFlags;
 
 /* Vtable of a PURE stage (read, map). Turned stages (train, evaluate) are driven by the job
@@ -88,6 +126,9 @@ typedef struct {
      * none). May be NULL: there is none. */
     TnGraph *(*graph)(void *self);
     guint32 flags; /* TnStageFlags */
+    /* Of TN_STAGE_REPLIES: the requests it takes, 1 to TN_MAX_FIELDS fields; open. (transfer none), the
+     * same until close. */
+    const TnSchema *(*requests)(void *self);
 } TnStageVTable;
 
 /* The first member of every pure stage's option struct; the driver reads it. Its rows:
