@@ -3,6 +3,7 @@ file(GLOB TN_RUN_SOURCES CONFIGURE_DEPENDS
   "${PROJECT_SOURCE_DIR}/pipelines/run/*.c" "${PROJECT_SOURCE_DIR}/pipelines/stage/*.c"
   "${PROJECT_SOURCE_DIR}/pipelines/wire/*.c" "${PROJECT_SOURCE_DIR}/pipelines/host/*.c")
 file(GLOB_RECURSE TN_RUN_LUA CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/pipelines/lua/*.lua")
+file(GLOB TN_RUN_MODELS CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/configs/models/*.lua")
 file(GLOB TN_CLI_SOURCES CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/pipelines/cli/*.c")
 
 if(TN_RUN_SOURCES AND NOT TN_RUN_DEPS_FOUND)
@@ -19,9 +20,10 @@ if(TN_RUN_SOURCES)
 endif()
 
 if(TN_RUN_SOURCES)
-  # "run-lua.h" declares tn_lua_run_modules, a table of {module name, bytes, size, path} with every file below pipelines/lua.
-  tn_embed_lua(run TN_RUN_EMBEDDED FILES ${TN_RUN_LUA} BASE "${PROJECT_SOURCE_DIR}/pipelines/lua"
-    TABLE tn_lua_run_modules)
+  # "run-lua.h" declares tn_lua_run_modules, a table of {module name, bytes, size, path} with every file below
+  # pipelines/lua, and configs/models/NAME.lua as tenon.models.NAME: benchmarks and tests use the models that configs do.
+  tn_embed_lua(run TN_RUN_EMBEDDED FILES ${TN_RUN_LUA} ${TN_RUN_MODELS}
+    ROOTS "${PROJECT_SOURCE_DIR}/pipelines/lua=" "${PROJECT_SOURCE_DIR}/configs=tenon/" TABLE tn_lua_run_modules)
   add_library(tenon-run SHARED ${TN_RUN_SOURCES} "${TN_RUN_EMBEDDED}")
   set_target_properties(tenon-run PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${TENON_ABI_MAJOR}
     INSTALL_RPATH "$ORIGIN")

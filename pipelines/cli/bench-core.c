@@ -1,9 +1,9 @@
-/* bench-core.c: training steps of small networks, what a pipeline costs them, two trainings at
- * once, and the time to start.
+/* bench-core.c: steps and inference of networks, what a pipeline costs a step, two trainings at once,
+ * and the time to start.
  *
- * A training case is an ordinary config (pipelines/lua/tenon/bench), prepared like any job;
- * measured is its step's program, run over and over on one batch, as the peers are: median time of
- * a step. */
+ * A network's case is an ordinary config (pipelines/lua/tenon/bench), prepared like any job; measured
+ * is the program of one of its graphs, run over and over on one batch, as the peers are: median time
+ * of a run. */
 #include "bench-core.h"
 #include "bench-profile.h"
 
@@ -18,7 +18,7 @@
 #include <tenon/host.h>
 #include <tenon/pool.h>
 
-#define LEAST_STEPS 20
+#define LEAST_STEPS 5
 
 static double
 now(void)
@@ -40,13 +40,13 @@ median(GArray *values)
     return g_array_index(values, double, values->len / 2);
 }
 
-/* --- Training steps --------------------------------------------------------------------------- */
+/* --- Networks --------------------------------------------------------------------------------- */
 
 typedef struct {
     TnHost *host;
     TnSpec *root;
     TnJob *job;
-    TnFunction *step;
+    TnFunction *step; /* the graph that is measured */
     guint n_inputs;
     TnTensor *inputs[TN_MAX_FIELDS];
     TnExec *exec;
@@ -108,8 +108,8 @@ bind_inputs(Training *t, GError **error)
 }
 
 static gboolean
-training_open(Training *t, const char *config, gint n_overrides, const char *const *overrides,
-              gint64 classes, GError **error)
+training_open(Training *t, const char *config, const char *graph, gint n_overrides,
+              const char *const *overrides, gint64 classes, GError **error)
 {
     g_autoptr(TnFaults) faults = tn_faults_new();
     t->host = tn_host_new(NULL, error);
@@ -122,11 +122,11 @@ training_open(Training *t, const char *config, gint n_overrides, const char *con
     for (guint i = 0; t->job && !t->step && i < tn_job_n_functions(t->job); i++) {
         const char *name;
         TnFunction *function = tn_job_function(t->job, i, &name);
-        if (g_str_has_suffix(name, "step"))
+        if (g_str_has_suffix(name, graph))
             t->step = function;
     }
     if (t->job && !t->step)
-        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph 'step'", config);
+        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph '%s'", config, graph);
     return t->step && make_inputs(t, classes, error) && bind_inputs(t, error);
 }
 
@@ -140,52 +140,97 @@ run_step(Training *t, GError **error)
     return FALSE;
 }
 
+/* What is measured of the config pipelines/lua/tenon/bench/NAME.lua. */
+typedef struct {
+    const char *name, *graph;
+    gint64 classes; /* integers among the inputs are below this */
+    gint64 items;   /* of a sample, for "items/s"; 0: the time of a call is told */
+    const char *unit;
+    double per_second; /* such units in a second, of times */
+    guint calls;       /* that are timed together, where one is too short for the clock */
+    guint threads;     /* 0: all */
+    const char *what;
+} Network;
+
+static const Network networks[] = {
+    { "train_tiny", "step", 2, 1, "samples/s", 0, 1, 0,
+      "MLP 4-64-64-2 (tanh), batch 32, Adam, f32: overhead" },
+    { "train_mlp", "step", 10, 1, "samples/s", 0, 1, 0,
+      "MLP 784-512-512-10, batch 128, Adam, f32" },
+    { "train_lenet", "step", 10, 1, "samples/s", 0, 1, 0,
+      "LeNet-5 (ReLU, max-pool), batch 128, Adam, f32" },
+    { "train_resnet18", "step", 10, 1, "samples/s", 0, 1, 0,
+      "ResNet-18 for 32x32 images, batch 32, Adam, f32" },
+    { "train_lstm", "step", 10, 1, "samples/s", 0, 1, 0,
+      "LSTM in 64 hidden 256, sequence 64, batch 32, Adam, f32" },
+    { "train_gpt", "step", 256, 128, "tokens/s", 0, 1, 0,
+      "GPT 4 layers, width 256, 8 heads, 128 tokens, batch 8, AdamW, f32" },
+    { "infer_resnet50", "infer", 1000, 0, "ms", 1e3, 1, 0, "ResNet-50 224x224 batch 1, f32" },
+    { "infer_tiny", "infer", 10, 0, "us", 1e6, 1000, 1,
+      "MLP 784-128-10 batch 1, f32, one thread, per call" },
+};
+
+/* One call as a user makes it: a step finds its batch bound, inference is given its sample. */
 static gboolean
-measure_training(TnBench *bench, const char *config, gint64 classes, const char *what,
-                 GError **error)
+call_network(const Network *network, Training *t, GError **error)
+{
+    gboolean ok = TRUE;
+    for (guint i = 0; ok && i < network->calls; i++)
+        ok = (network->items || bind_inputs(t, error)) && run_step(t, error);
+    return ok;
+}
+
+static void
+report_network(TnBench *bench, const Network *network, gint64 batch, const char *variant,
+               double took, const char *what)
+{
+    const double value = network->items ? (double)(batch * network->items) / took
+                                        : network->per_second * took / network->calls;
+    bench->report(bench, variant, value, network->unit, what);
+}
+
+static gboolean
+measure_network(TnBench *bench, const Network *network, GError **error)
 {
     Training t = { NULL };
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autofree char *config = g_strconcat("module:tenon.bench.", network->name, NULL);
     bench_forget_memory();
-    gboolean ok = training_open(&t, config, 0, NULL, classes, error);
+    gboolean ok = training_open(&t, config, network->graph, 0, NULL, network->classes, error);
     for (guint i = 0; ok && i < 3; i++)
-        ok = run_step(&t, error);
+        ok = call_network(network, &t, error);
     double begin = now(), end = begin + bench->seconds, last = begin;
     while (ok && (last < end || times->len < LEAST_STEPS)) {
-        ok = run_step(&t, error);
+        ok = call_network(network, &t, error);
         double at = now(), took = at - last;
         g_array_append_val(times, took);
         last = at;
     }
     if (ok) {
-        bench->report(bench, NULL, (double)t.batch / median(times), "samples/s", what);
-        bench->report(bench, "mean", (double)t.batch * times->len / (last - begin), "samples/s",
-                      "the same, mean of all steps");
-        ok = bench_report_program(bench, t.exec, median(times), error);
+        report_network(bench, network, t.batch, NULL, median(times), network->what);
+        report_network(bench, network, t.batch, "mean", (last - begin) / times->len,
+                       network->items ? "the same, mean of all steps"
+                                      : "the same, mean of all calls");
+        ok = bench_report_program(bench, t.exec, median(times) / network->calls, error);
     }
     training_clear(&t);
     return ok;
 }
 
+/* The row of the case's name. */
 static gboolean
-train_mlp(TnBench *bench, GError **error)
+run_network(TnBench *bench, GError **error)
 {
-    return measure_training(bench, "module:tenon.bench.train_mlp", 10,
-                            "MLP 784-512-512-10, batch 128, Adam, f32", error);
-}
-
-static gboolean
-train_tiny(TnBench *bench, GError **error)
-{
-    return measure_training(bench, "module:tenon.bench.train_tiny", 2,
-                            "MLP 4-64-64-2 (tanh), batch 32, Adam, f32: overhead", error);
-}
-
-static gboolean
-train_lenet(TnBench *bench, GError **error)
-{
-    return measure_training(bench, "module:tenon.bench.train_lenet", 10,
-                            "LeNet-5 (ReLU, max-pool), batch 128, Adam, f32", error);
+    const Network *network = networks;
+    while (strcmp(network->name, bench->name) != 0)
+        network++; /* every case that comes here has one */
+    const guint threads = tn_pool_threads();
+    if (network->threads)
+        tn_pool_set_threads(network->threads);
+    const gboolean ok = measure_network(bench, network, error);
+    if (network->threads)
+        tn_pool_set_threads(threads);
+    return ok;
 }
 
 /* --- Processes -------------------------------------------------------------------------------- */
@@ -295,12 +340,12 @@ measure_fed(TnBench *bench, const Fed *fed, const char *file, GError **error)
     const char *const overrides[] = { data, fed->bytes, fed->hidden };
     Training t = { NULL };
     gint code;
-    const gboolean ok =
-        g_spawn_sync(NULL, (char **)import, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL,
-                     NULL, &code, error) &&
-        g_spawn_check_wait_status(code, error) &&
-        training_open(&t, "module:tenon.bench.train_mlp_pipeline", 3, overrides, 10, error) &&
-        take_turns(bench, &t, fed, error);
+    const gboolean ok = g_spawn_sync(NULL, (char **)import, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL,
+                                     NULL, NULL, NULL, &code, error) &&
+                        g_spawn_check_wait_status(code, error) &&
+                        training_open(&t, "module:tenon.bench.train_mlp_pipeline", "step", 3,
+                                      overrides, 10, error) &&
+                        take_turns(bench, &t, fed, error);
     training_clear(&t);
     return ok;
 }
@@ -390,9 +435,14 @@ startup(TnBench *bench, GError **error)
 
 static const TnBenchCase cases[] = {
     { sizeof(TnBenchCase), "startup", "start, load a config, make one tensor, end", startup },
-    { sizeof(TnBenchCase), "train_tiny", "steps of a tiny network: overhead", train_tiny },
-    { sizeof(TnBenchCase), "train_mlp", "steps of a multilayer perceptron", train_mlp },
-    { sizeof(TnBenchCase), "train_lenet", "steps of LeNet-5", train_lenet },
+    { sizeof(TnBenchCase), "train_tiny", "steps of a tiny network: overhead", run_network },
+    { sizeof(TnBenchCase), "train_mlp", "steps of a multilayer perceptron", run_network },
+    { sizeof(TnBenchCase), "train_lenet", "steps of LeNet-5", run_network },
+    { sizeof(TnBenchCase), "train_resnet18", "steps of ResNet-18", run_network },
+    { sizeof(TnBenchCase), "train_lstm", "steps of a recurrent network", run_network },
+    { sizeof(TnBenchCase), "train_gpt", "steps of a GPT", run_network },
+    { sizeof(TnBenchCase), "infer_resnet50", "an image through ResNet-50", run_network },
+    { sizeof(TnBenchCase), "infer_tiny", "a sample through a tiny network", run_network },
     { sizeof(TnBenchCase), "train_mlp_pipeline", "what reading and mapping cost a step",
       train_mlp_pipeline },
     { sizeof(TnBenchCase), "train_mlp_two_jobs", "two trainings at once on the same processors",
@@ -410,7 +460,7 @@ static const TnFactory factory = {
     .size = sizeof(TnFactory),
     .iface = TN_IFACE_BENCH,
     .name = "core",
-    .help = "training steps, starting, sharing the processors",
+    .help = "training steps, inference, starting, sharing the processors",
     .vtable = &vtable,
 };
 

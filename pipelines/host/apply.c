@@ -52,25 +52,42 @@ tn_operand_in_graph(lua_State *L, int index, TnGraph *graph)
     return tn_graph_constant(graph, tensor->tensor);
 }
 
+static TnVal
+read_variable(lua_State *L, TnVar *var, TnTape *tape)
+{
+    GError *error = NULL;
+    const TnVal val = tn_tape_variable(tape, var, &error);
+    if (error)
+        tn_host_raise(L, error);
+    return val;
+}
+
+typedef struct {
+    TnVal val;
+    guint64 writes; /* of the host, when it was read */
+} TnTapeVar;
+
+TnVal
+tn_variable_on_tape(lua_State *L, TnVar *var, gboolean used)
+{
+    TnHost *host = tn_host_of(L);
+    TnTapeVar *known = g_hash_table_lookup(host->tape_vars, var);
+    if (known && (used || known->writes == host->writes))
+        return known->val;
+    const TnTapeVar now = { read_variable(L, var, host->tape), host->writes };
+    g_hash_table_insert(host->tape_vars, var, g_memdup2(&now, sizeof now));
+    return now.val;
+}
+
 TnVal
 tn_operand_on_tape(lua_State *L, int index, TnTape *tape, gboolean *tracked)
 {
     TnHost *host = tn_host_of(L);
     const gboolean main = tape == host->tape;
-    TnLuaVar *var = tn_to_variable(L, index);
-    GError *error = NULL;
+    const TnLuaVar *var = tn_to_variable(L, index);
     if (var) {
         *tracked = TRUE;
-        if (!main || var->round != host->tape_round) {
-            const TnVal val = tn_tape_variable(tape, var->var, &error);
-            if (error)
-                tn_host_raise(L, error);
-            if (!main)
-                return val;
-            var->val = val;
-            var->round = host->tape_round;
-        }
-        return var->val;
+        return main ? tn_variable_on_tape(L, var->var, FALSE) : read_variable(L, var->var, tape);
     }
     TnLuaTensor *tensor = tn_to_tensor(L, index);
     if (!tensor)

@@ -58,6 +58,7 @@ tn_host_clear_tape(TnHost *host)
 {
     if (host->tape)
         tn_tape_clear(host->tape);
+    g_hash_table_remove_all(host->tape_vars);
     host->tape_round++;
 }
 
@@ -73,6 +74,7 @@ tn_host_tape(lua_State *L, gboolean tracked)
         host->tape = tn_tape_new(context);
         host->scratch = tn_tape_new(context);
         host->tape_context = tn_context_ref(context);
+        g_hash_table_remove_all(host->tape_vars);
         host->tape_round++;
     }
     return tracked ? host->tape : host->scratch;
@@ -117,7 +119,9 @@ grad_on_tape(lua_State *L, gint n, TnVal *x, gboolean keep)
                                   "give {keep = true} there");
     for (gint i = 0; i < n; i++) {
         lua_rawgeti(L, 2, i + 1);
-        x[i] = tn_operand_on_tape(L, -1, tape, &tracked);
+        const TnLuaVar *var = tn_to_variable(L, -1);
+        x[i] = var ? tn_variable_on_tape(L, var->var, TRUE)
+                   : tn_operand_on_tape(L, -1, tape, &tracked);
         lua_pop(L, 1);
         if (!tracked)
             return tn_host_raise_text(L, TN_ERROR_CONFIG,

@@ -255,6 +255,16 @@ macs_cell(const TnGraph *g, const TnVal *in, TnVal out)
            (double)(count(g, in[first]) + count(g, in[first + 1]));
 }
 
+/* The same of a sequence: x is [steps, N, I], and lstm has another output. */
+static double
+macs_sequence(const TnGraph *g, const TnVal *in, TnVal out)
+{
+    const gint first = tn_graph_node_n_outputs(g, out.node) == 3 ? 3 : 2;
+    const TnType *x = tn_graph_type(g, in[0]);
+    return (double)x->dims[0] * (double)x->dims[1] *
+           (double)(count(g, in[first]) + count(g, in[first + 1]));
+}
+
 /* g:macs(from, to): multiply-adds of nodes from .. to - 1 at the sizes the graph was built with. */
 static int
 graph_macs(lua_State *L)
@@ -274,6 +284,9 @@ graph_macs(lua_State *L)
         { "rnn_cell", macs_cell },
         { "lstm_cell", macs_cell },
         { "gru_cell", macs_cell },
+        { "rnn", macs_sequence },
+        { "lstm", macs_sequence },
+        { "gru", macs_sequence },
     };
     TnGraph *g = tn_to_graph(L, 1);
     const lua_Integer to = luaL_checkinteger(L, 3);
@@ -383,6 +396,7 @@ function_call(lua_State *L)
     const int first = lua_gettop(L) + 1;
     for (guint i = 0; i < n_out; i++)
         tn_push_tensor(L);
+    tn_host_of(L)->writes++; /* it may assign */
     if (!tn_function_call(function, n, in, out, &error))
         return tn_host_raise(L, error);
     for (guint i = 0; i < n_out; i++) { /* all first: fill may collect, which may raise */

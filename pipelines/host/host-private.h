@@ -104,6 +104,8 @@ struct TnHost {
     TnTape *tape;             /* what gradients may be asked of */
     TnTape *scratch;          /* everything else: emptied after each operator */
     guint64 tape_round;       /* counts how often tape was emptied */
+    GHashTable *tape_vars;    /* TnVar * -> TnTapeVar of apply.c: variables on tape */
+    guint64 writes;           /* counts what may have changed variables */
     guint64 held, held_limit; /* bytes of tensors since the last collection, and when to collect */
     GHashTable *ops;          /* name -> TnOp, found already */
     TnJob *job;
@@ -242,8 +244,6 @@ typedef struct {
 typedef struct {
     TnVar *var; /* (transfer none): the context's store has it */
     TnContext *context;
-    guint64 round;
-    TnVal val;
 } TnLuaVar;
 #define TN_TENSOR "tenon.tensor"
 #define TN_VARIABLE "tenon.variable"
@@ -285,6 +285,9 @@ gboolean tn_operand_type(lua_State *L, int index, TnType *type);
 TnVal tn_operand_in_graph(lua_State *L, int index, TnGraph *graph);
 /* The value of it on the tape, and whether gradients may be asked of it. */
 TnVal tn_operand_on_tape(lua_State *L, int index, TnTape *tape, gboolean *tracked);
+/* The value of a variable on the tape of gradients, one for all its handles. It is read anew once
+ * something may have written to variables; used: rather the value that operators were given last. */
+TnVal tn_variable_on_tape(lua_State *L, TnVar *var, gboolean used);
 
 /* --- eager.c: imperative mode, gradients --- */
 int tn_eager_open(lua_State *L);

@@ -222,6 +222,7 @@ tn_host_new(const TnHostOptions *options, GError **error)
     host->classes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     host->class_order = g_ptr_array_new();
     host->funcs = g_hash_table_new(NULL, NULL);
+    host->tape_vars = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     host->ops = g_hash_table_new(g_str_hash, g_str_equal);
     if (!tn_host_open_kept(host, error))
         return NULL;
@@ -269,6 +270,7 @@ tn_host_free(TnHost *host)
         lua_close(host->L);
     tn_tape_free(host->tape);
     tn_tape_free(host->scratch);
+    g_hash_table_unref(host->tape_vars);
     g_clear_pointer(&host->tape_context, tn_context_unref);
     g_clear_pointer(&host->eager, tn_context_unref);
     for (guint i = 0; i < host->class_order->len; i++)

@@ -253,6 +253,7 @@ stepper_run(lua_State *L)
     StepperHandle *handle = check_stepper(L);
     const lua_Integer k = luaL_checkinteger(L, 2);
     guint64 done, samples;
+    tn_host_of(L)->writes++;
     const TnStatus status = tn_stepper_run(handle->stepper, (guint64)MAX(k, 0),
                                            luaL_optnumber(L, 3, 0), &done, &samples);
     if (status != TN_OK && status != TN_EOS && status != TN_CANCELLED)
@@ -288,6 +289,7 @@ stepper_find_bad(lua_State *L)
     StepperHandle *handle = check_stepper(L);
     guint64 done = 0;
     TnValueBox *box = tn_push_box(L, NULL);
+    tn_host_of(L)->writes++;
     char *text = tn_stepper_find_bad(handle->stepper, (guint64)luaL_checkinteger(L, 2), &done);
     if (text)
         box->value = tn_value_string(text);
@@ -501,6 +503,7 @@ job_load(lua_State *L)
     if (!job->run)
         return tn_host_raise_text(L, TN_ERROR_NOT_FOUND, "there is no run folder");
     TnValueBox *box = tn_push_box(L, NULL);
+    tn_host_of(L)->writes++;
     const gint64 begin = tn_span_begin(job->context);
     box->value = tn_checkpoint_load(job->run, step, tn_context_store(job->context), &error);
     tn_span_end(job->context, "checkpoint", "load", begin);
@@ -516,6 +519,7 @@ job_reset(lua_State *L)
 {
     TnStore *store = tn_context_store(the_job(L)->context);
     GError *error = NULL;
+    tn_host_of(L)->writes++;
     for (guint i = 0; i < tn_store_n(store); i++)
         if (!tn_var_reset(tn_store_at(store, i), &error))
             return tn_host_raise(L, error);

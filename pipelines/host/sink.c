@@ -210,6 +210,7 @@ load_weights(lua_State *L)
     const char *path = luaL_checkstring(L, 1);
     TnContext *context = tn_host_context(L);
     GError *error = NULL;
+    tn_host_of(L)->writes++;
     return load_file(tn_context_store(context), path, &error) ? 0 : tn_host_raise(L, error);
 }
 

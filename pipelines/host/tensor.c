@@ -391,7 +391,7 @@ TnLuaVar *
 tn_push_variable(lua_State *L, TnVar *var, TnContext *context)
 {
     TnLuaVar *handle = lua_newuserdatauv(L, sizeof *handle, 0);
-    *handle = (TnLuaVar){ var, NULL, 0, TN_VAL_NONE };
+    *handle = (TnLuaVar){ var, NULL };
     luaL_setmetatable(L, TN_VARIABLE);
     handle->context = tn_context_ref(context);
     return handle;
@@ -594,7 +594,7 @@ variable_write(lua_State *L)
     }
     const gboolean ok = from && write_tensor(handle->var, from, &error);
     g_clear_pointer(&from, tn_tensor_unref);
-    handle->round = 0; /* its value on the tape is the old one */
+    tn_host_of(L)->writes++;
     return ok ? 0 : tn_host_raise(L, error);
 }
 
@@ -616,7 +616,7 @@ variable_reset(lua_State *L)
 {
     GError *error = NULL;
     TnLuaVar *handle = check_variable(L);
-    handle->round = 0;
+    tn_host_of(L)->writes++;
     return tn_var_reset(handle->var, &error) ? 0 : tn_host_raise(L, error);
 }
 

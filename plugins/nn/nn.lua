@@ -47,11 +47,12 @@ define("linear", "x times a matrix, plus a bias, over the last axis", {
   { name = "out", type = "int", positional = true, required = true, min = 1, help = "features out" },
   { name = "bias", type = "bool", default = true, help = "add a bias" },
   { name = "init", type = "value", help = "initialiser of the weight; default PyTorch's" },
+  { name = "bias_init", type = "value", help = "initialiser of the bias; default PyTorch's" },
 }, {
   forward = function(self, x)
     local inputs = x.shape[x.rank]
     local weight = self:param("weight", { self.out, inputs }, self.init or "fan_in_uniform")
-    local bias = self.bias and self:param("bias", { self.out }, uniform(1 / math.sqrt(inputs)))
+    local bias = self.bias and self:param("bias", { self.out }, self.bias_init or uniform(1 / math.sqrt(inputs)))
     return x:linear(weight, bias or nil)
   end,
 })
@@ -60,10 +61,30 @@ define("embedding", "a row of a table for each index", {
   { name = "count", type = "int", positional = true, required = true, min = 1, help = "rows: how many indices there are" },
   { name = "size", type = "int", positional = true, required = true, min = 1, help = "features of a row" },
   { name = "padding", type = "int", default = -1, min = -1, help = "index whose row is zeros and gets no gradient; -1: none" },
+  { name = "init", type = "value", help = "initialiser of the table; default PyTorch's, normal" },
 }, {
   forward = function(self, index)
-    local weight = self:param("weight", { self.count, self.size }, { "normal", 0, 1, zero_row = self.padding + 1 })
-    return weight:embedding(index, { padding_idx = self.padding })
+    local init = self.init or { "normal", 0, 1 }
+    if self.padding >= 0 then
+      init = type(init) == "table" and table.move(init, 1, #init, 1, {}) or { init }
+      init.zero_row = self.padding + 1
+    end
+    return self:param("weight", { self.count, self.size }, init):embedding(index, { padding_idx = self.padding })
+  end,
+})
+
+define("position_embedding", "adds to each step of a sequence [N, steps, features] the row of a table that its place has", {
+  { name = "count", type = "int", positional = true, required = true, min = 1, help = "rows: the longest sequence" },
+  { name = "init", type = "value", help = "initialiser of the table; default PyTorch's, normal" },
+}, {
+  forward = function(self, x)
+    want_rank(x, 3, "[batch, steps, features]")
+    if x.shape[2] > self.count then
+      core.fail("config", ("%s: a sequence of %d steps, and places for %d: raise count"):format(
+        layer.path(), x.shape[2], self.count))
+    end
+    local weight = self:param("weight", { self.count, x.shape[3] }, self.init or { "normal", 0, 1 })
+    return x + weight:embedding(x:iota { axis = 1 })
   end,
 })
 
@@ -179,6 +200,28 @@ define("average_pool", "the mean of each window", average_rows, {
     local attributes = pool_attributes(self, x)
     attributes.count_include_pad = self.count_padding
     return x:average_pool(attributes)
+  end,
+})
+
+define("adaptive_average_pool", "means of as many windows as asked for, which cover all of each axis", {
+  { name = "size", type = "ints", positional = true, required = true, min = 1, help = "sizes out; one number for all axes" },
+}, {
+  -- PyTorch's windows: i of m holds elements floor (i n / m) to ceil ((i + 1) n / m) of n. A product
+  -- with a matrix of shares for each axis, which goes behind the others by its turn.
+  forward = function(self, x)
+    local sizes, turn = repeated(self.size, x.rank - 2), { 0, 1 }
+    for i = 3, x.rank - 1 do turn[i] = i end
+    turn[x.rank] = 2
+    for _, m in ipairs(sizes) do
+      local n, shares = x.shape[3], {}
+      for i = 1, m do
+        local first, last = (i - 1) * n // m + 1, -(-i * n // m)
+        shares[i] = {}
+        for k = 1, n do shares[i][k] = k >= first and k <= last and 1 / (last - first + 1) or 0 end
+      end
+      x = x:transpose(turn):matmul(tn.tensor(shares, x.dtype):transpose())
+    end
+    return x
   end,
 })
 
@@ -380,11 +423,10 @@ local function zero_state(x, size)
   return column:zeros_like():expand { 1, size }
 end
 
--- One step of a cell: parameters as PyTorch's cells have them. gates: how many times the hidden
--- size.
-local function cell_parameters(self, x, gates)
+-- Parameters as PyTorch's cells have them. gates: how many times the hidden size.
+local function cell_parameters(self, features, gates)
   local bound, rows = uniform(1 / math.sqrt(self.hidden)), gates * self.hidden
-  local w_ih = self:param("weight_ih", { rows, x.shape[2] }, bound)
+  local w_ih = self:param("weight_ih", { rows, features }, bound)
   local w_hh = self:param("weight_hh", { rows, self.hidden }, bound)
   if not self.bias then return w_ih, w_hh end
   return w_ih, w_hh, self:param("bias_ih", { rows }, bound), self:param("bias_hh", { rows }, bound)
@@ -399,34 +441,42 @@ local function rows_of(...)
   for _, list in ipairs { hidden_rows, ... } do table.move(list, 1, #list, #rows + 1, rows) end
   return rows
 end
-local nonlinearity = { { name = "nonlinearity", type = "enum", choices = { "tanh", "relu" }, default = "tanh", help = "of the new state" } }
 
--- Kind -> what one step computes: step(self, x, state) gives the state, whose first value is the
--- output.
+-- Kind -> how many states, whose first is the output, and further options; NAME_cell is the operator
+-- of one step, NAME that of a sequence.
 local cells = {
-  rnn = { rows = nonlinearity, states = 1, step = function(self, x, state)
-    local w_ih, w_hh, b_ih, b_hh = cell_parameters(self, x, 1)
-    return { x:rnn_cell(state[1], w_ih, w_hh, b_ih, b_hh, { nonlinearity = self.nonlinearity }) }
-  end },
-  lstm = { rows = {}, states = 2, step = function(self, x, state)
-    return { x:lstm_cell(state[1], state[2], cell_parameters(self, x, 4)) }
-  end },
-  gru = { rows = {}, states = 1, step = function(self, x, state)
-    return { x:gru_cell(state[1], cell_parameters(self, x, 3)) }
-  end },
+  { "rnn", states = 1, gates = 1, options = { "nonlinearity" },
+    rows = { { name = "nonlinearity", type = "enum", choices = { "tanh", "relu" }, default = "tanh", help = "of the new state" } } },
+  { "lstm", states = 2, gates = 4, options = {}, rows = {} },
+  { "gru", states = 1, gates = 3, options = {}, rows = {} },
 }
 
-local function zero_states(cell, self, x)
-  local state = {}
-  for i = 1, cell.states do state[i] = zero_state(x, self.hidden) end
-  return state
+-- What an operator of the cell is given behind x: states, parameters, attributes.
+local function cell_arguments(self, cell, x, states, features, attributes)
+  local arguments = table.pack(cell_parameters(self, features, cell.gates))
+  for i = cell.states, 1, -1 do
+    table.insert(arguments, 1, states[i])
+  end
+  for _, name in ipairs(cell.options) do attributes[name] = self[name] end
+  if next(attributes) then table.insert(arguments, attributes) end
+  return x, table.unpack(arguments)
 end
 
-for kind, cell in pairs(cells) do
+local function zero_states(cell, self, x)
+  local states = {}
+  for i = 1, cell.states do states[i] = zero_state(x, self.hidden) end
+  return states
+end
+
+-- The steps the other way round.
+local function turned(x) return x:slice { starts = { -1 }, ends = { math.mininteger }, axes = { 0 }, steps = { -1 } } end
+
+for _, cell in ipairs(cells) do
+  local kind = cell[1]
   define(kind .. "_cell", ("one step of a %s: [N, features] and a state"):format(kind), rows_of(cell.rows), {
     forward = function(self, x, ...)
-      local state = select("#", ...) > 0 and { ... } or zero_states(cell, self, x)
-      return table.unpack(cell.step(self, x, state))
+      local states = select("#", ...) > 0 and { ... } or zero_states(cell, self, x)
+      return tn.op[kind .. "_cell"](cell_arguments(self, cell, x, states, x.shape[2], {}))
     end,
   })
   define(kind, ("a %s over a sequence [N, steps, features]"):format(kind), rows_of(cell.rows, {
@@ -435,44 +485,20 @@ for kind, cell in pairs(cells) do
       help = "the last step's output, or that of all steps" },
     { name = "reverse", type = "bool", default = false, help = "from the last step to the first" },
   }), {
-    -- Unrolled: a node for every step of the sequence.
     forward = function(self, x)
       want_rank(x, 3, "[batch, steps, features]")
-      local steps, sequence = x.shape[2], {}
-      for t = 1, steps do
-        local at = self.reverse and steps - t or t - 1
-        sequence[t] = x:slice { starts = { at }, ends = { at + 1 }, axes = { 1 } }:squeeze { 1 }
-      end
+      local steps, states = x.shape[2], zero_states(cell, self, x)
+      local y = x:transpose { 1, 0, 2 } -- the operators' order: each step's samples together
+      if self.reverse then y = turned(y) end
       for l = 1, self.layers do
         local _ <close> = layer.enter(("layer%d"):format(l))
-        local state = zero_states(cell, self, sequence[1])
-        for t = 1, steps do
-          state = cell.step(self, sequence[t], state)
-          sequence[t] = state[1]
-        end
+        y = tn.op[kind](cell_arguments(self, cell, y, states, y.shape[3], { steps = steps }))
       end
-      if self.output == "last" then return sequence[steps] end
-      local all = {}
-      for t = 1, steps do all[self.reverse and steps + 1 - t or t] = sequence[t]:unsqueeze { 1 } end
-      all[#all + 1] = { axis = 1 }
-      return steps <= 64 and tn.op.concat(table.unpack(all)) or nn.join(all)
+      if self.output == "last" then return y:slice { starts = { steps - 1 }, ends = { steps }, axes = { 0 } }:squeeze { 0 } end
+      if self.reverse then y = turned(y) end
+      return y:transpose { 1, 0, 2 }
     end,
   })
-end
-
--- concat of more values than one node takes.
-function nn.join(values)
-  local axis = table.remove(values)
-  while #values > 1 do
-    local joined = {}
-    for i = 1, #values, 60 do
-      local part = table.move(values, i, math.min(i + 59, #values), 1, {})
-      part[#part + 1] = axis
-      joined[#joined + 1] = #part > 2 and tn.op.concat(table.unpack(part)) or part[1]
-    end
-    values = joined
-  end
-  return values[1]
 end
 
 -- --- Attention -----------------------------------------------------------------------------------

@@ -238,6 +238,108 @@ def gru_cell(x, a, c):
     return torch._VF.gru_cell(*(x + [None, None])[:6])
 
 
+def given(x, n):
+    """n inputs, None for those that the call has not."""
+    return (list(x) + [None] * n)[:n]
+
+
+def added(x, w, *biases):
+    return sum((b for b in biases if b is not None), x @ w.t())
+
+
+# PyTorch's cells, one step after another; what the gates are is said beside them.
+
+
+@op("rnn")
+def rnn(x, a, c):
+    v, h, w_ih, w_hh, b_ih, b_hh = given(x, 6)
+    out, function = [], torch.relu if a["nonlinearity"] == "relu" else torch.tanh
+    for t in range(a["steps"]):
+        h = function(added(v[t], w_ih, b_ih) + added(h, w_hh, b_hh))
+        out.append(h)
+    return torch.stack(out)
+
+
+@op("lstm")
+def lstm(x, a, c):
+    v, h, cell, w_ih, w_hh, b_ih, b_hh = given(x, 7)
+    out, cells, gates = [], [], []
+    for t in range(a["steps"]):
+        i, f, g, o = (added(v[t], w_ih, b_ih) + added(h, w_hh, b_hh)).chunk(4, -1)
+        gates.append(torch.cat([torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)], -1))
+        h, cell = torch._VF.lstm_cell(v[t], (h, cell), w_ih, w_hh, b_ih, b_hh)
+        out.append(h)
+        cells.append(cell)
+    return torch.stack(out), torch.stack(cells), torch.stack(gates)
+
+
+@op("gru")
+def gru(x, a, c):
+    v, h, w_ih, w_hh, b_ih, b_hh = given(x, 6)
+    out, gates = [], []
+    for t in range(a["steps"]):
+        p, q = added(v[t], w_ih, b_ih).chunk(3, -1), added(h, w_hh, b_hh).chunk(3, -1)
+        r, z = torch.sigmoid(p[0] + q[0]), torch.sigmoid(p[1] + q[1])
+        gates.append(torch.cat([r, z, torch.tanh(p[2] + r * q[2]), q[2]], -1))
+        h = torch._VF.gru_cell(v[t], h, w_ih, w_hh, b_ih, b_hh)
+        out.append(h)
+    return torch.stack(out), torch.stack(gates)
+
+
+def back(a, dh, step):
+    """step(t, dh) gives tensors of step t, then the gradient of the state before it: from the last step to the first."""
+    all_steps = []
+    for t in reversed(range(a["steps"])):
+        *made, dh = step(t, dh)
+        all_steps.insert(0, made)
+    return [torch.stack(made) for made in zip(*all_steps)] + [dh]
+
+
+@op("rnn_grad")
+def rnn_grad(x, a, c):
+    w_hh, h, out, g = x
+
+    def step(t, dh):
+        slope = (out[t] > 0).to(out.dtype) if a["nonlinearity"] == "relu" else 1 - out[t] ** 2
+        sums = (g[t] + dh) * slope
+        return sums, sums @ w_hh
+    return back(a, torch.zeros_like(h), step)
+
+
+@op("lstm_grad")
+def lstm_grad(x, a, c):
+    w_hh, first, cells, gates, g, g_cells = given(x, 6)
+    dc = torch.zeros_like(first)
+
+    def step(t, dh):
+        nonlocal dc
+        i, f, n, o = gates[t].chunk(4, -1)
+        before, squashed = cells[t - 1] if t else first, torch.tanh(cells[t])
+        dh = dh + g[t]
+        dc = dc + dh * o * (1 - squashed ** 2) + (0 if g_cells is None else g_cells[t])
+        sums = torch.cat([dc * n * i * (1 - i), dc * before * f * (1 - f), dc * i * (1 - n ** 2),
+                          dh * squashed * o * (1 - o)], -1)
+        dc = dc * f
+        return sums, sums @ w_hh
+    sums, dh = back(a, torch.zeros_like(first), step)
+    return sums, dh, dc
+
+
+@op("gru_grad")
+def gru_grad(x, a, c):
+    w_hh, first, out, gates, g = x
+
+    def step(t, dh):
+        r, z, n, q = gates[t].chunk(4, -1)
+        before = out[t - 1] if t else first
+        dh = dh + g[t]
+        dn = dh * (1 - z) * (1 - n ** 2)
+        dz, dr = dh * (before - n) * z * (1 - z), dn * q * r * (1 - r)
+        of_h = torch.cat([dr, dz, dn * r], -1)
+        return torch.cat([dr, dz, dn], -1), of_h, dh * z + of_h @ w_hh
+    return back(a, torch.zeros_like(first), step)
+
+
 # --- Optimisers: PyTorch's own, one step --------------------------------------------------------------------
 
 

@@ -143,6 +143,24 @@ return tn.script {
     check.equal((variable * 2):list(), { 4, 4 }, "the new value")
     variable:write(9)
     check.equal(variable:read():list(), { 9, 9 })
+    -- One value for all handles of a variable, also of a layer's: its gradient is that of all uses.
+    local function again() return tn.variable { name = "v", shape = { 2 } } end
+    local square = (again() * again()):sum()
+    check.equal(tn.grad(square, { variable })[1]:list(), { 18, 18 }, "another handle")
+    again():write(2)
+    check.equal((variable * 2):list(), { 4, 4 }, "written by another handle")
+    -- Written before the gradient is asked for: it is that of the value which was used.
+    square = (variable * variable):sum()
+    again():assign(variable + 5)
+    check.equal(tn.grad(square, { again() })[1]:list(), { 4, 4 }, "of the value that was used")
+    tn.jit(function(value) variable:assign(variable * value) return value end)(tn.full({ 2 }, 2))
+    check.equal((again() * 1):list(), { 14, 14 }, "assigned by a program")
+    local layer = tn.new(tn.nn.linear { 1, init = "ones" }, "eager")
+    local y2 = layer(tn.tensor { { 1, 2 } }):sum()
+    for _, v in ipairs(tn.variables()) do
+      if v:name() == "eager.weight" then check.equal(tn.grad(y2, { v })[1]:list(), { { 1, 2 } }, "a layer's") end
+    end
+    variable:write(9)
     check.fails(function() variable:write(tn.ones { 3 }) end, "'v'", "f32[2]", "f32[3]")
     check.fails(function() return tn.variable { name = "v", shape = { 3 } } end, "v")
     check.fails(function() return tn.variable { name = "u", shape = { 3 }, init = "zeroes" } end, "zeroes", "zeros")

@@ -22,6 +22,7 @@ local table_of_layers = {
   { "max_pool_stride", nn.max_pool { 3, stride = 2, padding = 1 }, { 1, 3, 8, 8 }, { 1, 3, 4, 4 }, {} },
   { "max_pool_ceil", nn.max_pool { 2, ceil = true }, { 1, 1, 5, 5 }, { 1, 1, 3, 3 }, {} },
   { "average_pool", nn.average_pool { 2 }, { 1, 3, 8, 8 }, { 1, 3, 4, 4 }, {} },
+  { "adaptive_average", nn.adaptive_average_pool { { 3, 2 } }, { 2, 3, 8, 5 }, { 2, 3, 3, 2 }, {} },
   { "global_average", nn.global_average_pool {}, { 2, 3, 8, 8 }, { 2, 3 }, {} },
   { "global_max", nn.global_max_pool { keep = true }, { 2, 3, 8, 8 }, { 2, 3, 1, 1 }, {} },
   { "batch_norm", nn.batch_norm {}, { 4, 3, 5, 5 }, { 4, 3, 5, 5 },
@@ -33,6 +34,7 @@ local table_of_layers = {
   { "instance_norm", nn.instance_norm {}, { 2, 4, 3 }, { 2, 4, 3 }, { weight = { 4 }, bias = { 4 } } },
   { "dropout", nn.dropout { 0.5 }, { 2, 3 }, { 2, 3 }, {} },
   { "embedding", nn.embedding { 10, 4 }, { 2, 3 }, { 2, 3, 4 }, { weight = { 10, 4 } }, ints = true },
+  { "position_embedding", nn.position_embedding { 5 }, { 2, 3, 4 }, { 2, 3, 4 }, { weight = { 5, 4 } } },
   { "prelu", nn.prelu {}, { 2, 3, 4 }, { 2, 3, 4 }, { weight = { 3, 1 } } },
   { "flatten", nn.flatten {}, { 2, 3, 4 }, { 2, 12 }, {} },
   { "reshape", nn.reshape { 4, -1 }, { 2, 3, 4 }, { 2, 4, 3 }, {} },
@@ -107,6 +109,14 @@ return tn.script {
       for _, number in ipairs(row) do assert((number == 0) == (i == 3), number) end
     end
 
+    -- Each step gets the row of its own place; initialisers may be given.
+    local placed = tn.new(nn.position_embedding { 4, init = { "uniform", 1, 2 } }, "placed")(tn.zeros { 2, 3, 2 }):list()
+    check.equal(placed[1], placed[2])
+    for t = 1, 3 do assert(placed[1][t][1] >= 1 and (t == 1 or placed[1][t][1] ~= placed[1][t - 1][1])) end
+    check.fails(function() tn.new(nn.position_embedding { 2 }, "p")(tn.ones { 1, 3, 2 }) end, "p:", "3 steps", "places for 2")
+    check.equal(tn.new(nn.embedding { 3, 2, padding = 0, init = "ones" }, "ones")(tn.tensor({ 0, 2 }, "i64")):list(), { { 0, 0 }, { 1, 1 } })
+    check.equal(tn.new(nn.linear { 2, init = "zeros", bias_init = "ones" }, "begins")(tn.ones { 1, 3 }):list(), { { 1, 1 } })
+
     -- An error names the layer's path, the operator and both shapes.
     local model = tn.new(nn.sequential { nn.relu {}, nn.residual { nn.linear { 7 } } }, "model")
     check.fails(function() tn.jit(function(x) return model(x) end)(tn.ones { 2, 3 }) end, "model.2.add", "[2, 7]", "[2, 3]")
@@ -135,6 +145,31 @@ return tn.script {
     layers.with_training(true, tn.new(nn.batch_norm {}, "single"), tn.ones { 1, 2 })
     for _, variable in ipairs(core.variables()) do
       if variable:name() == "single.running_var" then check.near(variable:read():list(), { 0.9, 0.9 }, 1e-6, "running var of one") end
+    end
+
+    -- Windows of an adaptive pool may overlap; where sizes divide they are those of an ordinary one.
+    local function adaptive(size, x) return tn.new(nn.adaptive_average_pool(size), "adaptive")(x):list() end
+    check.near(adaptive({ 3 }, tn.tensor { { { 0, 1, 2, 3, 4 } } }), { { { 0.5, 2, 3.5 } } })
+    check.near(adaptive({ 3 }, tn.tensor { { { 5, 7 } } }), { { { 5, 6, 7 } } })
+    local image = tn.normal({ 2, 3, 6, 4 }, 2)
+    check.near(adaptive({ { 3, 2 } }, image), tn.new(nn.average_pool { 2 }, "plain")(image):list())
+    check.near(adaptive({ 1 }, image), tn.new(nn.global_average_pool { keep = true }, "all")(image):list())
+
+    -- A sequence is its cell again and again, forwards and backwards; it has the cell's parameters.
+    for _, kind in ipairs { "rnn", "lstm", "gru" } do
+      for _, reverse in ipairs { false, true } do
+        local name = "whole_" .. kind .. (reverse and "_turned" or "")
+        local sequence = tn.new(nn[kind] { 3, output = "all", reverse = reverse }, name)
+        local x, cell = tn.normal({ 2, 5, 4 }, 7), tn.new(nn[kind .. "_cell"] { 3, name = "layer1" }, "unused")
+        local all, state = sequence(x):list(), {}
+        for t = 1, 5 do
+          local at = reverse and 6 - t or t
+          state = { layers.scoped(name, cell, x:slice { starts = { at - 1 }, ends = { at }, axes = { 1 } }:squeeze { 1 }, table.unpack(state)) }
+          for n, row in ipairs(state[1]:list()) do check.near(all[n][at], row, 1e-5, ("%s, step %d"):format(name, at)) end
+        end
+        local last = tn.new(nn[kind] { 3, reverse = reverse }, name)(x):list()
+        for n = 1, 2 do check.near(last[n], all[n][reverse and 1 or 5], 1e-6, name .. ", the last") end
+      end
     end
 
     -- Dropout: about half is zero, the rest is doubled, the next draw is another.

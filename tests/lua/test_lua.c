@@ -48,6 +48,12 @@ eager(void)
 }
 
 static void
+models(void)
+{
+    run("models");
+}
+
+static void
 training(void)
 {
     run("training");
@@ -55,6 +61,6 @@ training(void)
 
 static const TnTest tests[] = {
     { "layers", layers }, { "schedules", schedules }, { "optimisers", optimisers },
-    { "eager", eager },   { "training", training },
+    { "eager", eager },   { "models", models },       { "training", training },
 };
 TN_TEST_MAIN("lua", tests)

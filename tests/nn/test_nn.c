@@ -309,6 +309,17 @@ messages(void)
     refuse("nll_loss", &plain, 2, (const TnType[]){ empty, two }, "no classes");
     const TnType vast = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 0, G_MAXINT64 });
     refuse("gru_cell", NULL, 4, (const TnType[]){ vast, vast, vast, vast }, "too large");
+    const TnType seven = tn_type(TN_DTYPE_F32, 3, (const gint64[]){ 7, 2, 3 });
+    const TnType state = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 2, 5 });
+    const TnType w_ih = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 20, 3 });
+    const TnType w_hh = tn_type(TN_DTYPE_F32, 2, (const gint64[]){ 20, 4 });
+    const TnSequenceAttrs seven_steps = { 7, TN_RNN_TANH }, eight_steps = { 8, TN_RNN_TANH };
+    refuse("lstm", &eight_steps, 5, (const TnType[]){ seven, state, state, w_ih, w_hh },
+           "f32[8, 2, 3] for the attribute 'steps'");
+    refuse("lstm", &seven_steps, 5, (const TnType[]){ seven, state, state, w_ih, w_hh },
+           "f32[20, 5] for the gates of 'h' and its size");
+    refuse("gru", &seven_steps, 4, (const TnType[]){ seven, state, w_ih, w_hh },
+           "f32[15, 3] for the gates of 'h' and the features of 'x'");
     const TnArangeAttrs endless = { 0, 1, 0, TN_DTYPE_I64 };
     refuse("arange", &endless, 0, NULL, "step other than 0");
 }

@@ -9,14 +9,21 @@ local core = require "tenon.core"
 local layer = {
   training = false, -- whether batch norm and dropout behave as in training
   record = nil, -- a list while somebody wants to know the layers: see layer.recording
+  counted = nil, -- then: names of parameters that are in it; one that several layers use is counted once
 }
 
 local scopes = {} -- open ones, innermost last: {name, graph, params}
 
--- Closes the innermost scope, also when an error passes.
+-- Closes the innermost scope, also when an error passes. What a scope that is no layer of its own has
+-- is that of the layer around it.
 local close_scope = setmetatable({}, {
   __close = function()
     local scope = table.remove(scopes)
+    local above = scopes[#scopes]
+    if above and not scope.layer then
+      above.params, above.inner = above.params + scope.params, above.inner + scope.inner
+      above.inner_macs = above.inner_macs + scope.inner_macs
+    end
     if scope.graph then scope.graph:pop() end
   end,
 })
@@ -28,7 +35,7 @@ function layer.enter(name)
   local above = scopes[#scopes]
   scopes[#scopes + 1] = {
     path = above and above.path .. "." .. name or name,
-    graph = graph, params = 0, inner = 0, first = graph and graph:n_nodes() or 0,
+    graph = graph, params = 0, inner = 0, inner_macs = 0, first = graph and graph:n_nodes() or 0,
   }
   return close_scope
 end
@@ -54,9 +61,12 @@ end
 -- A parameter of the present layer: made on the first call, found again on the next. init is a name
 -- or {name, a, b, fan_in =, zero_row =}: the latter is a row, from 1, that begins as zeros.
 function layer.param(self, name, shape, init)
-  local scope = scopes[#scopes]
-  if scope then scope.params = scope.params + product(shape) end
-  return core.variable { name = layer.path() .. "." .. name, shape = shape, init = init, frozen = self and self.frozen }
+  local scope, path = scopes[#scopes], layer.path() .. "." .. name
+  if scope and layer.counted and not layer.counted[path] then
+    layer.counted[path] = true
+    scope.params = scope.params + product(shape)
+  end
+  return core.variable { name = path, shape = shape, init = init, frozen = self and self.frozen }
 end
 
 -- A statistic: kept and saved, but not trained.
@@ -69,16 +79,18 @@ function layer.call(self, ...)
   local index = #scopes + 1
   local _ <close> = layer.enter(rawget(self, "name") or rawget(self, "_name") or "layer")
   local scope = scopes[index]
+  scope.layer = true
   local results = table.pack(self:forward(...))
+  local macs = 0
   if layer.record and scope.graph then
+    macs = scope.graph:macs(scope.first, scope.graph:n_nodes())
     table.insert(layer.record, {
       path = scope.path, kind = getmetatable(self).name, shape = results[1] and results[1].type,
-      params = scope.params, inner = scope.inner, macs = scope.graph:macs(scope.first, scope.graph:n_nodes()),
-      depth = index,
+      params = scope.params, inner = scope.inner, macs = macs - scope.inner_macs, depth = index,
     })
   end
   local above = scopes[index - 1]
-  if above then above.inner = above.inner + 1 end
+  if above then above.inner, above.inner_macs = above.inner + 1, above.inner_macs + macs end
   return table.unpack(results, 1, results.n)
 end
 
@@ -92,9 +104,9 @@ end
 
 -- The layers that f calls, in the order in which they end.
 function layer.recording(f, ...)
-  local _ <close> = setmetatable({}, { __close = function() layer.record = nil end })
+  local _ <close> = setmetatable({}, { __close = function() layer.record, layer.counted = nil, nil end })
   local record = {}
-  layer.record = record
+  layer.record, layer.counted = record, {}
   f(...)
   return record
 end
@@ -106,17 +118,15 @@ local function thousands(n)
   return (grouped:gsub("^,", ""))
 end
 
--- The record as a table of text: those layers that call no others, and totals.
+-- The record as a table of text: layers that call no others, those that have parameters or products of
+-- their own beside their inner ones', and totals.
 function layer.summary(record)
   local rows = { { "layer", "kind", "output", "parameters", "multiply-adds" } }
   local params, macs = 0, 0
   for _, row in ipairs(record) do
-    params = params + row.params
-    if row.inner == 0 then
-      macs = macs + row.macs
+    params, macs = params + row.params, macs + row.macs
+    if row.inner == 0 or row.params > 0 or row.macs > 0 then
       rows[#rows + 1] = { row.path, row.kind, row.shape or "", thousands(row.params), thousands(row.macs) }
-    elseif row.params > 0 then
-      rows[#rows + 1] = { row.path, row.kind, row.shape or "", thousands(row.params), "" }
     end
   end
   rows[#rows + 1] = { "total", "", "", thousands(params), thousands(macs) }

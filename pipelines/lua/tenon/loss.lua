@@ -18,9 +18,11 @@ local function like(prediction, target)
 end
 
 define("cross_entropy", "of logits [N, classes, …] and classes [N, …]", {
+  { name = "last", type = "bool", default = false, help = "logits are [N, …, classes], as models of sequences give them" },
   { name = "label_smoothing", type = "number", default = 0, min = 0, max = 1, help = "share of the target spread over all classes" },
   { name = "ignore", type = "int", default = -100, help = "target that counts for nothing" },
 }, function(self, prediction, target)
+  if self.last then prediction, target = prediction:flatten(-1), target:reshape { -1 } end
   return prediction:cross_entropy(classes(target), { label_smoothing = self.label_smoothing, ignore_index = self.ignore })
 end)
 

@@ -9,8 +9,10 @@ end
 
 local function count(value) return value:size { dtype = "f64" } end
 
-define("accuracy", "share of samples whose largest output is the target's class", {}, function(_, prediction, target)
-  local right = prediction:argmax { axis = 1, keepdims = false }:equal(target:cast("i64"))
+define("accuracy", "share of samples whose largest output is the target's class", {
+  { name = "last", type = "bool", default = false, help = "outputs are [N, …, classes], as models of sequences give them" },
+}, function(self, prediction, target)
+  local right = prediction:argmax { axis = self.last and -1 or 1, keepdims = false }:equal(target:cast("i64"))
   return right:cast("f64"):sum(), count(right)
 end)
 

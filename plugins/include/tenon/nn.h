@@ -82,6 +82,18 @@
  *   lstm_cell   x, h, c, w_ih [4H, I], w_hh [4H, H], b_ih, b_hh optional -> h, c; gates i f g o
  *   gru_cell    x, h, w_ih [3H, I], w_hh [3H, H], b_ih, b_hh optional -> h; gates r z n
  *
+ * Whole sequences, x [L, N, I] with L = steps, float -> T; weights as the cells', S is C
+ *   rnn (steps, nonlinearity)   x, h, w_ih, w_hh, b_ih, b_hh optional -> out [L, N, H]
+ *   lstm (steps)   x, h, c, w_ih, w_hh, b_ih, b_hh optional -> out [L, N, H], cells S [L, N, H]: c
+ *                  after each step, gates S [L, N, 4H]: i f g o of each step
+ *   gru (steps)    x, h, w_ih, w_hh, b_ih, b_hh optional -> out [L, N, H], gates S [L, N, 4H]: r z n
+ *                  and W_hn h + b_hn of each step
+ *   Their gradients, g that of out; dsums S: of the sums that the gates are functions of
+ *   rnn_grad       w_hh, h, out, g -> dsums [L, N, H], dh [N, H]
+ *   lstm_grad      w_hh, c, cells, gates, g, g_cells optional -> dsums [L, N, 4H], dh, dc [N, H]
+ *   gru_grad       w_hh, h, out, gates, g -> dsums_x, dsums_h [L, N, 3H]: of x's and of h's part,
+ *                  dh [N, H]
+ *
  * Optimiser steps (PyTorch's formulas; element-wise but for lamb_step). Letters: param T, grad G,
  * slots S; lr and step have rank 0 and dtypes of their own, step counts updates from 1. C is f64 if
  * param is f64, else f32; what is the same for all elements (1 - beta^step) is computed in f64.
@@ -196,6 +208,11 @@ typedef enum { TN_RNN_TANH, TN_RNN_RELU } TnRnnNonlinearity;
 typedef struct {
     gint nonlinearity; /* TnRnnNonlinearity */
 } TnRnnAttrs;
+/* rnn, lstm, gru and their gradients; rnn's alone have a nonlinearity */
+typedef struct {
+    gint64 steps;      /* x's first size: how often the body repeats a step */
+    gint nonlinearity; /* TnRnnNonlinearity */
+} TnSequenceAttrs;
 
 typedef struct {
     double momentum, weight_decay; /* 0, 0 */

@@ -1,7 +1,7 @@
 -- LeNet as in configs/fashion_mnist.lua on byte images that read and map stages make: the case `tenon bench train_placed`
 -- runs it with these stages in the process that trains and, map.place=ipc, in another.
 local tn = require "tenon"
-local nn = tn.nn
+local lenet = require "tenon.models.lenet"
 
 local data = tn.arg("data", "", { help = "HDF5 file of byte images x and labels y" })
 
@@ -13,12 +13,7 @@ return tn.experiment {
     map = tn.stage.map { from = "read", apply = function(batch) return { x = batch.x:cast("f32") / 255, y = batch.y } end },
     train = tn.stage.train {
       from = "map", input = "x", target = "y", epochs = 1,
-      model = nn.sequential {
-        nn.conv {6, 5, padding = 2}, nn.relu {}, nn.max_pool {2},
-        nn.conv {16, 5}, nn.relu {}, nn.max_pool {2},
-        nn.flatten {},
-        nn.linear {120}, nn.relu {}, nn.linear {84}, nn.relu {}, nn.linear {10},
-      },
+      model = lenet { 10 },
       loss = tn.loss.cross_entropy {},
       optimizer = tn.optim.adam { lr = 1e-3 },
     },

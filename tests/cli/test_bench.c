@@ -1,0 +1,70 @@
+/* test_bench.c: `bench`: the cases it lists, the lines it prints; every network's config is without
+ * faults. What is fast is not judged. */
+// tn-test: timeout=120
+#include "tn_test.h"
+
+static const struct {
+    const char *name, *unit;
+    gboolean quick; /* is run here */
+} networks[] = {
+    { "train_tiny", "samples/s", TRUE },   { "train_mlp", "samples/s", FALSE },
+    { "train_lenet", "samples/s", FALSE }, { "train_resnet18", "samples/s", FALSE },
+    { "train_lstm", "samples/s", FALSE },  { "train_gpt", "tokens/s", FALSE },
+    { "infer_resnet50", "ms", FALSE },     { "infer_tiny", "us", TRUE },
+};
+
+static void
+list(void)
+{
+    g_auto(TnChild) child = { 0 };
+    tn_test_tenon(&child, "bench", "--list", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    for (guint i = 0; i < G_N_ELEMENTS(networks); i++)
+        TN_ASSERT_CONTAINS(child.out, networks[i].name);
+}
+
+static void
+configs(void)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(networks); i++) {
+        g_auto(TnChild) child = { 0 };
+        g_autofree char *config = g_strconcat("module:tenon.bench.", networks[i].name, NULL);
+        tn_test_tenon(&child, "check", config, NULL);
+        TN_ASSERT_EXIT(&child, 0);
+    }
+}
+
+/* "NAME.VARIANT\tVALUE\tUNIT\tWHAT" with a value above 0. */
+static void
+check_line(const char *line, const char *name, const char *unit)
+{
+    g_auto(GStrv) fields = g_strsplit(line, "\t", -1);
+    TN_REQUIRE(g_strv_length(fields) == 4);
+    TN_ASSERT_CMPSTR(fields[0], name);
+    TN_ASSERT_CMPFLOAT(g_ascii_strtod(fields[1], NULL), >, 0);
+    TN_ASSERT_CMPSTR(fields[2], unit);
+}
+
+static void
+figures(void)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(networks); i++) {
+        g_auto(TnChild) child = { 0 };
+        if (!networks[i].quick)
+            continue;
+        tn_test_tenon(&child, "bench", "--seconds", "0.01", networks[i].name, NULL);
+        TN_ASSERT_EXIT(&child, 0);
+        g_auto(GStrv) lines = g_strsplit(child.out, "\n", -1);
+        g_autofree char *mean = g_strconcat(networks[i].name, ".mean", NULL);
+        TN_REQUIRE(g_strv_length(lines) >= 3);
+        check_line(lines[0], networks[i].name, networks[i].unit);
+        check_line(lines[1], mean, networks[i].unit);
+    }
+}
+
+static const TnTest tests[] = {
+    { "list", list },
+    { "configs", configs },
+    { "figures", figures },
+};
+TN_TEST_MAIN("bench", tests)
