@@ -79,7 +79,8 @@ def pooled(x, a, kind):
         return windows(F.pad(F.pad(v, own, value=inside), more, value=outside), kernel, strides, dilations)
     last = tuple(range(-n, 0))
     if kind == "max":
-        return sight(x, -math.inf, -math.inf).amax(last)
+        # Not amax, which shares its gradient out among equal elements.
+        return sight(x, -math.inf, -math.inf).flatten(-n).max(-1).values
     count = sight(torch.ones_like(x), float(a["count_include_pad"]), 0.0).sum(last)
     return sight(x, 0.0, 0.0).sum(last) / count
 

@@ -5,6 +5,7 @@ local resnet = require "tenon.models.resnet"
 
 return tn.experiment {
   name = "bench_infer_resnet50",
+  devices = { "cpu+onednn", "ref" },
   stages = {
     read = tn.stage.read { data = tn.dataset.random { {3, 224, 224} }, batch = 1 },
     infer = tn.stage.predict {

@@ -4,6 +4,7 @@ local resnet = require "tenon.models.resnet"
 
 return tn.experiment {
   name = "bench_train_resnet18",
+  devices = { "cpu+onednn", "ref" },
   stages = {
     read = tn.stage.read { data = tn.dataset.random { {3, 32, 32}, classes = 10 }, batch = 32 },
     train = tn.stage.train {
