@@ -19,6 +19,7 @@
 /* A part of the result, and of k. */
 typedef struct {
     const CpuGemm *gemm;
+    const char *packed; /* all of b; NULL: a block packs what it needs */
     gint64 row, rows, col, cols, k0, k;
 } Block;
 
@@ -141,6 +142,64 @@ packed_panels(const Block *block, Operands in, char *c, gint64 cols, const GemmK
     panels(block, in, c, cols, kernels, width, width * block->k);
 }
 
+/* b packed whole: blocks of k one after the other, in each the panels from left to right, the last one
+ * as narrow as its vectors allow. */
+typedef struct {
+    gint64 full, last; /* columns in full panels, and of the one behind them */
+    gint64 width;      /* of the last one */
+    gint64 all;        /* columns with what widens the last one */
+} Panels;
+
+static Panels
+panels_of(const CpuGemm *g)
+{
+    const gint64 most = panel_width(g), full = g->n / most * most, last = g->n - full;
+    const gint64 width =
+        last > 0 ? round_up(last, kernels_for(last * size_of(g))->lanes[g->f64]) : 0;
+    return (Panels){ full, last, width, full + width };
+}
+
+/* Where the panel that begins with a column is, in the block of k from k0. */
+static gint64
+packed_at(const CpuGemm *g, gint64 k0, gint64 k, gint64 col)
+{
+    return (k0 * panels_of(g).all + k * col) * size_of(g);
+}
+
+gsize
+cpu_gemm_packed_bytes(const CpuGemm *g)
+{
+    const gboolean pays = !g->blas && g->n_down > 1 && g->k > 0 && g->n > 0 &&
+                          packs_b(g, g->rows, g->n, panel_width(g));
+    return pays ? (gsize)(g->k * panels_of(g).all * size_of(g)) : 0;
+}
+
+gint64
+cpu_gemm_pack_parts(const CpuGemm *g)
+{
+    return (g->k + BLOCK_K - 1) / BLOCK_K * ((g->n + BLOCK_COLS - 1) / BLOCK_COLS);
+}
+
+void
+cpu_gemm_pack(const CpuGemm *g, const void *b, void *packed, gint64 part)
+{
+    const gint64 across = (g->n + BLOCK_COLS - 1) / BLOCK_COLS, col = part % across * BLOCK_COLS;
+    const gint64 k0 = part / across * BLOCK_K, k = MIN(BLOCK_K, g->k - k0);
+    const Panels panels = panels_of(g);
+    const gint64 full = CLAMP(panels.full - col, 0, BLOCK_COLS);
+    const char *from = (const char *)b + (k0 * g->b_row + col * g->b_col) * size_of(g);
+    char *to = (char *)packed + packed_at(g, k0, k, col);
+    if (full > 0) {
+        const GemmPart columns = { g->f64, from, g->b_row, g->b_col };
+        gemm_pack_b(&columns, k, full, panel_width(g), to);
+    }
+    if (panels.last > 0 && col + BLOCK_COLS > panels.full) {
+        const GemmPart columns = { g->f64, from + full * g->b_col * size_of(g), g->b_row,
+                                   g->b_col };
+        gemm_pack_b(&columns, k, panels.last, panels.width, to + full * k * size_of(g));
+    }
+}
+
 /* A block's columns, whole panels first, then what is left in shorter vectors. */
 static void
 block_columns(const Block *block, Operands in, const char *b, char *c)
@@ -159,7 +218,11 @@ block_columns(const Block *block, Operands in, const char *b, char *c)
         char *to = c + (block->row * g->c_row + at) * size;
         in.b = b + (block->k0 * g->b_row + at * g->b_col) * size;
         in.b_row = g->b_row;
-        if (packs_b(g, block->rows, cols, width)) {
+        if (block->packed != NULL) {
+            in.b = block->packed + packed_at(g, block->k0, block->k, at);
+            in.b_row = width;
+            panels(block, in, to, cols, kernels, width, width * block->k);
+        } else if (packs_b(g, block->rows, cols, width)) {
             packed_panels(block, in, to, cols, kernels, width);
         } else {
             panels(block, in, to, cols, kernels, width, width);
@@ -281,10 +344,11 @@ own_region(const CpuGemm *g, const void *a, const void *b, void *c, Block block)
 }
 
 void
-cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, void *c, gint64 region)
+cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *packed, void *c,
+                gint64 region)
 {
     gsize size = g->f64 ? sizeof(double) : sizeof(float);
-    Block block = { .gemm = g };
+    Block block = { .gemm = g, .packed = packed };
     block.row = region / g->n_across * g->rows;
     block.col = region % g->n_across * g->cols;
     block.rows = MIN(g->rows, g->m - block.row);
@@ -308,6 +372,6 @@ void
 cpu_gemm_run(const CpuGemm *gemm, const void *a, const void *b, void *c)
 {
     for (gint64 i = 0; i < cpu_gemm_regions(gemm); i++) {
-        cpu_gemm_region(gemm, a, b, c, i);
+        cpu_gemm_region(gemm, a, b, NULL, c, i);
     }
 }

@@ -24,6 +24,14 @@ cpu_gemm_regions(const CpuGemm *gemm)
 {
     return gemm->n_down * gemm->n_across;
 }
-void cpu_gemm_region(const CpuGemm *gemm, const void *a, const void *b, void *c, gint64 region);
+/* packed: what cpu_gemm_pack made of b; NULL: nothing. */
+void cpu_gemm_region(const CpuGemm *gemm, const void *a, const void *b, const void *packed, void *c,
+                     gint64 region);
+/* Regions one above the other read the same columns of b: where these are packed, it pays to do so once
+ * for all of them. Bytes that it takes, 0: it does not; in so many parts, in any order, on any
+ * threads. */
+gsize cpu_gemm_packed_bytes(const CpuGemm *gemm);
+gint64 cpu_gemm_pack_parts(const CpuGemm *gemm);
+void cpu_gemm_pack(const CpuGemm *gemm, const void *b, void *packed, gint64 part);
 /* All regions, one after the other. */
 void cpu_gemm_run(const CpuGemm *gemm, const void *a, const void *b, void *c);

@@ -14,7 +14,9 @@ typedef struct {
     gint64 items, per_chunk; /* regions of all batches, and how many a chunk has */
     TnArg a, b, out;
     gsize b_at, out_at; /* in scratch */
-    gboolean bias;      /* every row of the result begins as input 2 */
+    gboolean packs;     /* b whole, at packed_at in scratch */
+    gsize packed_at;
+    gboolean bias; /* every row of the result begins as input 2 */
     gint64 bias_stride;
 } Matmul;
 
@@ -125,6 +127,10 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     g->accumulate = m->bias;
     cpu_gemm_plan(g);
     m->batches = cpu_count(m->lead, m->dims);
+    const gsize packed = m->batches == 1 ? cpu_gemm_packed_bytes(g) : 0;
+    m->packs = packed > 0;
+    m->packed_at = (prepared->scratch + 63) & ~(gsize)63;
+    prepared->scratch = m->packs ? m->packed_at + packed : prepared->scratch;
     m->c_batch = g->m * g->n;
     m->regions = cpu_gemm_regions(g);
     m->items = m->batches * m->regions;
@@ -138,7 +144,17 @@ typedef struct {
     const char *a, *b;
     char *c;
     const char *bias;
+    char *packed; /* NULL: b is not packed whole */
 } Job;
+
+static TnStatus
+pack_part(gpointer data, gsize part, gsize n)
+{
+    const Job *job = data;
+    (void)n;
+    cpu_gemm_pack(&job->m->gemm, job->b, job->packed, (gint64)part);
+    return TN_OK;
+}
 
 /* The bias in every row of a region. */
 static void
@@ -177,7 +193,7 @@ run_chunk(gpointer data, gsize chunk, gsize n)
             begin_with_bias(job, batch, i % m->regions);
         }
         cpu_gemm_region(&m->gemm, job->a + cpu_dot(m->lead, index, m->a_batch) * size,
-                        job->b + cpu_dot(m->lead, index, m->b_batch) * size,
+                        job->b + cpu_dot(m->lead, index, m->b_batch) * size, job->packed,
                         job->c + batch * m->c_batch * size, i % m->regions);
     }
     return TN_OK;
@@ -187,9 +203,17 @@ static TnStatus
 run_float(void *state, const TnRun *run)
 {
     const Matmul *m = state;
-    Job job = { m, run->in[0], run->in[1], run->out[0], m->bias ? run->in[2] : NULL };
+    Job job = { .m = m,
+                .a = run->in[0],
+                .b = run->in[1],
+                .c = run->out[0],
+                .bias = m->bias ? run->in[2] : NULL,
+                .packed = m->packs ? (char *)run->scratch + m->packed_at : NULL };
     if (m->items == 0) {
         return TN_OK;
+    }
+    if (m->packs) {
+        tn_parallel_for((gsize)cpu_gemm_pack_parts(&m->gemm), pack_part, &job);
     }
     return tn_parallel_for((gsize)((m->items + m->per_chunk - 1) / m->per_chunk), run_chunk, &job);
 }

@@ -1,0 +1,87 @@
+/* Products of tall matrices on the cpu device, whose second operand is packed whole: against the reference
+ * device at sizes around every border (blocks of rows and of k, panels, vectors), lying both ways; the
+ * same bits for any number of threads; with every instruction set. */
+// tn-test: timeout=120
+#include "cpu_run.h"
+
+static guint64 state = 0xdecafbadull;
+
+static Array
+matrix(TnDtype dtype, gint64 rows, gint64 cols, gboolean turned)
+{
+    const gint64 dims[] = { rows, cols }, strides[] = { turned ? 1 : cols, turned ? rows : 1 };
+    Array array = array_new(tn_type(dtype, 2, dims), strides);
+    for (gint64 i = 0; i < array.arg.count; i++) {
+        array_set(&array, i, 2 * noise_unit(&state) - 1);
+    }
+    return array;
+}
+
+static void
+check(TnDtype dtype, gint64 m, gint64 k, gint64 n, guint way)
+{
+    const TnOp *op = tn_op_find("matmul", NULL);
+    Array in[] = { matrix(dtype, m, k, way & 1), matrix(dtype, k, n, way >> 1 & 1) };
+    Array plain[] = { array_copy(&in[0], NULL), array_copy(&in[1], NULL) };
+    Array want[TN_MAX_OUT], got[2];
+    gint n_out;
+    op_run("ref", "matmul", NULL, 2, plain, &n_out, want);
+    for (guint i = 0; i < 2; i++) {
+        got[i] = array_new(want[0].arg.type, NULL);
+        tn_pool_set_threads(1 + 2 * i);
+        TN_REQUIRE(kernel_run("cpu", op, NULL, 2, in, 1, &got[i], NULL) == TN_OK);
+        TN_ASSERT(array_intact(&got[i]));
+    }
+    const double most = (dtype == TN_DTYPE_F64 ? 1e-14 : 1e-6) * (double)k;
+    for (gint64 i = 0; i < want[0].arg.count; i++) {
+        const double a = array_get(&got[0], i), b = array_get(&want[0], i);
+        if (!(fabs(a - b) <= most)) {
+            TN_FAIL("%d x %d x %d, way %u: element %d is %g, expected %g", (int)m, (int)k, (int)n,
+                    way, (int)i, a, b);
+            break;
+        }
+    }
+    TN_ASSERT(memcmp(got[0].block, got[1].block, got[0].bytes) == 0);
+    Array *const all[] = { &in[0], &in[1], &plain[0], &plain[1], &got[0], &got[1], &want[0] };
+    for (guint i = 0; i < G_N_ELEMENTS(all); i++) {
+        array_clear(all[i]);
+    }
+    tn_pool_set_threads(1);
+}
+
+static void
+tall(void)
+{
+    static const gint64 ks[] = { 1, 256, 257 }, cols[] = { 17, 64, 65, 130 };
+    guint number = 0;
+    open_plugins();
+    for (guint j = 0; j < G_N_ELEMENTS(ks); j++) {
+        for (guint l = 0; l < G_N_ELEMENTS(cols); l++, number++) {
+            check(number % 3 == 2 ? TN_DTYPE_F64 : TN_DTYPE_F32, 193, ks[j], cols[l], number % 4);
+        }
+    }
+    check(TN_DTYPE_F32, 391, 270, 300, 2);
+}
+
+static void
+other_instruction_sets(void)
+{
+    static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
+        const char *const command[] = { self, "tall", NULL };
+        const char *const env[] = { sets[i], NULL };
+        TnChildOptions options = { .env = env, .timeout = 100 };
+        g_auto(TnChild) child = { 0 };
+        if (tn_test_spawn(&child, command, &options)) {
+            TN_ASSERT_EXIT(&child, 0);
+        }
+    }
+}
+
+static const TnTest tests[] = {
+    { "tall", tall },
+    { "other instruction sets", other_instruction_sets },
+};
+
+TN_TEST_MAIN("cpu gemm", tests)
