@@ -55,22 +55,21 @@ peak(void)
     return measured;
 }
 
+/* "215.5 GFLOP/s by the operators' own count, 88.2 % of …; 384 MiB resident at most" */
 static void
-report_flops(TnBench *bench, TnExec *exec, double seconds)
+remark(TnBench *bench, TnExec *exec, double seconds, double memory)
 {
     guint unknown = 0;
     const double rate = tn_program_flops(tn_exec_program(exec), &unknown) / seconds;
-    g_autofree char *what =
-        unknown ? g_strdup_printf("by the operators' own count; %u instructions without one are "
-                                  "not in it",
-                                  unknown)
-                : g_strdup("by the operators' own count");
-    bench->report(bench, "gflops", rate * 1e-9, "GFLOP/s", what);
-    if (peak() > 0) {
-        g_autofree char *of =
-            g_strdup_printf("of %.1f GFLOP/s, products of 1024 x 1024 f32", peak() * 1e-9);
-        bench->report(bench, "peak_share", 100 * rate / peak(), "%", of);
-    }
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_string_append_printf(text, "%.4g GFLOP/s by the operators' own count", rate * 1e-9);
+    if (unknown)
+        g_string_append_printf(text, " (%u instructions have none)", unknown);
+    if (peak() > 0)
+        g_string_append_printf(text, ", %.3g %% of the peak (%.1f, products of 1024 x 1024 f32)",
+                               100 * rate / peak(), peak() * 1e-9);
+    g_string_append_printf(text, "; %.4g MiB resident at most", memory);
+    bench->remark(bench, text->str);
 }
 
 static gboolean
@@ -100,7 +99,6 @@ gboolean
 bench_report_program(TnBench *bench, TnExec *exec, double seconds, GError **error)
 {
     const double memory = peak_memory(); /* before the peak's own matrices */
-    report_flops(bench, exec, seconds);
-    bench->report(bench, "rss", memory, "MiB", "peak resident memory of the process");
+    remark(bench, exec, seconds, memory);
     return !bench->profile || print_table(bench, exec, error);
 }

@@ -63,6 +63,14 @@ print(TnBench *bench, const char *text)
     fflush(r->call->out);
 }
 
+static void
+remark(TnBench *bench, const char *text)
+{
+    Report *r = (Report *)bench;
+    fprintf(r->call->out, "%s: %s\n", bench->name, text);
+    fflush(r->call->out);
+}
+
 /* Every case there is: this library's, and those of plugins that say they have some. (transfer
  * container). */
 static GPtrArray *
@@ -110,7 +118,7 @@ run_case(TnVerbCall *call, const TnBenchCase *one, const char *program, GError *
     const BenchOptions *options = call->options;
     Report r = {
         .bench = { sizeof(TnBench), options->seconds, program, one->name, report, options->profile,
-                   print },
+                   print, remark },
         .call = call,
     };
     gboolean ok = one->run(&r.bench, error);

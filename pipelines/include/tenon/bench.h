@@ -19,6 +19,8 @@ struct TnBench {
                    const char *what);
     gboolean profile; /* --profile: say where time goes after the figures, by print */
     void (*print)(TnBench *bench, const char *text);
+    /* Prints a line for people, which scripts that read figures pass over: "case: text". */
+    void (*remark)(TnBench *bench, const char *text);
 };
 
 typedef struct {
