@@ -564,6 +564,7 @@ static const Row rows[] = {
     MEMBER(TnBench, report),
     MEMBER(TnBench, profile),
     MEMBER(TnBench, print),
+    MEMBER(TnBench, remark),
     STRUCT(TnBenchCase),
     MEMBER(TnBenchCase, size),
     MEMBER(TnBenchCase, name),
