@@ -258,9 +258,10 @@ def agrees(model, eager):
     # PyTorch's own get when they begin with rounding errors between them.
     begin, other = copy.deepcopy(network), shaken(network)
     make_optimiser = torch.optim.AdamW if model.startswith("gpt") else torch.optim.Adam
-    losses = [trained(n, make_optimiser(n.parameters(), lr=1e-3), x, y) for n in (network, other)][0]
-    lost = np.abs(got["losses"] / np.array(losses, np.float32) - 1).max()
-    assert lost <= 1e-3 and losses[-1] < 0.99 * losses[0], (lost, losses)
+    losses, others = [np.array(trained(n, make_optimiser(n.parameters(), lr=1e-3), x, y)) for n in (network, other)]
+    lost, drift = (np.abs(these / losses - 1).max() for these in (got["losses"], others))
+    assert lost <= max(1e-3, 5 * drift) and lost <= 1e-2, (lost, drift)
+    assert losses[-1] < 0.99 * losses[0], losses
     moved, own = (sum((p.detach() - q.detach()).square().sum().item() for p, q in zip(params.values(), n.parameters()))
                   for n in (begin, other))
     off = sum(np.square(got["model." + names(name)] - p.detach().numpy()).sum() for name, p in params.items())
