@@ -339,7 +339,8 @@ layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
 {
     Layout *l = rw->data;
     (void)error;
-    *done = l->claims[number].device >= 0 &&
+    /* What a random node draws for an element goes by where that lies. */
+    *done = l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
             (lay_spatial(l, rw, number, node, in, out) || lay_elements(l, rw, node, in, out) ||
              lay_sum(l, rw, node, in, out));
     return TRUE;
