@@ -66,7 +66,7 @@ remark(TnBench *bench, TnExec *exec, double seconds, double memory)
     if (unknown)
         g_string_append_printf(text, " (%u instructions have none)", unknown);
     if (peak() > 0)
-        g_string_append_printf(text, ", %.3g %% of the peak (%.1f, products of 1024 x 1024 f32)",
+        g_string_append_printf(text, ", %.3g %% of the peak (%.4g, products of 1024 x 1024 f32)",
                                100 * rate / peak(), peak() * 1e-9);
     g_string_append_printf(text, "; %.4g MiB resident at most", memory);
     bench->remark(bench, text->str);
