@@ -33,7 +33,8 @@
     X(smooth_l1_loss) X(bce_with_logits) X(kl_div)                                                 \
     X(embedding) X(one_hot) X(topk) X(trilu) X(arange)                                             \
     X(dropout) X(bernoulli) X(random_categorical)                                                  \
-    X(scaled_dot_product_attention) X(rnn_cell) X(lstm_cell) X(gru_cell)                           \
+    X(scaled_dot_product_attention) X(scaled_dot_product_attention_grad)                           \
+    X(rnn_cell) X(lstm_cell) X(gru_cell)                                                           \
     X(rnn) X(rnn_grad) X(lstm) X(lstm_grad) X(gru) X(gru_grad)                                     \
     X(sgd_step) X(adam_step) X(adamw_step) X(lamb_step) X(rmsprop_step)
 /* clang-format on */

@@ -77,7 +77,11 @@
  * Attention and recurrent cells (PyTorch's formulas and order of gates), float -> T
  *   scaled_dot_product_attention (causal, scale)   q [lead…, L, E], k [lead…, S, E],
  *               v [lead…, S, D], mask optional ~[lead…, L, S]: bool (what holds is attended) or
- *               T (added) -> [lead…, L, D]
+ *               T (added) -> [lead…, L, D], log_sum_exp C [lead…, L, 1]: of the masked products of
+ *               each row. A row that attends to nothing gives 0, and -inf there. What a place that is
+ *               not attended holds is multiplied by 0 or not read at all
+ *   scaled_dot_product_attention_grad (the same)   q, k, v, out, log_sum_exp, g, mask optional ->
+ *               dq, dk, dv
  *   rnn_cell (nonlinearity)   x [N, I], h [N, H], w_ih [H, I], w_hh [H, H], b_ih, b_hh optional
  *   lstm_cell   x, h, c, w_ih [4H, I], w_hh [4H, H], b_ih, b_hh optional -> h, c; gates i f g o
  *   gru_cell    x, h, w_ih [3H, I], w_hh [3H, H], b_ih, b_hh optional -> h; gates r z n
