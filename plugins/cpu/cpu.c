@@ -154,6 +154,7 @@ static const TnFactory device = { .size = sizeof device,
 TABLE(elementwise, "element-wise operators, alone and fused");
 TABLE(matmul, "products of matrices");
 TABLE(conv, "convolutions and their transposes");
+TABLE(conv_blocked, "convolutions over blocks of channels");
 TABLE(adam, "steps of Adam");
 TABLE(conv_lanes, "convolutions over lanes of samples");
 TABLE(reduce, "reductions");
@@ -168,14 +169,25 @@ TABLE(pool, "pooling");
 TABLE(pool_lanes, "pooling over lanes of samples");
 TABLE(norm, "layer and batch normalisation");
 
-static const TnFactory *const factories[] = {
-    &device,           &table_adam,          &table_elementwise,
-    &table_matmul,     &table_conv,          &table_conv_lanes,
-    &table_reduce,     &table_scan,          &table_movement,
-    &table_index,      &table_random,        &table_window,
-    &table_softmax,    &table_cross_entropy, &table_pool,
-    &table_pool_lanes, &table_norm,          NULL
-};
+static const TnFactory *const factories[] = { &device,
+                                              &table_adam,
+                                              &table_elementwise,
+                                              &table_matmul,
+                                              &table_conv,
+                                              &table_conv_blocked,
+                                              &table_conv_lanes,
+                                              &table_reduce,
+                                              &table_scan,
+                                              &table_movement,
+                                              &table_index,
+                                              &table_random,
+                                              &table_window,
+                                              &table_softmax,
+                                              &table_cross_entropy,
+                                              &table_pool,
+                                              &table_pool_lanes,
+                                              &table_norm,
+                                              NULL };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(
                                      "cpu", TN_PLUGIN_VERSION, "Apache-2.0",
