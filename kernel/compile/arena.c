@@ -17,7 +17,8 @@ slot_at(const TnPlan *plan, guint32 slot)
     return &g_array_index(plan->slots, TnSlot, slot);
 }
 
-/* Position of the last reader of each root; its producer's if there is none. */
+/* Position of the last reader of each root; its producer's if there is none. What was computed once
+ * stays for all that does not. */
 static guint32 *
 last_readers(const TnPlan *plan)
 {
@@ -29,7 +30,11 @@ last_readers(const TnPlan *plan)
         }
         for (guint i = 0; i < step->n_in; i++) {
             if (step->in[i] != TN_NO_VALUE) {
-                last[tn_plan_value(plan, step->in[i])->root] = p;
+                const guint32 root = tn_plan_value(plan, step->in[i])->root;
+                const guint32 producer = tn_plan_value(plan, root)->producer;
+                const gboolean stays =
+                    !step->once && producer != TN_NO_STEP && tn_plan_step(plan, producer)->once;
+                last[root] = MAX(last[root], stays ? plan->steps->len : p);
             }
         }
     }

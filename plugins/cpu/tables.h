@@ -9,6 +9,7 @@
     X(matmul, "products of matrices")                                                              \
     X(conv, "convolutions and their transposes")                                                   \
     X(conv_lanes, "convolutions over lanes of samples")                                            \
+    X(conv_blocked, "convolutions over blocks of channels")                                        \
     X(pool, "pooling")                                                                             \
     X(pool_lanes, "pooling over lanes of samples")                                                 \
     X(norm, "layer and batch normalisation")                                                       \
