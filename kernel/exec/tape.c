@@ -3,6 +3,7 @@
 #include "exec-private.h"
 
 #include "compile/compile-private.h"
+#include "graph/store-private.h"
 
 #include <tenon/base.h>
 #include <tenon/tape.h>
@@ -139,6 +140,7 @@ tn_tape_assign(TnTape *tape, TnVar *var, TnVal val, GError **error)
                     tn_var_info(var)->name, want, got != NULL ? got : "nothing");
         return FALSE;
     }
+    tn_var_touch(var);
     return tn_tensor_copy_into(to, from, error);
 }
 
