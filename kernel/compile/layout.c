@@ -493,9 +493,12 @@ layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
     (void)error;
     /* What a random node draws for an element goes by where that lies. */
     const Axis axis = axis_of_inputs(l, node, in);
+    /* Whether samples can be split hangs on how many there are; blocks sum in an order of their own. */
+    const gboolean blocks_first = l->options.batch_invariant;
     *done =
         l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
-        (lay_spatial(l, rw, number, node, in, SAMPLES, out) ||
+        ((blocks_first && lay_blocked(l, rw, number, node, in, out)) ||
+         lay_spatial(l, rw, number, node, in, SAMPLES, out) ||
          lay_spatial(l, rw, number, node, in, axis, out) ||
          lay_blocked(l, rw, number, node, in, out) || lay_elements(l, rw, node, in, axis, out) ||
          lay_sum(l, rw, node, in, out) || lay_places(l, rw, node, in, out));
