@@ -5,10 +5,11 @@
 #include "blas.h"
 #include "gemm_kernels.h"
 #include "gemm_pack.h"
+#include "gemm_thin.h"
 
 /* What is packed at once: both copies stay in the second-level cache. They are made on the
  * stack. */
-#define BLOCK_K 256
+#define BLOCK_K GEMM_BLOCK_K
 #define BLOCK_ROWS 192
 #define BLOCK_COLS 256
 
@@ -169,7 +170,7 @@ packed_at(const CpuGemm *g, gint64 k0, gint64 k, gint64 col)
 gsize
 cpu_gemm_packed_bytes(const CpuGemm *g)
 {
-    const gboolean pays = !g->blas && g->n_down > 1 && g->k > 0 && g->n > 0 &&
+    const gboolean pays = !g->blas && !g->thin && g->n_down > 1 && g->k > 0 && g->n > 0 &&
                           packs_b(g, g->rows, g->n, panel_width(g));
     return pays ? (gsize)(g->k * panels_of(g).all * size_of(g)) : 0;
 }
@@ -309,6 +310,7 @@ cpu_gemm_plan(CpuGemm *g)
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
     g->blas = !g->own && fits_blas(g) && blas_is_faster(g);
+    g->thin = g->own && gemm_thin_fits(g);
 }
 
 static void
@@ -363,6 +365,8 @@ cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *pack
                     (const char *)b + block.col * g->b_col * (gint64)size,
                     (char *)c + (block.row * g->c_row + block.col) * (gint64)size, block.rows,
                     block.cols);
+    } else if (g->thin) {
+        gemm_thin_run(g, a, b, c, block.col, block.cols);
     } else {
         own_region(g, a, b, c, block);
     }

@@ -6,6 +6,9 @@
 
 #include "cpu.h"
 
+/* Places of k that are summed from 0 before they are added to what was there. */
+#define GEMM_BLOCK_K 256
+
 typedef struct {
     gboolean f64;
     gint64 m, n, k;
@@ -13,6 +16,7 @@ typedef struct {
     gboolean accumulate;
     gboolean own;            /* OpenBLAS is not asked: its sums go by the number of rows */
     gboolean blas;           /* OpenBLAS computes the regions */
+    gboolean thin;           /* gemm_thin.h does */
     gint64 rows, cols;       /* of a region */
     gint64 n_down, n_across; /* regions */
 } CpuGemm;

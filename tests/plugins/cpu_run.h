@@ -137,6 +137,9 @@ array_contiguous(const Array *array)
     return TRUE;
 }
 
+/* Of the nodes that kernel_run makes. */
+static G_GNUC_UNUSED gboolean batch_invariant;
+
 /* Runs the kernel that a device of `kind` has; TN_UNSUPPORTED if it has none, TN_AGAIN if it does
  * not take inputs that lie like this. flags (may be NULL) gets the kernel's. */
 static inline TnStatus
@@ -160,7 +163,8 @@ kernel_run(const char *kind, const TnOp *op, const void *attrs, gint n_in, const
                     .n_in = n_in,
                     .n_out = n_out,
                     .in = in_args,
-                    .out = out_args };
+                    .out = out_args,
+                    .batch_invariant = batch_invariant };
     const TnKernel *kernel = tn_kernel_find(kind, &node);
     if (!kernel) {
         return TN_UNSUPPORTED;

@@ -1,4 +1,4 @@
-/* Products of tall matrices on the cpu device, whose second operand is packed whole: against the reference
+/* Products of matrices on the cpu device, whose second operand is packed whole: against the reference
  * device at sizes around every border (blocks of rows and of k, panels, vectors), lying both ways; the
  * same bits for any number of threads; with every instruction set. */
 // tn-test: timeout=120
@@ -63,13 +63,60 @@ tall(void)
     check(TN_DTYPE_F32, 391, 270, 300, 2);
 }
 
+/* The first rows of a product, batch-invariant: those of one with more rows, bit for bit. */
+static void
+check_rows(const Array *x, const Array *rest, gint n_in, gint64 rows, const Array *all)
+{
+    Array in[] = { array_copy(x, NULL), rest[0], rest[n_in - 2] }, got[TN_MAX_OUT];
+    gint n_out;
+    in[0].arg.type.dims[0] = rows;
+    in[0].arg.count = rows * x->arg.type.dims[1];
+    op_run("cpu", "linear", NULL, n_in, in, &n_out, got);
+    if (memcmp(got[0].first, all->first, (gsize)got[0].arg.count * sizeof(float)) != 0) {
+        TN_FAIL("%d rows of %d, %d columns, %d inputs: other bits", (int)rows,
+                (int)x->arg.type.dims[1], (int)all->arg.type.dims[1], n_in);
+    }
+    array_clear(&in[0]);
+    array_clear(&got[0]);
+}
+
+static void
+few_rows(void)
+{
+    static const gint64 ks[] = { 1, 15, 16, 17, 255, 256, 257, 530 },
+                        cols[] = { 1, 4, 5, 16, 17, 65, 70 };
+    open_plugins();
+    batch_invariant = TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS(ks) * G_N_ELEMENTS(cols) * 2; i++) {
+        const gint64 k = ks[i / 2 % G_N_ELEMENTS(ks)], n = cols[i / 2 / G_N_ELEMENTS(ks)];
+        const gint n_in = 2 + (gint)(i % 2);
+        Array x = matrix(TN_DTYPE_F32, 40, k, FALSE), bias = matrix(TN_DTYPE_F32, 1, n, FALSE);
+        Array rest[] = { matrix(TN_DTYPE_F32, n, k, FALSE),
+                         array_new(tn_type(TN_DTYPE_F32, 1, &n), NULL) };
+        for (gint64 j = 0; j < n; j++) {
+            array_set(&rest[1], j, array_get(&bias, j));
+        }
+        Array in[] = { x, rest[0], rest[1] }, all[TN_MAX_OUT];
+        gint n_out;
+        op_run("cpu", "linear", NULL, n_in, in, &n_out, all);
+        for (gint64 rows = 1; rows <= 18; rows++) {
+            check_rows(&x, rest, n_in, rows, &all[0]);
+        }
+        Array *const used[] = { &x, &bias, &rest[0], &rest[1], &all[0] };
+        for (guint j = 0; j < G_N_ELEMENTS(used); j++) {
+            array_clear(used[j]);
+        }
+    }
+    batch_invariant = FALSE;
+}
+
 static void
 other_instruction_sets(void)
 {
     static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self, "tall", NULL };
+        const char *const command[] = { self, "tall", "few rows", NULL };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
@@ -81,6 +128,7 @@ other_instruction_sets(void)
 
 static const TnTest tests[] = {
     { "tall", tall },
+    { "few rows", few_rows },
     { "other instruction sets", other_instruction_sets },
 };
 

@@ -1,0 +1,14 @@
+/* gemm_thin.h: products of few rows with a matrix whose columns lie in memory one after the other, in
+ * f32 with AVX-512: columns are turned round in registers, so nothing is packed. */
+#pragma once
+
+#include "gemm.h"
+
+#define GEMM_THIN_ROWS 8 /* beyond, packing pays */
+
+/* Whether this is for the sizes and strides, on this processor. */
+gboolean gemm_thin_fits(const CpuGemm *gemm);
+/* Columns [col, col + cols) of all rows. Sums run over k in order, in blocks of GEMM_BLOCK_K that begin
+ * with 0: the bits are those of the other products. */
+void gemm_thin_run(const CpuGemm *gemm, const float *a, const float *b, float *c, gint64 col,
+                   gint64 cols);
