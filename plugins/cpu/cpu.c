@@ -167,14 +167,18 @@ TABLE(cross_entropy, "cross-entropy from logits");
 TABLE(pool, "pooling");
 TABLE(pool_lanes, "pooling over lanes of samples");
 TABLE(norm, "layer and batch normalisation");
+TABLE(gelu, "gelu and its gradient");
 TABLE(attention, "scaled dot product attention");
 TABLE(attention_grad, "gradients of scaled dot product attention");
 
 static const TnFactory *const factories[] = {
-    &device,           &table_adam,   &table_elementwise, &table_matmul,         &table_conv,
-    &table_conv_lanes, &table_reduce, &table_scan,        &table_movement,       &table_index,
-    &table_random,     &table_window, &table_softmax,     &table_cross_entropy,  &table_pool,
-    &table_pool_lanes, &table_norm,   &table_attention,   &table_attention_grad, NULL
+    &device,           &table_adam,           &table_elementwise,
+    &table_matmul,     &table_conv,           &table_conv_lanes,
+    &table_reduce,     &table_scan,           &table_movement,
+    &table_index,      &table_random,         &table_window,
+    &table_softmax,    &table_cross_entropy,  &table_pool,
+    &table_pool_lanes, &table_norm,           &table_gelu,
+    &table_attention,  &table_attention_grad, NULL
 };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(

@@ -209,6 +209,13 @@ def cross_entropy_grad(x, a, c):
     return g
 
 
+@op("gelu_grad")
+def gelu_grad(x, a, c):
+    z = x[0] if x[0].requires_grad else x[0].detach().requires_grad_()
+    (g,) = torch.autograd.grad(F.gelu(z, approximate=a["approximate"]), z, x[1], create_graph=True)
+    return g
+
+
 # --- Attention, cells ---------------------------------------------------------------------------------------
 
 
