@@ -21,6 +21,7 @@ struct TnContext {
     GPtrArray *devices; /* TnDevice * */
     TnStore *store;
     TnValue *choices;
+    gboolean batch_invariant;
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
@@ -127,6 +128,18 @@ const TnValue *
 tn_context_choices(const TnContext *context)
 {
     return context->choices;
+}
+
+void
+tn_context_set_batch_invariant(TnContext *context, gboolean invariant)
+{
+    context->batch_invariant = invariant;
+}
+
+gboolean
+tn_context_batch_invariant(const TnContext *context)
+{
+    return context->batch_invariant;
 }
 
 TnStore *

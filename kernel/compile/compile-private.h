@@ -97,6 +97,17 @@ TnTensor *tn_constant_value(const TnGraph *graph, TnVal val);
  * number. */
 gboolean tn_constant_splat(const TnGraph *graph, TnVal val, double *value);
 
+/* --- What is computed once -------------------------------------------------------------------- */
+
+/* Of each node of a graph whether it hangs on constants and on variables alone that `assigned`, a
+ * graph of the same variables, does not assign. Zeroed to begin with; the graph may grow between
+ * calls. (transfer none): until the next one. */
+typedef struct {
+    GArray *fixed; /* gboolean */
+} TnFixed;
+const gboolean *tn_fixed_nodes(TnFixed *f, const TnGraph *graph, const TnGraph *assigned);
+void tn_fixed_clear(TnFixed *f);
+
 /* --- Rewriting a graph into another ----------------------------------------------------------- */
 
 typedef struct TnRewriter TnRewriter;

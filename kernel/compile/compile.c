@@ -113,6 +113,7 @@ plan_program(TnCompiler *c, TnProgram *program, GError **error)
     tn_plan_views(&plan);
     tn_plan_steps(&plan);
     tn_plan_assigns(&plan);
+    tn_plan_once(&plan);
     tn_plan_order(&plan);
     const gboolean ok =
         tn_plan_prepare(&plan, error) && tn_plan_arena(&plan, error) && tn_plan_emit(&plan, error);

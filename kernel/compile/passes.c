@@ -23,6 +23,8 @@ const TnPass tn_pass_table[] = {
     { "order", "instructions in the order that frees memory early", TN_PASS_PLAN, NULL },
     { "assign", "results are computed right into the variables they are assigned to", TN_PASS_PLAN,
       NULL },
+    { "once", "what hangs on variables alone that nobody assigns is not computed in every run",
+      TN_PASS_PLAN, NULL },
     { "in-place", "results take the place of inputs that nobody reads any more", TN_PASS_PLAN,
       NULL },
     { "reuse", "memory of dead values is used again", TN_PASS_PLAN, NULL },

@@ -40,6 +40,7 @@ typedef struct {
     TnPrepared prepared;
     guint32 scratch_slot; /* TN_NO_VALUE: none */
     guint32 position;
+    gboolean once; /* not in every run */
 } TnStep;
 
 /* A piece of arena with the positions between which it holds something. */
@@ -109,6 +110,7 @@ void tn_plan_views(TnPlan *plan); /* views.c: values, and which nodes are no ins
 void tn_plan_steps(TnPlan *plan); /* steps.c: steps, outputs that need a copy */
 void tn_plan_assigns(
     TnPlan *plan);                /* assign.c: results in variables' memory, or copies at the end */
+void tn_plan_once(TnPlan *plan);  /* once.c */
 void tn_plan_order(TnPlan *plan); /* order.c */
 gboolean tn_plan_prepare(TnPlan *plan, GError **error); /* emit.c: kernels' own preparation */
 gboolean tn_plan_arena(TnPlan *plan, GError **error);   /* arena.c: slots, in place, offsets */

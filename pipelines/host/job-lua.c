@@ -41,6 +41,14 @@ job_seed(lua_State *L)
     return 0;
 }
 
+/* job:batch_invariant(boolean) */
+static int
+job_batch_invariant(lua_State *L)
+{
+    tn_context_set_batch_invariant(the_job(L)->context, lua_toboolean(L, 2));
+    return 0;
+}
+
 /* job:device(name): adds it behind those that are there. */
 static int
 job_device(lua_State *L)
@@ -633,6 +641,7 @@ tn_job_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
         { "seed", job_seed },
+        { "batch_invariant", job_batch_invariant },
         { "device", job_device },
         { "device_later", job_device_later },
         { "pipeline", job_pipeline },

@@ -308,7 +308,7 @@ cpu_gemm_plan(CpuGemm *g)
     g->cols = work > REGION_WORK ? MIN(g->cols, MAX_COLS) : g->cols;
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
-    g->blas = fits_blas(g) && blas_is_faster(g);
+    g->blas = !g->own && fits_blas(g) && blas_is_faster(g);
 }
 
 static void

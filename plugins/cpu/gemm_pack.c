@@ -54,18 +54,18 @@
                                                                                                    \
     /* A panel of columns whose elements are neighbours. */                                        \
     static void columns_##suffix(const T *from, gint64 col, gint64 cols, gint64 k, gint64 width,   \
-                                 T *to)                                                            \
+                                 gint64 step, T *to)                                               \
     {                                                                                              \
         gint64 full = cols & ~(gint64)3, even = k & ~(gint64)3;                                    \
         for (gint64 p = 0; p < even; p += LINE) {                                                  \
             gint64 n = MIN(LINE, even - p);                                                        \
             for (gint64 j = 0; j < full; j += 4) {                                                 \
-                turn_##suffix(from + j * col + p, col, n, width, to + p * width + j);              \
+                turn_##suffix(from + j * col + p, col, n, step, to + p * step + j);                \
             }                                                                                      \
         }                                                                                          \
         for (gint64 p = 0; p < k; p++) {                                                           \
             for (gint64 j = p < even ? full : 0; j < width; j++) {                                 \
-                to[p * width + j] = j < cols ? from[j * col + p] : 0;                              \
+                to[p * step + j] = j < cols ? from[j * col + p] : 0;                               \
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
@@ -132,7 +132,7 @@
             return;                                                                                \
         }                                                                                          \
         for (gint64 j = 0; j < cols; j += width) {                                                 \
-            columns_##suffix(from + j * b->col, b->col, MIN(width, cols - j), k, width,            \
+            columns_##suffix(from + j * b->col, b->col, MIN(width, cols - j), k, width, width,     \
                              to + j * k);                                                          \
         }                                                                                          \
     }
@@ -157,5 +157,15 @@ gemm_pack_b(const GemmPart *b, gint64 k, gint64 cols, gint64 width, void *to)
         pack_b_f64(b, k, cols, width, to);
     } else {
         pack_b_f32(b, k, cols, width, to);
+    }
+}
+
+void
+gemm_pack_columns(const GemmPart *b, gint64 k, gint64 cols, gint64 width, gint64 step, void *to)
+{
+    if (b->f64) {
+        columns_f64(b->from, b->col, cols, k, width, step, to);
+    } else {
+        columns_f32(b->from, b->col, cols, k, width, step, to);
     }
 }

@@ -34,6 +34,11 @@ TN_API TnDevice *tn_context_device(const TnContext *context, guint i);
 TN_API void tn_context_set_choices(TnContext *context, TnValue *choices);
 TN_API const TnValue *tn_context_choices(const TnContext *context); /* (transfer none) */
 
+/* Whether the functions of this context, and imperative mode, are compiled batch-invariant (TnCompile);
+ * FALSE at first. Before functions are used. */
+TN_API void tn_context_set_batch_invariant(TnContext *context, gboolean invariant);
+TN_API gboolean tn_context_batch_invariant(const TnContext *context);
+
 TN_API TnStore *tn_context_store(const TnContext *context); /* (transfer none) */
 
 /* Bytes that programs' arenas and stores may take together; 0: no limit. A limit that cannot be

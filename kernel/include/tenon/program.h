@@ -25,6 +25,9 @@ typedef struct {
      * still there. NULL: the best. */
     const TnValue *choices;
     TnValue *chosen; /* a map that gets what is chosen now; NULL: nobody asks */
+    /* The bits of a sample's results do not depend on how many samples there are. Kernels of tables
+     * that do not say that they heed it are passed over. */
+    gboolean batch_invariant;
 } TnCompile;
 
 /* Names of the passes in order, NULL-terminated; (transfer none). */

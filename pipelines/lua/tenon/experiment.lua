@@ -12,11 +12,14 @@ local function common(rows)
     help = "of every random number: weights, order of samples, dropout" })
   table.insert(rows, 3, { name = "devices", type = "strings",
     help = "devices in the order in which they take operators; default cpu, then ref" })
+  table.insert(rows, { name = "batch_invariant", type = "bool", default = false,
+    help = "the bits of a sample's results do not depend on how many samples are computed at once" })
   return rows
 end
 
 local function open_devices(self, job, method)
   job:seed(self.seed)
+  job:batch_invariant(self.batch_invariant)
   for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu", "ref" }) do
     batch.blame(function() return ("%s: devices[%d]"):format(core.where(self._spec), i) end, job[method], job, name)
   end

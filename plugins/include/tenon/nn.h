@@ -32,6 +32,11 @@
  *   linear                x [lead…, in], w [out, in], b optional [out] -> [lead…, out]: x w^T + b
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
+ *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:
+ *                         x [N, C / L, h, w, L], w [M / L, C / L, k, k, L of C, L of M], or x
+ *                         [N, C, h, w] and w [M / L, k, k, C, L]; b optional [M], more optional as
+ *                         out -> [N, M / L, o, o, L]: conv + b + more, then max (., 0) if relu. What the
+ *                         compiler makes of convolutions (TnOp.blocked)
  *
  * Pooling (TnPoolAttrs) of x [N, C, s…] float; kernel_shape has a size for each spatial axis
  *   max_pool              padding never wins
@@ -136,6 +141,11 @@ typedef struct {
     double alpha, beta; /* 1, 1 */
     gboolean trans_a, trans_b;
 } TnGemmAttrs;
+
+typedef struct {
+    TnConvAttrs conv; /* group 1 */
+    gboolean relu;
+} TnConvBlockedAttrs;
 
 /* ceil_mode rounds the number of windows up; what is read beyond the padding then is as if it were
  * not there. */
