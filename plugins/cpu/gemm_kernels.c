@@ -5,6 +5,12 @@
 
 #include "cpu.h"
 
+/* Whole, before the sums are looked for registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 #define KERNEL(name, TARGET, T, LANES, ROWS, VECTORS)                                              \
     TARGET static void name##_##ROWS##_##VECTORS(gint64 k, const void *from_a, gint64 a_row,       \
                                                  gint64 a_col, const void *from_b, gint64 b_row,   \
@@ -15,27 +21,34 @@
         const T *a = from_a, *b = from_b;                                                          \
         T *c = to_c;                                                                               \
         V sum[ROWS][VECTORS];                                                                      \
-        for (gint i = 0; i < ROWS; i++) {                                                          \
-            for (gint j = 0; j < VECTORS; j++) {                                                   \
+        UNROLL for (gint i = 0; i < ROWS; i++)                                                     \
+        {                                                                                          \
+            UNROLL for (gint j = 0; j < VECTORS; j++)                                              \
+            {                                                                                      \
                 sum[i][j] = (V){ 0 };                                                              \
             }                                                                                      \
         }                                                                                          \
         for (gint64 p = 0; p < k; p++) {                                                           \
             V row[VECTORS];                                                                        \
-            for (gint j = 0; j < VECTORS; j++) {                                                   \
+            UNROLL for (gint j = 0; j < VECTORS; j++)                                              \
+            {                                                                                      \
                 row[j] = *(const U *)(b + j * LANES);                                              \
             }                                                                                      \
-            for (gint i = 0; i < ROWS; i++) {                                                      \
+            UNROLL for (gint i = 0; i < ROWS; i++)                                                 \
+            {                                                                                      \
                 T x = a[i * a_row];                                                                \
-                for (gint j = 0; j < VECTORS; j++) {                                               \
+                UNROLL for (gint j = 0; j < VECTORS; j++)                                          \
+                {                                                                                  \
                     sum[i][j] += row[j] * x;                                                       \
                 }                                                                                  \
             }                                                                                      \
             a += a_col;                                                                            \
             b += b_row;                                                                            \
         }                                                                                          \
-        for (gint i = 0; i < ROWS; i++) {                                                          \
-            for (gint j = 0; j < VECTORS; j++) {                                                   \
+        UNROLL for (gint i = 0; i < ROWS; i++)                                                     \
+        {                                                                                          \
+            UNROLL for (gint j = 0; j < VECTORS; j++)                                              \
+            {                                                                                      \
                 U *to = (U *)(c + i * c_row + j * LANES);                                          \
                 if (accumulate) {                                                                  \
                     sum[i][j] += *to;                                                              \
