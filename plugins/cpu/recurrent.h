@@ -1,15 +1,12 @@
 /* recurrent.h: what the kernels of whole sequences and of their gradients share: products with packed
- * weights, and the functions of the gates.
+ * weights, the functions of the gates, and how work is shared out.
  *
- * A step's units are cut into panels. One chunk computes a panel's sums for up to RECURRENT_ROWS samples,
- * and from them at once what the step gives; the next step begins when all chunks are done. Borders depend
- * on sizes alone and each sum is made by one thread in one order, so any number of threads gives the same
- * bits. */
+ * Units are cut into panels. An item is a panel at one step for a block of samples: its sums, and from them
+ * at once what the step gives. Each sum is made by one thread in one order, so any number of threads gives
+ * the same bits. */
 #pragma once
 
 #include "cpu.h"
-
-#define RECURRENT_ROWS 48
 
 /* --- Products --------------------------------------------------------------------------------- */
 
@@ -88,12 +85,19 @@ gboolean recurrent_claims(const TnNode *node);
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-/* Panels times blocks of rows, a few to a chunk where they are small. */
 typedef struct {
-    gint64 panels, blocks, per_chunk;
+    gint64 panels, samples, block; /* samples of a block */
+    gboolean apart;
+    gint64 per_chunk; /* items, where blocks are not apart */
 } RecurrentGrid;
-/* cost: multiplications of a row in a panel. */
-RecurrentGrid recurrent_grid(gint64 panels, gint64 rows, gint64 cost);
-typedef void (*RecurrentItemFn)(gpointer data, gint64 panel, gint64 row, gint64 rows);
-/* Calls item for all of the grid. */
-TnStatus recurrent_run(const RecurrentGrid *grid, gint64 rows, RecurrentItemFn item, gpointer data);
+/* bytes: of all packed weights; cost: multiplications of a sample in an item. */
+RecurrentGrid recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost);
+
+typedef void (*RecurrentItemFn)(gconstpointer job, gint64 t, gint64 panel, gint64 row, gint64 rows);
+/* Calls item for all panels and blocks at t = first, first + step … before end. Samples have nothing to do
+ * with each other: where there are enough of them and each core can keep all weights, blocks go through the
+ * steps on their own. Else a step begins when all items of the one before are done. */
+TnStatus recurrent_walk(const RecurrentGrid *grid, gint64 first, gint64 end, gint64 step,
+                        RecurrentItemFn item, gconstpointer job);
+/* Calls item once for each panel. */
+TnStatus recurrent_panels(gint64 panels, RecurrentItemFn item, gconstpointer job);
