@@ -57,7 +57,8 @@ typedef struct {
      * before, but for the product with the weights */
     void *later;
     gint64 width;
-    const void *g, *g_cells;  /* g_cells NULL: none */
+    const void *g, *g_cells;
+    gint64 g_cells_row;       /* from one sample to the next; 0: one row for all */
     const void *now, *before; /* rnn's out, gru's; lstm's cells */
     const void *gates;
     void *dc;              /* lstm's, from step to step */

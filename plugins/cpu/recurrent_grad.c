@@ -22,7 +22,7 @@ typedef struct {
     gint64 steps, samples, hidden, panels, units;
     PanelProduct product;
     RecurrentGrid grid;
-    gsize later_at; /* in scratch, behind the weights */
+    gsize none_at, later_at; /* in scratch, behind the weights: units without a gradient; later */
     RecurrentBackFn fn;
 } Plan;
 
@@ -91,7 +91,8 @@ step(const Job *job, gint64 t, gint64 row, gint64 rows, gint64 unit, char *later
         .later = later,
         .width = p->units,
         .g = job->in[AFTER_STATES + gated] + at,
-        .g_cells = p->g_cells ? job->in[AFTER_STATES + 2] + at : NULL,
+        .g_cells = p->g_cells ? job->in[AFTER_STATES + 2] + at : job->scratch + p->none_at,
+        .g_cells_row = p->g_cells ? p->hidden : 0,
         .now = job->in[STATES] + at,
         .before = t > 0 ? job->in[STATES] + before : job->in[FIRST] + state,
         .gates = gated ? job->in[AFTER_STATES] + (first * 4 * p->hidden + unit) * size : NULL,
@@ -145,6 +146,7 @@ run(void *state, const TnRun *run)
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,
                       .scratch = run->scratch };
+    clear(p, p->units, job.scratch + p->none_at);
     const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
     return status == TN_OK ? recurrent_walk(&p->grid, p->steps - 1, -2, -1, back_panel, &job)
                            : status;
@@ -168,7 +170,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->product = panel_product(p->f64, p->gates->gates * p->hidden, p->units);
     const gint64 weights = p->panels * panel_bytes(&p->product);
     p->grid = recurrent_grid(p->panels, p->samples, weights, p->product.k * p->units);
-    p->later_at = (gsize)(weights + 63) & ~(gsize)63;
+    p->none_at = (gsize)(weights + 63) & ~(gsize)63;
+    p->later_at = p->none_at + (gsize)(p->units * size_of(p));
     p->fn = p->gates->back[p->f64][cpu_isa];
     prepared->state = p;
     prepared->scratch = p->later_at + (gsize)(p->panels * p->units * p->samples * size_of(p));
