@@ -19,8 +19,8 @@ typedef struct {
     gboolean biases[2];
     gint64 panels, width; /* places times units: sums of a sample in a panel */
     PanelProduct of_x, of_h;
-    gint64 at_once; /* steps */
-    RecurrentGrid grid;
+    gint64 at_once;               /* the most steps */
+    gint64 bytes;                 /* of packed weights */
     gsize h_at, bias_at, sums_at; /* in scratch, behind x's weights */
     RecurrentStepFn fn;
 } Plan;
@@ -29,6 +29,7 @@ typedef struct {
     const Plan *plan;
     char *const *in, *const *out;
     char *scratch;
+    gint64 at_once; /* steps whose x's part is computed together */
 } Job;
 
 static gint64
@@ -99,7 +100,7 @@ static char *
 sums_of(const Job *job, gint64 panel, gint64 row)
 {
     const Plan *p = job->plan;
-    const gint64 at = (panel * p->at_once * p->samples + row) * p->width;
+    const gint64 at = (panel * job->at_once * p->samples + row) * p->width;
     return job->scratch + p->sums_at + at * size_of(p);
 }
 
@@ -122,7 +123,7 @@ static void
 drive(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Plan *p = job->plan;
-    const gint64 n = MIN(p->at_once, p->steps - t);
+    const gint64 n = MIN(job->at_once, p->steps - t);
     if (rows == p->samples) {
         drive_rows(job, t, panel, 0, n * rows, sums_of(job, panel, 0));
         return;
@@ -153,8 +154,8 @@ step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
     const gint64 gates_at = ((t * p->samples + row) * 4 * p->hidden + unit) * size;
     const gboolean lstm = gates == &recurrent_gates[CELL_LSTM];
     const char *h = before(job, 1, 0, t, row);
-    char *sums = sums_of(job, panel, t % p->at_once * p->samples + row);
-    if (t % p->at_once == 0) {
+    char *sums = sums_of(job, panel, t % job->at_once * p->samples + row);
+    if (t % job->at_once == 0) {
         drive(job, t, panel, row, rows);
     }
     panel_multiply(&p->of_h, rows, p->of_h.cols, h, p->hidden,
@@ -179,12 +180,15 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *p = state;
+    const RecurrentGrid grid =
+        recurrent_grid(p->panels, p->samples, p->bytes, p->of_h.cols * p->hidden);
     const Job job = { .plan = p,
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,
-                      .scratch = run->scratch };
+                      .scratch = run->scratch,
+                      .at_once = grid.apart ? 1 : p->at_once };
     const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
-    return status == TN_OK ? recurrent_walk(&p->grid, 0, p->steps, 1, step_panel, &job) : status;
+    return status == TN_OK ? recurrent_walk(&grid, 0, p->steps, 1, step_panel, &job) : status;
 }
 
 /* --- Preparing -------------------------------------------------------------------------------- */
@@ -248,8 +252,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->of_h = panel_product(p->f64, p->hidden, gates->gates * gates->units);
     const gint64 of_x = p->panels * panel_bytes(&p->of_x), of_h = p->panels * panel_bytes(&p->of_h);
     const gint64 step_bytes = p->samples * p->panels * p->width * size_of(p);
-    p->grid = recurrent_grid(p->panels, p->samples, of_x + of_h, p->of_h.cols * p->hidden);
-    p->at_once = p->grid.apart ? 1 : CLAMP(DRIVE_BYTES / step_bytes, 1, p->steps);
+    p->bytes = of_x + of_h;
+    p->at_once = CLAMP(DRIVE_BYTES / step_bytes, 1, p->steps);
     reserve(prepared, of_x);
     p->h_at = reserve(prepared, of_h);
     p->bias_at = reserve(prepared, p->panels * p->width * size_of(p));

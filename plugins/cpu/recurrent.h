@@ -2,8 +2,8 @@
  * weights, the functions of the gates, and how work is shared out.
  *
  * Units are cut into panels. An item is a panel at one step for a block of samples: its sums, and from them
- * at once what the step gives. Each sum is made by one thread in one order, so any number of threads gives
- * the same bits. */
+ * at once what the step gives. How many samples a block has depends on the number of threads; no bit of a
+ * result does, for each sum is made by one thread, in an order that depends on sizes alone. */
 #pragma once
 
 #include "cpu.h"
@@ -91,7 +91,8 @@ typedef struct {
     gboolean apart;
     gint64 per_chunk; /* items, where blocks are not apart */
 } RecurrentGrid;
-/* bytes: of all packed weights; cost: multiplications of a sample in an item. */
+/* bytes: of all packed weights; cost: multiplications of a sample in an item. For the threads that there
+ * are now. */
 RecurrentGrid recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost);
 
 typedef void (*RecurrentItemFn)(gconstpointer job, gint64 t, gint64 panel, gint64 row, gint64 rows);

@@ -21,7 +21,7 @@ typedef struct {
     gboolean f64, g_cells;
     gint64 steps, samples, hidden, panels, units;
     PanelProduct product;
-    RecurrentGrid grid;
+    gint64 bytes;            /* of packed weights */
     gsize none_at, later_at; /* in scratch, behind the weights: units without a gradient; later */
     RecurrentBackFn fn;
 } Plan;
@@ -142,14 +142,15 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *p = state;
+    const RecurrentGrid grid =
+        recurrent_grid(p->panels, p->samples, p->bytes, p->product.k * p->units);
     const Job job = { .plan = p,
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,
                       .scratch = run->scratch };
     clear(p, p->units, job.scratch + p->none_at);
     const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
-    return status == TN_OK ? recurrent_walk(&p->grid, p->steps - 1, -2, -1, back_panel, &job)
-                           : status;
+    return status == TN_OK ? recurrent_walk(&grid, p->steps - 1, -2, -1, back_panel, &job) : status;
 }
 
 static gboolean
@@ -168,9 +169,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->units = p->hidden < 4 * UNITS ? FEW_UNITS : UNITS;
     p->panels = (p->hidden + p->units - 1) / p->units;
     p->product = panel_product(p->f64, p->gates->gates * p->hidden, p->units);
-    const gint64 weights = p->panels * panel_bytes(&p->product);
-    p->grid = recurrent_grid(p->panels, p->samples, weights, p->product.k * p->units);
-    p->none_at = (gsize)(weights + 63) & ~(gsize)63;
+    p->bytes = p->panels * panel_bytes(&p->product);
+    p->none_at = (gsize)(p->bytes + 63) & ~(gsize)63;
     p->later_at = p->none_at + (gsize)(p->units * size_of(p));
     p->fn = p->gates->back[p->f64][cpu_isa];
     prepared->state = p;

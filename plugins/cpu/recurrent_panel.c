@@ -85,16 +85,21 @@ panel_multiply(const PanelProduct *p, gint64 rows, gint64 cols, const void *a, g
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
+static gint64
+parts_of(gint64 n, gint64 most)
+{
+    return (n + most - 1) / most;
+}
+
 RecurrentGrid
 recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost)
 {
-    RecurrentGrid grid = { .panels = panels, .samples = samples };
-    grid.apart = samples >= 2 * LEAST_APART && bytes <= MOST_APART;
-    const gint64 quarter = ((samples + 3) / 4 + 7) & ~(gint64)7;
-    grid.block = grid.apart ? CLAMP(quarter, LEAST_APART, MOST_ROWS) : MIN(samples, MOST_ROWS);
-    const gint64 work = MAX(1, grid.block * cost);
-    grid.per_chunk = (CHUNK_WORK + work - 1) / work;
-    return grid;
+    const gint64 threads = tn_pool_threads();
+    const gint64 each = parts_of(samples, threads * parts_of(samples, threads * MOST_ROWS));
+    const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART;
+    const gint64 block = apart ? each : MIN(samples, MOST_ROWS);
+    return (RecurrentGrid){ panels, samples, block, apart,
+                            parts_of(CHUNK_WORK, MAX(1, block * cost)) };
 }
 
 typedef struct {
@@ -142,14 +147,12 @@ TnStatus
 recurrent_walk(const RecurrentGrid *grid, gint64 first, gint64 end, gint64 step,
                RecurrentItemFn item, gconstpointer job)
 {
-    Walk walk = {
-        grid, first, end, step, (grid->samples + grid->block - 1) / grid->block, item, job
-    };
+    Walk walk = { grid, first, end, step, parts_of(grid->samples, grid->block), item, job };
     if (grid->apart) {
         return tn_parallel_for((gsize)walk.blocks, block_chunk, &walk);
     }
     const gint64 items = grid->panels * walk.blocks;
-    const gsize chunks = (gsize)((items + grid->per_chunk - 1) / grid->per_chunk);
+    const gsize chunks = (gsize)parts_of(items, grid->per_chunk);
     TnStatus status = TN_OK;
     for (; walk.first != end && status == TN_OK; walk.first += step) {
         status = tn_parallel_for(chunks, step_chunk, &walk);
