@@ -195,8 +195,12 @@ measure_network(TnBench *bench, const Network *network, GError **error)
     Training t = { NULL };
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
     g_autofree char *config = g_strconcat("module:tenon.bench.", network->name, NULL);
+    g_autofree char *limit =
+        g_strdup_printf("memory_limit=%" G_GUINT64_FORMAT, bench->memory_limit);
+    const char *const overrides[] = { limit };
     bench_forget_memory();
-    gboolean ok = training_open(&t, config, network->graph, 0, NULL, network->classes, error);
+    gboolean ok = training_open(&t, config, network->graph, bench->memory_limit ? 1 : 0, overrides,
+                                network->classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = call_network(network, &t, error);
     double begin = now(), end = begin + bench->seconds, last = begin;

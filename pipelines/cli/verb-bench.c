@@ -13,6 +13,7 @@ typedef struct {
     double seconds;
     gint64 threads;
     gboolean list, profile;
+    guint64 memory_limit;
 } BenchOptions;
 
 static const TnOption rows[] = {
@@ -37,6 +38,11 @@ static const TnOption rows[] = {
       .type = TN_OPT_BOOL,
       .offset = G_STRUCT_OFFSET(BenchOptions, profile),
       .help = "after a case's figures a table of its operators by time" },
+    { .name = "memory_limit",
+      .type = TN_OPT_SIZE,
+      .dflt = "0",
+      .offset = G_STRUCT_OFFSET(BenchOptions, memory_limit),
+      .help = "of networks, as in a config; 0: none" },
 };
 
 typedef struct {
@@ -118,7 +124,7 @@ run_case(TnVerbCall *call, const TnBenchCase *one, const char *program, GError *
     const BenchOptions *options = call->options;
     Report r = {
         .bench = { sizeof(TnBench), options->seconds, program, one->name, report, options->profile,
-                   print, remark },
+                   print, remark, options->memory_limit },
         .call = call,
     };
     gboolean ok = one->run(&r.bench, error);

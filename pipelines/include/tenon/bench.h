@@ -21,6 +21,7 @@ struct TnBench {
     void (*print)(TnBench *bench, const char *text);
     /* Prints a line for people, which scripts that read figures pass over: "case: text". */
     void (*remark)(TnBench *bench, const char *text);
+    guint64 memory_limit; /* --memory-limit: of a network's program; 0: none */
 };
 
 typedef struct {
