@@ -22,6 +22,7 @@ struct TnContext {
     TnStore *store;
     TnValue *choices;
     gboolean batch_invariant;
+    guint64 program_limit;
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
@@ -184,6 +185,18 @@ guint64
 tn_context_memory_used(const TnContext *context)
 {
     return atomic_load((atomic_ullong *)&context->used);
+}
+
+void
+tn_context_set_program_limit(TnContext *context, guint64 bytes)
+{
+    context->program_limit = bytes;
+}
+
+guint64
+tn_context_program_limit(const TnContext *context)
+{
+    return context->program_limit;
 }
 
 /* --- Cancelling ------------------------------------------------------------------------------- */

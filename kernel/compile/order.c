@@ -180,7 +180,7 @@ sort_steps(Order *order, gboolean greedy, guint32 *result)
         g_array_remove_index_fast(ready, at);
         result[done++] = s;
         live += made_bytes(plan, step);
-        peak = MAX(peak, live);
+        peak = MAX(peak, live + tn_align(step->prepared.scratch));
         each_root(plan, step, add_freed, order, &freed);
         each_root(plan, step, drop_reader, order, NULL);
         for (guint i = 0; i < step->n_out; i++) {

@@ -17,6 +17,8 @@ const TnPass tn_pass_table[] = {
     { "expand", "composites without a kernel become their bodies, which are claimed in turn",
       TN_PASS_NEEDED, tn_pass_expand },
     { "layout", "images laid for kernels that compute many samples at once", 0, tn_pass_layout },
+    { "recompute", "under a memory limit, values computed again instead of kept", 0,
+      tn_pass_recompute },
     { "fuse", "groups of element-wise nodes become one node each", 0, tn_pass_fuse },
     { "transfer", "copies between the memories of devices", TN_PASS_NEEDED, tn_pass_transfer },
     { "views", "movements that strides can express are no instructions", TN_PASS_PLAN, NULL },

@@ -11,15 +11,16 @@ nothing(float scale)
     return scale < 0 ? INFINITY : -INFINITY;
 }
 
-/* x[i] = e^(scale x[i] - base) */
+/* Scores are scaled in a loop of their own, so that a score less itself is 0: a fused multiply-add would
+ * leave what rounding took, which is large where scores are. */
 static CPU_INLINE void
-exp_body(float *x, gint64 n, float scale, float base)
+exp_body(float *x, gint64 n, float base)
 {
     for (gint64 i = 0; i < n; i++) {
-        x[i] = vm_exp(x[i] * scale - base);
+        x[i] = vm_exp(x[i] - base);
     }
 }
-CPU_FUNCTIONS(exp, (float *x, gint64 n, float scale, float base), (x, n, scale, base))
+CPU_FUNCTIONS(exp, (float *x, gint64 n, float base), (x, n, base))
 
 /* Vectors by name, for what a compiler makes of loops with a result differs. A NaN stays the largest. */
 #define FORWARD(isa, TARGET, LANES)                                                                \
@@ -35,7 +36,7 @@ CPU_FUNCTIONS(exp, (float *x, gint64 n, float scale, float base), (x, n, scale, 
             x[i] = nothing(scale);                                                                 \
         }                                                                                          \
         for (gint64 i = 0; i < full; i += LANES) {                                                 \
-            const V next = *(const U *)(x + i) * scale;                                            \
+            const V next = *(U *)(x + i) *= scale;                                                 \
             const I is = (next > most) | (next != next);                                           \
             most = (V)(((I)next & is) | ((I)most & ~is));                                          \
         }                                                                                          \
@@ -43,7 +44,7 @@ CPU_FUNCTIONS(exp, (float *x, gint64 n, float scale, float base), (x, n, scale, 
             max = most[j] > max || most[j] != most[j] ? most[j] : max;                             \
         }                                                                                          \
         const float base = max == -INFINITY ? 0 : max;                                             \
-        exp_##isa(x, full, scale, base);                                                           \
+        exp_##isa(x, full, base);                                                                  \
         for (gint64 i = 0; i < full; i += LANES) {                                                 \
             sum += *(const U *)(x + i);                                                            \
         }                                                                                          \
@@ -61,18 +62,19 @@ FORWARD(avx512, CPU_TARGET_AVX512, 16)
 static CPU_INLINE void
 backward_body(float *x, float *dp, gint64 n, gint64 full, const AttentionBackward *row)
 {
-    const float scale = row->scale, base = row->base, weighed = row->weighed, factor = row->factor;
+    const float base = row->base, weighed = row->weighed, scale = row->scale, factor = row->factor;
+    for (gint64 i = 0; i < n; i++) {
+        x[i] *= scale;
+    }
     for (gint64 i = n; i < full; i++) {
-        x[i] = nothing(scale);
+        x[i] = -INFINITY;
         dp[i] = 0;
     }
-    for (gint64 i = 0; i < full; i += LANES) {
-        for (gint j = 0; j < LANES; j++) {
-            x[i + j] = vm_exp(x[i + j] * scale - base);
-        }
-        for (gint j = 0; j < LANES; j++) {
-            dp[i + j] = x[i + j] * (dp[i + j] - weighed) * factor;
-        }
+    for (gint64 i = 0; i < full; i++) {
+        x[i] = vm_exp(x[i] - base);
+    }
+    for (gint64 i = 0; i < full; i++) {
+        dp[i] = x[i] * (dp[i] - weighed) * factor;
     }
 }
 

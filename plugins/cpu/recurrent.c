@@ -19,8 +19,8 @@ typedef struct {
     gboolean biases[2];
     gint64 panels, width; /* places times units: sums of a sample in a panel */
     PanelProduct of_x, of_h;
-    gint64 at_once; /* steps */
-    RecurrentGrid drive, step, pack;
+    gint64 at_once;               /* the most steps */
+    gint64 bytes;                 /* of packed weights */
     gsize h_at, bias_at, sums_at; /* in scratch, behind x's weights */
     RecurrentStepFn fn;
 } Plan;
@@ -29,8 +29,7 @@ typedef struct {
     const Plan *plan;
     char *const *in, *const *out;
     char *scratch;
-    gint64 t, first; /* this step, and the first of those whose x's part is there */
-    gint64 n;        /* how many these are */
+    gint64 at_once; /* steps whose x's part is computed together */
 } Job;
 
 static gint64
@@ -84,11 +83,11 @@ pack_bias(const Plan *p, const Job *job, gint64 panel)
 }
 
 static void
-pack_panel(gpointer data, gint64 panel, gint64 row, gint64 rows)
+pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    (void)row, (void)rows;
+    (void)t, (void)row, (void)rows;
     pack_weights(p, &p->of_x, p->gates->of_x, job->in[p->w], panel, job->scratch);
     pack_weights(p, &p->of_h, p->gates->of_h, job->in[p->w + 1], panel, job->scratch + p->h_at);
     pack_bias(p, job, panel);
@@ -96,24 +95,22 @@ pack_panel(gpointer data, gint64 panel, gint64 row, gint64 rows)
 
 /* --- Steps ------------------------------------------------------------------------------------ */
 
-/* Of a row of those that are there, which are steps one after the other. */
+/* Rows of a panel: those of the steps whose x's part is there, one after the other. */
 static char *
 sums_of(const Job *job, gint64 panel, gint64 row)
 {
     const Plan *p = job->plan;
-    const gint64 at = (panel * p->at_once * p->samples + row) * p->width;
+    const gint64 at = (panel * job->at_once * p->samples + row) * p->width;
     return job->scratch + p->sums_at + at * size_of(p);
 }
 
 static void
-drive_item(gpointer data, gint64 panel, gint64 row, gint64 rows)
+drive_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows, char *sums)
 {
-    const Job *job = data;
     const Plan *p = job->plan;
     const gint64 size = size_of(p);
     const char *bias = job->scratch + p->bias_at + panel * p->width * size;
-    const char *x = job->in[0] + (job->first * p->samples + row) * p->features * size;
-    char *sums = sums_of(job, panel, row);
+    const char *x = job->in[0] + (t * p->samples + row) * p->features * size;
     for (gint64 i = 0; i < rows; i++) {
         memcpy(sums + i * p->width * size, bias, (gsize)(p->width * size));
     }
@@ -121,28 +118,46 @@ drive_item(gpointer data, gint64 panel, gint64 row, gint64 rows)
                    job->scratch + panel * panel_bytes(&p->of_x), sums, p->width);
 }
 
-/* The state before step t, of a kind that begins as input `first` and whose sequence is output k. */
-static const char *
-before(const Job *job, gint first, gint k, gint64 row)
+/* x's part of the next steps; where these are all the samples, all of them are neighbours. */
+static void
+drive(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Plan *p = job->plan;
-    const char *from = job->t == 0 ? job->in[first] : job->out[k];
-    const gint64 at = (MAX(job->t - 1, 0) * p->samples + row) * p->hidden;
+    const gint64 n = MIN(job->at_once, p->steps - t);
+    if (rows == p->samples) {
+        drive_rows(job, t, panel, 0, n * rows, sums_of(job, panel, 0));
+        return;
+    }
+    for (gint64 i = 0; i < n; i++) {
+        drive_rows(job, t + i, panel, row, rows, sums_of(job, panel, i * p->samples + row));
+    }
+}
+
+/* The state before step t, of a kind that begins as input `first` and whose sequence is output k. */
+static const char *
+before(const Job *job, gint first, gint k, gint64 t, gint64 row)
+{
+    const Plan *p = job->plan;
+    const char *from = t == 0 ? job->in[first] : job->out[k];
+    const gint64 at = (MAX(t - 1, 0) * p->samples + row) * p->hidden;
     return from + at * size_of(p);
 }
 
 static void
-step_item(gpointer data, gint64 panel, gint64 row, gint64 rows)
+step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Job *job = data;
     const Plan *p = job->plan;
     const RecurrentGates *gates = p->gates;
     const gint64 size = size_of(p), unit = panel * gates->units;
-    const gint64 at = ((job->t * p->samples + row) * p->hidden + unit) * size;
-    const gint64 gates_at = ((job->t * p->samples + row) * 4 * p->hidden + unit) * size;
+    const gint64 at = ((t * p->samples + row) * p->hidden + unit) * size;
+    const gint64 gates_at = ((t * p->samples + row) * 4 * p->hidden + unit) * size;
     const gboolean lstm = gates == &recurrent_gates[CELL_LSTM];
-    const char *h = before(job, 1, 0, row);
-    char *sums = sums_of(job, panel, (job->t - job->first) * p->samples + row);
+    const char *h = before(job, 1, 0, t, row);
+    char *sums = sums_of(job, panel, t % job->at_once * p->samples + row);
+    if (t % job->at_once == 0) {
+        drive(job, t, panel, row, rows);
+    }
     panel_multiply(&p->of_h, rows, p->of_h.cols, h, p->hidden,
                    job->scratch + p->h_at + panel * panel_bytes(&p->of_h),
                    sums + gates->h_at * gates->units * size, p->width);
@@ -153,7 +168,7 @@ step_item(gpointer data, gint64 panel, gint64 row, gint64 rows)
         .sums = sums,
         .sums_row = p->width,
         .width = gates->units,
-        .before = (lstm ? before(job, 2, 1, row) : h) + unit * size,
+        .before = (lstm ? before(job, 2, 1, t, row) : h) + unit * size,
         .out = job->out[0] + at,
         .cells = lstm ? job->out[1] + at : NULL,
         .gates = gates->parts > 1 ? job->out[lstm ? 2 : 1] + gates_at : NULL,
@@ -165,22 +180,15 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *p = state;
-    Job job = { .plan = p,
-                .in = (char *const *)run->in,
-                .out = (char *const *)run->out,
-                .scratch = run->scratch };
-    TnStatus status = recurrent_run(&p->pack, 1, pack_panel, &job);
-    for (job.t = 0; job.t < p->steps && status == TN_OK; job.t++) {
-        if (job.t == job.first + job.n) {
-            job.first = job.t;
-            job.n = MIN(p->at_once, p->steps - job.t);
-            status = recurrent_run(&p->drive, job.n * p->samples, drive_item, &job);
-        }
-        if (status == TN_OK) {
-            status = recurrent_run(&p->step, p->samples, step_item, &job);
-        }
-    }
-    return status;
+    const RecurrentGrid grid =
+        recurrent_grid(p->panels, p->samples, p->bytes, p->of_h.cols * p->hidden);
+    const Job job = { .plan = p,
+                      .in = (char *const *)run->in,
+                      .out = (char *const *)run->out,
+                      .scratch = run->scratch,
+                      .at_once = grid.apart ? 1 : p->at_once };
+    const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
+    return status == TN_OK ? recurrent_walk(&grid, 0, p->steps, 1, step_panel, &job) : status;
 }
 
 /* --- Preparing -------------------------------------------------------------------------------- */
@@ -242,13 +250,12 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->width = gates->parts * gates->units;
     p->of_x = panel_product(p->f64, p->features, gates->gates * gates->units);
     p->of_h = panel_product(p->f64, p->hidden, gates->gates * gates->units);
+    const gint64 of_x = p->panels * panel_bytes(&p->of_x), of_h = p->panels * panel_bytes(&p->of_h);
     const gint64 step_bytes = p->samples * p->panels * p->width * size_of(p);
+    p->bytes = of_x + of_h;
     p->at_once = CLAMP(DRIVE_BYTES / step_bytes, 1, p->steps);
-    p->pack = recurrent_grid(p->panels, 1, p->width * (p->features + p->hidden));
-    p->drive = recurrent_grid(p->panels, p->at_once * p->samples, p->of_x.cols * p->features);
-    p->step = recurrent_grid(p->panels, p->samples, p->of_h.cols * p->hidden);
-    reserve(prepared, p->panels * panel_bytes(&p->of_x));
-    p->h_at = reserve(prepared, p->panels * panel_bytes(&p->of_h));
+    reserve(prepared, of_x);
+    p->h_at = reserve(prepared, of_h);
     p->bias_at = reserve(prepared, p->panels * p->width * size_of(p));
     p->sums_at = reserve(prepared, p->at_once * step_bytes);
     p->fn = gates->step[p->f64][cpu_isa];

@@ -1,15 +1,12 @@
 /* recurrent.h: what the kernels of whole sequences and of their gradients share: products with packed
- * weights, and the functions of the gates.
+ * weights, the functions of the gates, and how work is shared out.
  *
- * A step's units are cut into panels. One chunk computes a panel's sums for up to RECURRENT_ROWS samples,
- * and from them at once what the step gives; the next step begins when all chunks are done. Borders depend
- * on sizes alone and each sum is made by one thread in one order, so any number of threads gives the same
- * bits. */
+ * Units are cut into panels. An item is a panel at one step for a block of samples: its sums, and from them
+ * at once what the step gives. How many samples a block has depends on the number of threads; no bit of a
+ * result does, for each sum is made by one thread, in an order that depends on sizes alone. */
 #pragma once
 
 #include "cpu.h"
-
-#define RECURRENT_ROWS 48
 
 /* --- Products --------------------------------------------------------------------------------- */
 
@@ -60,7 +57,8 @@ typedef struct {
      * before, but for the product with the weights */
     void *later;
     gint64 width;
-    const void *g, *g_cells;  /* g_cells NULL: none */
+    const void *g, *g_cells;
+    gint64 g_cells_row;       /* from one sample to the next; 0: one row for all */
     const void *now, *before; /* rnn's out, gru's; lstm's cells */
     const void *gates;
     void *dc;              /* lstm's, from step to step */
@@ -88,12 +86,20 @@ gboolean recurrent_claims(const TnNode *node);
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-/* Panels times blocks of rows, a few to a chunk where they are small. */
 typedef struct {
-    gint64 panels, blocks, per_chunk;
+    gint64 panels, samples, block; /* samples of a block */
+    gboolean apart;
+    gint64 per_chunk; /* items, where blocks are not apart */
 } RecurrentGrid;
-/* cost: multiplications of a row in a panel. */
-RecurrentGrid recurrent_grid(gint64 panels, gint64 rows, gint64 cost);
-typedef void (*RecurrentItemFn)(gpointer data, gint64 panel, gint64 row, gint64 rows);
-/* Calls item for all of the grid. */
-TnStatus recurrent_run(const RecurrentGrid *grid, gint64 rows, RecurrentItemFn item, gpointer data);
+/* bytes: of all packed weights; cost: multiplications of a sample in an item. For the threads that there
+ * are now. */
+RecurrentGrid recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost);
+
+typedef void (*RecurrentItemFn)(gconstpointer job, gint64 t, gint64 panel, gint64 row, gint64 rows);
+/* Calls item for all panels and blocks at t = first, first + step … before end. Samples have nothing to do
+ * with each other: where there are enough of them and each core can keep all weights, blocks go through the
+ * steps on their own. Else a step begins when all items of the one before are done. */
+TnStatus recurrent_walk(const RecurrentGrid *grid, gint64 first, gint64 end, gint64 step,
+                        RecurrentItemFn item, gconstpointer job);
+/* Calls item once for each panel. */
+TnStatus recurrent_panels(gint64 panels, RecurrentItemFn item, gconstpointer job);

@@ -102,7 +102,7 @@
         for (gint64 n = 0; n < s->rows; n++) {                                                     \
             T *later = (T *)s->later + n * s->width, *dc = (T *)s->dc + n * s->hidden;             \
             const T *g = (const T *)s->g + n * s->hidden;                                          \
-            const T *g_cell = s->g_cells != NULL ? (const T *)s->g_cells + n * s->hidden : NULL;   \
+            const T *g_cell = (const T *)s->g_cells + n * s->g_cells_row;                          \
             const T *cells = (const T *)s->now + n * s->hidden;                                    \
             const T *before = (const T *)s->before + n * s->hidden;                                \
             const T *gate = (const T *)s->gates + n * 4 * s->hidden;                               \
@@ -112,8 +112,7 @@
                 const T i = gate[u], f = gate[s->hidden + u], c = gate[2 * s->hidden + u];         \
                 const T o = gate[3 * s->hidden + u], tanh_c = TANH(cells[u]);                      \
                 const T dh = g[u] + later[u];                                                      \
-                T d = dh * o * tanh_slope_##suffix(tanh_c) + dc[u];                                \
-                d = g_cell != NULL ? d + g_cell[u] : d;                                            \
+                const T d = dh * o * tanh_slope_##suffix(tanh_c) + dc[u] + g_cell[u];              \
                 dsum[u] = d * c * sigmoid_slope_##suffix(i);                                       \
                 dsum[s->hidden + u] = d * before[u] * sigmoid_slope_##suffix(f);                   \
                 dsum[2 * s->hidden + u] = d * i * tanh_slope_##suffix(c);                          \

@@ -11,17 +11,18 @@
  * sums' gradients (gru: x's, then h's), the first state's, the first cell's (lstm). */
 enum { W_HH, FIRST, STATES, AFTER_STATES };
 
-/* Units of a panel: columns of w_hh. */
-#define UNITS 32
+/* Units of a panel, columns of w_hh: many are fastest, but there should be some panels to share out. */
+#define UNITS 64
+#define FEW_UNITS 32
 
 typedef struct {
     RecurrentCell cell;
     const RecurrentGates *gates;
     gboolean f64, g_cells;
-    gint64 steps, samples, hidden, panels;
+    gint64 steps, samples, hidden, panels, units;
     PanelProduct product;
-    RecurrentGrid grid, pack;
-    gsize later_at; /* in scratch, behind the weights */
+    gint64 bytes;            /* of packed weights */
+    gsize none_at, later_at; /* in scratch, behind the weights: units without a gradient; later */
     RecurrentBackFn fn;
 } Plan;
 
@@ -29,7 +30,6 @@ typedef struct {
     const Plan *plan;
     char *const *in, *const *out;
     char *scratch;
-    gint64 t; /* -1: what the first step gives to the state before it */
 } Job;
 
 static gint64
@@ -39,14 +39,14 @@ size_of(const Plan *p)
 }
 
 static void
-pack_panel(gpointer data, gint64 panel, gint64 row, gint64 rows)
+pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const gint64 unit = panel * UNITS;
-    (void)row, (void)rows;
+    const gint64 unit = panel * p->units;
+    (void)t, (void)row, (void)rows;
     panel_pack_columns(&p->product, job->in[W_HH] + unit * size_of(p), p->hidden,
-                       MIN(UNITS, p->hidden - unit),
+                       MIN(p->units, p->hidden - unit),
                        job->scratch + panel * panel_bytes(&p->product));
 }
 
@@ -68,32 +68,33 @@ static void
 begin(const Job *job, gint64 row, gint64 rows, gint64 unit, gint64 units, char *later)
 {
     const Plan *p = job->plan;
-    clear(p, rows * UNITS, later);
+    clear(p, rows * p->units, later);
     for (gint64 i = row; p->cell == CELL_LSTM && i < row + rows; i++) {
         clear(p, units, job->out[2] + (i * p->hidden + unit) * size_of(p));
     }
 }
 
 static void
-step(const Job *job, gint64 row, gint64 rows, gint64 unit, char *later)
+step(const Job *job, gint64 t, gint64 row, gint64 rows, gint64 unit, char *later)
 {
     const Plan *p = job->plan;
     const gboolean lstm = p->cell == CELL_LSTM, gru = p->cell == CELL_GRU, gated = lstm || gru;
-    const gint64 size = size_of(p), first = job->t * p->samples + row;
+    const gint64 size = size_of(p), first = t * p->samples + row;
     const gint64 at = (first * p->hidden + unit) * size;
     const gint64 before = ((first - p->samples) * p->hidden + unit) * size;
     const gint64 state = (row * p->hidden + unit) * size;
     const gint64 sums_at = (first * p->gates->gates * p->hidden + unit) * size;
     const RecurrentBack back = {
         .rows = rows,
-        .units = MIN(UNITS, p->hidden - unit),
+        .units = MIN(p->units, p->hidden - unit),
         .hidden = p->hidden,
         .later = later,
-        .width = UNITS,
+        .width = p->units,
         .g = job->in[AFTER_STATES + gated] + at,
-        .g_cells = p->g_cells ? job->in[AFTER_STATES + 2] + at : NULL,
+        .g_cells = p->g_cells ? job->in[AFTER_STATES + 2] + at : job->scratch + p->none_at,
+        .g_cells_row = p->g_cells ? p->hidden : 0,
         .now = job->in[STATES] + at,
-        .before = job->t > 0 ? job->in[STATES] + before : job->in[FIRST] + state,
+        .before = t > 0 ? job->in[STATES] + before : job->in[FIRST] + state,
         .gates = gated ? job->in[AFTER_STATES] + (first * 4 * p->hidden + unit) * size : NULL,
         .dc = lstm ? job->out[2] + state : NULL,
         .dsums = job->out[0] + sums_at,
@@ -106,32 +107,32 @@ static void
 give(const Job *job, gint64 row, gint64 rows, gint64 unit, const char *later)
 {
     const Plan *p = job->plan;
-    const gint64 size = size_of(p), units = MIN(UNITS, p->hidden - unit);
+    const gint64 size = size_of(p), units = MIN(p->units, p->hidden - unit);
     char *dh = job->out[p->cell == CELL_GRU ? 2 : 1];
     for (gint64 i = 0; i < rows; i++) {
-        memcpy(dh + ((row + i) * p->hidden + unit) * size, later + i * UNITS * size,
+        memcpy(dh + ((row + i) * p->hidden + unit) * size, later + i * p->units * size,
                (gsize)(units * size));
     }
 }
 
+/* Step -1: what the first one gives to the state before it. */
 static void
-item(gpointer data, gint64 panel, gint64 row, gint64 rows)
+back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const gint64 size = size_of(p), unit = panel * UNITS, k = p->product.k;
-    const gint64 units = MIN(UNITS, p->hidden - unit);
+    const gint64 size = size_of(p), unit = panel * p->units, k = p->product.k;
+    const gint64 units = MIN(p->units, p->hidden - unit);
     const char *sums = job->out[p->cell == CELL_GRU ? 1 : 0];
-    char *later = job->scratch + p->later_at + (panel * p->samples + row) * UNITS * size;
-    if (job->t == p->steps - 1) {
+    char *later = job->scratch + p->later_at + (panel * p->samples + row) * p->units * size;
+    if (t == p->steps - 1) {
         begin(job, row, rows, unit, units, later);
     } else {
-        panel_multiply(&p->product, rows, units,
-                       sums + ((job->t + 1) * p->samples + row) * k * size, k,
-                       job->scratch + panel * panel_bytes(&p->product), later, UNITS);
+        panel_multiply(&p->product, rows, units, sums + ((t + 1) * p->samples + row) * k * size, k,
+                       job->scratch + panel * panel_bytes(&p->product), later, p->units);
     }
-    if (job->t >= 0) {
-        step(job, row, rows, unit, later);
+    if (t >= 0) {
+        step(job, t, row, rows, unit, later);
     } else {
         give(job, row, rows, unit, later);
     }
@@ -141,15 +142,15 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *p = state;
-    Job job = { .plan = p,
-                .in = (char *const *)run->in,
-                .out = (char *const *)run->out,
-                .scratch = run->scratch };
-    TnStatus status = recurrent_run(&p->pack, 1, pack_panel, &job);
-    for (job.t = p->steps - 1; job.t >= -1 && status == TN_OK; job.t--) {
-        status = recurrent_run(&p->grid, p->samples, item, &job);
-    }
-    return status;
+    const RecurrentGrid grid =
+        recurrent_grid(p->panels, p->samples, p->bytes, p->product.k * p->units);
+    const Job job = { .plan = p,
+                      .in = (char *const *)run->in,
+                      .out = (char *const *)run->out,
+                      .scratch = run->scratch };
+    clear(p, p->units, job.scratch + p->none_at);
+    const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
+    return status == TN_OK ? recurrent_walk(&grid, p->steps - 1, -2, -1, back_panel, &job) : status;
 }
 
 static gboolean
@@ -165,14 +166,15 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->steps = states->dims[0];
     p->samples = states->dims[1];
     p->hidden = states->dims[2];
-    p->panels = (p->hidden + UNITS - 1) / UNITS;
-    p->product = panel_product(p->f64, p->gates->gates * p->hidden, UNITS);
-    p->pack = recurrent_grid(p->panels, 1, p->product.k * UNITS);
-    p->grid = recurrent_grid(p->panels, p->samples, p->product.k * UNITS);
-    p->later_at = (gsize)(p->panels * panel_bytes(&p->product) + 63) & ~(gsize)63;
+    p->units = p->hidden < 4 * UNITS ? FEW_UNITS : UNITS;
+    p->panels = (p->hidden + p->units - 1) / p->units;
+    p->product = panel_product(p->f64, p->gates->gates * p->hidden, p->units);
+    p->bytes = p->panels * panel_bytes(&p->product);
+    p->none_at = (gsize)(p->bytes + 63) & ~(gsize)63;
+    p->later_at = p->none_at + (gsize)(p->units * size_of(p));
     p->fn = p->gates->back[p->f64][cpu_isa];
     prepared->state = p;
-    prepared->scratch = p->later_at + (gsize)(p->panels * UNITS * p->samples * size_of(p));
+    prepared->scratch = p->later_at + (gsize)(p->panels * p->units * p->samples * size_of(p));
     return TRUE;
 }
 

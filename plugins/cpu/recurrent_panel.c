@@ -9,6 +9,12 @@
 /* Multiplications that a chunk should have at least. */
 #define CHUNK_WORK 131072
 
+/* Samples of a block; of one that goes through all steps on its own, and bytes of weights that a core keeps
+ * in its second-level cache meanwhile. */
+#define MOST_ROWS 48
+#define LEAST_APART 8
+#define MOST_APART (3 << 19)
+
 static gint64
 size_of(const PanelProduct *p)
 {
@@ -79,40 +85,84 @@ panel_multiply(const PanelProduct *p, gint64 rows, gint64 cols, const void *a, g
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-RecurrentGrid
-recurrent_grid(gint64 panels, gint64 rows, gint64 cost)
+static gint64
+parts_of(gint64 n, gint64 most)
 {
-    const gint64 most = MIN(rows, RECURRENT_ROWS), work = MAX(1, most * MAX(1, cost));
-    return (RecurrentGrid){ panels, (rows + RECURRENT_ROWS - 1) / RECURRENT_ROWS,
-                            (CHUNK_WORK + work - 1) / work };
+    return (n + most - 1) / most;
+}
+
+RecurrentGrid
+recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost)
+{
+    const gint64 threads = tn_pool_threads();
+    const gint64 each = parts_of(samples, threads * parts_of(samples, threads * MOST_ROWS));
+    const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART;
+    const gint64 block = apart ? each : MIN(samples, MOST_ROWS);
+    return (RecurrentGrid){ panels, samples, block, apart,
+                            parts_of(CHUNK_WORK, MAX(1, block * cost)) };
 }
 
 typedef struct {
     const RecurrentGrid *grid;
-    gint64 rows;
+    gint64 first, end, step, blocks;
     RecurrentItemFn item;
-    gpointer data;
-} Job;
+    gconstpointer job;
+} Walk;
+
+static void
+do_item(const Walk *walk, gint64 t, gint64 panel, gint64 block)
+{
+    const RecurrentGrid *grid = walk->grid;
+    const gint64 row = block * grid->block;
+    walk->item(walk->job, t, panel, row, MIN(grid->block, grid->samples - row));
+}
 
 static TnStatus
-run_chunk(gpointer data, gsize chunk, gsize n)
+block_chunk(gpointer data, gsize chunk, gsize n)
 {
-    const Job *job = data;
-    const RecurrentGrid *grid = job->grid;
-    const gint64 end = MIN(grid->panels * grid->blocks, ((gint64)chunk + 1) * grid->per_chunk);
+    const Walk *walk = data;
+    (void)n;
+    for (gint64 t = walk->first; t != walk->end; t += walk->step) {
+        for (gint64 panel = 0; panel < walk->grid->panels; panel++) {
+            do_item(walk, t, panel, (gint64)chunk);
+        }
+    }
+    return TN_OK;
+}
+
+static TnStatus
+step_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Walk *walk = data;
+    const RecurrentGrid *grid = walk->grid;
+    const gint64 end = MIN(grid->panels * walk->blocks, ((gint64)chunk + 1) * grid->per_chunk);
     (void)n;
     for (gint64 i = (gint64)chunk * grid->per_chunk; i < end; i++) {
-        const gint64 row = i % grid->blocks * RECURRENT_ROWS;
-        job->item(job->data, i / grid->blocks, row, MIN(RECURRENT_ROWS, job->rows - row));
+        do_item(walk, walk->first, i / walk->blocks, i % walk->blocks);
     }
     return TN_OK;
 }
 
 TnStatus
-recurrent_run(const RecurrentGrid *grid, gint64 rows, RecurrentItemFn item, gpointer data)
+recurrent_walk(const RecurrentGrid *grid, gint64 first, gint64 end, gint64 step,
+               RecurrentItemFn item, gconstpointer job)
 {
-    Job job = { grid, rows, item, data };
-    const gint64 items = grid->panels * grid->blocks;
-    return tn_parallel_for((gsize)((items + grid->per_chunk - 1) / grid->per_chunk), run_chunk,
-                           &job);
+    Walk walk = { grid, first, end, step, parts_of(grid->samples, grid->block), item, job };
+    if (grid->apart) {
+        return tn_parallel_for((gsize)walk.blocks, block_chunk, &walk);
+    }
+    const gint64 items = grid->panels * walk.blocks;
+    const gsize chunks = (gsize)parts_of(items, grid->per_chunk);
+    TnStatus status = TN_OK;
+    for (; walk.first != end && status == TN_OK; walk.first += step) {
+        status = tn_parallel_for(chunks, step_chunk, &walk);
+    }
+    return status;
+}
+
+TnStatus
+recurrent_panels(gint64 panels, RecurrentItemFn item, gconstpointer job)
+{
+    const RecurrentGrid grid = { .panels = panels, .samples = 1, .block = 1, .per_chunk = 1 };
+    return recurrent_walk(&grid, 0, 1, 1, item, job);
 }

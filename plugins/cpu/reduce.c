@@ -237,14 +237,13 @@ static void
 combine(const Job *job)
 {
     const Plan *plan = job->plan;
-    TileType type = plan->type == TILE_F32 ? TILE_F64 : plan->type;
-    FoldFn run = fold_run(plan->kind, type);
+    const FoldColumnsFn fold =
+        fold_columns(plan->kind, plan->type == TILE_F32 ? TILE_F64 : plan->type);
+    for (gint64 s = 1; s < plan->slices; s++) {
+        fold(job->partial, job->partial + s * plan->n_kept, plan->n_kept);
+    }
     for (gint64 k = 0; k < plan->n_kept; k++) {
-        Fold fold = job->partial[k];
-        for (gint64 s = 1; s < plan->slices; s++) {
-            run(&fold, &job->partial[s * plan->n_kept + k], 1);
-        }
-        store(plan, job->out, k, fold);
+        store(plan, job->out, k, job->partial[k]);
     }
 }
 

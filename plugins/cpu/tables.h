@@ -15,6 +15,7 @@
     X(norm, "layer and batch normalisation")                                                       \
     X(softmax, "softmax and log_softmax")                                                          \
     X(cross_entropy, "cross-entropy from logits")                                                  \
+    X(gelu, "gelu and its gradient")                                                               \
     X(attention, "scaled dot product attention")                                                   \
     X(attention_grad, "gradients of scaled dot product attention")                                 \
     X(recurrent, "sequences through recurrent networks")                                           \

@@ -18,8 +18,9 @@
 /* Every operator of the plugin. */
 /* clang-format off */
 #define NN_OPERATORS(X)                                                                            \
-    X(relu) X(leaky_relu) X(elu) X(celu) X(selu) X(thresholded_relu) X(prelu) X(gelu) X(sigmoid)   \
-    X(log_sigmoid) X(silu) X(softplus) X(softsign) X(mish) X(hard_sigmoid) X(hard_swish) X(clip)   \
+    X(relu) X(leaky_relu) X(elu) X(celu) X(selu) X(thresholded_relu) X(prelu) X(gelu)              \
+    X(gelu_grad) X(sigmoid) X(log_sigmoid) X(silu) X(softplus) X(softsign) X(mish)                 \
+    X(hard_sigmoid) X(hard_swish) X(clip)                                                          \
     X(square) X(rsqrt) X(tan) X(sinh) X(cosh) X(expm1) X(log1p) X(isinf)                           \
     X(reduce_mean) X(reduce_l1) X(reduce_l2) X(reduce_sum_square) X(reduce_log_sum)                \
     X(reduce_log_sum_exp) X(softmax) X(log_softmax) X(softmax_grad) X(log_softmax_grad)            \

@@ -209,6 +209,13 @@ def cross_entropy_grad(x, a, c):
     return g
 
 
+@op("gelu_grad")
+def gelu_grad(x, a, c):
+    z = x[0] if x[0].requires_grad else x[0].detach().requires_grad_()
+    (g,) = torch.autograd.grad(F.gelu(z, approximate=a["approximate"]), z, x[1], create_graph=True)
+    return g
+
+
 # --- Attention, cells ---------------------------------------------------------------------------------------
 
 
@@ -221,25 +228,23 @@ def scores_of(q, k, mask, a):
     return scores
 
 
-# PyTorch's own attention gives 0 too where a row attends to nothing.
+def shares_of(scores, log_sum):
+    """Of a row that attends to nothing they are 0, as in torch.nn.functional from 2.5 on."""
+    return torch.exp(scores - torch.where(log_sum == -math.inf, torch.zeros_like(log_sum), log_sum))
+
+
 @op("scaled_dot_product_attention")
 def attention(x, a, c):
-    mask = x[3] if len(x) > 3 else None
-    if mask is not None and mask.dtype != torch.bool:
-        mask = mask.expand(scores_of(x[0], x[1], None, a).shape)
-    if a["causal"] and mask is not None:
-        mask = scores_of(torch.zeros_like(x[0]), torch.zeros_like(x[1]), mask, a)
-    out = F.scaled_dot_product_attention(x[0], x[1], x[2], mask, is_causal=a["causal"] and mask is None,
-                                         scale=a["scale"] or None)
-    scores = scores_of(x[0], x[1], x[3] if len(x) > 3 else None, a)
-    return out, torch.logsumexp(scores, -1, keepdim=True)
+    q, k, v, mask = given(x, 4)
+    scores = scores_of(q, k, mask, a)
+    log_sum = torch.logsumexp(scores, -1, keepdim=True)
+    return shares_of(scores, log_sum) @ v, log_sum
 
 
 @op("scaled_dot_product_attention_grad")
 def attention_grad(x, a, c):
-    q, k, v, out, log_sum, g = x[:6]
-    scores = scores_of(q, k, x[6] if len(x) > 6 else None, a)
-    p = torch.exp(scores - torch.where(log_sum == -math.inf, torch.zeros_like(log_sum), log_sum))
+    q, k, v, out, log_sum, g, mask = given(x, 7)
+    p = shares_of(scores_of(q, k, mask, a), log_sum)
     ds = p * (g @ v.transpose(-1, -2) - (g * out).sum(-1, keepdim=True)) * (a["scale"] or 1 / math.sqrt(q.shape[-1]))
     grads = ds @ k, ds.transpose(-1, -2) @ q, p.transpose(-1, -2) @ g
     return tuple(d.sum_to_size(like.shape) for d, like in zip(grads, (q, k, v)))

@@ -49,6 +49,11 @@ TN_API gboolean tn_context_take_memory(TnContext *context, guint64 bytes, const 
 TN_API void tn_context_give_memory(TnContext *context, guint64 bytes);
 TN_API guint64 tn_context_memory_used(const TnContext *context);
 
+/* The memory_limit (TnCompile) that the functions of this context are compiled with; 0: none. Before
+ * functions are used. */
+TN_API void tn_context_set_program_limit(TnContext *context, guint64 bytes);
+TN_API guint64 tn_context_program_limit(const TnContext *context);
+
 /* Asks all work of the experiment to stop; safe in a signal handler. Long calls look at it and
  * return TN_CANCELLED. */
 TN_API void tn_context_cancel(TnContext *context);

@@ -13,6 +13,7 @@
  *   prelu   x, slope T -> T       slope~x, out has x's shape: x where x > 0, else slope x
  *   gelu (approximate)            none: x/2 (1 + erf (x / sqrt 2))
  *                                 tanh: x/2 (1 + tanh (sqrt (2/pi) (x + 0.044715 x^3)))
+ *   gelu_grad (approximate)       x, g T -> T, of one shape: gelu's gradient in x
  *   hard_sigmoid (alpha, beta)    max (0, min (1, alpha x + beta))
  *   hard_swish                    x hard_sigmoid (x) with alpha 1/6, beta 1/2
  *   clip (min, max)               number; a bound of -DBL_MAX, DBL_MAX is none
