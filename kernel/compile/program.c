@@ -61,6 +61,7 @@ tn_program_destroy(TnProgram *program)
     g_free(program->space);
     g_free(program->spaces);
     g_free(program->slots);
+    g_free(program->children);
     g_free(program->instructions);
     g_free(program->infos);
     g_free(program->places);

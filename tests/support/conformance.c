@@ -58,6 +58,11 @@ tn_conformance_ops(void)
 TnDtypes
 tn_call_dtypes(const TnOp *op)
 {
+    for (guint32 i = 0; i < op->attrs.n; i++) {
+        if (tn_options_row(&op->attrs, i)->type == TN_OPT_GRAPH) {
+            return TN_DT(F32) | TN_DT(F64);
+        }
+    }
     for (guint i = 0; i < op->n_inputs; i++) {
         if (tn_op_input(op, (gint)i)->type == 'T') {
             return tn_op_input(op, (gint)i)->dtypes;
