@@ -59,8 +59,15 @@ training(void)
     run("training");
 }
 
+static void
+control(void)
+{
+    run("control");
+}
+
 static const TnTest tests[] = {
-    { "layers", layers }, { "schedules", schedules }, { "optimisers", optimisers },
-    { "eager", eager },   { "models", models },       { "training", training },
+    { "layers", layers },   { "schedules", schedules }, { "optimisers", optimisers },
+    { "eager", eager },     { "models", models },       { "training", training },
+    { "control", control },
 };
 TN_TEST_MAIN("lua", tests)
