@@ -244,7 +244,7 @@ static void
 bounded(TnGraph *graph, TnVal condition, TnGraph *body, gint n, const TnVal *states, gint64 most,
         TnVal *out)
 {
-    TnGraph *step = tn_graph_nested(graph, "while");
+    TnGraph *step = tn_graph_nested(graph, "while.step");
     g_autoptr(TnGraph) rest = idle(body, n);
     const TnIfAttrs attrs = { body, rest };
     const TnVal steps = steps_of(graph, most);

@@ -65,9 +65,15 @@ control(void)
     run("control");
 }
 
+static void
+maml(void)
+{
+    run("maml");
+}
+
 static const TnTest tests[] = {
     { "layers", layers },   { "schedules", schedules }, { "optimisers", optimisers },
     { "eager", eager },     { "models", models },       { "training", training },
-    { "control", control },
+    { "control", control }, { "maml", maml },
 };
 TN_TEST_MAIN("lua", tests)

@@ -150,7 +150,7 @@ local function scan_now(f, init, xs, states, paths, slices, steps, reverse)
 end
 
 local function scan_in_graph(graph, f, init, xs, states, paths, slices, slice_paths, reverse)
-  local body = core.nested(graph, "scan")
+  local body = core.nested(graph, "scan.body")
   local inputs, xs_at = {}, {}
   for i, x in ipairs(states) do inputs[i] = body:input(paths[i], x.dtype, x.shape) end
   for i, x in ipairs(slices) do xs_at[i] = body:input(slice_paths[i], x.dtype, tail(x.shape)) end
@@ -213,7 +213,7 @@ function control.while_loop(condition, body, init, options)
     end
     return rebuild(init, states)
   end
-  local inner = core.nested(graph, "while")
+  local inner = core.nested(graph, "while.body")
   local inputs = {}
   for i, x in ipairs(states) do inputs[i] = inner:input(paths[i], x.dtype, x.shape) end
   local next_state = core.build(inner, body, rebuild(init, inputs))
@@ -245,8 +245,8 @@ function control.cond(condition, on_true, on_false, ...)
     if pred:item() then return on_true(...) end
     return on_false(...)
   end
-  local yes, results, list, paths = branch(graph, "then", on_true, ...)
-  local no, _, other, other_paths = branch(graph, "else", on_false, ...)
+  local yes, results, list, paths = branch(graph, "cond.then", on_true, ...)
+  local no, _, other, other_paths = branch(graph, "cond.else", on_false, ...)
   if #list ~= #other then fail("cond", 1, "one branch gives %d values, the other %d", #list, #other) end
   for i, x in ipairs(list) do
     if x.type ~= other[i].type or paths[i] ~= other_paths[i] then
