@@ -369,7 +369,7 @@ arrange(ScanBack *b, const gboolean *given, const gboolean *wanted)
             wanted[i] ? g_array_index(out, TnGraphPort, found++) : (TnGraphPort){ 0 };
         if (i < n && wanted[i]) {
             put_state(b, i, g_array_index(in, TnGraphPort, seed++), grad);
-        } else if (wanted[i] && i < n + m) {
+        } else if (i < n + m && wanted[i]) {
             g_array_append_val(b->stacks, grad);
         } else if (wanted[i]) {
             put_capture(b, i, grad);

@@ -287,7 +287,8 @@ gboolean
 tn_call_differentiable(const TnCall *call, gint i)
 {
     const guint32 closed = TN_ARG_SHAPE | TN_ARG_NO_GRAD | TN_ARG_INDEX | TN_ARG_STATIC;
-    return tn_call_has(call, i) && !(tn_op_input(call->op, i)->flags & closed) &&
+    const gboolean unbounded = strcmp(call->op->name, "while") == 0; /* tn_grad says so */
+    return !unbounded && tn_call_has(call, i) && !(tn_op_input(call->op, i)->flags & closed) &&
            tn_dtype_in(call->in[i].dtype, TN_DTYPES_FLOAT);
 }
 
