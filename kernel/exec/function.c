@@ -250,8 +250,7 @@ say_specialised(const TnFunction *function, TnTensor *const *inputs)
     if (before != NULL) {
         tn_log("compile", TN_LOG_INFO,
                "graph '%s': %s: compiled again, %u of at most %d programs are kept",
-               tn_graph_name(function->graph), text->str, MIN(function->entries->len + 1, MAX_KEPT),
-               MAX_KEPT);
+               tn_graph_name(function->graph), text->str, function->entries->len + 1, MAX_KEPT);
     }
 }
 
