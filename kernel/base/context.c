@@ -21,6 +21,8 @@ struct TnContext {
     GPtrArray *devices; /* TnDevice * */
     TnStore *store;
     TnValue *choices;
+    gboolean batch_invariant;
+    guint64 program_limit;
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
@@ -129,6 +131,18 @@ tn_context_choices(const TnContext *context)
     return context->choices;
 }
 
+void
+tn_context_set_batch_invariant(TnContext *context, gboolean invariant)
+{
+    context->batch_invariant = invariant;
+}
+
+gboolean
+tn_context_batch_invariant(const TnContext *context)
+{
+    return context->batch_invariant;
+}
+
 TnStore *
 tn_context_store(const TnContext *context)
 {
@@ -171,6 +185,18 @@ guint64
 tn_context_memory_used(const TnContext *context)
 {
     return atomic_load((atomic_ullong *)&context->used);
+}
+
+void
+tn_context_set_program_limit(TnContext *context, guint64 bytes)
+{
+    context->program_limit = bytes;
+}
+
+guint64
+tn_context_program_limit(const TnContext *context)
+{
+    return context->program_limit;
 }
 
 /* --- Cancelling ------------------------------------------------------------------------------- */

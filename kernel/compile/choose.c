@@ -47,10 +47,20 @@ note(TnValue *chosen, const char *key, const TnKernel *kernel)
     tn_value_set(chosen, key, tn_value_string(text));
 }
 
+/* The node as kernels are asked about it. */
+static TnNode
+asked(const TnCompile *options, const TnNode *node)
+{
+    TnNode view = *node;
+    view.batch_invariant = options->batch_invariant;
+    return view;
+}
+
 const TnKernel *
-tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node)
+tn_choose_kernel(const TnCompile *options, guint d, const TnNode *any)
 {
     const char *kind = tn_device_kind(options->devices[d]);
+    const TnNode view = asked(options, any), *node = &view;
     if (options->choices == NULL && options->chosen == NULL) {
         return tn_kernel_find_known(kind, node);
     }
@@ -78,9 +88,10 @@ tn_choice_known(const TnCompile *options, guint d, const TnNode *node)
 }
 
 const TnKernel *
-tn_choose_anew(const TnCompile *options, guint d, const TnNode *node)
+tn_choose_anew(const TnCompile *options, guint d, const TnNode *any)
 {
     const char *kind = tn_device_kind(options->devices[d]);
+    const TnNode view = asked(options, any), *node = &view;
     const TnKernel *kernel = tn_kernel_find_known(kind, node);
     if (kernel != NULL && options->chosen != NULL) {
         g_autofree char *key = key_of(kind, node), *id = tn_kernel_id(kernel);

@@ -8,7 +8,9 @@
 #include "kernels.h"
 
 typedef struct {
-    GHashTable *rows;     /* "kind operator" → GPtrArray of const TnKernel *, best rank first */
+    /* "kind operator", of tables that heed batch invariance also "kind operator invariant" → GPtrArray
+     * of const TnKernel *, best rank first */
+    GHashTable *rows;
     GHashTable *ids;      /* const TnKernel * → "table rank" */
     GPtrArray *factories; /* that it is of: const TnFactory * */
 } Index;
@@ -25,6 +27,33 @@ by_rank(gconstpointer a, gconstpointer b)
     return (ka->rank < kb->rank) - (ka->rank > kb->rank);
 }
 
+static char *
+key_of(const char *kind, const char *op, gboolean invariant)
+{
+    return g_strconcat(kind, " ", op, invariant ? " invariant" : NULL, NULL);
+}
+
+/* Takes key. */
+static void
+add_row(GHashTable *rows, char *key, const TnKernel *kernel)
+{
+    GPtrArray *list = g_hash_table_lookup(rows, key);
+    if (list == NULL) {
+        list = g_ptr_array_new();
+        g_hash_table_insert(rows, key, list);
+    } else {
+        g_free(key);
+    }
+    g_ptr_array_add(list, (gpointer)kernel);
+}
+
+static gboolean
+heeds_invariance(const TnKernelTable *table)
+{
+    return table->size > G_STRUCT_OFFSET(TnKernelTable, flags) &&
+           (table->flags & TN_TABLE_BATCH_INVARIANT);
+}
+
 static void
 add_table(GHashTable *rows, GHashTable *ids, const TnFactory *factory)
 {
@@ -32,13 +61,10 @@ add_table(GHashTable *rows, GHashTable *ids, const TnFactory *factory)
     for (guint32 i = 0; i < table->n_kernels; i++) {
         const TnKernel *kernel =
             (const TnKernel *)((const char *)table->kernels + (gsize)i * table->kernel_size);
-        g_autofree char *key = g_strconcat(table->kind, " ", kernel->op, NULL);
-        GPtrArray *list = g_hash_table_lookup(rows, key);
-        if (list == NULL) {
-            list = g_ptr_array_new();
-            g_hash_table_insert(rows, g_steal_pointer(&key), list);
+        add_row(rows, key_of(table->kind, kernel->op, FALSE), kernel);
+        if (heeds_invariance(table)) {
+            add_row(rows, key_of(table->kind, kernel->op, TRUE), kernel);
         }
-        g_ptr_array_add(list, (gpointer)kernel);
         g_hash_table_insert(ids, (gpointer)kernel,
                             g_strdup_printf("%s %d", factory->name, kernel->rank));
     }
@@ -138,7 +164,8 @@ const TnKernel *
 tn_kernel_find_id(const char *kind, const TnNode *node, const char *id)
 {
     char key[256];
-    g_snprintf(key, sizeof key, "%s %s", kind, node->op->name);
+    g_snprintf(key, sizeof key, "%s %s%s", kind, node->op->name,
+               node->batch_invariant ? " invariant" : "");
     pthread_rwlock_rdlock(&state.lock);
     GPtrArray *found = g_hash_table_lookup(state.index.rows, key);
     g_autoptr(GPtrArray) list = found != NULL ? g_ptr_array_ref(found) : NULL;

@@ -3,6 +3,7 @@
 #include "exec-private.h"
 
 #include "compile/compile-private.h"
+#include "graph/store-private.h"
 
 #include <tenon/base.h>
 #include <tenon/tape.h>
@@ -139,6 +140,7 @@ tn_tape_assign(TnTape *tape, TnVar *var, TnVal val, GError **error)
                     tn_var_info(var)->name, want, got != NULL ? got : "nothing");
         return FALSE;
     }
+    tn_var_touch(var);
     return tn_tensor_copy_into(to, from, error);
 }
 
@@ -218,7 +220,9 @@ new_exec(TnTape *tape, const TnGraphNode *node, GError **error)
     for (guint i = 0; i < n; i++) {
         devices[i] = tn_context_device(tape->context, i);
     }
-    const TnCompile options = { .devices = devices, .n_devices = n };
+    const TnCompile options = { .devices = devices,
+                                .n_devices = n,
+                                .batch_invariant = tn_context_batch_invariant(tape->context) };
     const gint64 begin = tn_span_begin(tape->context);
     g_autoptr(TnProgram) program = tn_compile_shared(graph, &options, error);
     tn_span_end(tape->context, "compile", node->name, begin);
