@@ -18,6 +18,12 @@ claim_node(TnCompiler *c, guint number)
     TnNodeView view;
     const TnKernel *kernel = NULL;
     tn_node_view(&view, c->graph, number);
+    kernel = tn_control_kernel(view.node.op);
+    for (guint d = 0; kernel != NULL && d < c->options->n_devices; d++) {
+        if (tn_device_is_host(c->options->devices[d])) {
+            return (TnClaim){ (gint)d, kernel };
+        }
+    }
     for (guint d = 0; d < c->options->n_devices; d++) {
         kernel = tn_choose_kernel(c->options, d, &view.node);
         if (kernel != NULL) {

@@ -163,6 +163,19 @@ tn_type_of(const TnGraph *graph, TnVal val)
     return &tn_graph_node(graph, val.node)->out[val.out];
 }
 
+/* --- control.c -------------------------------------------------------------------------------- */
+
+/* The compiler's own kernel, on a host, of an operator that runs sub-graphs (TN_OP_CONTROL); NULL: it is
+ * none. */
+const TnKernel *tn_control_kernel(const TnOp *op);
+/* Instead of that kernel's `prepare`: compiles the sub-graphs. */
+gboolean tn_control_prepare(const TnCompile *options, const TnNode *node, TnPrepared *prepared,
+                            GError **error);
+/* Adds such a node without those of its outputs that nobody reads (read[]: of each) and need not be
+ * computed; FALSE: it is no such node, or stays as it is. */
+gboolean tn_control_narrow(TnRewriter *rw, const TnGraphNode *node, const gboolean *read,
+                           const TnVal *in, TnVal *out);
+
 /* --- Nodes as kernels see them ---------------------------------------------------------------- */
 
 typedef struct {

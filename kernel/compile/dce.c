@@ -27,6 +27,44 @@ mark_roots(const TnGraph *graph, gboolean *keep, GArray *stack)
     }
 }
 
+/* Of a graph's nodes that are kept, values that are read: TN_MAX_OUT places a node. NULL: no node runs
+ * sub-graphs, so nobody asks. (transfer full). */
+static gboolean *
+find_read(const TnGraph *graph, const gboolean *keep)
+{
+    gboolean any = FALSE;
+    for (guint i = 0; i < graph->nodes->len && !any; i++) {
+        any = tn_graph_node(graph, i)->op->flags & TN_OP_CONTROL;
+    }
+    if (!any) {
+        return NULL;
+    }
+    gboolean *read = g_new0(gboolean, (gsize)graph->nodes->len * TN_MAX_OUT);
+    for (guint i = 0; i < graph->nodes->len; i++) {
+        const TnGraphNode *node = tn_graph_node(graph, i);
+        for (gint k = 0; keep[i] && k < node->n_in; k++) {
+            if (!tn_val_is_none(node->in[k])) {
+                read[(gsize)node->in[k].node * TN_MAX_OUT + node->in[k].out] = TRUE;
+            }
+        }
+    }
+    for (guint i = 0; i < graph->outputs->len; i++) {
+        const TnVal val = g_array_index(graph->outputs, TnGraphPort, i).val;
+        read[(gsize)val.node * TN_MAX_OUT + val.out] = TRUE;
+    }
+    return read; /* what is assigned is read by a node */
+}
+
+static gboolean
+narrow_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
+            gboolean *done, GError **error)
+{
+    const gboolean *read = rw->data;
+    (void)error;
+    *done = tn_control_narrow(rw, node, &read[(gsize)number * TN_MAX_OUT], in, out);
+    return TRUE;
+}
+
 gboolean
 tn_pass_dce(TnCompiler *c, GError **error)
 {
@@ -42,5 +80,6 @@ tn_pass_dce(TnCompiler *c, GError **error)
             mark(node->in[i], keep, stack);
         }
     }
-    return tn_rewrite_into(c, keep, NULL, NULL, error);
+    g_autofree gboolean *read = find_read(graph, keep);
+    return tn_rewrite_into(c, keep, read != NULL ? narrow_node : NULL, read, error);
 }

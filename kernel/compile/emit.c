@@ -62,8 +62,10 @@ prepare_step(TnPlan *plan, TnStep *step, GError **error)
         view.out[i].variable =
             tn_plan_value(plan, step->out + (guint)i)->place.kind == TN_PLACE_VARIABLE;
     }
-    if (step->kernel->prepare != NULL &&
-        !step->kernel->prepare(&view.node, &step->prepared, error)) {
+    const gboolean control = node->op->flags & TN_OP_CONTROL;
+    if (control ? !tn_control_prepare(plan->c->options, &view.node, &step->prepared, error)
+                : step->kernel->prepare != NULL &&
+                      !step->kernel->prepare(&view.node, &step->prepared, error)) {
         tn_error_prefix(error, "%s (%s)", node->name, node->op->name);
         /* Nothing was made, so there is nothing for release to free. */
         step->kernel = NULL;
@@ -269,6 +271,9 @@ emit_step(Emit *emit, TnStep *step, guint32 number, guint32 *arg, GError **error
         const TnSlot *slot = &g_array_index(plan->slots, TnSlot, step->scratch_slot);
         code->scratch = (TnPlace){ TN_PLACE_ARENA, slot->space, slot->offset };
         plan->scratch[number] = (TnReach){ slot->offset, slot->bytes };
+    }
+    if (step->kind == TN_STEP_KERNEL && node->op->flags & TN_OP_CONTROL) {
+        tn_control_place(program, code->state, &code->scratch);
     }
     *arg += (guint32)code->n_in + code->n_out;
     return TRUE;

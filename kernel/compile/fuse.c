@@ -8,6 +8,7 @@
 
 #define MAX_OPS 24
 #define MAX_INPUTS 12
+#define MAX_OUTPUTS 8
 #define NO_GROUP G_MAXUINT32
 
 typedef struct {
@@ -52,7 +53,7 @@ typedef struct {
     TnGraph *body;
     guint n_in, n_out;
     TnVal in[TN_MAX_IN];
-    TnVal out[TN_MAX_IN]; /* more than TN_MAX_OUT: too many */
+    TnVal out[TN_MAX_IN]; /* more than MAX_OUTPUTS: too many */
 } Body;
 
 static TnVal
@@ -128,7 +129,7 @@ find_kernel(const Fuse *f, const Body *body, gint device)
     g_autoptr(TnGraph) probe = tn_graph_new("probe");
     TnVal in[TN_MAX_IN];
     TnType out[TN_MAX_OUT];
-    if (body->n_out < 1 || body->n_out > TN_MAX_OUT || body->n_in < 1 || body->n_in > MAX_INPUTS) {
+    if (body->n_out < 1 || body->n_out > MAX_OUTPUTS || body->n_in < 1 || body->n_in > MAX_INPUTS) {
         return NULL;
     }
     for (guint i = 0; i < body->n_in; i++) {
@@ -300,7 +301,7 @@ try_merge(Fuse *f, guint32 into, guint32 from)
     set_group(f, b->members, into);
     /* Readers that come later may still join: there will be no more outputs than are counted
      * here. */
-    if (count_inputs(f, into) <= MAX_INPUTS && count_outputs(f, into) <= TN_MAX_OUT &&
+    if (count_inputs(f, into) <= MAX_INPUTS && count_outputs(f, into) <= MAX_OUTPUTS &&
         !needs_itself(f, into)) {
         g_array_unref(before);
         group_free(b);

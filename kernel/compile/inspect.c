@@ -76,7 +76,8 @@ tn_program_step(const TnProgram *program, guint i, TnProgramStep *info)
         .n_out = code->n_out,
         .types = &program->types[code->first_arg],
         .bytes_read = about->bytes_read,
-        .flops = flops_of(program, i),
+        /* What control flow runs is told of by those who run it. */
+        .flops = about->op->flags & TN_OP_CONTROL ? 0 : flops_of(program, i),
         .live_bytes = live_bytes(program, i),
     };
     name_kernel(about->kernel, &full);

@@ -85,6 +85,12 @@ typedef struct {
     gsize bytes;
 } TnProgramSpace;
 
+/* A program that an instruction of another runs, its memory a part of that one's arena. */
+typedef struct {
+    TnProgram *program; /* owned by the instruction's state */
+    TnPlace memory;
+} TnProgramChild;
+
 struct TnProgram {
     guint32 n_refs; /* under the lock of cache.c */
     GBytes *key;    /* in the process-wide cache; NULL: not there */
@@ -117,7 +123,33 @@ struct TnProgram {
     guint64 arena_bytes, live_bytes;
     guint n_slots;
     TnProgramSlot *slots;
+    guint n_children;
+    TnProgramChild *children;
 };
+
+/* --- Control flow ----------------------------------------------------------------------------- */
+
+#define TN_MAX_PROGRAMS 2
+
+/* State of an instruction that runs sub-graphs, each a program whose inputs are the instruction's but
+ * for a condition that comes first. */
+typedef struct {
+    guint n_programs;
+    TnProgram *programs[TN_MAX_PROGRAMS]; /* owned */
+    guint first_child;                    /* the first of them among the program's children */
+    guint skip;                           /* inputs that come before those of the sub-graphs */
+    guint n_states, n_slices; /* the first inputs of the sub-graphs; others are captures */
+    guint n_in, n_out;        /* of the sub-graphs */
+    gint64 steps;             /* scan */
+    gboolean reverse, save;
+    gsize in_bytes[TN_MAX_IN], out_bytes[TN_MAX_OUT]; /* of a step */
+} TnControl;
+/* kernel/exec/control.c */
+TnStatus tn_if_run(void *state, const TnRun *run);
+TnStatus tn_while_run(void *state, const TnRun *run);
+TnStatus tn_scan_run(void *state, const TnRun *run);
+/* Adds control's programs to those of program, each in that memory. */
+void tn_control_place(TnProgram *program, TnControl *control, const TnPlace *memory);
 
 /* Copies as an instruction: state of tn_copy_run. */
 typedef struct {

@@ -61,6 +61,7 @@ tn_program_destroy(TnProgram *program)
     g_free(program->space);
     g_free(program->spaces);
     g_free(program->slots);
+    g_free(program->children);
     g_free(program->instructions);
     g_free(program->infos);
     g_free(program->places);
@@ -176,6 +177,10 @@ tn_program_print(const TnProgram *program)
     for (guint i = 0; i < program->n_instructions; i++) {
         print_instruction(text, program, i);
     }
+    for (guint i = 0; i < program->n_children; i++) {
+        g_autofree char *inner = tn_program_print(program->children[i].program);
+        g_string_append(text, inner);
+    }
     return g_string_free(text, FALSE);
 }
 
@@ -185,16 +190,25 @@ by_text(gconstpointer a, gconstpointer b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-char *
-tn_program_kernels(const TnProgram *program)
+static void
+list_kernels(const TnProgram *program, GPtrArray *lines)
 {
-    GString *text = g_string_new(NULL);
-    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
     for (guint i = 0; i < program->n_instructions; i++) {
         const TnInstructionInfo *info = &program->infos[i];
         g_ptr_array_add(lines, g_strdup_printf("%s %s", info->op->name,
                                                tn_device_name(program->devices[info->device])));
     }
+    for (guint i = 0; i < program->n_children; i++) {
+        list_kernels(program->children[i].program, lines);
+    }
+}
+
+char *
+tn_program_kernels(const TnProgram *program)
+{
+    GString *text = g_string_new(NULL);
+    g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
+    list_kernels(program, lines);
     g_ptr_array_sort(lines, by_text);
     for (guint i = 0, n; i < lines->len; i += n) {
         const char *line = g_ptr_array_index(lines, i);

@@ -19,6 +19,7 @@ typedef struct {
     TnStorage
         *staging;    /* in the program's memory, for inputs given on the host; NULL: not needed */
     gboolean staged; /* the tensor given lies on the host and is copied before each run */
+    const void *memory; /* of a child's exec: where its input is */
 } TnBinding;
 
 typedef struct {
@@ -46,6 +47,8 @@ struct TnExec {
     void **streams; /* per stream of the program; the first is NULL */
     void **events;
     TnWatched watch;
+    TnExec **children;  /* of the program's children */
+    gint64 inner_ns;    /* while somebody watches: what children took since they were last asked */
     guint unbound;      /* inputs that are read and have no tensor */
     gboolean may_stage; /* some input is read in another memory than the host's */
     GError *error;
@@ -63,6 +66,10 @@ void tn_exec_end(TnExec *exec, gboolean failed);
 void *tn_exec_resolve(const TnExec *exec, const TnPlace *place);
 /* Sets exec->error for instruction number, which gave status. */
 TnStatus tn_exec_fail_at(TnExec *exec, guint number, TnStatus status);
+/* Of a child, which an instruction of the exec around runs: input i is at memory of the host for the next
+ * run; output i is copied there. */
+TnStatus tn_exec_point(TnExec *exec, guint i, const void *memory);
+TnStatus tn_exec_fetch(TnExec *exec, guint i, void *memory, gsize bytes);
 /* run.c: one instruction with its stream, waits and signal; all streams at rest. */
 TnStatus tn_exec_step(TnExec *exec, guint number);
 TnStatus tn_exec_sync(TnExec *exec, gint device);

@@ -72,19 +72,31 @@ space_device(const TnProgram *program, guint space)
     return space == 0 && !tn_device_is_host(device) ? tn_device_host() : device;
 }
 
+static void
+keep(gpointer data)
+{
+    (void)data; /* the exec around owns the memory */
+}
+
+/* within: memory of the exec around for what is on the host; NULL: there is none. */
 static gboolean
-make_arena(TnExec *exec, GError **error)
+make_arena(TnExec *exec, void *within, GError **error)
 {
     const TnProgram *program = exec->program;
+    const guint64 own = program->arena_bytes - (within != NULL ? program->spaces[0].bytes : 0);
     exec->arena = g_new0(TnStorage *, program->n_spaces + 1);
     if (exec->context != NULL) {
         g_autofree char *what = g_strdup_printf("program '%s'", program->name);
-        if (!tn_context_take_memory(exec->context, program->arena_bytes, what, error)) {
+        if (!tn_context_take_memory(exec->context, own, what, error)) {
             return FALSE;
         }
-        exec->taken = program->arena_bytes;
+        exec->taken = own;
     }
-    for (guint i = 0; i < program->n_spaces; i++) {
+    if (within != NULL) {
+        const gsize bytes = MAX(program->spaces[0].bytes, TN_ALIGN);
+        exec->arena[0] = tn_storage_wrap(space_device(program, 0), within, bytes, keep, NULL);
+    }
+    for (guint i = within != NULL; i < program->n_spaces; i++) {
         const gsize bytes = MAX(program->spaces[i].bytes, TN_ALIGN);
         exec->arena[i] = tn_storage_new(space_device(program, i), bytes, error);
         if (exec->arena[i] == NULL) {
@@ -253,21 +265,47 @@ resolve_all(TnExec *exec)
     }
 }
 
-TnExec *
-tn_exec_new(TnProgram *program, TnStore *store, TnContext *context, GError **error)
+static TnExec *exec_new(TnProgram *program, TnStore *store, TnContext *context, void *within,
+                        GError **error);
+
+static gboolean
+make_children(TnExec *exec, GError **error)
+{
+    const TnProgram *program = exec->program;
+    exec->children = g_new0(TnExec *, program->n_children + 1);
+    for (guint i = 0; i < program->n_children; i++) {
+        const TnProgramChild *child = &program->children[i];
+        void *within = tn_exec_resolve(exec, &child->memory);
+        exec->children[i] = exec_new(child->program, NULL, exec->context, within, error);
+        if (exec->children[i] == NULL) {
+            return FALSE;
+        }
+        exec->children[i]->unbound = 0; /* who runs it sees to that */
+    }
+    return TRUE;
+}
+
+static TnExec *
+exec_new(TnProgram *program, TnStore *store, TnContext *context, void *within, GError **error)
 {
     g_autoptr(TnExec) exec = g_new0(TnExec, 1);
     exec->program = tn_program_ref(program);
     exec->store = store != NULL ? tn_store_ref(store) : NULL;
     exec->context = context != NULL ? tn_context_ref(context) : NULL;
     pthread_mutex_init(&exec->fail_lock, NULL);
-    if (!make_arena(exec, error) || !make_variables(exec, error) || !make_bindings(exec, error) ||
-        !make_streams(exec, error) || !make_outputs(exec, error)) {
+    if (!make_arena(exec, within, error) || !make_variables(exec, error) ||
+        !make_bindings(exec, error) || !make_streams(exec, error) || !make_outputs(exec, error)) {
         return NULL;
     }
     resolve_all(exec);
     tn_exec_drop_watch(exec);
-    return g_steal_pointer(&exec);
+    return make_children(exec, error) ? g_steal_pointer(&exec) : NULL;
+}
+
+TnExec *
+tn_exec_new(TnProgram *program, TnStore *store, TnContext *context, GError **error)
+{
+    return exec_new(program, store, context, NULL, error);
 }
 
 /* --- Freeing ---------------------------------------------------------------------------------- */
@@ -309,6 +347,10 @@ tn_exec_free(TnExec *exec)
     }
     TnProgram *program = exec->program;
     tn_exec_drop_watch(exec);
+    for (guint i = 0; exec->children != NULL && i < program->n_children; i++) {
+        tn_exec_free(exec->children[i]);
+    }
+    g_free(exec->children);
     free_streams(exec);
     free_tensors(exec->outputs, program->n_outputs);
     free_tensors(exec->variables, program->n_variables);
@@ -414,6 +456,40 @@ tn_exec_bind(TnExec *exec, guint i, TnTensor *tensor)
     binding->tensor = tensor;
     binding->staged = !there;
     patch(exec, port, input_memory(exec, i));
+    return TN_OK;
+}
+
+TnStatus
+tn_exec_point(TnExec *exec, guint i, const void *memory)
+{
+    const TnProgramPort *port = &exec->program->inputs[i];
+    TnBinding *binding = &exec->bindings[i];
+    const void *given = memory;
+    const gsize bytes = (gsize)tn_type_bytes(&port->type);
+    if (binding->staging != NULL) {
+        memory = tn_storage_memory(binding->staging);
+    }
+    if (binding->memory != memory) {
+        binding->memory = memory;
+        patch(exec, port, (char *)memory);
+    }
+    return binding->staging == NULL || bytes == 0
+               ? TN_OK
+               : tn_device_copy(exec->program->devices[port->device], (void *)memory, given, bytes,
+                                TN_COPY_TO_DEVICE, NULL);
+}
+
+TnStatus
+tn_exec_fetch(TnExec *exec, guint i, void *memory, gsize bytes)
+{
+    const TnProgramOutput *output = &exec->program->outputs[i];
+    TnDevice *device = exec->program->devices[output->device];
+    const void *from = tn_exec_resolve(exec, &output->place);
+    if (!tn_device_is_host(device)) {
+        return bytes > 0 ? tn_device_copy(device, memory, from, bytes, TN_COPY_TO_HOST, NULL)
+                         : TN_OK;
+    }
+    memcpy(memory, from, bytes);
     return TN_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "compile/compile-private.h"
 
 #include <string.h>
+#include <tenon/base.h>
 
 #define MAX_KEPT 16
 
@@ -220,6 +221,41 @@ fill_entry(TnFunction *function, Entry *entry, TnTensor *const *inputs, GError *
     return entry->exec != NULL;
 }
 
+static const Entry *
+newest(const TnFunction *function)
+{
+    const Entry *found = NULL;
+    for (guint i = 0; i < function->entries->len; i++) {
+        const Entry *entry = &g_array_index(function->entries, Entry, i);
+        found = found == NULL || entry->used > found->used ? entry : found;
+    }
+    return found;
+}
+
+/* What is not as it was in the call before. */
+static void
+say_specialised(const TnFunction *function, TnTensor *const *inputs)
+{
+    const Entry *before = newest(function);
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; before != NULL && i < function->n_inputs; i++) {
+        const TnType *type = tn_tensor_type(inputs[i]);
+        const char *name = g_array_index(function->graph->inputs, TnGraphPort, i).name;
+        const char *also = text->len > 0 ? "; " : "";
+        g_autofree char *was = tn_type_print(&before->types[i]), *is = tn_type_print(type);
+        if (!tn_type_equal(type, &before->types[i])) {
+            g_string_append_printf(text, "%sinput '%s' was %s, is %s", also, name, was, is);
+        } else if (before->values[i] != NULL && !same_value(inputs[i], before->values[i])) {
+            g_string_append_printf(text, "%sinput '%s' %s has other contents", also, name, is);
+        }
+    }
+    if (before != NULL) {
+        tn_log("compile", TN_LOG_INFO,
+               "graph '%s': %s: compiled again, %u of at most %d programs are kept",
+               tn_graph_name(function->graph), text->str, function->entries->len + 1, MAX_KEPT);
+    }
+}
+
 static Entry *
 add_entry(TnFunction *function, TnTensor *const *inputs, GError **error)
 {
@@ -230,6 +266,7 @@ add_entry(TnFunction *function, TnTensor *const *inputs, GError **error)
         clear_entry(function, &entry);
         return NULL;
     }
+    say_specialised(function, inputs);
     g_array_append_val(function->entries, entry);
     return &g_array_index(function->entries, Entry, function->entries->len - 1);
 }

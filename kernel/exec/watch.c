@@ -90,8 +90,10 @@ run_shown(TnExec *exec, guint first)
         const TnStatus synced = tn_exec_sync(exec, -1);
         status = status == TN_OK ? synced : status;
         if (status == TN_OK) {
-            status = show(exec, i, begin);
+            /* What the programs within it took was told of already. */
+            status = show(exec, i, begin + exec->inner_ns);
         }
+        exec->inner_ns = 0;
         if (status != TN_OK) {
             return tn_exec_fail_at(exec, i, status);
         }

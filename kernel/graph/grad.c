@@ -318,3 +318,47 @@ tn_vjp_of_body(TnVjp *v, GError **error)
     }
     return TRUE;
 }
+
+/* --- Of graphs as a whole --------------------------------------------------------------------- */
+
+TnGraph *
+tn_graph_pullback(const TnGraph *graph, const gboolean *given, const gboolean *wanted,
+                  GError **error)
+{
+    const guint n_y = graph->outputs->len, n_x = graph->inputs->len;
+    g_autoptr(TnGraph) back = tn_graph_copy(graph);
+    g_autoptr(GArray) gradients = g_array_new(FALSE, FALSE, sizeof(TnGraphPort));
+    g_autofree TnVal *y = g_new(TnVal, n_y + 1), *seed = g_new(TnVal, n_y + 1);
+    g_autofree TnVal *x = g_new(TnVal, n_x + 1), *grad = g_new(TnVal, n_x + 1);
+    gint n = 0;
+    for (guint k = 0; k < n_y; k++) {
+        const TnGraphPort *port = &g_array_index(graph->outputs, TnGraphPort, k);
+        g_autofree char *name = g_strdup_printf("grad.%s", port->name);
+        y[k] = port->val;
+        seed[k] = given[k] ? tn_graph_further_input(back, name, tn_graph_type(graph, port->val))
+                           : TN_VAL_NONE;
+    }
+    for (guint i = 0; i < n_x; i++) {
+        if (wanted[i]) {
+            x[n++] = g_array_index(graph->inputs, TnGraphPort, i).val;
+        }
+    }
+    if (!tn_graph_check(back, error) ||
+        !walk_back(back, FALSE, 0, (gint)n_y, y, seed, n, x, grad, error)) {
+        return NULL;
+    }
+    n = 0;
+    for (guint i = 0; i < n_x; i++) {
+        const TnGraphPort *port = &g_array_index(graph->inputs, TnGraphPort, i);
+        if (wanted[i]) {
+            const TnVal found = grad[n++];
+            const TnGraphPort own = { port->name, tn_val_is_none(found)
+                                                      ? tn_f_zeros_like(back, port->val)
+                                                      : found };
+            g_array_append_val(gradients, own);
+        }
+    }
+    g_array_set_size(back->outputs, 0);
+    g_array_append_vals(back->outputs, gradients->data, gradients->len);
+    return tn_graph_check(back, error) ? g_steal_pointer(&back) : NULL;
+}

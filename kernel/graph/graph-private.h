@@ -47,7 +47,14 @@ struct TnGraph {
     GPtrArray *paths;       /* char *: the same for paths */
     GHashTable *path_names; /* as names, inside a body; NULL: paths are names */
     GError *error;          /* the first failure */
+    struct TnGraph *outer;  /* nested: the graph around, until the node is there; owned */
+    GArray *captures;       /* nested: TnGraphCapture, in the order of the last inputs */
 };
+
+/* A value of the graph around and the input that stands for it. */
+typedef struct {
+    TnVal outer, inner;
+} TnGraphCapture;
 
 static inline TnGraphNode *
 tn_graph_node(const TnGraph *graph, guint node)
@@ -60,6 +67,10 @@ void tn_graph_latch(TnGraph *graph, GError *error);
 /* tn_graph_add with the last part of the name given (NULL: the operator's name). */
 TnVal tn_graph_add_named(TnGraph *graph, const TnOp *op, const void *attrs, const char *base,
                          gint n_in, const TnVal *in, TnVal *out);
+/* `want`, or with the first free number from 2 up behind it; interned and entered into names. */
+const char *tn_graph_unique(GHashTable *names, const char *want);
+/* tn_graph_input of that name, or with a number behind it if there is one. */
+TnVal tn_graph_further_input(TnGraph *graph, const char *name, const TnType *type);
 /* By name and type, without a variable at hand: for copies of graphs. */
 TnVal tn_graph_read_named(TnGraph *graph, const char *name, const TnType *type);
 void tn_graph_assign_named(TnGraph *graph, const char *name, const TnType *type, TnVal value);
@@ -78,6 +89,11 @@ typedef struct {
 TnGraphBodyMark tn_graph_begin_body(TnGraph *graph, const char *name, const char *path);
 void tn_graph_end_body(TnGraph *graph, TnGraphBodyMark mark);
 
+/* For an operator that runs sub-graphs: a graph of the inputs of `graph`, then the gradients of those of
+ * its outputs with given[k]; its outputs are the gradients of those of its inputs with wanted[i] (zeros
+ * where there is no path). Random nodes draw as in graph. NULL with *error as of tn_grad. (transfer full). */
+TnGraph *tn_graph_pullback(const TnGraph *graph, const gboolean *given, const gboolean *wanted,
+                           GError **error);
 /* Whether random streams inside the operator's nodes, composites or sub-graphs, come from the
  * node's path. */
 gboolean tn_op_draws_by_path(const TnOp *op);

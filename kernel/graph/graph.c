@@ -60,6 +60,8 @@ tn_graph_unref(TnGraph *graph)
     g_ptr_array_unref(graph->scopes);
     g_ptr_array_unref(graph->paths);
     g_clear_pointer(&graph->path_names, g_hash_table_unref);
+    g_clear_pointer(&graph->captures, g_array_unref);
+    g_clear_pointer(&graph->outer, tn_graph_unref);
     g_clear_error(&graph->error);
     g_free(graph->name);
     g_free(graph);
@@ -114,9 +116,8 @@ dotted(const char *scope, const char *name)
     return *scope == '\0' ? g_strdup(name) : g_strdup_printf("%s.%s", scope, name);
 }
 
-/* `want`, or with the first free number from 2 up behind it; interned and entered into names. */
-static const char *
-unique(GHashTable *names, const char *want)
+const char *
+tn_graph_unique(GHashTable *names, const char *want)
 {
     const char *first = tn_intern(want);
     guint last = GPOINTER_TO_UINT(g_hash_table_lookup(names, first));
@@ -209,7 +210,7 @@ guint
 tn_graph_add_node(TnGraph *graph, const TnOp *op, const void *attrs, const char *name,
                   const char *path, gint n_in, const TnVal *in, gint n_out, const TnType *out)
 {
-    const char *own = unique(graph->names, name);
+    const char *own = tn_graph_unique(graph->names, name);
     path = path != NULL ? tn_intern(path) : own;
     return append_node(graph, op, attrs, own, path, n_in, in, n_out, out);
 }
@@ -294,11 +295,11 @@ tn_graph_add_named(TnGraph *graph, const TnOp *op, const void *attrs, const char
         tn_graph_latch(graph, error);
         return no_value(out);
     }
-    const char *own_name = unique(graph->names, name);
+    const char *own_name = tn_graph_unique(graph->names, name);
     const char *path = own_name;
     if (graph->path_names != NULL) {
         g_autofree char *want = dotted(top(graph->paths), base);
-        path = unique(graph->path_names, want);
+        path = tn_graph_unique(graph->path_names, want);
     }
     settle_attrs(op, own, path);
     const guint node = append_node(graph, op, own, own_name, path, n_in, in, n_out, out_types);
@@ -452,6 +453,9 @@ variable_attrs(const TnGraphVariable *entry)
 TnVal
 tn_graph_read_named(TnGraph *graph, const char *name, const TnType *type)
 {
+    if (graph->outer != NULL) {
+        return tn_graph_capture(graph, graph->outer, tn_graph_read_named(graph->outer, name, type));
+    }
     TnGraphVariable *entry = graph->error == NULL ? variable_entry(graph, name, type) : NULL;
     if (entry == NULL) {
         return TN_VAL_NONE;
@@ -468,6 +472,14 @@ tn_graph_read_named(TnGraph *graph, const char *name, const TnType *type)
 void
 tn_graph_assign_named(TnGraph *graph, const char *name, const TnType *type, TnVal value)
 {
+    if (graph->outer != NULL) {
+        tn_graph_fail(
+            graph, TN_ERROR_USAGE,
+            "variable '%s' cannot be assigned within control flow: give its new value as a "
+            "result, and assign that outside",
+            name);
+        return;
+    }
     TnGraphVariable *entry = graph->error == NULL ? variable_entry(graph, name, type) : NULL;
     if (entry == NULL) {
         return;

@@ -36,13 +36,30 @@ append_attrs(GString *text, const TnGraphNode *node)
     }
 }
 
-char *
-tn_graph_print(const TnGraph *graph)
+static void append_graph(GString *text, const TnGraph *graph, gint depth);
+
+/* What a node of control flow runs, below it. */
+static void
+append_inner(GString *text, const TnGraphNode *node, gint depth)
 {
-    GString *text = g_string_new(NULL);
+    for (guint32 i = 0; node->op->flags & TN_OP_CONTROL && i < node->op->attrs.n; i++) {
+        const TnOption *row = tn_options_row(&node->op->attrs, i);
+        if (row->type == TN_OPT_GRAPH) {
+            const TnGraph *graph =
+                *(TnGraph *const *)(gconstpointer)((const char *)node->attrs + row->offset);
+            g_string_append_printf(text, "%*s%s '%s':\n", 4 * depth, "", row->name, graph->name);
+            append_graph(text, graph, depth);
+        }
+    }
+}
+
+static void
+append_graph(GString *text, const TnGraph *graph, gint depth)
+{
     for (guint i = 0; i < graph->nodes->len; i++) {
         const TnGraphNode *node = tn_graph_node(graph, i);
-        g_string_append_printf(text, "%%%u %s = %s(", i, node->name, node->op->name);
+        g_string_append_printf(text, "%*s%%%u %s = %s(", 4 * depth, "", i, node->name,
+                               node->op->name);
         for (gint k = 0; k < node->n_in; k++) {
             g_string_append(text, k > 0 ? ", " : "");
             append_val(text, graph, node->in[k]);
@@ -52,13 +69,21 @@ tn_graph_print(const TnGraph *graph)
         g_string_append(text, node->n_out > 0 ? " : " : "");
         append_types(text, node);
         g_string_append_c(text, '\n');
+        append_inner(text, node, depth + 1);
     }
     for (guint i = 0; i < graph->outputs->len; i++) {
         const TnGraphPort *port = &g_array_index(graph->outputs, TnGraphPort, i);
-        g_string_append_printf(text, "output %s = ", port->name);
+        g_string_append_printf(text, "%*soutput %s = ", 4 * depth, "", port->name);
         append_val(text, graph, port->val);
         g_string_append_c(text, '\n');
     }
+}
+
+char *
+tn_graph_print(const TnGraph *graph)
+{
+    GString *text = g_string_new(NULL);
+    append_graph(text, graph, 0);
     return g_string_free(text, FALSE);
 }
 

@@ -26,7 +26,7 @@ typedef struct {
 
 extern const TnFamily tn_family_source, tn_family_unary, tn_family_binary, tn_family_like,
     tn_family_reduce, tn_family_shape, tn_family_slice, tn_family_concat, tn_family_window,
-    tn_family_index, tn_family_matmul, tn_family_conv, tn_family_random;
+    tn_family_index, tn_family_matmul, tn_family_conv, tn_family_random, tn_family_control;
 
 /* --- Rows ------------------------------------------------------------------------------------- */
 

@@ -5,9 +5,9 @@
 #include <tenon/plugin.h>
 
 static const TnFamily *const families[] = {
-    &tn_family_source, &tn_family_unary, &tn_family_binary, &tn_family_like,   &tn_family_reduce,
-    &tn_family_shape,  &tn_family_slice, &tn_family_concat, &tn_family_window, &tn_family_index,
-    &tn_family_matmul, &tn_family_conv,  &tn_family_random,
+    &tn_family_source, &tn_family_unary, &tn_family_binary, &tn_family_like,    &tn_family_reduce,
+    &tn_family_shape,  &tn_family_slice, &tn_family_concat, &tn_family_window,  &tn_family_index,
+    &tn_family_matmul, &tn_family_conv,  &tn_family_random, &tn_family_control,
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -37,6 +37,8 @@ TnVal
 tn_operand_in_graph(lua_State *L, int index, TnGraph *graph)
 {
     const TnLuaValue *value = tn_to_val(L, index);
+    if (value && value->graph != graph && tn_graph_is_within(graph, value->graph))
+        return tn_graph_capture(graph, value->graph, value->val);
     if (value && value->graph != graph)
         tn_host_raise_text(L, TN_ERROR_CONFIG, "a value of graph '%s' cannot be used in graph '%s'",
                            tn_graph_name(value->graph), tn_graph_name(graph));
@@ -165,8 +167,10 @@ find_mode(lua_State *L, Call *call)
         if (value && !call->graph)
             call->graph = value->graph;
     }
-    if (!call->graph && !tensors)
-        call->graph = tn_host_of(L)->build.graph;
+    TnGraph *built = tn_host_of(L)->build.graph;
+    /* Within control flow also what comes from around is computed where it is written. */
+    if ((!call->graph && !tensors) || (call->graph && tn_graph_is_within(built, call->graph)))
+        call->graph = built;
 }
 
 /* dtype of a number given for input k: that of an operand with the same letter. */
@@ -390,8 +394,10 @@ find_op(lua_State *L, const char *name)
     op = tn_op_find(name, &error);
     if (!op)
         tn_host_raise(L, error);
-    if (op->flags & TN_OP_SOURCE || strcmp(name, "assign") == 0 || strcmp(name, "fused") == 0 ||
-        strcmp(name, "call") == 0)
+    gboolean made = op->flags & (TN_OP_SOURCE | TN_OP_EFFECT);
+    for (guint32 i = 0; i < op->attrs.n; i++)
+        made = made || tn_options_row(&op->attrs, i)->type == TN_OPT_GRAPH;
+    if (made)
         tn_host_raise_text(L, TN_ERROR_CONFIG, "operator '%s' is made by graphs, not called", name);
     g_hash_table_insert(host->ops, (gpointer)op->name, (gpointer)op);
     return op;

@@ -80,9 +80,8 @@ graph_gc(lua_State *L)
     return 0;
 }
 
-/* Pushes a handle for graph, with a reference of its own. */
-static TnGraph **
-push_graph(lua_State *L, TnGraph *graph)
+TnGraph **
+tn_push_graph(lua_State *L, TnGraph *graph)
 {
     TnGraph **handle = lua_newuserdatauv(L, sizeof *handle, 0);
     *handle = NULL;
@@ -97,7 +96,7 @@ static int
 graph(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    TnGraph **handle = push_graph(L, NULL);
+    TnGraph **handle = tn_push_graph(L, NULL);
     *handle = tn_graph_new(name);
     return 1;
 }
@@ -328,7 +327,7 @@ current_graph(lua_State *L)
     TnHost *host = tn_host_of(L);
     if (!host->build.graph)
         return 0;
-    push_graph(L, host->build.graph);
+    tn_push_graph(L, host->build.graph);
     return 1;
 }
 
@@ -463,7 +462,7 @@ trace(lua_State *L)
 {
     TnHost *host = tn_host_of(L);
     const Trace *what = lua_touserdata(L, 1);
-    TnGraph **handle = push_graph(L, NULL);
+    TnGraph **handle = tn_push_graph(L, NULL);
     *handle = tn_graph_new("map");
     lua_pushcfunction(L, build);
     lua_pushvalue(L, 2);

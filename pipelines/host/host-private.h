@@ -269,11 +269,16 @@ typedef struct {
 #define TN_FUNCTION "tenon.function"
 int tn_graph_open(lua_State *L);
 void tn_push_val(lua_State *L, TnGraph *graph, TnVal val);
-TnLuaValue *tn_to_val(lua_State *L, int index);            /* NULL if it is none */
-TnGraph *tn_to_graph(lua_State *L, int index);             /* raises */
+TnLuaValue *tn_to_val(lua_State *L, int index); /* NULL if it is none */
+TnGraph *tn_to_graph(lua_State *L, int index);  /* raises */
+/* Pushes a handle for graph, with a reference of its own; NULL: to be filled. */
+TnGraph **tn_push_graph(lua_State *L, TnGraph *graph);
 void tn_push_function(lua_State *L, TnFunction *function); /* takes a reference of its own */
 TnFunction *tn_to_function(lua_State *L, int index);       /* raises */
 TnGraph *tn_host_trace(const TnValue *function, const TnSchema *in, gpointer data, GError **error);
+
+/* --- control.c: graphs within graphs --- */
+int tn_control_open(lua_State *L);
 
 /* --- apply.c: operators on whatever they are given -------------------------------------------- */
 int tn_apply_open(lua_State *L);

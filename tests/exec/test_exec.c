@@ -407,14 +407,39 @@ posix_memalign(void **memory, size_t align, size_t size)
 }
 #endif
 
-/* A graph of everything that runs: views, updates, reductions, products; bound anew for each
- * run. */
+/* A scan of a branch, with its gradient, behind what is there. */
+static void
+add_control(TnGraph *graph)
+{
+    const TnVal x = tn_graph_scalar(graph, TN_DTYPE_F64, 1.5);
+    const TnVal hot = tn_f_greater(graph, x, tn_f_const(graph, x, 1));
+    g_autoptr(TnGraph) body = tn_graph_nested(graph, "body");
+    const TnVal s = tn_graph_input(body, "s", tn_type(TN_DTYPE_F64, 0, NULL));
+    tn_graph_input(body, "x", tn_type(TN_DTYPE_F64, 0, NULL));
+    g_autoptr(TnGraph) yes = tn_graph_nested(body, "then"), no = tn_graph_nested(body, "else");
+    g_autoptr(TnTensor) steps = numbers(5, 0);
+    const TnVal xs = tn_f_cast(graph, tn_graph_constant(graph, steps), TN_DTYPE_F64);
+    const TnVal start = tn_f_reduce_sum(graph, xs, 0, NULL, FALSE);
+    TnVal out[TN_MAX_OUT], grad;
+    tn_graph_output(yes, "s", tn_f_sin(yes, tn_graph_capture(yes, body, s)));
+    tn_graph_output(no, "s", tn_f_neg(no, tn_graph_capture(no, body, s)));
+    tn_graph_if(body, tn_graph_capture(body, graph, hot), yes, no, out);
+    tn_graph_output(body, "s", out[0]);
+    tn_graph_scan(graph, body, 1, &start, 1, &xs, FALSE, out);
+    TN_REQUIRE(tn_grad(graph, out[0], TN_VAL_NONE, 1, &start, &grad, NULL));
+    tn_graph_output(graph, "control", out[0]);
+    tn_graph_output(graph, "control.grad", grad);
+}
+
+/* A graph of everything that runs: views, updates, reductions, products, control flow; bound anew
+ * for each run. */
 static void
 runs_allocate_nothing(void)
 {
 #if COUNTS
     g_auto(TnRandomGraph) random = { 0 };
     tn_random_graph(&random, 17, 80, NULL);
+    add_control(random.graph);
     g_autoptr(TnExec) exec = make_exec(random.graph, random.store);
     TN_ASSERT_CMPUINT(tn_program_n_instructions(tn_exec_program(exec)), >, 5);
     for (guint run = 0; run < 50; run++) {

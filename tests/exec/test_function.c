@@ -265,6 +265,33 @@ calls_copy_their_outputs(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_DTYPE, "'x'");
 }
 
+static void
+hear(const char *category, TnLogLevel level, const char *line, gpointer data)
+{
+    if (strcmp(category, "compile") == 0 && level == TN_LOG_INFO) {
+        g_string_append_printf(data, "%s\n", line);
+    }
+}
+
+static void
+other_sizes_are_said(void)
+{
+    g_autoptr(TnGraph) graph = sum_graph();
+    g_autoptr(TnFunction) function = tn_function_new(graph, context);
+    g_autoptr(GString) said = g_string_new(NULL);
+    TN_REQUIRE(tn_log_set_filter("*:info", NULL));
+    const guint sink = tn_log_add_sink(hear, said);
+    exec_for(function, 3);
+    TN_ASSERT_CMPSTR(said->str, "");
+    exec_for(function, 5);
+    exec_for(function, 3); /* it is there */
+    tn_log_remove_sink(sink);
+    TN_ASSERT_CONTAINS(said->str,
+                       "graph 'sum': input 'x' was f32[3], is f32[5]: compiled again, 2 of "
+                       "at most 16");
+    TN_ASSERT(strchr(said->str, '\n') == said->str + said->len - 1);
+}
+
 static const TnTest tests[] = {
     { "sizes are compiled once", sizes_are_compiled_once },
     { "the newest sixteen are kept", the_newest_sixteen_are_kept },
@@ -272,5 +299,6 @@ static const TnTest tests[] = {
     { "static values make programs", static_values_make_programs },
     { "static values may be strided", static_values_may_be_strided },
     { "calls copy their outputs", calls_copy_their_outputs },
+    { "other sizes are said", other_sizes_are_said },
 };
 TN_TEST_MAIN_WITH("function", tests, set_up, tear_down)

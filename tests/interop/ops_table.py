@@ -180,6 +180,35 @@ def fused(x, a, c):
     return x[0] * x[1] + x[0]
 
 
+# Control flow: of the sub-graphs that the samples have.
+
+
+@op("if")
+def if_(x, a, c):
+    product, total = x[1] * x[2], x[1] + x[2]
+    return (product, total) if x[0].item() else (total, product)
+
+
+@op("while")
+def while_(x, a, c):
+    go, y, n, w = x[0].item(), x[1], x[2], x[3]
+    while go:
+        y, n = y * w, n + 1
+        go = n.item() < 4
+    return y, n
+
+
+@op("scan")
+def scan(x, a, c):
+    h, slices, w = x
+    steps = range(len(slices))
+    stacked, before = torch.zeros_like(slices), torch.zeros_like(slices)
+    for t in reversed(steps) if a["reverse"] else steps:
+        before[t], stacked[t] = h, h * slices[t]
+        h = h * w + slices[t]
+    return (h, stacked, before) if a["save"] else (h, stacked)
+
+
 # --- Shapes of other values ---------------------------------------------------------------------------------
 
 simple("expand_as", lambda x, like: x.expand(like.shape))

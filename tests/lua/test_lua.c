@@ -1,5 +1,7 @@
 /* test_lua.c: runs the tests written in Lua: every *.lua here that is a config is loaded and run in
  * a host of its own. */
+#include <string.h>
+#include <tenon/base.h>
 #include <tenon/host.h>
 
 #include "tn_test.h"
@@ -59,8 +61,56 @@ training(void)
     run("training");
 }
 
+static void
+control(void)
+{
+    run("control");
+}
+
+typedef struct {
+    guint n;
+    gboolean traced;
+} Heard;
+
+static void
+hear(const char *category, TnLogLevel level, const char *line, gpointer data)
+{
+    Heard *heard = data;
+    if (strcmp(category, "config") == 0 && level == TN_LOG_INFO) {
+        heard->n++;
+        heard->traced |= strstr(line, "argument 1 was f32[2], is f32[3]; argument 2 was f32[2], is "
+                                      "f32[3]: traced again, 2 of at most 16") != NULL;
+    }
+}
+
+/* A function that is traced for other types says for which, once each. */
+static void
+jit_says_what_changed(void)
+{
+    Heard heard = { 0 };
+    TN_REQUIRE(tn_log_set_filter("*:info", NULL));
+    const guint sink = tn_log_add_sink(hear, &heard);
+    run("eager");
+    tn_log_remove_sink(sink);
+    TN_ASSERT(heard.traced);
+    TN_ASSERT_CMPUINT(heard.n, <=, 3);
+}
+
+static void
+maml(void)
+{
+    run("maml");
+}
+
 static const TnTest tests[] = {
-    { "layers", layers }, { "schedules", schedules }, { "optimisers", optimisers },
-    { "eager", eager },   { "models", models },       { "training", training },
+    { "layers", layers },
+    { "schedules", schedules },
+    { "optimisers", optimisers },
+    { "eager", eager },
+    { "models", models },
+    { "training", training },
+    { "control", control },
+    { "maml", maml },
+    { "jit says what changed", jit_says_what_changed },
 };
 TN_TEST_MAIN("lua", tests)

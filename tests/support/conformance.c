@@ -58,6 +58,11 @@ tn_conformance_ops(void)
 TnDtypes
 tn_call_dtypes(const TnOp *op)
 {
+    for (guint32 i = 0; i < op->attrs.n; i++) {
+        if (tn_options_row(&op->attrs, i)->type == TN_OPT_GRAPH) {
+            return TN_DT(F32) | TN_DT(F64);
+        }
+    }
     for (guint i = 0; i < op->n_inputs; i++) {
         if (tn_op_input(op, (gint)i)->type == 'T') {
             return tn_op_input(op, (gint)i)->dtypes;
@@ -282,7 +287,8 @@ gboolean
 tn_call_differentiable(const TnCall *call, gint i)
 {
     const guint32 closed = TN_ARG_SHAPE | TN_ARG_NO_GRAD | TN_ARG_INDEX | TN_ARG_STATIC;
-    return tn_call_has(call, i) && !(tn_op_input(call->op, i)->flags & closed) &&
+    const gboolean unbounded = strcmp(call->op->name, "while") == 0; /* tn_grad says so */
+    return !unbounded && tn_call_has(call, i) && !(tn_op_input(call->op, i)->flags & closed) &&
            tn_dtype_in(call->in[i].dtype, TN_DTYPES_FLOAT);
 }
 

@@ -34,7 +34,8 @@ void tn_conformance_open(void);
 /* (transfer full): g_ptr_array_unref; const TnOp *, every operator that can stand in a graph by
  * itself. */
 GPtrArray *tn_conformance_ops(void);
-/* The dtypes that letter 'T' may have; f32 if there is no such letter. */
+/* The dtypes that letter 'T' may have; f32, and f64 of what takes a sub-graph, if
+ * there is no such letter. */
 TnDtypes tn_call_dtypes(const TnOp *op);
 
 /* FALSE: there is no such variant, or the sample was refused (a failure is recorded then).

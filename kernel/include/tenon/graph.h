@@ -122,6 +122,39 @@ TN_API gboolean tn_grad(TnGraph *graph, TnVal y, TnVal seed, gint n, const TnVal
  * without a rule, for rules that want it in some cases only. */
 TN_API gboolean tn_vjp_of_body(TnVjp *vjp, GError **error);
 
+/* --- Control flow ----------------------------------------------------------------------------- */
+
+/* A graph to be run by a node of `outer`: while it is built, values of the graphs around can be brought
+ * into it, and are its further inputs; variables are read in the outermost graph and brought in. Its
+ * own inputs are made first, by tn_graph_input. Names of its nodes begin with outer's scope and name,
+ * made unique. It keeps outer until it was given to its node. (transfer full). */
+TN_API TnGraph *tn_graph_nested(TnGraph *outer, const char *name);
+/* val of graph `of` (graph itself or one around it) as a value of graph; a constant is copied. The same
+ * again when called again. Latches TN_ERROR_USAGE if `of` is not around graph. */
+TN_API TnVal tn_graph_capture(TnGraph *graph, TnGraph *of, TnVal val);
+/* Whether graph is `of` or within it. */
+TN_API gboolean tn_graph_is_within(const TnGraph *graph, const TnGraph *of);
+
+/* Each adds a node that runs graphs made by tn_graph_nested (graph, …), which are complete then, and
+ * gives its outputs in out[] (room for TN_MAX_OUT). Errors latch in graph, also those of the
+ * sub-graphs.
+ *
+ * condition: bool []. The branches have no inputs of their own and give values of the same types. */
+TN_API void tn_graph_if(TnGraph *graph, TnVal condition, TnGraph *then_branch, TnGraph *else_branch,
+                        TnVal *out);
+/* body's inputs: n states; its outputs: whether to go on, bool [], and the next states, of the same types.
+ * condition: whether to begin. max_iterations 0: no bound, and no gradient; else it ends after as many at
+ * the latest, and keeps the states of each for a gradient. out[n]: the last states. */
+TN_API void tn_graph_while(TnGraph *graph, TnVal condition, TnGraph *body, gint n,
+                           const TnVal *states, gint64 max_iterations, TnVal *out);
+/* body's inputs: n_states states, then a slice of each of the n_xs scan inputs [steps, …] (at least
+ * one); its outputs: the next states, of the same types, then values that are stacked. out: the last
+ * states, then the stacks [steps, …]. Gradients go back through the steps in another scan, which computes
+ * a step again from the states that were kept before it (Griewank & Walther, ch. 12: a checkpoint a
+ * step). */
+TN_API void tn_graph_scan(TnGraph *graph, TnGraph *body, gint n_states, const TnVal *states,
+                          gint n_xs, const TnVal *xs, gboolean reverse, TnVal *out);
+
 /* --- Formulas: the operators that rules and bodies use most ----------------------------------- */
 /* clang-format off */
 #define TN_UNARY_FORMULAS(X)                                                                       \

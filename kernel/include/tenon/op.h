@@ -72,6 +72,7 @@ typedef enum {
     TN_OP_NO_GRAD = 1 << 5,     /* its derivative is zero everywhere (compare, floor, argmax) */
     TN_OP_IMPERATIVE = 1 << 6,  /* its output size depends on data: imperative mode only */
     TN_OP_SOURCE = 1 << 7,      /* a node of the graph itself: input, variable, constant */
+    TN_OP_CONTROL = 1 << 8,     /* runs its sub-graphs, which become programs within the program */
 } TnOpFlags;
 
 /* Asked to compute output types. All inputs were checked against their rows (number, dtypes,

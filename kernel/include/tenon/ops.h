@@ -30,6 +30,18 @@
  *       for it: out[k] has the broadcast shape of the inputs; each node computes and rounds exactly
  *       as it would alone
  *
+ * Control flow: sub-graphs that are run where they stand, with the inputs that their node gives them;
+ * values captured from the graph around come last. Made by tn_graph_if and friends (graph.h)
+ *   if (then_branch, else_branch)  condition bool [], x any … -> any …
+ *       the outputs of one of two sub-graphs, which agree in types
+ *   while (body)  condition bool [], states and captures any … -> states any …
+ *       while the condition holds, body gives the next condition and states, of the same types. No
+ *       gradient: it would need to know how often at most
+ *   scan (body, num_states, num_scan_inputs, reverse, save)
+ *            states, scan inputs [n, …], captures any … -> states, stacked [n, …], saved any …
+ *       body for each slice along the first axis of the scan inputs, from the last if reverse: the
+ *       states go from step to step, what else it gives is stacked at the place of the slice
+ *
  * Element-wise, one input (out has x's shape)
  *   identity stop_gradient all -> T
  *       x itself; no gradient passes the second
@@ -214,6 +226,26 @@ typedef struct {
     /* its inputs in order are the node's, its outputs the node's (at most TN_MAX_OUT) */
     TnGraph *graph;
 } TnCallAttrs;
+
+/* if: both take the node's inputs after the condition, and give its outputs */
+typedef struct {
+    TnGraph *then_branch, *else_branch;
+} TnIfAttrs;
+
+/* while: inputs are the states, then captures; outputs the condition, then the states */
+typedef struct {
+    TnGraph *body;
+} TnWhileAttrs;
+
+/* scan: inputs are the states, one slice of each scan input, captures; outputs the states, then what
+ * is stacked */
+typedef struct {
+    TnGraph *body;
+    gint64 num_states, num_scan_inputs;
+    gboolean reverse;
+    gboolean
+        save; /* further outputs: the states before each step, stacked; what a gradient needs */
+} TnScanAttrs;
 
 /* cast, bitcast */
 typedef struct {

@@ -48,7 +48,8 @@ TN_API guint64 tn_program_arena_bytes(const TnProgram *program); /* per exec */
 TN_API guint64 tn_program_live_bytes(const TnProgram *program);
 TN_API guint tn_program_n_instructions(const TnProgram *program);
 /* An instruction a line: device, kernel's operator, name, shapes, place in the arena; the table and
- * rank of a kernel that took it from one of rank 0; "slow" ones marked. (transfer full). */
+ * rank of a kernel that took it from one of rank 0; "slow" ones marked; then the same of the programs that
+ * its control flow runs. (transfer full). */
 TN_API char *tn_program_print(const TnProgram *program);
 /* "op device" of every kernel chosen, a line each, with counts. (transfer full). For the run's
  * provenance. */

@@ -17,7 +17,7 @@ G_BEGIN_DECLS
 
 #define TN_MAX_RANK 8 /* dimensions of a tensor */
 #define TN_MAX_IN 64  /* inputs of one node, variadic ones counted */
-#define TN_MAX_OUT 8  /* outputs of one node */
+#define TN_MAX_OUT 64 /* outputs of one node */
 #define TN_ALIGN 64   /* bytes: alignment of every storage and arena slot */
 
 typedef struct TnContext TnContext; /* context.h: one experiment */
