@@ -144,9 +144,8 @@ before(const Job *job, gint first, gint k, gint64 t, gint64 row)
 }
 
 static void
-step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+step_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
-    const Job *job = data;
     const Plan *p = job->plan;
     const RecurrentGates *gates = p->gates;
     const gint64 size = size_of(p), unit = panel * gates->units;
@@ -155,9 +154,6 @@ step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
     const gboolean lstm = gates == &recurrent_gates[CELL_LSTM];
     const char *h = before(job, 1, 0, t, row);
     char *sums = sums_of(job, panel, t % job->at_once * p->samples + row);
-    if (t % job->at_once == 0) {
-        drive(job, t, panel, row, rows);
-    }
     panel_multiply(&p->of_h, rows, p->of_h.cols, h, p->hidden,
                    job->scratch + p->h_at + panel * panel_bytes(&p->of_h),
                    sums + gates->h_at * gates->units * size, p->width);
@@ -174,6 +170,19 @@ step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
         .gates = gates->parts > 1 ? job->out[lstm ? 2 : 1] + gates_at : NULL,
     };
     p->fn(&step);
+}
+
+static void
+step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Job *job = data;
+    if (t % job->at_once == 0) {
+        drive(job, t, panel, row, rows);
+    }
+    for (gint64 n; rows > 0; row += n, rows -= n) {
+        n = panel_group(rows);
+        step_rows(job, t, panel, row, n);
+    }
 }
 
 static TnStatus

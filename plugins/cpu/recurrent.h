@@ -34,6 +34,11 @@ void panel_pack_columns(const PanelProduct *p, const void *w, gint64 w_row, gint
 void panel_multiply(const PanelProduct *p, gint64 rows, gint64 cols, const void *a, gint64 a_row,
                     const void *panel, void *c, gint64 c_row);
 
+/* Of so many rows, how many come next: what one call of the innermost product takes, or less so that all
+ * such groups are about as large. What a group leads to is done before the next one's product, so that
+ * memory has time for it. */
+gint64 panel_group(gint64 rows);
+
 /* --- Gates ------------------------------------------------------------------------------------ */
 
 typedef enum { CELL_RNN_TANH, CELL_RNN_RELU, CELL_LSTM, CELL_GRU, N_CELLS } RecurrentCell;

@@ -117,9 +117,8 @@ give(const Job *job, gint64 row, gint64 rows, gint64 unit, const char *later)
 
 /* Step -1: what the first one gives to the state before it. */
 static void
-back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+back_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
-    const Job *job = data;
     const Plan *p = job->plan;
     const gint64 size = size_of(p), unit = panel * p->units, k = p->product.k;
     const gint64 units = MIN(p->units, p->hidden - unit);
@@ -135,6 +134,15 @@ back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
         step(job, t, row, rows, unit, later);
     } else {
         give(job, row, rows, unit, later);
+    }
+}
+
+static void
+back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    for (gint64 n; rows > 0; row += n, rows -= n) {
+        n = panel_group(rows);
+        back_rows(data, t, panel, row, n);
     }
 }
 

@@ -4,7 +4,7 @@
 #include "recurrent.h"
 
 /* What of a panel is multiplied at once: it stays in the first-level cache, for all rows. */
-#define PANEL_BYTES 32768
+#define PANEL_BYTES (1 << 18)
 
 /* Multiplications that a chunk should have at least. */
 #define CHUNK_WORK 131072
@@ -53,19 +53,24 @@ panel_pack_columns(const PanelProduct *p, const void *w, gint64 w_row, gint64 n,
     gemm_pack_b(&part, p->k, n, p->width, panel);
 }
 
-/* Groups of rows as even as can be: a short last one would take as long as a full one. */
+gint64
+panel_group(gint64 rows)
+{
+    const gint64 groups = (rows + GEMM_ROWS - 1) / GEMM_ROWS;
+    return (rows + groups - 1) / groups;
+}
+
 static void
 multiply_block(const PanelProduct *p, gint64 rows, gint64 k, const char *a, gint64 a_row,
                const char *b, char *c, gint64 c_row)
 {
     const GemmKernels *kernels = &gemm_kernels[cpu_isa];
     const gint vectors = (gint)(p->width / kernels->lanes[p->f64]);
-    for (gint64 groups = (rows + GEMM_ROWS - 1) / GEMM_ROWS; groups > 0; groups--) {
-        const gint64 n = (rows + groups - 1) / groups;
+    for (gint64 n; rows > 0; rows -= n) {
+        n = panel_group(rows);
         kernels->fn[p->f64][n - 1][vectors - 1](k, a, a_row, 1, b, p->width, c, c_row, TRUE);
         a += n * a_row * size_of(p);
         c += n * c_row * size_of(p);
-        rows -= n;
     }
 }
 
