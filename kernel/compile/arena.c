@@ -135,7 +135,15 @@ latest(const TnSlot *slot)
     return slot->last;
 }
 
-static guint64 (*const keys[])(const TnSlot *slot) = { largest, life, earliest, latest };
+/* What is tried one after the other: an order to begin with, and how much earlier what reaches highest is
+ * laid next time, half the way or at once. */
+static const struct {
+    guint64 (*key)(const TnSlot *slot);
+    gboolean at_once;
+} attempts[] = {
+    { largest, FALSE }, { latest, FALSE }, { latest, TRUE },
+    { life, FALSE },    { life, TRUE },    { earliest, FALSE },
+};
 
 typedef struct {
     const TnPlan *plan;
@@ -234,16 +242,17 @@ lay_in_order(Layout *l)
     }
 }
 
-/* Lays what reached highest earlier than before, half the way to the first place. */
+/* Lays what reached highest earlier than before. */
 static void
-move_up(Layout *l, guint32 top)
+move_up(Layout *l, guint32 top, gboolean at_once)
 {
     guint at = 0;
     while (l->order[at] != top) {
         at++;
     }
-    memmove(l->order + at / 2 + 1, l->order + at / 2, (at - at / 2) * sizeof *l->order);
-    l->order[at / 2] = top;
+    const guint to = at_once ? 0 : at / 2;
+    memmove(l->order + to + 1, l->order + to, (at - to) * sizeof *l->order);
+    l->order[to] = top;
 }
 
 /* Laying takes time with the square of the number of slots: about this many looks at a slot from each
@@ -259,14 +268,14 @@ good_enough(const Layout *l)
 }
 
 static void
-improve(Layout *l)
+improve(Layout *l, gboolean at_once)
 {
     const guint64 n = MAX(l->plan->slots->len, 1);
     const guint64 rounds = CLAMP(MOST_LOOKS / (n * n), LEAST_ROUNDS, MOST_ROUNDS);
     for (guint64 i = 0; i < rounds && !good_enough(l); i++) {
         for (guint space = 0; space < l->plan->program->n_spaces; space++) {
             if (l->top[space] != TN_NO_VALUE) {
-                move_up(l, l->top[space]);
+                move_up(l, l->top[space], at_once);
             }
         }
         lay_in_order(l);
@@ -288,11 +297,11 @@ lay_out(TnPlan *plan, guint64 bound)
     for (guint32 i = 0; i < n; i++) {
         l.order[i] = i;
     }
-    for (gsize k = 0; k < G_N_ELEMENTS(keys) && !good_enough(&l); k++) {
-        l.key = keys[k];
+    for (gsize k = 0; k < G_N_ELEMENTS(attempts) && !good_enough(&l); k++) {
+        l.key = attempts[k].key;
         g_qsort_with_data(l.order, (gint)n, sizeof *l.order, by_key, &l);
         lay_in_order(&l);
-        improve(&l);
+        improve(&l, attempts[k].at_once);
     }
     for (guint i = 0; i < n; i++) {
         slot_at(plan, i)->offset = l.best[i];

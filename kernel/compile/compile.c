@@ -85,24 +85,33 @@ begin_program(const TnCompiler *c)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
+/* "12.5 MiB"; (transfer full). */
+static char *
+size_text(guint64 bytes)
+{
+    const gboolean large = bytes >= 1 << 20;
+    return g_strdup_printf("%.1f %s", (double)bytes / (large ? 1 << 20 : 1 << 10),
+                           large ? "MiB" : "KiB");
+}
+
 /* FALSE with how much is missing. */
 static gboolean
 is_within_limit(const TnCompiler *c, const TnProgram *program, GError **error)
 {
-    const double mib = 1 << 20;
     const guint64 limit = c->options->memory_limit, variables = tn_compiler_variable_bytes(c);
-    const guint64 need = program->arena_bytes + variables;
-    if (limit == 0 || need <= limit) {
+    if (limit == 0 || program->arena_bytes + variables <= limit) {
         return TRUE;
     }
-    const guint64 least = (c->least_bytes > 0 ? c->least_bytes : program->arena_bytes) + variables;
-    g_set_error(
-        error, TN_ERROR, TN_ERROR_NO_MEMORY,
-        "takes %.1f MiB (%.1f of variables, %.1f of intermediate results) even where as much as "
-        "possible is computed again, %.1f more than the memory limit of %.1f; a limit of "
-        "%" G_GUINT64_FORMAT " bytes can be met, or use smaller batches",
-        (double)least / mib, (double)variables / mib, (double)(least - variables) / mib,
-        (double)(least - limit) / mib, (double)limit / mib, least);
+    const guint64 arena = c->least_bytes > 0 ? c->least_bytes : program->arena_bytes;
+    const guint64 least = arena + variables;
+    g_autofree char *whole = size_text(least), *stored = size_text(variables),
+                    *between = size_text(arena), *given = size_text(limit),
+                    *missing = size_text(least - limit);
+    g_set_error(error, TN_ERROR, TN_ERROR_NO_MEMORY,
+                "needs %s (%s for variables, %s for intermediate results) however much is computed "
+                "again, %s more than the memory limit of %s; a limit of %" G_GUINT64_FORMAT
+                " bytes can be met, or use smaller batches",
+                whole, stored, between, missing, given, least);
     return FALSE;
 }
 

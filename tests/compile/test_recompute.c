@@ -1,0 +1,272 @@
+/* test_recompute.c: values computed again under a memory limit: the same bits, within the limit, at little
+ * cost; what cannot be met says what can. */
+// tn-test: timeout=120
+#include <tenon/base.h>
+#include <tenon/nn.h>
+#include <tenon/ops.h>
+
+#include "tn_graphs.h"
+#include "tn_test.h"
+
+#define WIDTH 16
+#define BATCH 64
+
+static TnDevice *cpu, *ref;
+
+static void
+set_up(void)
+{
+    cpu = tn_test_device("cpu");
+    ref = tn_test_device("ref");
+}
+
+static void
+tear_down(void)
+{
+    tn_device_unref(cpu);
+    tn_device_unref(ref);
+}
+
+static TnProgram *
+compile(const TnGraph *graph, guint64 limit, const char *const *skip, GError **error)
+{
+    TnDevice *const devices[] = { cpu, ref };
+    const TnCompile options = {
+        .devices = devices, .n_devices = 2, .skip = skip, .memory_limit = limit
+    };
+    return tn_compile(graph, &options, error);
+}
+
+static guint64
+variable_bytes(const TnGraph *graph)
+{
+    guint64 sum = 0;
+    for (guint i = 0; i < tn_graph_n_variables(graph); i++) {
+        TnType type;
+        tn_graph_variable_at(graph, i, &type, NULL, NULL);
+        sum += (guint64)tn_type_bytes(&type);
+    }
+    return sum;
+}
+
+/* The limit that an error says can be met. */
+static guint64
+promised(const GError *error)
+{
+    const char *at = strstr(error->message, "a limit of ");
+    TN_REQUIRE(at != NULL);
+    return g_ascii_strtoull(at + strlen("a limit of "), NULL, 10);
+}
+
+/* --- A chain with gradients ------------------------------------------------------------------- */
+
+typedef struct {
+    TnGraph *graph;
+    TnStore *store;
+    TnTensor *x;
+} Chain;
+
+/* `depth` layers of a product, tanh and, if wanted, dropout; each weight is changed by its gradient. */
+static void
+chain_init(Chain *chain, guint depth, gboolean dropout)
+{
+    const gint64 dims[] = { BATCH, WIDTH }, square[] = { WIDTH, WIDTH };
+    g_autofree TnVar **var = g_new(TnVar *, depth);
+    g_autofree TnVal *weight = g_new(TnVal, depth), *grad = g_new(TnVal, depth);
+    g_autoptr(GError) error = NULL;
+    const TnType type = tn_type(TN_DTYPE_F32, 2, dims);
+    *chain = (Chain){ tn_graph_new("chain"), tn_store_new(3), tn_tensor_new(NULL, type, NULL) };
+    float *at = tn_tensor_map(chain->x, TN_MAP_WRITE, NULL);
+    for (guint i = 0; i < BATCH * WIDTH; i++) {
+        at[i] = (float)(i * 13 % 29) / 29 - 0.5F;
+    }
+    tn_tensor_unmap(chain->x);
+    TnVal x = tn_graph_input(chain->graph, "x", type);
+    const TnVal key = tn_graph_variable(chain->graph, tn_store_random_key(chain->store, NULL));
+    for (guint i = 0; i < depth; i++) {
+        g_autofree char *name = g_strdup_printf("w%u", i);
+        const TnVarInfo info = { .name = name,
+                                 .type = tn_type(TN_DTYPE_F32, 2, square),
+                                 .init = { .kind = TN_INIT_UNIFORM, .a = -0.6, .b = 0.6 } };
+        var[i] = tn_store_var(chain->store, NULL, &info, NULL);
+        weight[i] = tn_graph_variable(chain->graph, var[i]);
+        x = tn_f_tanh(chain->graph, tn_f_matmul(chain->graph, x, weight[i]));
+        const TnVal in[] = { x, key };
+        x = dropout ? tn_graph_op(chain->graph, "dropout", NULL, 2, in, NULL) : x;
+    }
+    const TnVal loss = tn_f_reduce_sum(chain->graph, x, 0, NULL, FALSE);
+    tn_graph_output(chain->graph, "loss", loss);
+    TN_REQUIRE(tn_grad(chain->graph, loss, TN_VAL_NONE, (gint)depth, weight, grad, &error));
+    for (guint i = 0; i < depth; i++) {
+        tn_graph_assign(chain->graph, var[i], tn_f_sub(chain->graph, weight[i], grad[i]));
+    }
+    TN_REQUIRE(tn_graph_check(chain->graph, &error));
+}
+
+static void
+chain_clear(Chain *chain)
+{
+    tn_graph_unref(chain->graph);
+    tn_store_unref(chain->store);
+    tn_tensor_unref(chain->x);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Chain, chain_clear)
+
+/* Two steps; all variables after them. */
+static GBytes *
+run(const Chain *chain, TnProgram *program)
+{
+    GByteArray *bits = g_byte_array_new();
+    for (guint i = 0; i < tn_store_n(chain->store); i++) {
+        TN_REQUIRE(tn_var_reset(tn_store_at(chain->store, i), NULL));
+    }
+    g_autoptr(TnExec) exec = tn_exec_new(program, chain->store, NULL, NULL);
+    TN_REQUIRE(exec != NULL && tn_exec_bind(exec, 0, chain->x) == TN_OK);
+    TN_REQUIRE(tn_exec_run(exec) == TN_OK && tn_exec_run(exec) == TN_OK);
+    for (guint i = 0; i < tn_store_n(chain->store); i++) {
+        TnTensor *tensor = tn_var_tensor(tn_store_at(chain->store, i));
+        g_byte_array_append(bits, tn_storage_memory(tn_tensor_storage(tensor)),
+                            (guint)tn_tensor_bytes(tensor));
+    }
+    return g_byte_array_free_to_bytes(bits);
+}
+
+static gboolean
+has_instruction(const TnProgram *program, const char *prefix, const char *op)
+{
+    TnProgramStep step = { .size = sizeof step };
+    for (guint i = 0; tn_program_step(program, i, &step); i++) {
+        g_autofree char *group = tn_program_group(program, i);
+        if (g_str_has_prefix(step.name, prefix) &&
+            (strcmp(step.op->name, op) == 0 || (group != NULL && strstr(group, op) != NULL))) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* 64 layers within a quarter of the memory: by segments of equal length, 1 / sqrt(64) of the values are
+ * kept at the price of the whole forward pass, a third of all products. */
+static void
+long_chains_shrink(void)
+{
+    g_auto(Chain) chain = { 0 };
+    g_autoptr(GError) error = NULL;
+    chain_init(&chain, 64, FALSE);
+    g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(GBytes) want = run(&chain, whole);
+    static const struct {
+        guint part;
+        double flops;
+    } cases[] = { { 2, 1.2 }, { 4, 1.35 } };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        const guint64 most = tn_program_arena_bytes(whole) / cases[i].part;
+        g_autoptr(TnProgram) program =
+            compile(chain.graph, variable_bytes(chain.graph) + most, NULL, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        TN_ASSERT_CMPUINT(tn_program_arena_bytes(program), <=, most);
+        TN_ASSERT_CMPFLOAT(tn_program_flops(program, NULL), <=,
+                           cases[i].flops * tn_program_flops(whole, NULL));
+        g_autoptr(GBytes) got = run(&chain, program);
+        TN_ASSERT(g_bytes_equal(want, got));
+    }
+}
+
+static void
+dropout_draws_the_same(void)
+{
+    g_auto(Chain) chain = { 0 };
+    g_autoptr(GError) error = NULL;
+    chain_init(&chain, 12, TRUE);
+    g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const guint64 most = tn_program_arena_bytes(whole) / 2;
+    g_autoptr(TnProgram) program =
+        compile(chain.graph, variable_bytes(chain.graph) + most, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT(has_instruction(program, "again.", "dropout") ||
+              has_instruction(program, "again.", "random_uniform"));
+    g_autoptr(GBytes) want = run(&chain, whole);
+    g_autoptr(GBytes) got = run(&chain, program);
+    TN_ASSERT(g_bytes_equal(want, got));
+}
+
+/* --- Limits ----------------------------------------------------------------------------------- */
+
+static void
+what_fits_stays(void)
+{
+    g_auto(Chain) chain = { 0 };
+    chain_init(&chain, 8, FALSE);
+    g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, NULL);
+    const guint64 need = tn_program_arena_bytes(whole) + variable_bytes(chain.graph);
+    g_autoptr(TnProgram) program = compile(chain.graph, need, NULL, NULL);
+    g_autofree char *want = tn_program_print(whole), *got = tn_program_print(program);
+    TN_ASSERT_CMPSTR(got, want);
+}
+
+static void
+what_cannot_be_met_says_so(void)
+{
+    static const char *const skip[] = { "recompute", NULL };
+    static const guint64 limits[] = { 1, 20000, 60000 };
+    g_auto(Chain) chain = { 0 };
+    chain_init(&chain, 20, FALSE);
+    for (gsize i = 0; i < G_N_ELEMENTS(limits); i++) {
+        g_autoptr(GError) error = NULL;
+        TN_REQUIRE(compile(chain.graph, limits[i], NULL, &error) == NULL);
+        TN_ASSERT(g_error_matches(error, TN_ERROR, TN_ERROR_NO_MEMORY));
+        TN_ASSERT_CONTAINS(error->message, "more than the memory limit of");
+        TN_ASSERT_CMPUINT(promised(error), >, limits[i]);
+        g_autoptr(TnProgram) program = compile(chain.graph, promised(error), NULL, NULL);
+        TN_REQUIRE(program != NULL);
+        TN_ASSERT_CMPUINT(tn_program_arena_bytes(program) + variable_bytes(chain.graph), <=,
+                          promised(error));
+    }
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, NULL);
+    const guint64 need = tn_program_arena_bytes(whole) + variable_bytes(chain.graph);
+    TN_REQUIRE(compile(chain.graph, need - 1, skip, &error) == NULL);
+    TN_ASSERT_CMPUINT(promised(error), ==, need);
+}
+
+/* --- Random graphs ---------------------------------------------------------------------------- */
+
+/* Each at three quarters of its arena, or the least that can be reached. */
+static void
+random_graphs_give_the_same(void)
+{
+    TnDevice *const devices[] = { cpu, ref };
+    guint changed = 0;
+    for (guint64 seed = 0; seed < 60; seed++) {
+        g_auto(TnRandomGraph) random = { 0 };
+        g_autoptr(GError) error = NULL;
+        tn_random_graph(&random, seed, 30 + (guint)(seed % 60), NULL);
+        g_autoptr(TnProgram) whole = compile(random.graph, 0, NULL, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        TnCompile options = { .devices = devices, .n_devices = 2 };
+        g_autofree char *want = tn_random_graph_run(&random, &options, 2);
+        options.memory_limit = variable_bytes(random.graph) + tn_program_arena_bytes(whole) * 3 / 4;
+        g_autoptr(TnProgram) program = compile(random.graph, options.memory_limit, NULL, &error);
+        if (program == NULL) {
+            options.memory_limit = promised(error);
+            program = compile(random.graph, options.memory_limit, NULL, NULL);
+            TN_REQUIRE(program != NULL);
+        }
+        g_autofree char *got = tn_random_graph_run(&random, &options, 2);
+        tn_test_check(g_strcmp0(want, got) == 0, FALSE, __FILE__, __LINE__,
+                      "seed %d: another result", (int)seed);
+        changed += tn_program_arena_bytes(program) < tn_program_arena_bytes(whole);
+    }
+    TN_ASSERT_CMPUINT(changed, >=, 15);
+}
+
+static const TnTest tests[] = {
+    { "long chains shrink", long_chains_shrink },
+    { "dropout draws the same", dropout_draws_the_same },
+    { "what fits stays", what_fits_stays },
+    { "what cannot be met says so", what_cannot_be_met_says_so },
+    { "random graphs give the same", random_graphs_give_the_same },
+};
+TN_TEST_MAIN_WITH("recompute", tests, set_up, tear_down)
