@@ -56,7 +56,7 @@ multiply_block(const PanelProduct *p, gint64 rows, gint64 k, const char *a, gint
     const gint vectors = (gint)(p->width / kernels->lanes[p->f64]);
     for (gint64 groups = (rows + GEMM_ROWS - 1) / GEMM_ROWS; groups > 0; groups--) {
         const gint64 n = (rows + groups - 1) / groups;
-        kernels->fn[p->f64][n - 1][vectors - 1](k, a, a_row, 1, b, p->width, c, c_row, TRUE);
+        kernels->fn[p->f64][n - 1][vectors - 1](k, a, a_row, 1, b, p->width, c, c_row, c, c_row);
         a += n * a_row * size_of(p);
         c += n * c_row * size_of(p);
         rows -= n;
