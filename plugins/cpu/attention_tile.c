@@ -145,7 +145,7 @@ part_of_vector(const AttentionProduct *p, GemmFn fn, const float *b, gint64 widt
                float *c)
 {
     float edge[GEMM_ROWS * 64];
-    fn(p->k, p->a, p->a_row, p->a_col, b, p->b.row, edge, width, FALSE);
+    fn(p->k, p->a, p->a_row, p->a_col, b, p->b.row, edge, width, NULL, 0);
     for (gint64 i = 0; i < p->rows; i++) {
         for (gint64 j = 0; j < cols; j++) {
             c[i * p->c_row + j] = edge[i * width + j] + (p->add ? c[i * p->c_row + j] : 0);
@@ -163,7 +163,8 @@ attention_product(const AttentionProduct *p)
         const gint64 cols = MIN(panel, p->cols - j), width = round_up(cols, lanes());
         GemmFn fn = kernels->fn[0][p->rows - 1][width / lanes() - 1];
         if (cols == width || p->padded) {
-            fn(p->k, p->a, p->a_row, p->a_col, b, p->b.row, p->c + j, p->c_row, p->add);
+            fn(p->k, p->a, p->a_row, p->a_col, b, p->b.row, p->c + j, p->c_row,
+               p->add ? p->c + j : NULL, p->c_row);
         } else {
             part_of_vector(p, fn, b, width, cols, p->c + j);
         }

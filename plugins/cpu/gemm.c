@@ -21,12 +21,13 @@
 typedef struct {
     const CpuGemm *gemm;
     const char *packed; /* all of b; NULL: a block packs what it needs */
+    const char *bias;   /* NULL: none */
     gint64 row, rows, col, cols, k0, k;
 } Block;
 
 /* Both operands as a block reads them, packed or where they lie. */
 typedef struct {
-    const char *a, *b;
+    const char *a, *b, *bias;
     gint64 a_row, a_col, a_group; /* a_group: from one group of rows to the next */
     gint64 b_row;
 } Operands;
@@ -75,20 +76,20 @@ packs_a(const CpuGemm *gemm, gint64 cols)
     return gemm->k > 16 && cols > 64 && gemm->a_col != 1;
 }
 
-/* Adds or moves the columns that there are from a panel's full rows. */
+/* Moves the columns that there are from a panel's full rows, added to `from` if there is one. */
 static void
 store_edge(const CpuGemm *g, const void *edge, gint64 width, gint64 rows, gint64 cols, void *to,
-           gboolean add)
+           const void *from, gint64 from_row)
 {
     for (gint64 r = 0; r < rows; r++) {
         for (gint64 j = 0; j < cols; j++) {
+            const gint64 at = r * g->c_row + j, add = r * from_row + j, x = r * width + j;
             if (g->f64) {
-                double *c = (double *)to + r * g->c_row + j,
-                       x = ((const double *)edge)[r * width + j];
-                *c = add ? *c + x : x;
+                ((double *)to)[at] =
+                    ((const double *)edge)[x] + (from ? ((const double *)from)[add] : 0);
             } else {
-                float *c = (float *)to + r * g->c_row + j, x = ((const float *)edge)[r * width + j];
-                *c = add ? *c + x : x;
+                ((float *)to)[at] =
+                    ((const float *)edge)[x] + (from ? ((const float *)from)[add] : 0);
             }
         }
     }
@@ -100,7 +101,8 @@ panel(const Block *block, const Operands *in, char *c, gint64 cols, const GemmKe
       gint64 width)
 {
     const CpuGemm *g = block->gemm;
-    gboolean add = g->accumulate || block->k0 > 0;
+    const gboolean add = g->accumulate || block->k0 > 0;
+    const gint64 from_row = add ? g->c_row : 0;
     gint vectors = (gint)(width / kernels->lanes[g->f64]);
     const char *a = in->a;
     double edge[GEMM_ROWS * 64];
@@ -108,11 +110,12 @@ panel(const Block *block, const Operands *in, char *c, gint64 cols, const GemmKe
         gint64 rows = MIN(GEMM_ROWS, block->rows - i);
         char *to = c + i * g->c_row * size_of(g);
         GemmFn fn = kernels->fn[g->f64][rows - 1][vectors - 1];
+        const char *from = add ? to : in->bias;
         if (cols == width) {
-            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, to, g->c_row, add);
+            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, to, g->c_row, from, from_row);
         } else {
-            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, edge, width, FALSE);
-            store_edge(g, edge, width, rows, cols, to, add);
+            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, edge, width, NULL, 0);
+            store_edge(g, edge, width, rows, cols, to, from, from_row);
         }
         a += in->a_group * size_of(g);
     }
@@ -126,6 +129,7 @@ panels(const Block *block, Operands in, char *c, gint64 cols, const GemmKernels 
     for (gint64 j = 0; j < cols; j += width) {
         panel(block, &in, c + j * size_of(block->gemm), MIN(width, cols - j), kernels, width);
         in.b += step * size_of(block->gemm);
+        in.bias = in.bias ? in.bias + width * size_of(block->gemm) : NULL;
     }
 }
 
@@ -219,6 +223,7 @@ block_columns(const Block *block, Operands in, const char *b, char *c)
         char *to = c + (block->row * g->c_row + at) * size;
         in.b = b + (block->k0 * g->b_row + at * g->b_col) * size;
         in.b_row = g->b_row;
+        in.bias = block->bias ? block->bias + at * size : NULL;
         if (block->packed != NULL) {
             in.b = block->packed + packed_at(g, block->k0, block->k, at);
             in.b_row = width;
@@ -239,7 +244,7 @@ packed_block(const Block *block, const char *a, const char *b, char *c)
     guint8 packed[BLOCK_ROWS * BLOCK_K * sizeof(double)] __attribute__((aligned(64)));
     GemmPart part = { g->f64, a, g->a_row, g->a_col };
     gemm_pack_a(&part, block->rows, block->k, packed);
-    Operands in = { (const char *)packed, NULL, 1, GEMM_ROWS, GEMM_ROWS * block->k, 0 };
+    Operands in = { (const char *)packed, NULL, NULL, 1, GEMM_ROWS, GEMM_ROWS * block->k, 0 };
     block_columns(block, in, b, c);
 }
 
@@ -252,7 +257,7 @@ block_run(const Block *block, const char *a, const char *b, char *c)
     if (packs_a(g, block->cols)) {
         packed_block(block, a, b, c);
     } else {
-        Operands in = { a, NULL, g->a_row, g->a_col, GEMM_ROWS * g->a_row, 0 };
+        Operands in = { a, NULL, NULL, g->a_row, g->a_col, GEMM_ROWS * g->a_row, 0 };
         block_columns(block, in, b, c);
     }
 }
@@ -313,20 +318,38 @@ cpu_gemm_plan(CpuGemm *g)
     g->thin = g->own && gemm_thin_fits(g);
 }
 
+/* What a region is before anything is added to it. */
 static void
-blas_region(const CpuGemm *g, const char *a, const char *b, char *c, gint64 rows, gint64 cols)
+begin(const CpuGemm *g, const char *bias, char *c, gint64 rows, gint64 cols)
 {
+    for (gint64 i = 0; i < rows && !g->accumulate; i++, c += g->c_row * size_of(g)) {
+        if (bias != NULL) {
+            memcpy(c, bias, (gsize)(cols * size_of(g)));
+        } else {
+            memset(c, 0, (gsize)(cols * size_of(g)));
+        }
+    }
+}
+
+static void
+blas_region(const CpuGemm *g, const char *a, const char *b, const char *bias, char *c, gint64 rows,
+            gint64 cols)
+{
+    const gboolean add = g->accumulate || bias != NULL;
     int trans_a = 0, trans_b = 0, lda = 0, ldb = 0;
     blas_layout(g->m, g->k, g->a_row, g->a_col, &trans_a, &lda);
     blas_layout(g->k, g->n, g->b_row, g->b_col, &trans_b, &ldb);
+    if (bias != NULL) {
+        begin(g, bias, c, rows, cols);
+    }
     if (g->f64) {
         cpu_blas.dgemm(BLAS_ROW_MAJOR, trans_a, trans_b, (int)rows, (int)cols, (int)g->k, 1,
-                       (const double *)a, lda, (const double *)b, ldb, g->accumulate, (double *)c,
+                       (const double *)a, lda, (const double *)b, ldb, add, (double *)c,
                        (int)g->c_row);
     } else {
         cpu_blas.sgemm(BLAS_ROW_MAJOR, trans_a, trans_b, (int)rows, (int)cols, (int)g->k, 1,
-                       (const float *)a, lda, (const float *)b, ldb, (float)g->accumulate,
-                       (float *)c, (int)g->c_row);
+                       (const float *)a, lda, (const float *)b, ldb, (float)add, (float *)c,
+                       (int)g->c_row);
     }
 }
 
@@ -346,24 +369,22 @@ own_region(const CpuGemm *g, const void *a, const void *b, void *c, Block block)
 }
 
 void
-cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *packed, void *c,
-                gint64 region)
+cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *packed,
+                const void *bias, void *c, gint64 region)
 {
-    gsize size = g->f64 ? sizeof(double) : sizeof(float);
-    Block block = { .gemm = g, .packed = packed };
+    const gint64 size = size_of(g);
+    Block block = { .gemm = g, .packed = packed, .bias = bias };
     block.row = region / g->n_across * g->rows;
     block.col = region % g->n_across * g->cols;
     block.rows = MIN(g->rows, g->m - block.row);
     block.cols = MIN(g->cols, g->n - block.col);
+    char *first = (char *)c + (block.row * g->c_row + block.col) * size;
+    const char *row = bias ? (const char *)bias + block.col * size : NULL;
     if (g->k == 0) {
-        for (gint64 i = 0; !g->accumulate && i < block.rows; i++) {
-            memset((char *)c + (gsize)((block.row + i) * g->c_row + block.col) * size, 0,
-                   (gsize)block.cols * size);
-        }
+        begin(g, row, first, block.rows, block.cols);
     } else if (g->blas) {
-        blas_region(g, (const char *)a + block.row * g->a_row * (gint64)size,
-                    (const char *)b + block.col * g->b_col * (gint64)size,
-                    (char *)c + (block.row * g->c_row + block.col) * (gint64)size, block.rows,
+        blas_region(g, (const char *)a + block.row * g->a_row * size,
+                    (const char *)b + block.col * g->b_col * size, row, first, block.rows,
                     block.cols);
     } else if (g->thin) {
         gemm_thin_run(g, a, b, c, block.col, block.cols);
@@ -376,6 +397,6 @@ void
 cpu_gemm_run(const CpuGemm *gemm, const void *a, const void *b, void *c)
 {
     for (gint64 i = 0; i < cpu_gemm_regions(gemm); i++) {
-        cpu_gemm_region(gemm, a, b, NULL, c, i);
+        cpu_gemm_region(gemm, a, b, NULL, NULL, c, i);
     }
 }

@@ -29,9 +29,10 @@ cpu_gemm_regions(const CpuGemm *gemm)
 {
     return gemm->n_down * gemm->n_across;
 }
-/* packed: what cpu_gemm_pack made of b; NULL: nothing. */
-void cpu_gemm_region(const CpuGemm *gemm, const void *a, const void *b, const void *packed, void *c,
-                     gint64 region);
+/* packed: what cpu_gemm_pack made of b; NULL: nothing. bias: a row of n neighbours that is added to each
+ * row; NULL: none. */
+void cpu_gemm_region(const CpuGemm *gemm, const void *a, const void *b, const void *packed,
+                     const void *bias, void *c, gint64 region);
 /* Regions one above the other read the same columns of b: where these are packed, it pays to do so once
  * for all of them. Bytes that it takes, 0: it does not; in so many parts, in any order, on any
  * threads. */

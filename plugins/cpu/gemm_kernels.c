@@ -13,13 +13,14 @@
 #endif
 
 #define KERNEL(name, TARGET, T, LANES, ROWS, VECTORS)                                              \
-    TARGET static void name##_##ROWS##_##VECTORS(gint64 k, const void *from_a, gint64 a_row,       \
-                                                 gint64 a_col, const void *from_b, gint64 b_row,   \
-                                                 void *to_c, gint64 c_row, gboolean accumulate)    \
+    TARGET static void name##_##ROWS##_##VECTORS(                                                  \
+        gint64 k, const void *from_a, gint64 a_row, gint64 a_col, const void *from_b,              \
+        gint64 b_row, void *to_c, gint64 c_row, const void *add, gint64 add_row)                   \
     {                                                                                              \
         typedef T V __attribute__((vector_size(LANES * sizeof(T))));                               \
         typedef V U __attribute__((aligned(sizeof(T)), may_alias));                                \
         const T *a = from_a, *b = from_b;                                                          \
+        const T *from = add;                                                                       \
         T *c = to_c;                                                                               \
         V sum[ROWS][VECTORS];                                                                      \
         UNROLLED                                                                                   \
@@ -51,8 +52,8 @@
             UNROLLED                                                                               \
             for (gint j = 0; j < VECTORS; j++) {                                                   \
                 U *to = (U *)(c + i * c_row + j * LANES);                                          \
-                if (accumulate) {                                                                  \
-                    sum[i][j] += *to;                                                              \
+                if (from) {                                                                        \
+                    sum[i][j] += *(const U *)(from + i * add_row + j * LANES);                     \
                 }                                                                                  \
                 *to = sum[i][j];                                                                   \
             }                                                                                      \

@@ -7,10 +7,11 @@
 #define GEMM_ROWS 6
 #define GEMM_VECTORS 4
 
-/* c (rows x vectors, c_row apart) = or += a b over k. a: element (i, p) at i * a_row + p * a_col.
- * b: row p at p * b_row, columns are neighbours. */
+/* c (rows x vectors, c_row apart) = from + a b over k. a: element (i, p) at i * a_row + p * a_col.
+ * b: row p at p * b_row, columns are neighbours. from: like c, from_row apart (0: one row for all),
+ * may be c; NULL: 0. */
 typedef void (*GemmFn)(gint64 k, const void *a, gint64 a_row, gint64 a_col, const void *b,
-                       gint64 b_row, void *c, gint64 c_row, gboolean accumulate);
+                       gint64 b_row, void *c, gint64 c_row, const void *from, gint64 from_row);
 
 typedef struct {
     gint lanes[2]; /* of a vector: f32, f64 */

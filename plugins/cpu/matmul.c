@@ -16,8 +16,9 @@ typedef struct {
     gsize b_at, out_at; /* in scratch */
     gboolean packs;     /* b whole, at packed_at in scratch */
     gsize packed_at;
-    gboolean bias; /* every row of the result begins as input 2 */
+    gboolean bias; /* input 2 is added to every row of the result */
     gint64 bias_stride;
+    gsize bias_at; /* in scratch, if its elements are no neighbours */
 } Matmul;
 
 /* Strides of the leading axes (broadcast to `lead`) and of the matrix; a vector has one stride of
@@ -124,7 +125,6 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     matrix_strides(&b, FALSE, m->lead, m->b_batch, &g->b_row, &g->b_col);
     merge_batches(m);
     tidy_strides(g);
-    g->accumulate = m->bias;
     g->own = node->batch_invariant;
     cpu_gemm_plan(g);
     m->batches = cpu_count(m->lead, m->dims);
@@ -132,6 +132,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     m->packs = packed > 0;
     m->packed_at = (prepared->scratch + 63) & ~(gsize)63;
     prepared->scratch = m->packs ? m->packed_at + packed : prepared->scratch;
+    m->bias_at = prepared->scratch;
+    prepared->scratch += m->bias && m->bias_stride != 1 ? (gsize)g->n * sizeof(double) : 0;
     m->c_batch = g->m * g->n;
     m->regions = cpu_gemm_regions(g);
     m->items = m->batches * m->regions;
@@ -157,28 +159,6 @@ pack_part(gpointer data, gsize part, gsize n)
     return TN_OK;
 }
 
-/* The bias in every row of a region. */
-static void
-begin_with_bias(const Job *job, gint64 batch, gint64 region)
-{
-    const Matmul *m = job->m;
-    const CpuGemm *g = &m->gemm;
-    gint64 size = g->f64 ? sizeof(double) : sizeof(float);
-    gint64 row = region / g->n_across * g->rows, col = region % g->n_across * g->cols;
-    gint64 rows = MIN(g->rows, g->m - row), cols = MIN(g->cols, g->n - col);
-    const char *from = job->bias + col * m->bias_stride * size;
-    char *first = job->c + (batch * m->c_batch + row * g->c_row + col) * size;
-    if (rows <= 0) {
-        return;
-    }
-    for (gint64 j = 0; j < cols; j++) {
-        memcpy(first + j * size, from + j * m->bias_stride * size, (gsize)size);
-    }
-    for (gint64 i = 1; i < rows; i++) {
-        memcpy(first + i * g->c_row * size, first, (gsize)(cols * size));
-    }
-}
-
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n)
 {
@@ -190,14 +170,26 @@ run_chunk(gpointer data, gsize chunk, gsize n)
     for (gint64 i = (gint64)chunk * m->per_chunk; i < end; i++) {
         gint64 index[TN_MAX_RANK] = { 0 }, batch = i / m->regions;
         cpu_position(m->lead, m->dims, batch, index);
-        if (m->bias) {
-            begin_with_bias(job, batch, i % m->regions);
-        }
         cpu_gemm_region(&m->gemm, job->a + cpu_dot(m->lead, index, m->a_batch) * size,
-                        job->b + cpu_dot(m->lead, index, m->b_batch) * size, job->packed,
+                        job->b + cpu_dot(m->lead, index, m->b_batch) * size, job->packed, job->bias,
                         job->c + batch * m->c_batch * size, i % m->regions);
     }
     return TN_OK;
+}
+
+static const char *
+bias_of(const Matmul *m, const TnRun *run)
+{
+    const gsize size = m->gemm.f64 ? sizeof(double) : sizeof(float);
+    const char *from = m->bias ? run->in[2] : NULL;
+    char *to = (char *)run->scratch + m->bias_at;
+    if (from == NULL || m->bias_stride == 1) {
+        return from;
+    }
+    for (gint64 j = 0; j < m->gemm.n; j++) {
+        memcpy(to + (gsize)j * size, from + j * m->bias_stride * (gint64)size, size);
+    }
+    return to;
 }
 
 static TnStatus
@@ -208,7 +200,7 @@ run_float(void *state, const TnRun *run)
                 .a = run->in[0],
                 .b = run->in[1],
                 .c = run->out[0],
-                .bias = m->bias ? run->in[2] : NULL,
+                .bias = bias_of(m, run),
                 .packed = m->packs ? (char *)run->scratch + m->packed_at : NULL };
     if (m->items == 0) {
         return TN_OK;

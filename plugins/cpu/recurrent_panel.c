@@ -68,7 +68,7 @@ multiply_block(const PanelProduct *p, gint64 rows, gint64 k, const char *a, gint
     const gint vectors = (gint)(p->width / kernels->lanes[p->f64]);
     for (gint64 n; rows > 0; rows -= n) {
         n = panel_group(rows);
-        kernels->fn[p->f64][n - 1][vectors - 1](k, a, a_row, 1, b, p->width, c, c_row, TRUE);
+        kernels->fn[p->f64][n - 1][vectors - 1](k, a, a_row, 1, b, p->width, c, c_row, c, c_row);
         a += n * a_row * size_of(p);
         c += n * c_row * size_of(p);
     }
