@@ -6,6 +6,8 @@
 #include "cpu.h"
 
 #define L 16 /* channels of a block */
+/* Weights that are fetched beforehand, in places of the innermost loop. */
+#define AHEAD 16
 
 /* Vector i of a place: part i % (L / N) of block i / (L / N), whose blocks are `block` apart. */
 #define AT(N, i, block) ((i) * (N) / L * (block) + (i) * (N) % L)
@@ -36,6 +38,7 @@
                 V weight[VECTORS];                                                                 \
                 for (gint i = 0; i < VECTORS; i++) {                                               \
                     weight[i] = *(const U *)(w + AT(N, i, r->w_block));                            \
+                    __builtin_prefetch(w + AT(N, i, r->w_block) + AHEAD * L);                      \
                 }                                                                                  \
                 for (gint j = 0; j < (PLACES); j++) {                                              \
                     const float seen = from[f + j * step];                                         \
