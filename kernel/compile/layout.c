@@ -349,6 +349,7 @@ window_in_blocks(TnRewriter *rw, const TnGraphNode *node, TnVal w, gboolean bloc
 static gboolean
 may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
 {
+    const gint64 lanes = in_blocks(rw, in[0]) ? TN_LANES : 1;
     gboolean windows = FALSE;
     for (gint i = 0; i < node->n_in; i++) {
         const guint32 flags = tn_op_input(node->op, i)->flags;
@@ -357,7 +358,9 @@ may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const 
         }
         if (flags & TN_ARG_WINDOW) {
             windows = TRUE;
-            if (!l->fixed[node->in[i].node] || !is_images(tn_type_of(rw->to, in[i]), SAMPLES)) {
+            const TnType *type = tn_type_of(rw->to, in[i]);
+            if (!l->fixed[node->in[i].node] || !is_images(type, SAMPLES) ||
+                type->dims[1] % lanes != 0) {
                 return FALSE;
             }
         }

@@ -5,7 +5,7 @@
 #define LANES 16
 #define BLOCK 2048
 
-static CPU_INLINE double
+static double
 add_lanes(const float *lane)
 {
     double sum = 0;
@@ -15,33 +15,70 @@ add_lanes(const float *lane)
     return sum;
 }
 
-/* Runs `term` for each element i of a block, into lane i % LANES. */
-#define BY_LANES(n, at, end, TERM)                                                                 \
-    for (; at + LANES <= end; at += LANES) {                                                       \
-        for (gint j = 0; j < LANES; j++) {                                                         \
-            gint64 i = at + j;                                                                     \
-            TERM                                                                                   \
+#define SUMS(name, TARGET, N)                                                                      \
+    TARGET static void spread_##name(const float *x, gint64 n, float mean, double *sum)            \
+    {                                                                                              \
+        VECTORS(N)                                                                                 \
+        *sum = 0;                                                                                  \
+        for (gint64 begin = 0; begin < n; begin += BLOCK) {                                        \
+            V lane[LANES / N] = { { 0 } };                                                         \
+            float sums[LANES];                                                                     \
+            gint64 at = begin, end = MIN(n, begin + BLOCK);                                        \
+            for (; at + LANES <= end; at += LANES) {                                               \
+                for (gint v = 0; v < LANES / N; v++) {                                             \
+                    const V rest = *(const U *)(x + at + v * N) - mean;                            \
+                    lane[v] += rest * rest;                                                        \
+                }                                                                                  \
+            }                                                                                      \
+            memcpy(sums, lane, sizeof sums);                                                       \
+            for (gint j = 0; at + j < end; j++) {                                                  \
+                const float rest = x[at + j] - mean;                                               \
+                sums[j] += rest * rest;                                                            \
+            }                                                                                      \
+            *sum += add_lanes(sums);                                                               \
         }                                                                                          \
     }                                                                                              \
-    for (gint j = 0; at + j < end; j++) {                                                          \
-        gint64 i = at + j;                                                                         \
-        TERM                                                                                       \
+    TARGET static void sums_##name(const float *x, const float *g, gint64 n, float mean,           \
+                                   float inverse, const float *scale, double *sum, double *along)  \
+    {                                                                                              \
+        VECTORS(N)                                                                                 \
+        *sum = *along = 0;                                                                         \
+        for (gint64 begin = 0; begin < n; begin += BLOCK) {                                        \
+            V lane[LANES / N] = { { 0 } }, product[LANES / N] = { { 0 } };                         \
+            float sums[LANES], products[LANES];                                                    \
+            gint64 at = begin, end = MIN(n, begin + BLOCK);                                        \
+            for (; at + LANES <= end; at += LANES) {                                               \
+                for (gint v = 0; v < LANES / N; v++) {                                             \
+                    const gint64 i = at + v * N;                                                   \
+                    V a = *(const U *)(g + i);                                                     \
+                    if (scale) {                                                                   \
+                        a *= *(const U *)(scale + i);                                              \
+                    }                                                                              \
+                    lane[v] += a;                                                                  \
+                    product[v] += a * ((*(const U *)(x + i) - mean) * inverse);                    \
+                }                                                                                  \
+            }                                                                                      \
+            memcpy(sums, lane, sizeof sums);                                                       \
+            memcpy(products, product, sizeof products);                                            \
+            for (gint j = 0; at + j < end; j++) {                                                  \
+                const gint64 i = at + j;                                                           \
+                const float a = scale ? g[i] * scale[i] : g[i];                                    \
+                sums[j] += a;                                                                      \
+                products[j] += a * ((x[i] - mean) * inverse);                                      \
+            }                                                                                      \
+            *sum += add_lanes(sums);                                                               \
+            *along += add_lanes(products);                                                         \
+        }                                                                                          \
     }
 
-static CPU_INLINE void
-spread_body(const float *x, gint64 n, float mean, double *sum)
-{
-    *sum = 0;
-    for (gint64 begin = 0; begin < n; begin += BLOCK) {
-        float lane[LANES] = { 0 };
-        gint64 at = begin, end = MIN(n, begin + BLOCK);
-        BY_LANES(n, at, end, {
-            float rest = x[i] - mean;
-            lane[j] += rest * rest;
-        })
-        *sum += add_lanes(lane);
-    }
-}
+#define VECTORS(N)                                                                                 \
+    typedef float V __attribute__((vector_size(N * sizeof(float))));                               \
+    typedef V U __attribute__((aligned(sizeof(float)), may_alias));
+#define NO_TARGET
+
+SUMS(portable, NO_TARGET, 4)
+SUMS(avx2, CPU_TARGET_AVX2, 8)
+SUMS(avx512, CPU_TARGET_AVX512, 16)
 
 static CPU_INLINE void
 apply_body(const float *x, gint64 n, float mean, float inverse, const float *scale,
@@ -62,31 +99,6 @@ apply_body(const float *x, gint64 n, float mean, float inverse, const float *sca
         for (gint64 i = 0; i < n; i++) {
             y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
         }
-    }
-}
-
-static CPU_INLINE void
-sums_body(const float *x, const float *g, gint64 n, float mean, float inverse, const float *scale,
-          double *sum, double *along)
-{
-    *sum = *along = 0;
-    for (gint64 begin = 0; begin < n; begin += BLOCK) {
-        float lane[LANES] = { 0 }, product[LANES] = { 0 };
-        gint64 at = begin, end = MIN(n, begin + BLOCK);
-        if (scale) {
-            BY_LANES(n, at, end, {
-                float a = g[i] * scale[i];
-                lane[j] += a;
-                product[j] += a * ((x[i] - mean) * inverse);
-            })
-        } else {
-            BY_LANES(n, at, end, {
-                lane[j] += g[i];
-                product[j] += g[i] * ((x[i] - mean) * inverse);
-            })
-        }
-        *sum += add_lanes(lane);
-        *along += add_lanes(product);
     }
 }
 
@@ -118,15 +130,10 @@ columns_body(const float *x, const float *g, gint64 n, float mean, float inverse
     }
 }
 
-CPU_FUNCTIONS(spread, (const float *x, gint64 n, float mean, double *sum), (x, n, mean, sum))
 CPU_FUNCTIONS(apply,
               (const float *x, gint64 n, float mean, float inverse, const float *scale,
                const float *bias, float factor, float shift, float *y),
               (x, n, mean, inverse, scale, bias, factor, shift, y))
-CPU_FUNCTIONS(sums,
-              (const float *x, const float *g, gint64 n, float mean, float inverse,
-               const float *scale, double *sum, double *along),
-              (x, g, n, mean, inverse, scale, sum, along))
 CPU_FUNCTIONS(grad,
               (const float *x, const float *g, gint64 n, float mean, float inverse,
                const float *scale, float factor, float sum, float along, float *dx),

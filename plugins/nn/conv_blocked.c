@@ -12,7 +12,8 @@
     }
 #define FROM(least) TN_RANGE_I(least, G_MAXINT32)
 static const TnOption blocked_rows[] = {
-    CONV(group, TN_OPT_INT64, "must be 1", FROM(1), .dflt = "1"),
+    CONV(group, TN_OPT_INT64, "groups of channels that do not meet, of whole blocks each", FROM(1),
+         .dflt = "1"),
     CONV(strides, TN_OPT_INTS, "steps of the kernel; empty: 1", FROM(1)),
     CONV(pads, TN_OPT_INTS, "zeros around x: begins, then ends; empty: 0", FROM(0)),
     CONV(dilations, TN_OPT_INTS, "distances within the kernel; empty: 1", FROM(1)),
@@ -23,14 +24,14 @@ static const TnOption blocked_rows[] = {
 
 /* x and w as conv has them; FALSE if they are not in blocks. */
 static gboolean
-plain_types(const TnInfer *infer, TnType *plain)
+plain_types(const TnInfer *infer, gint64 group, TnType *plain)
 {
     const TnType *x = &infer->in[0], *w = &infer->in[1];
     const gboolean blocks = x->rank == 5;
     const gint k = blocks ? 2 : 1;
     const gint64 last = w->dims[w->rank - 1];
     if (w->rank != (blocks ? 6 : 5) || last != L ||
-        (blocks && (x->dims[4] != L || w->dims[4] != L || w->dims[1] != x->dims[1]))) {
+        (blocks && (x->dims[4] != L || w->dims[4] != L || w->dims[1] * group != x->dims[1]))) {
         return FALSE;
     }
     plain[0] = *x;
@@ -53,9 +54,11 @@ blocked_infer(TnInfer *infer, GError **error)
     if (conv == NULL) {
         return FALSE;
     }
-    if (attrs->conv.group != 1 || !plain_types(infer, plain)) {
-        return nn_infer_fail(infer, 1, error,
-                             "group must be 1, and w in blocks of %d that go with those of x", L);
+    if (!plain_types(infer, attrs->conv.group, plain) ||
+        (plain[1].dims[0] / L) % MAX(1, attrs->conv.group) != 0) {
+        return nn_infer_fail(
+            infer, 1, error,
+            "must be in blocks of %d that go with those of x and do not span groups", L);
     }
     if (!tn_op_infer(conv, &attrs->conv, infer->name, 2, plain, NULL, &n_out, out, error)) {
         return FALSE;
@@ -184,6 +187,9 @@ static const NnCase blocked_cases[] = {
       { NN_SHAPE(1, 1, 6, 5, L), NN_SHAPE(1, 1, 2, 2, L, L) },
       .attrs = BLOCKED(FALSE, .pads = NN_INTS(0, 1, 1, 0), .dilations = NN_INTS(2, 3)) },
     { 2, { NN_SHAPE(1, 2, 4, 4), NN_SHAPE(1, 2, 2, 2, L) } },
+    { 2,
+      { NN_SHAPE(1, 2, 4, 4, L), NN_SHAPE(2, 1, 3, 3, L, L) },
+      .attrs = &(const TnConvBlockedAttrs){ { 2, .pads = NN_INTS(1, 1, 1, 1) }, TRUE } },
     { 2, { NN_SHAPE(0, 1, 3, 4, L), NN_SHAPE(1, 1, 1, 1, L, L) } },
 };
 NN_SAMPLER(blocked_sample, blocked_cases, TnConvBlockedAttrs)
@@ -191,7 +197,7 @@ NN_SAMPLER(blocked_sample, blocked_cases, TnConvBlockedAttrs)
 #define ARG(name_, help_, ...) NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, ##__VA_ARGS__)
 NN_OP(conv_blocked, NULL, "Convolution of images in blocks of channels, and what follows it",
       NN_IN(ARG("x", "[N, C / 16, h, w, 16] or [N, C, h, w]", NN_RANK(4, 5)),
-            ARG("w", "[M / 16, C / 16, k, k, 16 of C, 16 of M] or [M / 16, k, k, C, 16]",
+            ARG("w", "[M / 16, C / 16 / group, k, k, 16 of C, 16 of M] or [M / 16, k, k, C, 16]",
                 NN_RANK(5, 6)),
             ARG("b", "[M]", NN_RANK(1, 1), .flags = TN_ARG_OPTIONAL),
             ARG("more", "out's shape: added", NN_RANK(5, 5), .flags = TN_ARG_OPTIONAL)),

@@ -32,7 +32,7 @@
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
  *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:
- *                         x [N, C / L, h, w, L], w [M / L, C / L, k, k, L of C, L of M], or x
+ *                         x [N, C / L, h, w, L], w [M / L, C / L / group, k, k, L of C, L of M], or x
  *                         [N, C, h, w] and w [M / L, k, k, C, L]; b optional [M], more optional as
  *                         out -> [N, M / L, o, o, L]: conv + b + more, then max (., 0) if relu. What the
  *                         compiler makes of convolutions (TnOp.blocked)
@@ -138,7 +138,7 @@ typedef struct {
 } TnGemmAttrs;
 
 typedef struct {
-    TnConvAttrs conv; /* group 1 */
+    TnConvAttrs conv;
     gboolean relu;
 } TnConvBlockedAttrs;
 
