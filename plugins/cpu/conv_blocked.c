@@ -88,23 +88,6 @@ copy_chunk(gpointer data, gsize chunk, gsize n)
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-/* Some blocks of a line: x at its first place, out and more at that place of the first block. */
-static void
-run_line(const Plan *p, gint64 blocks, gint64 places, const float *x, const float *w,
-         const float *bias, const float *more, float *out)
-{
-    const gint most = p->kernels->places[blocks];
-    const BlockedFn *run = p->kernels->run[p->step][blocks];
-    for (gint64 left = places, n; left > 0; left -= n) {
-        const gint64 parts = (left + most - 1) / most;
-        n = (left + parts - 1) / parts;
-        run[n](&p->reads, x, w, bias, more, p->relu, out);
-        x += n * p->reads.step;
-        out += n * L;
-        more = more != NULL ? more + n * L : NULL;
-    }
-}
-
 static gint64
 blocks_at_once(const Plan *p, gint64 left)
 {
@@ -138,8 +121,9 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
             const gint64 at =
                 image * p->y_image + block * p->reads.out_block + line * p->places * L;
             const gint64 left = p->y[0] * p->y[1] - line * p->places;
-            run_line(p, n, MIN(p->places, left), x + line * row, w, bias,
-                     job->more != NULL ? job->more + at : NULL, job->out + at);
+            conv_blocked_line(p->kernels, p->step, &p->reads, n, MIN(p->places, left),
+                              x + line * row, w, bias, job->more != NULL ? job->more + at : NULL,
+                              p->relu, job->out + at);
         }
     }
     return TN_OK;

@@ -107,3 +107,19 @@ const BlockedKernels conv_blocked_kernels[CPU_N_ISA] = {
     [CPU_AVX2] = { { [1] = 6 }, { STEPS(SIZES_avx2, ENTRY) } },
     [CPU_AVX512] = { { [1] = 14, [2] = 14, [4] = 7 }, { STEPS(SIZES_avx512, ENTRY) } },
 };
+
+void
+conv_blocked_line(const BlockedKernels *kernels, BlockedStep step, const BlockedReads *reads,
+                  gint64 blocks, gint64 places, const float *x, const float *w, const float *bias,
+                  const float *more, gboolean relu, float *out)
+{
+    const BlockedFn *run = kernels->run[step][blocks];
+    for (gint64 left = places, n; left > 0; left -= n) {
+        const gint64 parts = (left + kernels->places[blocks] - 1) / kernels->places[blocks];
+        n = (left + parts - 1) / parts;
+        run[n](reads, x, w, bias, more, relu, out);
+        x += n * reads->step;
+        out += n * L;
+        more = more != NULL ? more + n * L : NULL;
+    }
+}

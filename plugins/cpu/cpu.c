@@ -155,6 +155,7 @@ TABLE(elementwise, "element-wise operators, alone and fused");
 TABLE(matmul, "products of matrices");
 TABLE(conv, "convolutions and their transposes");
 TABLE(conv_blocked, "convolutions over blocks of channels");
+TABLE(conv_winograd, "convolutions of 3 x 3 over blocks of channels");
 TABLE(adam, "steps of Adam");
 TABLE(conv_lanes, "convolutions over lanes of samples");
 TABLE(reduce, "reductions");
@@ -169,25 +170,13 @@ TABLE(pool, "pooling");
 TABLE(pool_lanes, "pooling over lanes of samples");
 TABLE(norm, "layer and batch normalisation");
 
-static const TnFactory *const factories[] = { &device,
-                                              &table_adam,
-                                              &table_elementwise,
-                                              &table_matmul,
-                                              &table_conv,
-                                              &table_conv_blocked,
-                                              &table_conv_lanes,
-                                              &table_reduce,
-                                              &table_scan,
-                                              &table_movement,
-                                              &table_index,
-                                              &table_random,
-                                              &table_window,
-                                              &table_softmax,
-                                              &table_cross_entropy,
-                                              &table_pool,
-                                              &table_pool_lanes,
-                                              &table_norm,
-                                              NULL };
+static const TnFactory *const factories[] = {
+    &device,       &table_adam,         &table_elementwise,   &table_matmul,
+    &table_conv,   &table_conv_blocked, &table_conv_winograd, &table_conv_lanes,
+    &table_reduce, &table_scan,         &table_movement,      &table_index,
+    &table_random, &table_window,       &table_softmax,       &table_cross_entropy,
+    &table_pool,   &table_pool_lanes,   &table_norm,          NULL
+};
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(
                                      "cpu", TN_PLUGIN_VERSION, "Apache-2.0",

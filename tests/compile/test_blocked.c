@@ -184,12 +184,18 @@ difference(TnTensor *a, TnTensor *b)
 }
 
 static void
-check_same(TnExec *a, TnExec *b)
+check_within(TnExec *a, TnExec *b, double bound)
 {
     TN_REQUIRE(tn_exec_run(a) == TN_OK && tn_exec_run(b) == TN_OK);
     for (guint i = 0; i < 2; i++) {
-        TN_ASSERT_CMPFLOAT(difference(tn_exec_output(a, i), tn_exec_output(b, i)), <=, 1e-5);
+        TN_ASSERT_CMPFLOAT(difference(tn_exec_output(a, i), tn_exec_output(b, i)), <=, bound);
     }
+}
+
+static void
+check_same(TnExec *a, TnExec *b)
+{
+    check_within(a, b, 1e-5);
 }
 
 /* Instructions of an operator, of those that run once and of the others. */
@@ -283,6 +289,31 @@ assigned(void)
     net_clear(&net);
 }
 
+/* Windows of 3 x 3 over many places by Winograd's algorithm, with what follows them, of whole and of
+ * cut tiles, a block of maps left over, and more images than are transformed at once. */
+static void
+winograd(void)
+{
+    static const gint64 sizes[][3] = { { 1, 26, 24 }, { 3, 25, 27 }, { 40, 24, 24 } };
+    for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        const gint64 dims[] = { sizes[i][0], 32, sizes[i][1], sizes[i][2] };
+        Net net = { tn_graph_new("net"), tn_store_new(7) };
+        const TnVal x = tn_graph_input(net.graph, "x", tn_type(TN_DTYPE_F32, 4, dims));
+        TnVal y = norm(&net, "n1", conv(&net, "c1", x, (Conv){ 48, 32, 3, 1, 1 }));
+        const TnVal z = conv(&net, "c2", x, (Conv){ 48, 32, 1, 1, 0, 1, TRUE });
+        y = relu(&net, tn_f_add(net.graph, y, z));
+        tn_graph_output(net.graph, "a", y);
+        tn_graph_output(net.graph, "b", conv(&net, "c3", y, (Conv){ 32, 48, 3, 1, 0 }));
+        g_autoptr(TnProgram) program = compile(&net, NULL);
+        TN_ASSERT_CMPUINT(count_of(program, "conv_winograd", FALSE), ==, 2);
+        TN_ASSERT_CMPUINT(count_of(program, "conv_blocked", FALSE), ==, 1);
+        TN_ASSERT_CMPUINT(count_of(program, "add", FALSE), ==, 0);
+        g_autoptr(TnExec) a = exec_of(&net, NULL, 0), b = exec_of(&net, plain, 0);
+        check_within(a, b, 5e-5);
+        net_clear(&net);
+    }
+}
+
 static TnStatus
 count_step(TnExec *exec, const TnExecStep *step, gpointer data)
 {
@@ -338,9 +369,13 @@ once(void)
 }
 
 static const TnTest tests[] = {
-    { "same results", same_results }, { "odd numbers", odd_numbers },
-    { "what is left", what_is_left }, { "read twice", read_twice },
-    { "assigned", assigned },         { "once", once },
+    { "same results", same_results },
+    { "odd numbers", odd_numbers },
+    { "what is left", what_is_left },
+    { "read twice", read_twice },
+    { "assigned", assigned },
+    { "winograd", winograd },
+    { "once", once },
 };
 
 TN_TEST_MAIN_WITH("blocked", tests, set_up, tear_down)

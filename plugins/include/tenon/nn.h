@@ -36,6 +36,9 @@
  *                         [N, C, h, w] and w [M / L, k, k, C, L]; b optional [M], more optional as
  *                         out -> [N, M / L, o, o, L]: conv + b + more, then max (., 0) if relu. What the
  *                         compiler makes of convolutions (TnOp.blocked)
+ *   conv_winograd (TnConvBlockedAttrs)   the same of 3 x 3 windows in steps of 1 by Winograd's
+ *                         F (4 x 4, 3 x 3): u [36, M / L, C / L, L of C, L of M] for w, each window g
+ *                         as G g G^T
  *
  * Pooling (TnPoolAttrs) of x [N, C, s…] float; kernel_shape has a size for each spatial axis
  *   max_pool              padding never wins
