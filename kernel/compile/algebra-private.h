@@ -7,6 +7,7 @@
 #include "compile-private.h"
 
 typedef struct {
+    const TnCompile *options;
     const guint *readers; /* of each value of the graph that is rewritten */
     TnFixed fixed;        /* of the one that is made */
 } TnAlgebra;

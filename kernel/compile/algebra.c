@@ -3,6 +3,8 @@
  * might have made 0 of -0. */
 #include "algebra-private.h"
 
+#include "choose.h"
+
 #include <pthread.h>
 
 #include <tenon/plugin.h>
@@ -100,6 +102,24 @@ tn_simplify_fixed(const TnSimplify *simplify, TnVal val)
 {
     const TnMatch *m = simplify->data;
     return tn_fixed_nodes(&m->algebra->fixed, m->rw->to, m->rw->from)[val.node];
+}
+
+gboolean
+tn_simplify_has_kernel(const TnSimplify *simplify, const char *name, const void *attrs, gint n_in,
+                       const TnVal *in)
+{
+    const TnMatch *m = simplify->data;
+    const TnCompile *options = m->algebra->options;
+    const TnOp *op = tn_op_find(name, NULL);
+    TnType types[TN_MAX_IN] = { 0 };
+    gboolean has = FALSE;
+    for (gint i = 0; i < n_in; i++) {
+        types[i] = tn_val_is_none(in[i]) ? types[i] : *tn_match_type(m, in[i]);
+    }
+    for (guint d = 0; op != NULL && d < options->n_devices && !has; d++) {
+        has = tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types) != NULL;
+    }
+    return has;
 }
 
 gboolean
@@ -243,7 +263,8 @@ tn_pass_algebra(TnCompiler *c, GError **error)
 {
     pthread_once(&once, index_rules);
     g_autofree guint *readers = count_readers(c->graph);
-    TnAlgebra algebra = { .readers = readers };
+    TnAlgebra algebra = { .options = c->options, .readers = readers };
+    tn_kernels_refresh();
     const gboolean ok = tn_rewrite_into(c, NULL, algebra_node, &algebra, error);
     tn_fixed_clear(&algebra.fixed);
     return ok;

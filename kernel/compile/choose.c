@@ -7,6 +7,8 @@
  * there. "none" is a choice too: a composite was expanded, other nodes went to the next device. */
 #include "choose.h"
 
+#include "compile-private.h"
+
 #include <string.h>
 
 #define NONE "none"
@@ -98,4 +100,32 @@ tn_choose_anew(const TnCompile *options, guint d, const TnNode *any)
         tn_value_set(options->chosen, key, tn_value_string(id));
     }
     return kernel;
+}
+
+const TnKernel *
+tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void *attrs,
+                   const char *name, gint n_in, const TnType *types)
+{
+    TnCompile quiet = *options; /* a node that is looked at may not come */
+    TnNodeView view = { .node = { .size = sizeof(TnNode),
+                                  .op = op,
+                                  .attrs = attrs,
+                                  .name = name,
+                                  .n_in = n_in,
+                                  .n_out = (gint)op->n_outputs,
+                                  .in = view.in,
+                                  .out = view.out } };
+    TnType out[TN_MAX_OUT];
+    TnTensor *values[TN_MAX_IN] = { NULL };
+    quiet.chosen = NULL;
+    for (gint i = 0; i < n_in; i++) {
+        tn_arg_contiguous(&view.in[i], &types[i]);
+    }
+    if (!tn_op_infer(op, attrs, name, n_in, types, values, &view.node.n_out, out, NULL)) {
+        return NULL;
+    }
+    for (gint i = 0; i < view.node.n_out; i++) {
+        tn_arg_contiguous(&view.out[i], &out[i]);
+    }
+    return tn_choice_known(&quiet, d, &view.node) ? tn_choose_kernel(&quiet, d, &view.node) : NULL;
 }

@@ -10,5 +10,10 @@
 const TnKernel *tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node);
 /* FALSE: there are choices, and none for this node: the earlier compilation had no such node. */
 gboolean tn_choice_known(const TnCompile *options, guint d, const TnNode *node);
+/* What device d would choose for op on contiguous inputs of these types; NULL: nothing, or the choices
+ * do not know the node, or op refuses them. */
+const TnKernel *tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op,
+                                   const void *attrs, const char *name, gint n_in,
+                                   const TnType *types);
 /* The best whatever was chosen, written likewise. */
 const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);

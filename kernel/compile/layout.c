@@ -27,7 +27,7 @@ typedef enum { SAMPLES, CHANNELS, N_AXES, NOT_LAID } Axis;
 
 typedef struct {
     TnCompiler *c;
-    TnCompile options; /* that writes nothing down: a node that is looked at may not come */
+    const TnCompile *options;
     const TnClaim *claims;
     const gboolean *fixed;    /* of the old graph's nodes */
     GHashTable *laid[N_AXES]; /* of a value of the new graph: TnVal, the same split */
@@ -243,35 +243,13 @@ spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Axi
                                    : *type;
 }
 
-/* The kernel that the device which runs the node would have for op on inputs of these types; NULL:
- * none. */
+/* What the device that runs the node would have for op on these. */
 static const TnKernel *
-kernel_for(const Layout *l, guint number, const TnGraphNode *node, const TnOp *op, gint n_in,
-           const TnType *types, const void *attrs)
+kernel_for(const Layout *l, guint number, const TnGraphNode *node, const TnOp *op,
+           const void *attrs, gint n_in, const TnType *types)
 {
-    const guint device = (guint)l->claims[number].device;
-    TnNodeView view = { .node = { .size = sizeof(TnNode),
-                                  .op = op,
-                                  .attrs = attrs,
-                                  .name = node->name,
-                                  .n_in = n_in,
-                                  .n_out = node->n_out,
-                                  .in = view.in,
-                                  .out = view.out } };
-    TnType out[TN_MAX_OUT];
-    TnTensor *values[TN_MAX_IN] = { NULL };
-    for (gint i = 0; i < n_in; i++) {
-        tn_arg_contiguous(&view.in[i], &types[i]);
-    }
-    if (!tn_op_infer(op, attrs, node->name, n_in, types, values, &view.node.n_out, out, NULL)) {
-        return NULL;
-    }
-    for (gint i = 0; i < view.node.n_out; i++) {
-        tn_arg_contiguous(&view.out[i], &out[i]);
-    }
-    return tn_choice_known(&l->options, device, &view.node)
-               ? tn_choose_kernel(&l->options, device, &view.node)
-               : NULL;
+    return tn_kernel_of_types(l->options, (guint)l->claims[number].device, op, attrs, node->name,
+                              n_in, types);
 }
 
 static TnVal
@@ -302,7 +280,7 @@ lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
     for (gint i = 0; i < node->n_in; i++) {
         types[i] = spatial_type(rw, node, i, in[i], axis);
     }
-    const TnKernel *kernel = kernel_for(l, number, node, node->op, node->n_in, types, attrs);
+    const TnKernel *kernel = kernel_for(l, number, node, node->op, attrs, node->n_in, types);
     if (kernel == NULL || !(kernel->flags & TN_KERNEL_LANES)) {
         return FALSE;
     }
@@ -349,6 +327,7 @@ window_in_blocks(TnRewriter *rw, const TnGraphNode *node, TnVal w, gboolean bloc
 static gboolean
 may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
 {
+    const gint64 lanes = in_blocks(rw, in[0]) ? TN_LANES : 1;
     gboolean windows = FALSE;
     for (gint i = 0; i < node->n_in; i++) {
         const guint32 flags = tn_op_input(node->op, i)->flags;
@@ -357,7 +336,9 @@ may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const 
         }
         if (flags & TN_ARG_WINDOW) {
             windows = TRUE;
-            if (!l->fixed[node->in[i].node] || !is_images(tn_type_of(rw->to, in[i]), SAMPLES)) {
+            const TnType *type = tn_type_of(rw->to, in[i]);
+            if (!l->fixed[node->in[i].node] || !is_images(type, SAMPLES) ||
+                type->dims[1] % lanes != 0) {
                 return FALSE;
             }
         }
@@ -388,7 +369,7 @@ lay_blocked(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
     g_autofree void *attrs = g_malloc0(op->attrs.struct_size);
     tn_options_defaults(&op->attrs, attrs);
     memcpy(attrs, node->attrs, node->op->attrs.struct_size);
-    if (kernel_for(l, number, node, op, n_in, types, attrs) == NULL) {
+    if (kernel_for(l, number, node, op, attrs, n_in, types) == NULL) {
         return FALSE;
     }
     const TnVal val = tn_rewrite_add(rw, node, op, attrs, n_in, laid);
@@ -511,11 +492,9 @@ tn_pass_layout(TnCompiler *c, GError **error)
     g_autofree TnClaim *claims = g_steal_pointer(&c->claims);
     g_autoptr(TnGraph) from = tn_graph_ref(c->graph);
     TnFixed fixed = { NULL };
-    Layout l = { .c = c,
-                 .options = *c->options,
-                 .claims = claims,
-                 .fixed = tn_fixed_nodes(&fixed, from, from) };
-    l.options.chosen = NULL;
+    Layout l = {
+        .c = c, .options = c->options, .claims = claims, .fixed = tn_fixed_nodes(&fixed, from, from)
+    };
     for (Axis axis = 0; axis < N_AXES; axis++) {
         l.laid[axis] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
         l.made[axis] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);

@@ -18,6 +18,7 @@
 
 typedef struct {
     gint64 images, blocks_in, blocks_out; /* blocks_in: as they are read */
+    gint64 seen_blocks, made_blocks;      /* of a group of channels that does not meet the others */
     gint64 block; /* channels of one: L, or all of those that are not in blocks */
     gint64 x[2], padded[2], y[2], pad[2], stride[2];
     gboolean copies, plain; /* plain: x is [N, C, h, w] */
@@ -30,6 +31,7 @@ typedef struct {
     BlockedReads reads;
     BlockedStep step;
     const BlockedKernels *kernels;
+    gint n_in;
     gboolean relu;
     gint64 at[];
 } Plan;
@@ -86,23 +88,6 @@ copy_chunk(gpointer data, gsize chunk, gsize n)
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-/* Some blocks of a line: x at its first place, out and more at that place of the first block. */
-static void
-run_line(const Plan *p, gint64 blocks, gint64 places, const float *x, const float *w,
-         const float *bias, const float *more, float *out)
-{
-    const gint most = p->kernels->places[blocks];
-    const BlockedFn *run = p->kernels->run[p->step][blocks];
-    for (gint64 left = places, n; left > 0; left -= n) {
-        const gint64 parts = (left + most - 1) / most;
-        n = (left + parts - 1) / parts;
-        run[n](&p->reads, x, w, bias, more, p->relu, out);
-        x += n * p->reads.step;
-        out += n * L;
-        more = more != NULL ? more + n * L : NULL;
-    }
-}
-
 static gint64
 blocks_at_once(const Plan *p, gint64 left)
 {
@@ -124,7 +109,8 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
     const gint64 first = MIN(p->lines, band * p->lines_per_band);
     const gint64 end = MIN(p->lines, first + p->lines_per_band);
     const gint64 last_block = MIN(p->blocks_out, (group + 1) * p->per_group);
-    const float *x = job->x + image * p->x_image;
+    const gint64 seen = group * p->per_group / p->made_blocks * p->seen_blocks;
+    const float *x = job->x + image * p->x_image + seen * p->padded[0] * p->padded[1] * p->block;
     const gint64 row = (p->flat ? p->places : p->stride[0] * p->padded[1]) * p->block;
     (void)n_chunks;
     for (gint64 block = group * p->per_group, n; block < last_block; block += n) {
@@ -135,8 +121,9 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
             const gint64 at =
                 image * p->y_image + block * p->reads.out_block + line * p->places * L;
             const gint64 left = p->y[0] * p->y[1] - line * p->places;
-            run_line(p, n, MIN(p->places, left), x + line * row, w, bias,
-                     job->more != NULL ? job->more + at : NULL, job->out + at);
+            conv_blocked_line(p->kernels, p->step, &p->reads, n, MIN(p->places, left),
+                              x + line * row, w, bias, job->more != NULL ? job->more + at : NULL,
+                              p->relu, job->out + at);
         }
     }
     return TN_OK;
@@ -150,8 +137,8 @@ run(void *state, const TnRun *run)
                 .given = run->in[0],
                 .x = p->copies ? run->scratch : run->in[0],
                 .w = run->in[1],
-                .bias = run->in[2],
-                .more = run->in[3],
+                .bias = p->n_in > 2 ? run->in[2] : NULL,
+                .more = p->n_in > 3 ? run->in[3] : NULL,
                 .copy = run->scratch,
                 .out = run->out[0] };
     if (p->copies) {
@@ -170,8 +157,9 @@ run(void *state, const TnRun *run)
 static gboolean
 claims(const TnNode *node)
 {
-    return node->n_in == 4 && node->in[0].count > 0 && node->in[1].count > 0 &&
-           node->out[0].count > 0;
+    const TnConvBlockedAttrs *attrs = node->attrs;
+    return (attrs->conv.group == 1 || node->in[0].type.rank == 5) && node->in[0].count > 0 &&
+           node->in[1].count > 0 && node->out[0].count > 0;
 }
 
 static void
@@ -183,6 +171,8 @@ set_sizes(Plan *p, const TnConvAttrs *attrs, const TnType *x, const TnType *w, c
     p->block = p->plain ? x->dims[1] : L;
     p->blocks_in = p->plain ? 1 : x->dims[1];
     p->blocks_out = y->dims[1];
+    p->seen_blocks = p->blocks_in / attrs->group;
+    p->made_blocks = p->blocks_out / attrs->group;
     for (gint i = 0; i < 2; i++) {
         const TnConvAxis axis = tn_conv_axis(attrs, 2, i);
         p->x[i] = x->dims[2 + i];
@@ -209,7 +199,7 @@ set_reads(Plan *p, const TnConvAttrs *attrs, const gint64 *window)
     r->length = window[1] / apart * p->block;
     r->step = p->stride[1] * p->block;
     r->at = p->at;
-    for (gint64 b = 0; b < p->blocks_in; b++) {
+    for (gint64 b = 0; b < p->seen_blocks; b++) {
         for (gint64 i = 0; i < window[0]; i++) {
             for (gint64 j = 0; j < apart; j++) {
                 p->at[r->pieces++] =
@@ -230,7 +220,7 @@ set_chunks(Plan *p)
     const gint64 places = p->y[0] * p->y[1];
     p->per_group = 1;
     for (gint64 n = 2; n <= BLOCKED_BLOCKS; n++) {
-        if (most[n] > 0 && p->blocks_out % n == 0 &&
+        if (most[n] > 0 && p->made_blocks % n == 0 &&
             (n <= 2 || (p->flat ? places : p->y[1]) <= most[n])) {
             p->per_group = n;
         }
@@ -256,6 +246,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     (void)error;
     Plan *p = g_malloc0(sizeof *p + (gsize)(blocks * window[0] * window[1]) * sizeof *p->at);
     p->kernels = &conv_blocked_kernels[cpu_isa];
+    p->n_in = node->n_in;
     p->relu = attrs->relu;
     set_sizes(p, &attrs->conv, x, w, &node->out[0].type);
     set_reads(p, &attrs->conv, window);

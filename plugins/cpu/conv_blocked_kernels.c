@@ -6,6 +6,8 @@
 #include "cpu.h"
 
 #define L 16 /* channels of a block */
+/* Weights that are fetched beforehand, in places of the innermost loop. */
+#define AHEAD 16
 
 /* Vector i of a place: part i % (L / N) of block i / (L / N), whose blocks are `block` apart. */
 #define AT(N, i, block) ((i) * (N) / L * (block) + (i) * (N) % L)
@@ -36,6 +38,7 @@
                 V weight[VECTORS];                                                                 \
                 for (gint i = 0; i < VECTORS; i++) {                                               \
                     weight[i] = *(const U *)(w + AT(N, i, r->w_block));                            \
+                    __builtin_prefetch(w + AT(N, i, r->w_block) + AHEAD * L);                      \
                 }                                                                                  \
                 for (gint j = 0; j < (PLACES); j++) {                                              \
                     const float seen = from[f + j * step];                                         \
@@ -104,3 +107,19 @@ const BlockedKernels conv_blocked_kernels[CPU_N_ISA] = {
     [CPU_AVX2] = { { [1] = 6 }, { STEPS(SIZES_avx2, ENTRY) } },
     [CPU_AVX512] = { { [1] = 14, [2] = 14, [4] = 7 }, { STEPS(SIZES_avx512, ENTRY) } },
 };
+
+void
+conv_blocked_line(const BlockedKernels *kernels, BlockedStep step, const BlockedReads *reads,
+                  gint64 blocks, gint64 places, const float *x, const float *w, const float *bias,
+                  const float *more, gboolean relu, float *out)
+{
+    const BlockedFn *run = kernels->run[step][blocks];
+    for (gint64 left = places, n; left > 0; left -= n) {
+        const gint64 parts = (left + kernels->places[blocks] - 1) / kernels->places[blocks];
+        n = (left + parts - 1) / parts;
+        run[n](reads, x, w, bias, more, relu, out);
+        x += n * reads->step;
+        out += n * L;
+        more = more != NULL ? more + n * L : NULL;
+    }
+}

@@ -29,5 +29,10 @@ typedef struct {
     BlockedFn run[BLOCKED_N_STEPS][BLOCKED_BLOCKS + 1][BLOCKED_PLACES + 1];
 } BlockedKernels;
 
+/* A line of any number of places for a number of blocks that there is code for. */
+void conv_blocked_line(const BlockedKernels *kernels, BlockedStep step, const BlockedReads *reads,
+                       gint64 blocks, gint64 places, const float *x, const float *w,
+                       const float *bias, const float *more, gboolean relu, float *out);
+
 /* Per instruction set. Of each number of blocks there are all numbers of places up to the most. */
 extern const BlockedKernels conv_blocked_kernels[];

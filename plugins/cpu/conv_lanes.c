@@ -16,6 +16,9 @@
 /* Bytes of the images of sixteen samples, beyond which they leave the second-level cache, and products
  * of matrices are faster. */
 #define MOST_BYTES (3 << 19)
+/* Many weights' gradients of few places are mostly sums over lanes: products of matrices are faster. */
+#define MANY_WEIGHTS (1 << 16)
+#define FEW_PLACES 48
 
 typedef enum { FORWARD, TRANSPOSE, WEIGHT } Kind;
 
@@ -116,6 +119,9 @@ pays(const TnNode *node, Kind kind, const TnType *x, const TnType *w, const TnTy
         return FALSE;
     }
     const Plan p = sizes(kind, attrs, x, w, y);
+    if (kind == WEIGHT && p.weights > MANY_WEIGHTS && p.y[0] * p.y[1] < FEW_PLACES) {
+        return FALSE;
+    }
     for (gint i = 0; kind == TRANSPOSE && i < 2; i++) {
         if (p.stride[i] != 1) {
             return FALSE;

@@ -10,6 +10,9 @@
 #include "tables.h"
 
 #define MAX_SLICES 8
+/* Channels of a chunk at most, and elements of a sample that it should have. */
+#define MOST_CHANNELS 64
+#define PIECE 8192
 
 typedef struct {
     double epsilon;
@@ -175,70 +178,98 @@ place(const Plan *plan, gint64 sample, gint64 channel)
     return (sample * plan->channels + channel) * plan->run;
 }
 
+/* Channels first to first + n: their runs of a sample are neighbours in memory, so that long pieces are
+ * read. */
 static void
-batch_channel(const Job *job, gint64 channel)
+batch_channels(const Job *job, gint64 first, gint64 n)
 {
     const Plan *plan = job->plan;
     const NormRows *rows = &norm_rows[cpu_isa];
-    double sum = 0, spread = 0, part, count = (double)(plan->batch * plan->run);
+    const double count = (double)(plan->batch * plan->run);
+    double sum[MOST_CHANNELS] = { 0 }, spread[MOST_CHANNELS] = { 0 }, part;
+    float mean[MOST_CHANNELS], factor[MOST_CHANNELS];
     for (gint64 i = 0; i < plan->batch; i++) {
-        sum += sum_of(job->in[0] + place(plan, i, channel), plan->run);
+        for (gint64 c = 0; c < n; c++) {
+            sum[c] += sum_of(job->in[0] + place(plan, i, first + c), plan->run);
+        }
     }
-    float mean = (float)(sum / count);
+    for (gint64 c = 0; c < n; c++) {
+        mean[c] = (float)(sum[c] / count);
+    }
     for (gint64 i = 0; i < plan->batch; i++) {
-        rows->spread(job->in[0] + place(plan, i, channel), plan->run, mean, &part);
-        spread += part;
+        for (gint64 c = 0; c < n; c++) {
+            rows->spread(job->in[0] + place(plan, i, first + c), plan->run, mean[c], &part);
+            spread[c] += part;
+        }
     }
-    double variance = spread / count;
-    float factor = (float)((double)job->in[1][channel] / sqrt(variance + plan->epsilon));
+    for (gint64 c = 0; c < n; c++) {
+        const double variance = spread[c] / count;
+        factor[c] = (float)((double)job->in[1][first + c] / sqrt(variance + plan->epsilon));
+        job->out[1][first + c] = mean[c];
+        job->out[2][first + c] = (float)variance;
+    }
     for (gint64 i = 0; i < plan->batch; i++) {
-        gint64 at = place(plan, i, channel);
-        rows->apply(job->in[0] + at, plan->run, mean, 0, NULL, NULL, factor, job->in[2][channel],
-                    job->out[0] + at);
+        for (gint64 c = 0; c < n; c++) {
+            const gint64 at = place(plan, i, first + c);
+            rows->apply(job->in[0] + at, plan->run, mean[c], 0, NULL, NULL, factor[c],
+                        job->in[2][first + c], job->out[0] + at);
+        }
     }
-    job->out[1][channel] = mean;
-    job->out[2][channel] = (float)variance;
 }
 
 /* Inputs: x, scale, mean, variance, g. */
 static void
-batch_grad_channel(const Job *job, gint64 channel)
+batch_grad_channels(const Job *job, gint64 first, gint64 n)
 {
     const Plan *plan = job->plan;
     const NormRows *rows = &norm_rows[cpu_isa];
-    double sum = 0, along = 0, part, part_along, count = (double)(plan->batch * plan->run);
-    float mean = job->in[2][channel];
-    float inverse = (float)(1 / sqrt((double)job->in[3][channel] + plan->epsilon));
-    for (gint64 i = 0; i < plan->batch; i++) {
-        gint64 at = place(plan, i, channel);
-        rows->sums(job->in[0] + at, job->in[4] + at, plan->run, mean, inverse, NULL, &part,
-                   &part_along);
-        sum += part;
-        along += part_along;
+    const float *mean = job->in[2] + first;
+    const double count = (double)(plan->batch * plan->run);
+    double sum[MOST_CHANNELS] = { 0 }, along[MOST_CHANNELS] = { 0 }, part, part_along;
+    float inverse[MOST_CHANNELS];
+    for (gint64 c = 0; c < n; c++) {
+        inverse[c] = (float)(1 / sqrt((double)job->in[3][first + c] + plan->epsilon));
     }
     for (gint64 i = 0; i < plan->batch; i++) {
-        gint64 at = place(plan, i, channel);
-        rows->grad(job->in[0] + at, job->in[4] + at, plan->run, mean, inverse, NULL,
-                   inverse * job->in[1][channel], (float)(sum / count), (float)(along / count),
-                   job->out[0] + at);
+        for (gint64 c = 0; c < n; c++) {
+            const gint64 at = place(plan, i, first + c);
+            rows->sums(job->in[0] + at, job->in[4] + at, plan->run, mean[c], inverse[c], NULL,
+                       &part, &part_along);
+            sum[c] += part;
+            along[c] += part_along;
+        }
     }
-    job->out[1][channel] = (float)along;
-    job->out[2][channel] = (float)sum;
+    for (gint64 i = 0; i < plan->batch; i++) {
+        for (gint64 c = 0; c < n; c++) {
+            const gint64 at = place(plan, i, first + c);
+            rows->grad(job->in[0] + at, job->in[4] + at, plan->run, mean[c], inverse[c], NULL,
+                       inverse[c] * job->in[1][first + c], (float)(sum[c] / count),
+                       (float)(along[c] / count), job->out[0] + at);
+        }
+    }
+    for (gint64 c = 0; c < n; c++) {
+        job->out[1][first + c] = (float)along[c];
+        job->out[2][first + c] = (float)sum[c];
+    }
 }
 
 static TnStatus
 batch_chunk(gpointer data, gsize chunk, gsize n)
 {
+    const Plan *plan = ((const Job *)data)->plan;
+    const gint64 first = (gint64)chunk * plan->per_chunk;
     (void)n;
-    batch_channel(data, (gint64)chunk);
+    batch_channels(data, first, MIN(plan->per_chunk, plan->channels - first));
     return TN_OK;
 }
 
 static TnStatus
 batch_grad_chunk(gpointer data, gsize chunk, gsize n)
 {
+    const Plan *plan = ((const Job *)data)->plan;
+    const gint64 first = (gint64)chunk * plan->per_chunk;
     (void)n;
-    batch_grad_channel(data, (gint64)chunk);
+    batch_grad_channels(data, first, MIN(plan->per_chunk, plan->channels - first));
     return TN_OK;
 }
 
@@ -246,11 +277,12 @@ batch_grad_chunk(gpointer data, gsize chunk, gsize n)
 static TnStatus
 for_channels(const Plan *plan, TnChunkFunc func, Job *job)
 {
+    const gint64 chunks = (plan->channels + plan->per_chunk - 1) / plan->per_chunk;
     if (plan->batch * plan->channels * plan->run >= CPU_GRAIN) {
-        return tn_parallel_for((gsize)plan->channels, func, job);
+        return tn_parallel_for((gsize)chunks, func, job);
     }
-    for (gint64 channel = 0; channel < plan->channels; channel++) {
-        func(job, (gsize)channel, (gsize)plan->channels);
+    for (gint64 chunk = 0; chunk < chunks; chunk++) {
+        func(job, (gsize)chunk, (gsize)chunks);
     }
     return TN_OK;
 }
@@ -288,6 +320,7 @@ prepare_batch(const TnNode *node, TnPrepared *prepared, GError **error)
     plan->batch = x->dims[0];
     plan->channels = x->dims[1];
     plan->run = cpu_count(x->rank - 2, x->dims + 2);
+    plan->per_chunk = CLAMP(PIECE / plan->run, 1, CLAMP(plan->channels / 16, 1, MOST_CHANNELS));
     prepared->state = plan;
     return TRUE;
 }

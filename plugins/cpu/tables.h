@@ -10,6 +10,7 @@
     X(conv, "convolutions and their transposes")                                                   \
     X(conv_lanes, "convolutions over lanes of samples")                                            \
     X(conv_blocked, "convolutions over blocks of channels")                                        \
+    X(conv_winograd, "convolutions of 3 x 3 over blocks of channels")                              \
     X(pool, "pooling")                                                                             \
     X(pool_lanes, "pooling over lanes of samples")                                                 \
     X(norm, "layer and batch normalisation")                                                       \

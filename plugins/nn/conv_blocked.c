@@ -1,5 +1,6 @@
 /* conv_blocked.c: convolutions of images whose channels are in blocks, with what follows a convolution
- * in most networks: a bias, another image added, a rectifier. */
+ * in most networks: a bias, another image added, a rectifier; and the same with windows transformed by
+ * Winograd's algorithm (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016). */
 #include "nn.h"
 
 #define L TN_LANES
@@ -12,10 +13,16 @@
     }
 #define FROM(least) TN_RANGE_I(least, G_MAXINT32)
 static const TnOption blocked_rows[] = {
-    CONV(group, TN_OPT_INT64, "must be 1", FROM(1), .dflt = "1"),
+    CONV(group, TN_OPT_INT64, "groups of channels that do not meet, of whole blocks each", FROM(1),
+         .dflt = "1"),
     CONV(strides, TN_OPT_INTS, "steps of the kernel; empty: 1", FROM(1)),
     CONV(pads, TN_OPT_INTS, "zeros around x: begins, then ends; empty: 0", FROM(0)),
     CONV(dilations, TN_OPT_INTS, "distances within the kernel; empty: 1", FROM(1)),
+    NN_ATTR(TnConvBlockedAttrs, relu, TN_OPT_BOOL, "max (., 0) of the result", .dflt = "false"),
+};
+
+static const TnOption winograd_rows[] = {
+    CONV(pads, TN_OPT_INTS, "zeros around x: begins, then ends; empty: 0", FROM(0)),
     NN_ATTR(TnConvBlockedAttrs, relu, TN_OPT_BOOL, "max (., 0) of the result", .dflt = "false"),
 };
 
@@ -23,14 +30,14 @@ static const TnOption blocked_rows[] = {
 
 /* x and w as conv has them; FALSE if they are not in blocks. */
 static gboolean
-plain_types(const TnInfer *infer, TnType *plain)
+plain_types(const TnInfer *infer, gint64 group, TnType *plain)
 {
     const TnType *x = &infer->in[0], *w = &infer->in[1];
     const gboolean blocks = x->rank == 5;
     const gint k = blocks ? 2 : 1;
     const gint64 last = w->dims[w->rank - 1];
     if (w->rank != (blocks ? 6 : 5) || last != L ||
-        (blocks && (x->dims[4] != L || w->dims[4] != L || w->dims[1] != x->dims[1]))) {
+        (blocks && (x->dims[4] != L || w->dims[4] != L || w->dims[1] * group != x->dims[1]))) {
         return FALSE;
     }
     plain[0] = *x;
@@ -53,9 +60,11 @@ blocked_infer(TnInfer *infer, GError **error)
     if (conv == NULL) {
         return FALSE;
     }
-    if (attrs->conv.group != 1 || !plain_types(infer, plain)) {
-        return nn_infer_fail(infer, 1, error,
-                             "group must be 1, and w in blocks of %d that go with those of x", L);
+    if (!plain_types(infer, attrs->conv.group, plain) ||
+        (plain[1].dims[0] / L) % MAX(1, attrs->conv.group) != 0) {
+        return nn_infer_fail(
+            infer, 1, error,
+            "must be in blocks of %d that go with those of x and do not span groups", L);
     }
     if (!tn_op_infer(conv, &attrs->conv, infer->name, 2, plain, NULL, &n_out, out, error)) {
         return FALSE;
@@ -137,6 +146,123 @@ blocked_body(TnBody *body, GError **error)
     return TRUE;
 }
 
+/* --- Winograd's windows ------------------------------------------------------------------------ */
+
+#define TILE 6 /* of an image, for 4 x 4 places */
+
+/* A window g as G g G^T, and back with P G = 1. */
+static const double winograd_g[TILE][3] = {
+    { 1 / 4.0, 0, 0 },
+    { -1 / 6.0, -1 / 6.0, -1 / 6.0 },
+    { -1 / 6.0, 1 / 6.0, -1 / 6.0 },
+    { 1 / 24.0, 1 / 12.0, 1 / 6.0 },
+    { 1 / 24.0, -1 / 12.0, 1 / 6.0 },
+    { 0, 0, 1 },
+};
+static const double winograd_p[3][TILE] = {
+    { 4, 0, 0, 0, 0, 0 },
+    { 0, -3, 3, 0, 0, 0 },
+    { 0, 0, 0, 0, 0, 1 },
+};
+
+/* a (x) a for a [rows, cols], of rows and columns of windows at once. (transfer full). */
+static TnTensor *
+squared(gint rows, gint cols, const double *a, TnDtype dtype)
+{
+    const gint64 dims[] = { (gint64)rows * rows, (gint64)cols * cols };
+    g_autofree double *both = g_new(double, dims[0] * dims[1]);
+    for (gint64 i = 0; i < dims[0] * dims[1]; i++) {
+        const gint64 row = i / dims[1], col = i % dims[1];
+        both[i] = a[row / rows * cols + col / cols] * a[row % rows * cols + col % cols];
+    }
+    g_autoptr(TnTensor) tensor = tn_tensor_from(tn_type(TN_DTYPE_F64, 2, dims), both, NULL);
+    return tensor != NULL ? tn_tensor_copy(tensor, NULL, dtype, NULL) : NULL;
+}
+
+static gboolean
+winograd_infer(TnInfer *infer, GError **error)
+{
+    TnConvBlockedAttrs attrs = *(const TnConvBlockedAttrs *)infer->attrs;
+    const TnType *u = &infer->in[1];
+    TnType in[4] = { infer->in[0], *u };
+    TnInfer blocked = *infer;
+    attrs.conv.group = 1;
+    attrs.conv.strides.n = attrs.conv.dilations.n = 0;
+    if (u->dims[0] != (gint64)TILE * TILE) {
+        return nn_infer_fail(infer, 1, error, "has windows of %d", TILE * TILE);
+    }
+    in[1] = (TnType){ .dtype = u->dtype,
+                      .rank = 6,
+                      .dims = { u->dims[1], u->dims[2], 3, 3, u->dims[3], u->dims[4] } };
+    for (gint i = 2; i < infer->n_in; i++) {
+        in[i] = infer->in[i];
+    }
+    blocked.attrs = &attrs;
+    blocked.in = in;
+    return blocked_infer(&blocked, error);
+}
+
+static gboolean
+winograd_body(TnBody *body, GError **error)
+{
+    static const gint64 last[] = { 1, 2, 3, 4, 0 }, windows[] = { 0, 1, 4, 5, 2, 3 };
+    TnGraph *graph = body->graph;
+    TnConvBlockedAttrs attrs = *(const TnConvBlockedAttrs *)body->attrs;
+    const TnDtype dtype = nn_dtype(graph, body->in[1]);
+    g_autoptr(TnTensor) back = squared(3, TILE, &winograd_p[0][0], dtype);
+    const TnReshapeAttrs square = { .shape = NN_SHAPE(0, 0, 0, 0, 3, 3) };
+    (void)error;
+    attrs.conv.group = 1;
+    attrs.conv.strides.n = attrs.conv.dilations.n = 0;
+    const TnVal by = tn_f_transpose_matrix(graph, tn_graph_constant(graph, back));
+    const TnVal u = tn_f_transpose(graph, body->in[1], 5, last);
+    const TnVal w = nn_1(graph, "reshape", &square, tn_f_matmul(graph, u, by));
+    const TnVal in[] = { body->in[0], tn_f_transpose(graph, w, 6, windows), nn_in(body, 2),
+                         nn_in(body, 3) };
+    body->out[0] = tn_graph_op(graph, "conv_blocked", &attrs, G_N_ELEMENTS(in), in, NULL);
+    return TRUE;
+}
+
+/* Whether all steps and distances are 1. */
+static gboolean
+all_ones(const TnInts *list)
+{
+    gboolean all = TRUE;
+    for (gint i = 0; i < list->n; i++) {
+        all = all && list->v[i] == 1;
+    }
+    return all;
+}
+
+/* Windows of 3 x 3 that are fixed, where a device finds that it pays. */
+static TnVal
+with_winograd(TnSimplify *s)
+{
+    const TnConvBlockedAttrs *attrs = s->attrs;
+    const TnType *w = tn_graph_type(s->graph, s->in[1]);
+    if (s->n_in != 4 || w->rank != 6 || w->dims[2] != 3 || w->dims[3] != 3 ||
+        attrs->conv.group != 1 || !all_ones(&attrs->conv.strides) ||
+        !all_ones(&attrs->conv.dilations) || !tn_simplify_fixed(s, s->in[1])) {
+        return TN_VAL_NONE;
+    }
+    const gint64 blocks[] = { w->dims[0], w->dims[1] };
+    const TnReshapeAttrs flat = { .shape = NN_SHAPE(blocks[0], blocks[1], 9, L * L) },
+                         whole = { .shape =
+                                       NN_SHAPE((gint64)TILE * TILE, blocks[0], blocks[1], L, L) };
+    const TnTransposeAttrs first = { .perm = NN_INTS(2, 0, 1, 3) };
+    g_autoptr(TnTensor) both = squared(TILE, 3, &winograd_g[0][0], w->dtype);
+    const TnConstantAttrs constant = { .value = both };
+    const TnVal product[] = { tn_simplify_add(s, "constant", &constant, 0, NULL),
+                              tn_simplify_add(s, "reshape", &flat, 1, &s->in[1]) };
+    const TnVal windows = tn_simplify_add(s, "matmul", NULL, 2, product);
+    const TnVal moved = tn_simplify_add(s, "transpose", &first, 1, &windows);
+    const TnVal in[] = { s->in[0], tn_simplify_add(s, "reshape", &whole, 1, &moved), s->in[2],
+                         s->in[3] };
+    return tn_simplify_has_kernel(s, "conv_winograd", attrs, G_N_ELEMENTS(in), in)
+               ? tn_simplify_add(s, "conv_winograd", attrs, G_N_ELEMENTS(in), in)
+               : TN_VAL_NONE;
+}
+
 /* --- What follows ----------------------------------------------------------------------------- */
 
 /* A sum with an image, or max (., 0), of a result that nobody else reads is the operator's own. */
@@ -144,7 +270,10 @@ static TnVal
 blocked_simplify(TnSimplify *s)
 {
     double zero;
-    if (s->of < 0 || s->n_in != 2 || !tn_simplify_sole(s, s->of)) {
+    if (s->of < 0) {
+        return strcmp(s->op->name, "conv_blocked") == 0 ? with_winograd(s) : TN_VAL_NONE;
+    }
+    if (s->n_in != 2 || !tn_simplify_sole(s, s->of)) {
         return TN_VAL_NONE;
     }
     const TnVal val = s->in[s->of], other = s->in[1 - s->of];
@@ -163,7 +292,8 @@ blocked_simplify(TnSimplify *s)
     } else {
         return TN_VAL_NONE;
     }
-    return tn_simplify_add(s, "conv_blocked", &attrs, G_N_ELEMENTS(with), with);
+    const TnOp *op = tn_graph_node_op(s->graph, val.node);
+    return tn_simplify_add(s, op->name, &attrs, G_N_ELEMENTS(with), with);
 }
 
 /* --- Samples ---------------------------------------------------------------------------------- */
@@ -184,17 +314,65 @@ static const NnCase blocked_cases[] = {
       { NN_SHAPE(1, 1, 6, 5, L), NN_SHAPE(1, 1, 2, 2, L, L) },
       .attrs = BLOCKED(FALSE, .pads = NN_INTS(0, 1, 1, 0), .dilations = NN_INTS(2, 3)) },
     { 2, { NN_SHAPE(1, 2, 4, 4), NN_SHAPE(1, 2, 2, 2, L) } },
+    { 2,
+      { NN_SHAPE(1, 2, 4, 4, L), NN_SHAPE(2, 1, 3, 3, L, L) },
+      .attrs = &(const TnConvBlockedAttrs){ { 2, .pads = NN_INTS(1, 1, 1, 1) }, TRUE } },
     { 2, { NN_SHAPE(0, 1, 3, 4, L), NN_SHAPE(1, 1, 1, 1, L, L) } },
 };
 NN_SAMPLER(blocked_sample, blocked_cases, TnConvBlockedAttrs)
 
+static const NnCase winograd_cases[] = {
+    { 2, { NN_SHAPE(1, 1, 3, 4, L), NN_SHAPE(36, 1, 1, L, L) } },
+    { 4,
+      { NN_SHAPE(2, 1, 5, 4, L), NN_SHAPE(36, 2, 1, L, L), NN_SHAPE(2 * L),
+        NN_SHAPE(2, 2, 5, 4, L) },
+      .attrs = BLOCKED(TRUE, .pads = NN_INTS(1, 1, 1, 1)) },
+    { 3,
+      { NN_SHAPE(1, 2, 9, 6, L), NN_SHAPE(36, 1, 2, L, L), NN_SHAPE(L) },
+      .attrs = BLOCKED(FALSE, .pads = NN_INTS(0, 2, 1, 0)) },
+    { 2, { NN_SHAPE(0, 1, 3, 4, L), NN_SHAPE(36, 1, 1, L, L) } },
+};
+
+/* Only what is a transformed window may be given. */
+static gboolean
+winograd_sample(TnSample *sample)
+{
+    if (!nn_sample_case(sample, winograd_cases, G_N_ELEMENTS(winograd_cases),
+                        sizeof(TnConvBlockedAttrs))) {
+        return FALSE;
+    }
+    const gint64 n = tn_type_count(&sample->in[1]) / (TILE * TILE);
+    g_autofree double *u = g_new(double, n *TILE *TILE);
+    for (gint64 i = 0; i < n * TILE * TILE; i++) {
+        const gint64 at = i / n, window = i % n;
+        u[i] = 0;
+        for (gint64 k = 0; k < 9; k++) {
+            u[i] += winograd_g[at / TILE][k / 3] * winograd_g[at % TILE][k % 3] *
+                    (double)((window * 9 + k) * 7 % 23 - 11) / 11;
+        }
+    }
+    TnType type = sample->in[1];
+    type.dtype = TN_DTYPE_F64;
+    g_autoptr(TnTensor) tensor = tn_tensor_from(type, u, NULL);
+    sample->value[1] = tn_tensor_copy(tensor, NULL, sample->in[1].dtype, NULL);
+    return TRUE;
+}
+
 #define ARG(name_, help_, ...) NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, ##__VA_ARGS__)
 NN_OP(conv_blocked, NULL, "Convolution of images in blocks of channels, and what follows it",
       NN_IN(ARG("x", "[N, C / 16, h, w, 16] or [N, C, h, w]", NN_RANK(4, 5)),
-            ARG("w", "[M / 16, C / 16, k, k, 16 of C, 16 of M] or [M / 16, k, k, C, 16]",
+            ARG("w", "[M / 16, C / 16 / group, k, k, 16 of C, 16 of M] or [M / 16, k, k, C, 16]",
                 NN_RANK(5, 6)),
             ARG("b", "[M]", NN_RANK(1, 1), .flags = TN_ARG_OPTIONAL),
             ARG("more", "out's shape: added", NN_RANK(5, 5), .flags = TN_ARG_OPTIONAL)),
       NN_OUT(ARG("out", "[N, M / 16, o, o, 16]")),
       .attrs = TN_OPTIONS(TnConvBlockedAttrs, blocked_rows), .infer = blocked_infer,
       .body = blocked_body, .sample = blocked_sample, .simplify = blocked_simplify);
+NN_OP(conv_winograd, NULL, "Convolution of images in blocks by Winograd's F (4 x 4, 3 x 3)",
+      NN_IN(ARG("x", "[N, C / 16, h, w, 16]", NN_RANK(5, 5)),
+            ARG("u", "[36, M / 16, C / 16, 16 of C, 16 of M], windows transformed", NN_RANK(5, 5)),
+            ARG("b", "[M]", NN_RANK(1, 1), .flags = TN_ARG_OPTIONAL),
+            ARG("more", "out's shape: added", NN_RANK(5, 5), .flags = TN_ARG_OPTIONAL)),
+      NN_OUT(ARG("out", "[N, M / 16, o, o, 16]")),
+      .attrs = TN_OPTIONS(TnConvBlockedAttrs, winograd_rows), .infer = winograd_infer,
+      .body = winograd_body, .sample = winograd_sample, .simplify = blocked_simplify);

@@ -27,6 +27,27 @@ def conv(x, a, c):
     return convolve(x[0], x[1], a, x[2] if len(x) > 2 else None)
 
 
+@op("conv_blocked")
+def conv_blocked(x, a, c):
+    images, w, bias, more = (list(x) + [None, None])[:4]
+    if images.dim() == 5:
+        images, w = images.permute(0, 1, 4, 2, 3).flatten(1, 2), w.permute(0, 5, 1, 4, 2, 3).flatten(2, 3).flatten(0, 1)
+    else:
+        w = w.permute(0, 4, 3, 1, 2).flatten(0, 1)
+    y = convolve(images, w, a, bias)
+    y = y.unflatten(1, (y.shape[1] // 16, 16)).permute(0, 1, 3, 4, 2)
+    y = y if more is None else y + more
+    return torch.relu(y) if a["relu"] else y
+
+
+@op("conv_winograd")
+def conv_winograd(x, a, c):
+    back = torch.tensor([[4, 0, 0, 0, 0, 0], [0, -3, 3, 0, 0, 0], [0, 0, 0, 0, 0, 1]], dtype=x[1].dtype)
+    u = x[1].unflatten(0, (6, 6))
+    w = torch.einsum("ai,bj,ijmcpq->mcabpq", back, back, u)
+    return conv_blocked([x[0], w, *x[2:]], {**a, "strides": None, "dilations": None, "group": 1}, c)
+
+
 def deconvolve(x, w, a, like=None):
     n = x.dim() - 2
     pads, strides, dilations = a["pads"] or [0] * 2 * n, a["strides"] or [1] * n, a["dilations"] or [1] * n

@@ -173,6 +173,7 @@ static const Row rows[] = {
     MEMBER(TnOp, in_place),
     MEMBER(TnOp, simplify),
     MEMBER(TnOp, flops),
+    MEMBER(TnOp, blocked),
     STRUCT(TnFlops),
     MEMBER(TnFlops, size),
     MEMBER(TnFlops, op),

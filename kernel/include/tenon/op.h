@@ -144,6 +144,10 @@ TN_API gboolean tn_simplify_splat(const TnSimplify *simplify, TnVal val, double 
 /* Whether val hangs on constants and on variables alone that the program does not assign: what is
  * computed of it is computed once, and again when a variable has changed. */
 TN_API gboolean tn_simplify_fixed(const TnSimplify *simplify, TnVal val);
+/* Whether a device of the program has a kernel of its own for such a node of operator `op`: for those that
+ * are worth it only then. in: as for tn_simplify_add, attrs not NULL. */
+TN_API gboolean tn_simplify_has_kernel(const TnSimplify *simplify, const char *op,
+                                       const void *attrs, gint n_in, const TnVal *in);
 /* Whether nobody but the node reads the data of its input i. */
 TN_API gboolean tn_simplify_sole(const TnSimplify *simplify, gint i);
 

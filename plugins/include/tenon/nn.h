@@ -33,10 +33,13 @@
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
  *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:
- *                         x [N, C / L, h, w, L], w [M / L, C / L, k, k, L of C, L of M], or x
+ *                         x [N, C / L, h, w, L], w [M / L, C / L / group, k, k, L of C, L of M], or x
  *                         [N, C, h, w] and w [M / L, k, k, C, L]; b optional [M], more optional as
  *                         out -> [N, M / L, o, o, L]: conv + b + more, then max (., 0) if relu. What the
  *                         compiler makes of convolutions (TnOp.blocked)
+ *   conv_winograd (TnConvBlockedAttrs)   the same of 3 x 3 windows in steps of 1 by Winograd's
+ *                         F (4 x 4, 3 x 3): u [36, M / L, C / L, L of C, L of M] for w, each window g
+ *                         as G g G^T
  *
  * Pooling (TnPoolAttrs) of x [N, C, s…] float; kernel_shape has a size for each spatial axis
  *   max_pool              padding never wins
@@ -143,7 +146,7 @@ typedef struct {
 } TnGemmAttrs;
 
 typedef struct {
-    TnConvAttrs conv; /* group 1 */
+    TnConvAttrs conv;
     gboolean relu;
 } TnConvBlockedAttrs;
 
