@@ -12,3 +12,6 @@ const TnKernel *tn_choose_kernel(const TnCompile *options, guint d, const TnNode
 gboolean tn_choice_known(const TnCompile *options, guint d, const TnNode *node);
 /* The best whatever was chosen, written likewise. */
 const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);
+/* Measured microseconds of the kernel that would be chosen; infinity: these sizes
+ * were not measured. */
+double tn_choice_cost(const TnCompile *options, guint d, const TnNode *node);

@@ -208,6 +208,14 @@ spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x)
                                    : *type;
 }
 
+/* Whether the node as it is was measured to be faster than in lanes. */
+static gboolean
+is_faster_plain(const Layout *l, guint device, const TnNode *plain, const TnNode *laid)
+{
+    return l->options.costs != NULL && l->options.choices == NULL &&
+           tn_choice_cost(&l->options, device, plain) < tn_choice_cost(&l->options, device, laid);
+}
+
 /* Whether the device that runs the node has a kernel that wants lanes for it. */
 static gboolean
 wants_lanes(const Layout *l, const TnRewriter *rw, guint number, const TnGraphNode *node,
@@ -239,7 +247,10 @@ wants_lanes(const Layout *l, const TnRewriter *rw, guint number, const TnGraphNo
         return FALSE;
     }
     const TnKernel *kernel = tn_choose_kernel(&l->options, device, &view.node);
-    return kernel != NULL && (kernel->flags & TN_KERNEL_LANES);
+    TnNodeView plain;
+    tn_node_view(&plain, rw->from, number);
+    return kernel != NULL && (kernel->flags & TN_KERNEL_LANES) &&
+           !is_faster_plain(l, device, &plain.node, &view.node);
 }
 
 static TnVal

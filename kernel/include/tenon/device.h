@@ -123,12 +123,15 @@ typedef struct {
     const char *op;
     TnDtypes dtypes;                        /* of input 0 (of output 0 where there is no input) */
     guint32 flags;                          /* TnKernelFlags */
-    gint32 rank;                            /* the highest of those that claim wins */
+    gint32 rank;                            /* the highest of those that claim and pay wins */
     gboolean (*claims)(const TnNode *node); /* NULL: every node with these dtypes */
     /* NULL: no state */
     gboolean (*prepare)(const TnNode *node, TnPrepared *prepared, GError **error);
     TnStatus (*run)(void *state, const TnRun *run); /* allocates nothing, takes no lock */
     void (*release)(void *state);                   /* NULL: nothing to free */
+    /* Whether it is worth taking where nothing was measured: of kernels that are not faster at all
+     * sizes. Asked before `claims`, of every node with these dtypes. NULL: always. */
+    gboolean (*pays)(const TnNode *node);
 } TnKernel;
 
 /* Vtable of "tenon.kernel/1": a table. */
@@ -140,8 +143,8 @@ typedef struct {
     const TnKernel *kernels;
 } TnKernelTable;
 
-/* The best kernel for node on devices of kind among the plugins opened so far; NULL: none.
- * Thread: any. */
+/* The kernel of the highest rank that claims node and pays, for devices of kind, among the plugins
+ * opened so far; NULL: none. Thread: any. */
 TN_API const TnKernel *tn_kernel_find(const char *kind, const TnNode *node);
 
 /* For a kernel's run: records the detail and returns TN_FAILED. */

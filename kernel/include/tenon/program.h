@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tenon/context.h>
+#include <tenon/cost.h>
 #include <tenon/graph.h>
 #include <tenon/store.h>
 
@@ -25,6 +26,10 @@ typedef struct {
      * still there. NULL: the best. */
     const TnValue *choices;
     TnValue *chosen; /* a map that gets what is chosen now; NULL: nobody asks */
+    /* What was measured, for what `choices` do not say. NULL: nothing, ranks and `pays` decide. */
+    const TnCosts *costs;
+    TnChoiceSink choice_sink; /* sees every choice; NULL: nobody does */
+    gpointer choice_data;
 } TnCompile;
 
 /* Names of the passes in order, NULL-terminated; (transfer none). */
