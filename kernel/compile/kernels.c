@@ -47,7 +47,8 @@ add_table(GHashTable *rows, GHashTable *ids, const TnFactory *factory)
             list = g_array_new(FALSE, FALSE, sizeof(Row));
             g_hash_table_insert(rows, g_steal_pointer(&key), list);
         }
-        const gboolean says = table->kernel_size >= sizeof(TnKernel); /* `pays` is its last member */
+        const gboolean says =
+            table->kernel_size >= sizeof(TnKernel); /* `pays` is its last member */
         const Row row = { kernel, id, says ? kernel->pays : NULL };
         g_array_append_val(list, row);
         g_hash_table_insert(ids, (gpointer)kernel, (gpointer)id);

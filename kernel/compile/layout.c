@@ -208,12 +208,31 @@ spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x)
                                    : *type;
 }
 
+/* Bytes moved in a microsecond, about. */
+#define MOVED 8e3
+
+/* Microseconds that it takes to lay the inputs that are not laid yet. */
+static double
+moving_cost(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
+{
+    double bytes = 0;
+    for (gint i = 0; i < node->n_in; i++) {
+        if (tn_reads_data(node->op, i, in[i]) && find(l->made, in[i]) == NULL &&
+            (tn_op_input(node->op, i)->flags & TN_ARG_SPATIAL)) {
+            bytes += (double)tn_type_bytes(tn_type_of(rw->to, in[i]));
+        }
+    }
+    return bytes / MOVED;
+}
+
 /* Whether the node as it is was measured to be faster than in lanes. */
 static gboolean
-is_faster_plain(const Layout *l, guint device, const TnNode *plain, const TnNode *laid)
+is_faster_plain(const Layout *l, guint device, const TnNode *plain, const TnNode *laid,
+                double moving)
 {
     return l->options.costs != NULL && l->options.choices == NULL &&
-           tn_choice_cost(&l->options, device, plain) < tn_choice_cost(&l->options, device, laid);
+           tn_choice_cost(&l->options, device, plain) <
+               tn_choice_cost(&l->options, device, laid) + moving;
 }
 
 /* Whether the device that runs the node has a kernel that wants lanes for it. */
@@ -250,7 +269,7 @@ wants_lanes(const Layout *l, const TnRewriter *rw, guint number, const TnGraphNo
     TnNodeView plain;
     tn_node_view(&plain, rw->from, number);
     return kernel != NULL && (kernel->flags & TN_KERNEL_LANES) &&
-           !is_faster_plain(l, device, &plain.node, &view.node);
+           !is_faster_plain(l, device, &plain.node, &view.node, moving_cost(l, rw, node, in));
 }
 
 static TnVal

@@ -317,8 +317,7 @@ record_costs(TnRunDir *run, const TnCosts *costs, TnValue *about, GError **error
 {
     if (!costs)
         return TRUE;
-    g_autofree char *digest =
-        g_strdup_printf("%016" G_GINT64_MODIFIER "x", tn_costs_digest(costs));
+    g_autofree char *digest = g_strdup_printf("%016" G_GINT64_MODIFIER "x", tn_costs_digest(costs));
     g_autoptr(TnValue) file = tn_costs_file(tn_costs_rows(costs));
     tn_value_set(about, TN_PROVENANCE_COSTS, tn_value_string(digest));
     return tn_run_put_json(run, TN_RUN_COSTS, file, error);

@@ -28,7 +28,8 @@ static const TnOption rows[] = {
       .type = TN_OPT_STRING,
       .flags = TN_OPTION_NULLABLE,
       .offset = G_STRUCT_OFFSET(TuneOptions, device),
-      .help = "device whose kernels are measured; default cpu+onednn if that can be used, else cpu" },
+      .help =
+          "device whose kernels are measured; default cpu+onednn if that can be used, else cpu" },
     { .name = "ops",
       .type = TN_OPT_STRINGS,
       .offset = G_STRUCT_OFFSET(TuneOptions, ops),
@@ -50,8 +51,9 @@ typedef struct {
     TnVerbCall *call;
     const TuneOptions *options;
     const char *device;
+    TnContext *context; /* that signals cancel */
     TnDevice *devices[2];
-    gboolean measuring;   /* else counting */
+    gboolean measuring; /* else counting */
     guint at, total;
     GHashTable *seen;     /* keys */
     GHashTable *measured; /* key → TnValue *, a row */
@@ -141,8 +143,8 @@ look_at(const TnChoice *choice, gpointer data)
 {
     Tune *tune = data;
     g_autoptr(GError) error = NULL;
-    if (!is_choice(choice) || !is_wanted(tune, choice->node) ||
-        !g_hash_table_add(tune->seen, g_strdup(choice->key)))
+    if (tn_context_cancelled(tune->context) || !is_choice(choice) ||
+        !is_wanted(tune, choice->node) || !g_hash_table_add(tune->seen, g_strdup(choice->key)))
         return;
     tune->total += !tune->measuring;
     if (!tune->measuring)
@@ -294,8 +296,8 @@ static gint
 tune(TnVerbCall *call, GError **error)
 {
     const TuneOptions *options = call->options;
-    Tune tune = { .call = call, .options = options };
     g_autoptr(TnContext) context = tn_context_new();
+    Tune tune = { .call = call, .options = options, .context = context };
     g_autofree char *path = tn_costs_path();
     gint code = 1;
     if (!path) {
@@ -309,12 +311,14 @@ tune(TnVerbCall *call, GError **error)
     tune.devices[0] = tn_device_open(tune.device, context, error);
     tune.devices[1] = tune.devices[0] ? tn_device_open("ref", context, error) : NULL;
     tune.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    tune.measured = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                          (GDestroyNotify)tn_value_unref);
+    tune.measured =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)tn_value_unref);
     tune.sums = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, sum_free);
     tune.keys = g_ptr_array_new_with_free_func(g_free);
+    job_watch_signals(context, TRUE);
     if (tune.devices[1])
         code = run_tune(&tune, path, error);
+    job_watch_signals(NULL, FALSE);
     for (guint i = 0; i < G_N_ELEMENTS(tune.devices); i++)
         if (tune.devices[i])
             tn_device_unref(tune.devices[i]);
@@ -336,7 +340,8 @@ const TnVerb tn_verb_tune = {
         "XDG_CACHE_HOME/tenon/costs.json, or the file that TENON_COSTS names, and added to what "
         "is there. From then on kernels are chosen by them when a graph is compiled, at sizes "
         "nearby too; nothing is measured then. A run keeps the table that it began with. "
-        "TENON_COSTS=none runs without a table; one that was made on another machine or with "
+        "Interrupted, it keeps what it has. TENON_COSTS=none runs without a table; one that was "
+        "made on another machine or with "
         "other libraries is said in a warning and left alone.",
     .options = TN_OPTIONS(TuneOptions, rows),
     .min_args = 0,

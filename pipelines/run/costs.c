@@ -118,8 +118,7 @@ TnCosts *
 tn_costs_parse(const TnValue *file, gboolean machine, GError **error)
 {
     g_autoptr(TnValue) now = machine_now();
-    const TnValue *format =
-        tn_value_type(file) == TN_VALUE_MAP ? tn_value_get(file, FORMAT) : NULL;
+    const TnValue *format = tn_value_type(file) == TN_VALUE_MAP ? tn_value_get(file, FORMAT) : NULL;
     if (tn_value_type(format) != TN_VALUE_INT ||
         tn_value_type(tn_value_get(file, "machine")) != TN_VALUE_MAP ||
         tn_value_type(tn_value_get(file, "plugins")) != TN_VALUE_MAP) {

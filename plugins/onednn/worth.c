@@ -78,10 +78,22 @@ size_of(const OneDnnConv *conv)
     return size;
 }
 
+/* Sixteen samples as the last axis, and few channels: the plugin cpu has kernels for just that. */
+static gboolean
+is_lanes(const OneDnnConv *conv, const ConvSize *size)
+{
+    const gint last = conv->n - 1;
+    return conv->n == 3 && conv->x.dtype == TN_DTYPE_F32 && conv->x.dims[2 + last] == TN_LANES &&
+           conv->w.dims[conv->w.rank - 1] == 1 && MAX(size->channels, size->maps) <= 16;
+}
+
 gboolean
 onednn_conv_pays(const OneDnnConv *conv)
 {
     const ConvSize size = size_of(conv);
+    if (is_lanes(conv, &size)) {
+        return take_all;
+    }
     for (guint i = 0; i < G_N_ELEMENTS(conv_rules); i++) {
         const ConvRule *r = &conv_rules[i];
         if (r->dtype == conv->x.dtype && r->kind == conv->kind && size.taps >= r->taps &&

@@ -24,7 +24,7 @@ TN_API TnCosts *tn_costs_new(const TnValue *rows, GError **error);
 TN_API TnCosts *tn_costs_ref(TnCosts *costs);
 TN_API void tn_costs_unref(TnCosts *costs); /* NULL is allowed */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(TnCosts, tn_costs_unref)
-TN_API guint64 tn_costs_digest(const TnCosts *costs); /* over all rows */
+TN_API guint64 tn_costs_digest(const TnCosts *costs);      /* over all rows */
 TN_API const TnValue *tn_costs_rows(const TnCosts *costs); /* (transfer none) */
 
 typedef enum {

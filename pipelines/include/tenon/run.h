@@ -54,7 +54,8 @@ TN_API gboolean tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error);
 #define TN_PROVENANCE "provenance.json"
 /* In it: TnCompile's `chosen` of all graphs, at the sizes they were built with. */
 #define TN_PROVENANCE_CHOICES "kernel_choices"
-#define TN_RUN_COSTS "costs.json" /* the measured times that its kernels were chosen by; absent: none */
+#define TN_RUN_COSTS                                                                               \
+    "costs.json" /* the measured times that its kernels were chosen by; absent: none */
 #define TN_PROVENANCE_COSTS "kernel_costs" /* digest of the table of TN_RUN_COSTS; absent: none */
 #define TN_PROVENANCE_PLACED "placed_kernel_choices" /* {stage: the same of its own process} */
 /* The part of the provenance that says what computes: {version, devices, host: {name, system,
