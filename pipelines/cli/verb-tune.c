@@ -26,10 +26,9 @@ static const TnOption rows[] = {
     CONFIG_ROWS(TuneOptions, config),
     { .name = "device",
       .type = TN_OPT_STRING,
-      .flags = TN_OPTION_NULLABLE,
+      .dflt = "cpu+onednn?",
       .offset = G_STRUCT_OFFSET(TuneOptions, device),
-      .help =
-          "device whose kernels are measured; default cpu+onednn if that can be used, else cpu" },
+      .help = "device whose kernels are measured; by default oneDNN's too where it can be used" },
     { .name = "ops",
       .type = TN_OPT_STRINGS,
       .offset = G_STRUCT_OFFSET(TuneOptions, ops),
@@ -50,7 +49,6 @@ static const TnOption rows[] = {
 typedef struct {
     TnVerbCall *call;
     const TuneOptions *options;
-    const char *device;
     TnContext *context; /* that signals cancel */
     TnDevice *devices[2];
     gboolean measuring; /* else counting */
@@ -279,19 +277,6 @@ run_tune(Tune *tune, const char *path, GError **error)
     return 0;
 }
 
-/* oneDNN, where it can be used. */
-static const char *
-usual_device(void)
-{
-    g_autoptr(GPtrArray) plugins = tn_registry_list();
-    for (guint i = 0; i < plugins->len; i++) {
-        const TnPluginInfo *info = g_ptr_array_index(plugins, i);
-        if (strcmp(info->name, "onednn") == 0 && !info->broken && tn_registry_open("onednn", NULL))
-            return "cpu+onednn";
-    }
-    return "cpu";
-}
-
 static gint
 tune(TnVerbCall *call, GError **error)
 {
@@ -307,8 +292,7 @@ tune(TnVerbCall *call, GError **error)
     }
     if (options->config.threads)
         tn_pool_set_threads((guint)options->config.threads);
-    tune.device = options->device ? options->device : usual_device();
-    tune.devices[0] = tn_device_open(tune.device, context, error);
+    tune.devices[0] = tn_device_open(options->device, context, error);
     tune.devices[1] = tune.devices[0] ? tn_device_open("ref", context, error) : NULL;
     tune.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     tune.measured =

@@ -50,7 +50,8 @@ TN_API TnDevice *tn_device_new(const char *name, const TnDeviceVTable *vtable, v
  * factory as option `index`) and opens the plugin for it. "kind+plugin" (or more of them) opens
  * those plugins first, whose kernels for devices of that kind take part by their ranks; one that
  * cannot be used here is said in a warning and left out, one that is not there is
- * TN_ERROR_NOT_FOUND. (transfer full). */
+ * TN_ERROR_NOT_FOUND; of "kind+plugin?" neither is said, and the device is called by the kind alone.
+ * (transfer full). */
 TN_API TnDevice *tn_device_open(const char *name, TnContext *context, GError **error);
 TN_API TnDevice *tn_device_ref(TnDevice *device);
 TN_API void tn_device_unref(TnDevice *device);

@@ -11,13 +11,13 @@ local function common(rows)
   table.insert(rows, 2, { name = "seed", type = "int", default = 0, min = 0,
     help = "of every random number: weights, order of samples, dropout" })
   table.insert(rows, 3, { name = "devices", type = "strings",
-    help = "devices in the order in which they take operators; default cpu, then ref" })
+    help = "devices in the order in which they take operators; default cpu, with oneDNN's kernels where it can be used, then ref" })
   return rows
 end
 
 local function open_devices(self, job, method)
   job:seed(self.seed)
-  for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu", "ref" }) do
+  for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu+onednn?", "ref" }) do
     batch.blame(function() return ("%s: devices[%d]"):format(core.where(self._spec), i) end, job[method], job, name)
   end
 end
