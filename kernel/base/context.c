@@ -3,6 +3,7 @@
 
 #include <tenon/base.h>
 #include <tenon/context.h>
+#include <tenon/cost.h>
 #include <tenon/device.h>
 #include <tenon/value.h>
 
@@ -23,6 +24,7 @@ struct TnContext {
     TnValue *choices;
     gboolean batch_invariant;
     guint64 program_limit;
+    TnCosts *costs;
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
@@ -58,6 +60,7 @@ tn_context_unref(TnContext *context)
     tn_store_set_context(context->store, NULL);
     tn_store_unref(context->store);
     tn_value_unref(context->choices);
+    tn_costs_unref(context->costs);
     g_ptr_array_unref(context->devices);
     g_array_unref(context->sinks);
     g_free(context);
@@ -141,6 +144,19 @@ gboolean
 tn_context_batch_invariant(const TnContext *context)
 {
     return context->batch_invariant;
+}
+
+void
+tn_context_set_costs(TnContext *context, TnCosts *costs)
+{
+    tn_costs_unref(context->costs);
+    context->costs = costs ? tn_costs_ref(costs) : NULL;
+}
+
+TnCosts *
+tn_context_costs(const TnContext *context)
+{
+    return context->costs;
 }
 
 TnStore *

@@ -117,7 +117,7 @@ tn_simplify_has_kernel(const TnSimplify *simplify, const char *name, const void 
         types[i] = tn_val_is_none(in[i]) ? types[i] : *tn_match_type(m, in[i]);
     }
     for (guint d = 0; op != NULL && d < options->n_devices && !has; d++) {
-        has = tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types) != NULL;
+        has = tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types, NULL) != NULL;
     }
     return has;
 }

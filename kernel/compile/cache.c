@@ -67,6 +67,10 @@ tn_program_key(const TnGraph *graph, const TnCompile *options)
         const guint64 hash = tn_value_hash(options->choices);
         g_byte_array_append(key, (const guint8 *)&hash, sizeof hash);
     }
+    if (options->costs != NULL) {
+        const guint64 hash = tn_costs_digest(options->costs);
+        g_byte_array_append(key, (const guint8 *)&hash, sizeof hash);
+    }
     return g_byte_array_free_to_bytes(key);
 }
 

@@ -1,14 +1,17 @@
 /* choose.c: the kernel of a node. Which are there depends on the machine and its plugins, and another
  * kernel may give other last bits; so a compilation can write down what it chose, for each operator
- * with these attributes at these types, and a later one can be told to choose the same.
+ * with these attributes at these types, and a later one can be told to choose the same. What nobody
+ * chose before goes by measured times, what nobody measured by rank.
  *
  * {"cpu matmul f32[8, 4] f32[4, 2] -> f32[8, 2]": "cpu-matmul 0", "cpu gelu … #6b1f…": "none"}: the
  * kind of device and what it was to run, its attributes as a hash; the table of kernels and the rank
  * there. "none" is a choice too: a composite was expanded, other nodes went to the next device. */
 #include "choose.h"
+#include "costs.h"
 
 #include "compile-private.h"
 
+#include <math.h>
 #include <string.h>
 
 #define NONE "none"
@@ -25,8 +28,8 @@ append_args(GString *key, gint n, const TnArg *args)
     }
 }
 
-static char *
-key_of(const char *kind, const TnNode *node)
+char *
+tn_node_key(const char *kind, const TnNode *node)
 {
     GString *key = g_string_new(NULL);
     g_string_append_printf(key, "%s %s", kind, node->op->name);
@@ -41,9 +44,8 @@ key_of(const char *kind, const TnNode *node)
 }
 
 static void
-note(TnValue *chosen, const char *key, const TnKernel *kernel)
+note(TnValue *chosen, const char *key, const char *id)
 {
-    g_autofree char *id = kernel != NULL ? tn_kernel_id(kernel) : g_strdup(NONE);
     const char *before = tn_value_get_string(tn_value_get(chosen, key));
     const char *text = before == NULL || strcmp(before, id) == 0 ? id : SEVERAL;
     tn_value_set(chosen, key, tn_value_string(text));
@@ -58,23 +60,93 @@ asked(const TnCompile *options, const TnNode *node)
     return view;
 }
 
+/* --- By what was measured --------------------------------------------------------------------- */
+
+static double
+time_of(const TnCostRow *row, const char *id)
+{
+    for (guint i = 0; i < row->n_times; i++) {
+        if (strcmp(row->times[i].id, id) == 0) {
+            return row->times[i].us;
+        }
+    }
+    return INFINITY;
+}
+
+/* The fastest of the row that takes the node, unless `usual`, which would be taken anyway, is nearly
+ * as fast. */
+static const TnKernel *
+fastest(const char *kind, const TnNode *node, const TnCostRow *row, const TnKernel *usual)
+{
+    g_autofree char *id = tn_kernel_id(usual);
+    const double us = time_of(row, id);
+    for (guint i = 0; i < row->n_times; i++) {
+        if (us <= row->times[i].us * (1 + TN_COST_MARGIN)) {
+            return usual;
+        }
+        const TnKernel *kernel = tn_kernel_find_id(kind, node, row->times[i].id);
+        if (kernel != NULL) {
+            return kernel;
+        }
+    }
+    return usual;
+}
+
+/* A node that nobody would take without the table stays so: what a composite's body takes is not
+ * known. */
+static const TnKernel *
+best(const TnCompile *options, const char *kind, const TnNode *node, const char *key,
+     TnChoiceSource *source)
+{
+    const TnKernel *usual = tn_kernel_find_known(kind, node);
+    const TnCostRow *row =
+        usual != NULL && options->costs != NULL ? tn_costs_find(options->costs, key) : NULL;
+    *source = row == NULL                  ? TN_CHOICE_RANK
+              : strcmp(row->key, key) == 0 ? TN_CHOICE_MEASURED
+                                           : TN_CHOICE_NEAR;
+    return row != NULL ? fastest(kind, node, row, usual) : usual;
+}
+
+static void
+tell(const TnCompile *options, const char *kind, const TnNode *node, const char *key,
+     const char *id, TnChoiceSource source)
+{
+    g_autoptr(GPtrArray) candidates = tn_kernel_candidates(kind, node);
+    const TnChoice choice = { .size = sizeof choice,
+                              .kind = kind,
+                              .node = node,
+                              .key = key,
+                              .id = id,
+                              .source = source,
+                              .n_candidates = candidates->len };
+    options->choice_sink(&choice, options->choice_data);
+}
+
+/* --- Choosing --------------------------------------------------------------------------------- */
+
 const TnKernel *
 tn_choose_kernel(const TnCompile *options, guint d, const TnNode *any)
 {
     const char *kind = tn_device_kind(options->devices[d]);
     const TnNode view = asked(options, any), *node = &view;
-    if (options->choices == NULL && options->chosen == NULL) {
+    if (options->choices == NULL && options->chosen == NULL && options->costs == NULL &&
+        options->choice_sink == NULL) {
         return tn_kernel_find_known(kind, node);
     }
-    g_autofree char *key = key_of(kind, node);
+    g_autofree char *key = tn_node_key(kind, node);
     const char *choice = tn_value_get_string(tn_value_get(options->choices, key));
     const TnKernel *kernel = NULL;
+    TnChoiceSource source = TN_CHOICE_KEPT;
     if (g_strcmp0(choice, NONE) != 0) {
         kernel = choice != NULL ? tn_kernel_find_id(kind, node, choice) : NULL;
-        kernel = kernel != NULL ? kernel : tn_kernel_find_known(kind, node);
+        kernel = kernel != NULL ? kernel : best(options, kind, node, key, &source);
     }
+    g_autofree char *id = kernel != NULL ? tn_kernel_id(kernel) : NULL;
     if (options->chosen != NULL) {
-        note(options->chosen, key, kernel);
+        note(options->chosen, key, id != NULL ? id : NONE);
+    }
+    if (options->choice_sink != NULL) {
+        tell(options, kind, node, key, id, source);
     }
     return kernel;
 }
@@ -85,7 +157,7 @@ tn_choice_known(const TnCompile *options, guint d, const TnNode *node)
     if (options->choices == NULL) {
         return TRUE;
     }
-    g_autofree char *key = key_of(tn_device_kind(options->devices[d]), node);
+    g_autofree char *key = tn_node_key(tn_device_kind(options->devices[d]), node);
     return tn_value_get(options->choices, key) != NULL;
 }
 
@@ -96,15 +168,29 @@ tn_choose_anew(const TnCompile *options, guint d, const TnNode *any)
     const TnNode view = asked(options, any), *node = &view;
     const TnKernel *kernel = tn_kernel_find_known(kind, node);
     if (kernel != NULL && options->chosen != NULL) {
-        g_autofree char *key = key_of(kind, node), *id = tn_kernel_id(kernel);
+        g_autofree char *key = tn_node_key(kind, node), *id = tn_kernel_id(kernel);
         tn_value_set(options->chosen, key, tn_value_string(id));
     }
     return kernel;
 }
 
+double
+tn_choice_cost(const TnCompile *options, guint d, const TnNode *any)
+{
+    const TnNode view = asked(options, any), *node = &view;
+    const char *kind = tn_device_kind(options->devices[d]);
+    g_autofree char *key = tn_node_key(kind, node);
+    const TnCostRow *row = options->costs != NULL ? tn_costs_find(options->costs, key) : NULL;
+    TnChoiceSource source = TN_CHOICE_RANK;
+    const TnKernel *kernel = row != NULL ? best(options, kind, node, key, &source) : NULL;
+    g_autofree char *id =
+        kernel != NULL && source == TN_CHOICE_MEASURED ? tn_kernel_id(kernel) : NULL;
+    return id != NULL ? time_of(row, id) : INFINITY;
+}
+
 const TnKernel *
 tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void *attrs,
-                   const char *name, gint n_in, const TnType *types)
+                   const char *name, gint n_in, const TnType *types, double *us)
 {
     TnCompile quiet = *options; /* a node that is looked at may not come */
     TnNodeView view = { .node = { .size = sizeof(TnNode),
@@ -127,5 +213,11 @@ tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void
     for (gint i = 0; i < view.node.n_out; i++) {
         tn_arg_contiguous(&view.out[i], &out[i]);
     }
-    return tn_choice_known(&quiet, d, &view.node) ? tn_choose_kernel(&quiet, d, &view.node) : NULL;
+    if (!tn_choice_known(&quiet, d, &view.node)) {
+        return NULL;
+    }
+    if (us != NULL) {
+        *us = tn_choice_cost(options, d, &view.node);
+    }
+    return tn_choose_kernel(&quiet, d, &view.node);
 }

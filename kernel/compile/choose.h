@@ -11,9 +11,12 @@ const TnKernel *tn_choose_kernel(const TnCompile *options, guint d, const TnNode
 /* FALSE: there are choices, and none for this node: the earlier compilation had no such node. */
 gboolean tn_choice_known(const TnCompile *options, guint d, const TnNode *node);
 /* What device d would choose for op on contiguous inputs of these types; NULL: nothing, or the choices
- * do not know the node, or op refuses them. */
+ * do not know the node, or op refuses them. us (may be NULL) gets its tn_choice_cost. */
 const TnKernel *tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op,
                                    const void *attrs, const char *name, gint n_in,
-                                   const TnType *types);
+                                   const TnType *types, double *us);
 /* The best whatever was chosen, written likewise. */
 const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);
+/* Measured microseconds of the kernel that would be chosen; infinity: these sizes
+ * were not measured. */
+double tn_choice_cost(const TnCompile *options, guint d, const TnNode *node);

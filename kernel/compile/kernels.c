@@ -7,10 +7,16 @@
 
 #include "kernels.h"
 
+/* A kernel as its table has it. */
 typedef struct {
-    /* "kind operator", of tables that heed batch invariance also "kind operator invariant" → GPtrArray
-     * of const TnKernel *, best rank first */
-    GHashTable *rows;
+    const TnKernel *kernel;
+    const char *id; /* "table rank", interned */
+    gboolean (*pays)(const TnNode *node);
+    gboolean heeds_invariance; /* as its table says */
+} Row;
+
+typedef struct {
+    GHashTable *rows;     /* "kind operator" → GArray of Row, best rank first */
     GHashTable *ids;      /* const TnKernel * → "table rank" */
     GPtrArray *factories; /* that it is of: const TnFactory * */
 } Index;
@@ -23,28 +29,8 @@ static struct {
 static gint
 by_rank(gconstpointer a, gconstpointer b)
 {
-    const TnKernel *ka = *(const TnKernel *const *)a, *kb = *(const TnKernel *const *)b;
-    return (ka->rank < kb->rank) - (ka->rank > kb->rank);
-}
-
-static char *
-key_of(const char *kind, const char *op, gboolean invariant)
-{
-    return g_strconcat(kind, " ", op, invariant ? " invariant" : NULL, NULL);
-}
-
-/* Takes key. */
-static void
-add_row(GHashTable *rows, char *key, const TnKernel *kernel)
-{
-    GPtrArray *list = g_hash_table_lookup(rows, key);
-    if (list == NULL) {
-        list = g_ptr_array_new();
-        g_hash_table_insert(rows, key, list);
-    } else {
-        g_free(key);
-    }
-    g_ptr_array_add(list, (gpointer)kernel);
+    const gint32 x = ((const Row *)a)->kernel->rank, y = ((const Row *)b)->kernel->rank;
+    return (x < y) - (x > y);
 }
 
 static gboolean
@@ -61,12 +47,18 @@ add_table(GHashTable *rows, GHashTable *ids, const TnFactory *factory)
     for (guint32 i = 0; i < table->n_kernels; i++) {
         const TnKernel *kernel =
             (const TnKernel *)((const char *)table->kernels + (gsize)i * table->kernel_size);
-        add_row(rows, key_of(table->kind, kernel->op, FALSE), kernel);
-        if (heeds_invariance(table)) {
-            add_row(rows, key_of(table->kind, kernel->op, TRUE), kernel);
+        g_autofree char *key = g_strconcat(table->kind, " ", kernel->op, NULL);
+        g_autofree char *text = g_strdup_printf("%s %d", factory->name, kernel->rank);
+        const char *id = g_intern_string(text);
+        GArray *list = g_hash_table_lookup(rows, key);
+        if (list == NULL) {
+            list = g_array_new(FALSE, FALSE, sizeof(Row));
+            g_hash_table_insert(rows, g_steal_pointer(&key), list);
         }
-        g_hash_table_insert(ids, (gpointer)kernel,
-                            g_strdup_printf("%s %d", factory->name, kernel->rank));
+        const gboolean says = table->kernel_size > G_STRUCT_OFFSET(TnKernel, pays);
+        const Row row = { kernel, id, says ? kernel->pays : NULL, heeds_invariance(table) };
+        g_array_append_val(list, row);
+        g_hash_table_insert(ids, (gpointer)kernel, (gpointer)id);
     }
 }
 
@@ -75,8 +67,8 @@ static void
 rebuild(GPtrArray *factories)
 {
     GHashTable *rows =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_ptr_array_unref);
-    GHashTable *ids = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_array_unref);
+    GHashTable *ids = g_hash_table_new(NULL, NULL);
     for (guint i = 0; i < factories->len; i++) {
         add_table(rows, ids, g_ptr_array_index(factories, i));
     }
@@ -85,7 +77,7 @@ rebuild(GPtrArray *factories)
     g_hash_table_iter_init(&iter, rows);
     while (g_hash_table_iter_next(&iter, NULL, &list)) {
         /* Stable, so that among equals the order of the tables decides, which is the registry's. */
-        g_ptr_array_sort(list, by_rank);
+        g_array_sort(list, by_rank);
     }
     g_clear_pointer(&state.index.rows, g_hash_table_unref);
     g_clear_pointer(&state.index.ids, g_hash_table_unref);
@@ -118,8 +110,9 @@ tn_kernels_refresh(void)
     }
 }
 
+/* By dtypes and table alone: what it says itself, which costs more, is asked last. */
 static gboolean
-takes(const TnKernel *kernel, const TnNode *node)
+is_for(const Row *row, const TnNode *node)
 {
     TnDtype dtype = TN_DTYPE_NONE;
     if (node->n_in > 0) {
@@ -127,7 +120,27 @@ takes(const TnKernel *kernel, const TnNode *node)
     } else if (node->n_out > 0) {
         dtype = node->out[0].type.dtype;
     }
-    return tn_dtype_in(dtype, kernel->dtypes) && (kernel->claims == NULL || kernel->claims(node));
+    return tn_dtype_in(dtype, row->kernel->dtypes) &&
+           (!node->batch_invariant || row->heeds_invariance);
+}
+
+static gboolean
+claims(const Row *row, const TnNode *node)
+{
+    return row->kernel->claims == NULL || row->kernel->claims(node);
+}
+
+/* (transfer full); NULL: none. */
+static GArray *
+rows_of(const char *kind, const TnNode *node)
+{
+    char key[256];
+    g_snprintf(key, sizeof key, "%s %s", kind, node->op->name);
+    pthread_rwlock_rdlock(&state.lock);
+    GArray *found = g_hash_table_lookup(state.index.rows, key);
+    GArray *list = found != NULL ? g_array_ref(found) : NULL;
+    pthread_rwlock_unlock(&state.lock);
+    return list;
 }
 
 const TnKernel *
@@ -147,35 +160,43 @@ tn_kernel_id(const TnKernel *kernel)
     return copy;
 }
 
+/* Not under the lock: a kernel that wraps another kind's looks for that one in its `claims`. */
 const TnKernel *
 tn_kernel_find_known(const char *kind, const TnNode *node)
 {
-    return tn_kernel_find_id(kind, node, NULL);
-}
-
-static gboolean
-has_id(const TnKernel *kernel, const char *id)
-{
-    g_autofree char *own = tn_kernel_id(kernel);
-    return strcmp(own, id) == 0;
+    g_autoptr(GArray) list = rows_of(kind, node);
+    for (guint i = 0; list != NULL && i < list->len; i++) {
+        const Row *row = &g_array_index(list, Row, i);
+        if (is_for(row, node) && (row->pays == NULL || row->pays(node)) && claims(row, node)) {
+            return row->kernel;
+        }
+    }
+    return NULL;
 }
 
 const TnKernel *
 tn_kernel_find_id(const char *kind, const TnNode *node, const char *id)
 {
-    char key[256];
-    g_snprintf(key, sizeof key, "%s %s%s", kind, node->op->name,
-               node->batch_invariant ? " invariant" : "");
-    pthread_rwlock_rdlock(&state.lock);
-    GPtrArray *found = g_hash_table_lookup(state.index.rows, key);
-    g_autoptr(GPtrArray) list = found != NULL ? g_ptr_array_ref(found) : NULL;
-    pthread_rwlock_unlock(&state.lock);
-    /* Not under the lock: a kernel that wraps another kind's looks for that one in its `claims`. */
+    g_autoptr(GArray) list = rows_of(kind, node);
     for (guint i = 0; list != NULL && i < list->len; i++) {
-        const TnKernel *kernel = g_ptr_array_index(list, i);
-        if ((id == NULL || has_id(kernel, id)) && takes(kernel, node)) {
-            return kernel;
+        const Row *row = &g_array_index(list, Row, i);
+        if (is_for(row, node) && strcmp(row->id, id) == 0 && claims(row, node)) {
+            return row->kernel;
         }
     }
     return NULL;
+}
+
+GPtrArray *
+tn_kernel_candidates(const char *kind, const TnNode *node)
+{
+    GPtrArray *found = g_ptr_array_new();
+    g_autoptr(GArray) list = rows_of(kind, node);
+    for (guint i = 0; list != NULL && i < list->len; i++) {
+        const Row *row = &g_array_index(list, Row, i);
+        if (is_for(row, node) && claims(row, node)) {
+            g_ptr_array_add(found, (gpointer)row->kernel);
+        }
+    }
+    return found;
 }

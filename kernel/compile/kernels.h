@@ -16,3 +16,9 @@ const TnKernel *tn_kernel_find_known(const char *kind, const TnNode *node);
 char *tn_kernel_id(const TnKernel *kernel);
 /* The one of that name, if it takes the node. */
 const TnKernel *tn_kernel_find_id(const char *kind, const TnNode *node, const char *id);
+/* All that take the node, whether that pays or not, the highest rank first. (transfer container): of
+ * const TnKernel *. */
+GPtrArray *tn_kernel_candidates(const char *kind, const TnNode *node);
+/* Kind of device, operator, types and attributes as text: "cpu matmul f32[8, 4] f32[4, 2] -> f32[8, 2]
+ * #HASH". (transfer full). */
+char *tn_node_key(const char *kind, const TnNode *node);

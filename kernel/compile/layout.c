@@ -14,6 +14,7 @@
  * are dropped. */
 #include "compile-private.h"
 
+#include <math.h>
 #include <string.h>
 
 #include <tenon/plugin.h>
@@ -243,13 +244,43 @@ spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Axi
                                    : *type;
 }
 
-/* What the device that runs the node would have for op on these. */
+/* What the device that runs the node would have for op on these; us: tn_kernel_of_types. */
 static const TnKernel *
 kernel_for(const Layout *l, guint number, const TnGraphNode *node, const TnOp *op,
-           const void *attrs, gint n_in, const TnType *types)
+           const void *attrs, gint n_in, const TnType *types, double *us)
 {
     return tn_kernel_of_types(l->options, (guint)l->claims[number].device, op, attrs, node->name,
-                              n_in, types);
+                              n_in, types, us);
+}
+
+/* Bytes moved in a microsecond, about. */
+#define MOVED 8e3
+
+/* Microseconds that it takes to lay the inputs that are not laid yet. */
+static double
+moving_cost(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in,
+            Axis axis)
+{
+    double bytes = 0;
+    for (gint i = 0; i < node->n_in; i++) {
+        if (tn_reads_data(node->op, i, in[i]) && find(l->made[axis], in[i]) == NULL &&
+            (tn_op_input(node->op, i)->flags & TN_ARG_SPATIAL)) {
+            bytes += (double)tn_type_bytes(tn_type_of(rw->to, in[i]));
+        }
+    }
+    return bytes / MOVED;
+}
+
+/* Whether the node as it is was measured to take less than `us`, what it takes in lanes. */
+static gboolean
+is_faster_plain(const Layout *l, const TnRewriter *rw, guint number, double us)
+{
+    TnNodeView plain;
+    if (l->options->costs == NULL || l->options->choices != NULL) {
+        return FALSE;
+    }
+    tn_node_view(&plain, rw->from, number);
+    return tn_choice_cost(l->options, (guint)l->claims[number].device, &plain.node) < us;
 }
 
 static TnVal
@@ -280,8 +311,10 @@ lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
     for (gint i = 0; i < node->n_in; i++) {
         types[i] = spatial_type(rw, node, i, in[i], axis);
     }
-    const TnKernel *kernel = kernel_for(l, number, node, node->op, attrs, node->n_in, types);
-    if (kernel == NULL || !(kernel->flags & TN_KERNEL_LANES)) {
+    double us = INFINITY;
+    const TnKernel *kernel = kernel_for(l, number, node, node->op, attrs, node->n_in, types, &us);
+    if (kernel == NULL || !(kernel->flags & TN_KERNEL_LANES) ||
+        is_faster_plain(l, rw, number, us + moving_cost(l, rw, node, in, axis))) {
         return FALSE;
     }
     TnVal laid[TN_MAX_IN];
@@ -369,7 +402,7 @@ lay_blocked(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
     g_autofree void *attrs = g_malloc0(op->attrs.struct_size);
     tn_options_defaults(&op->attrs, attrs);
     memcpy(attrs, node->attrs, node->op->attrs.struct_size);
-    if (kernel_for(l, number, node, op, attrs, n_in, types) == NULL) {
+    if (kernel_for(l, number, node, op, attrs, n_in, types, NULL) == NULL) {
         return FALSE;
     }
     const TnVal val = tn_rewrite_add(rw, node, op, attrs, n_in, laid);
@@ -475,7 +508,7 @@ layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
     /* What a random node draws for an element goes by where that lies. */
     const Axis axis = axis_of_inputs(l, node, in);
     /* Whether samples can be split hangs on how many there are; blocks sum in an order of their own. */
-    const gboolean blocks_first = l->options.batch_invariant;
+    const gboolean blocks_first = l->options->batch_invariant;
     *done =
         l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
         ((blocks_first && lay_blocked(l, rw, number, node, in, out)) ||

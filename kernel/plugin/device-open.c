@@ -1,5 +1,6 @@
 /* device-open.c: from a device's name, "cpu", "far:1" or "cpu+plugin", to the device, through its
- * factory, with the kernels of other plugins that are named with it. */
+ * factory, with the kernels of other plugins that are named with it. "cpu+plugin?" is cpu, with that
+ * plugin's kernels where it can be used: the name of the device does not have it. */
 #include "plugin-private.h"
 #include <tenon/base.h>
 
@@ -40,12 +41,32 @@ has_kernels(const TnPlugin *plugin, const char *kind)
     return FALSE;
 }
 
+/* The name without plugins that may be missing. (transfer full). */
+static char *
+certain_name(const char *name)
+{
+    g_auto(GStrv) parts = g_strsplit(name, "+", -1);
+    GString *text = g_string_new(parts[0]);
+    for (guint i = 1; parts[i] != NULL; i++) {
+        if (!g_str_has_suffix(parts[i], "?"))
+            g_string_append_printf(text, "+%s", parts[i]);
+    }
+    return g_string_free(text, FALSE);
+}
+
 /* Opens a plugin for its kernels. One that cannot be used here is said and done without: what it
  * would have run others run too. */
 static gboolean
 open_kernels(const char *device, const char *kind, const char *plugin, GError **error)
 {
     g_autoptr(GError) why = NULL;
+    if (g_str_has_suffix(plugin, "?")) {
+        g_autofree char *name = g_strndup(plugin, strlen(plugin) - 1);
+        if (!tn_registry_open(name, &why))
+            tn_log("plugin", TN_LOG_INFO, "device '%s' does without those kernels: %s", device,
+                   why->message);
+        return TRUE;
+    }
     if (!tn_registry_open(plugin, &why)) {
         if (g_error_matches(why, TN_ERROR, TN_ERROR_NOT_FOUND)) {
             g_propagate_prefixed_error(error, g_steal_pointer(&why), "device '%s': ", device);
@@ -106,8 +127,9 @@ tn_device_open(const char *name, TnContext *context, GError **error)
     if (config == NULL)
         return NULL;
     void *self = factory->create(config, context, &why);
+    g_autofree char *certain = certain_name(name);
     if (self != NULL)
-        return tn_device_new(name, vtable, self, factory->destroy);
+        return tn_device_new(certain, vtable, self, factory->destroy);
     g_set_error(error, TN_ERROR, TN_ERROR_DEVICE, "device '%s': %s", name,
                 why != NULL ? why->message : "creating it failed, and it does not say why");
     return NULL;

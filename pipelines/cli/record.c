@@ -54,7 +54,8 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
                                 .choices = tn_context_choices(context),
                                 .chosen = choices,
                                 .batch_invariant = tn_context_batch_invariant(context),
-                                .memory_limit = tn_context_program_limit(context) };
+                                .memory_limit = tn_context_program_limit(context),
+                                .costs = tn_context_costs(context) };
     const char *name;
     const TnValue *placed;
     TnGraph *graph;
@@ -312,6 +313,18 @@ command_line(void)
     return words;
 }
 
+/* The table that kernels were chosen by goes with the run: it says of sizes yet to come, too. */
+static gboolean
+record_costs(TnRunDir *run, const TnCosts *costs, TnValue *about, GError **error)
+{
+    if (!costs)
+        return TRUE;
+    g_autofree char *digest = g_strdup_printf("%016" G_GINT64_MODIFIER "x", tn_costs_digest(costs));
+    g_autoptr(TnValue) file = tn_costs_file(tn_costs_rows(costs));
+    tn_value_set(about, TN_PROVENANCE_COSTS, tn_value_string(digest));
+    return tn_run_put_json(run, TN_RUN_COSTS, file, error);
+}
+
 gboolean
 record_provenance(TnRunDir *run, TnJob *job, const char *config, gint n_overrides,
                   const char *const *overrides, GError **error)
@@ -331,6 +344,8 @@ record_provenance(TnRunDir *run, TnJob *job, const char *config, gint n_override
     tn_value_set(extra, TN_PROVENANCE_CHOICES, tn_value_ref(choices));
     tn_value_set(extra, TN_PROVENANCE_PLACED, placed_choices(job));
     tn_value_set(extra, "data", tn_job_data(job));
+    if (!record_costs(run, tn_context_costs(tn_job_context(job)), extra, error))
+        return FALSE;
     return tn_run_write_provenance(run, tn_job_context(job), (int)words->len,
                                    (char *const *)words->pdata, extra, error);
 }

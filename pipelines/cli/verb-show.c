@@ -3,12 +3,13 @@
 #include <string.h>
 
 #include "job-verbs.h"
+#include "show-kernels.h"
 
 typedef struct {
     ConfigOptions config;
     const char *graph, *of;
     gint format; /* 1: dot */
-    gboolean options;
+    gboolean options, kernels;
 } ShowOptions;
 
 static const char *const formats[] = { "text", "dot", NULL };
@@ -35,6 +36,10 @@ static const TnOption rows[] = {
       .type = TN_OPT_BOOL,
       .offset = G_STRUCT_OFFSET(ShowOptions, options),
       .help = "show only the tree, every option with its value, as resolved.lua of a run" },
+    { .name = "kernels",
+      .type = TN_OPT_BOOL,
+      .offset = G_STRUCT_OFFSET(ShowOptions, kernels),
+      .help = "show which kernels were chosen among several, and by what" },
 };
 
 typedef struct {
@@ -76,6 +81,7 @@ show_function(TnVerbCall *call, TnJob *job, TnFunction *function, const char *na
         .sink_data = &sink,
         .batch_invariant = tn_context_batch_invariant(context),
         .memory_limit = tn_context_program_limit(context),
+        .costs = tn_context_costs(context),
     };
     print_graph("built", tn_function_graph(function), &sink);
     g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);
@@ -146,6 +152,8 @@ show_loaded(TnVerbCall *call, LoadedConfig *loaded, GError **error)
     g_autoptr(TnJob) job = tn_job_prepare(loaded->host, loaded->root, NULL, FALSE, error);
     if (!job)
         return 1;
+    if (options->kernels)
+        return show_kernels(call, job, error) ? 0 : 1;
     if (options->graph)
         return show_graphs(call, job, error);
     g_autofree char *summary = tn_job_summary(job, error);

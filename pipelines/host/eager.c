@@ -32,12 +32,8 @@ tn_host_context(lua_State *L)
     GError *error = NULL;
     if (host->job) {
         while (host->job->later->len > 0) {
-            TnContext *context = host->job->context;
-            TnDevice *device = tn_device_open(host->job->later->pdata[0], context, &error);
-            if (!device)
+            if (!tn_job_add_device(host->job, host->job->later->pdata[0], &error))
                 tn_host_raise(L, error);
-            tn_context_add_device(context, device);
-            tn_device_unref(device);
             g_ptr_array_remove_index(host->job->later, 0);
         }
         return host->job->context;

@@ -63,12 +63,7 @@ job_device(lua_State *L)
 {
     TnJob *job = the_job(L);
     GError *error = NULL;
-    TnDevice *device = tn_device_open(luaL_checkstring(L, 2), job->context, &error);
-    if (!device)
-        return tn_host_raise(L, error);
-    tn_context_add_device(job->context, device);
-    tn_device_unref(device);
-    return 0;
+    return tn_job_add_device(job, luaL_checkstring(L, 2), &error) ? 0 : tn_host_raise(L, error);
 }
 
 /* job:device_later(name): adds it when something is first computed, so that a plugin nobody needs

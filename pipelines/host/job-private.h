@@ -24,7 +24,11 @@ struct TnJob {
     TnValue *places;    /* what was last seen of stages elsewhere; NULL */
     gint64 places_at;   /* monotonic µs */
     gboolean cancelled; /* it stopped because it was told to */
+    TnValue *costs;     /* this machine's table, if the context's costs are of it; NULL */
 };
+
+/* Opens a device and puts it behind those that are there. */
+gboolean tn_job_add_device(TnJob *job, const char *name, GError **error);
 
 #define TN_MOST_PLACES 16 /* that progress shows */
 /* places.c: what stages elsewhere do now: their numbers to the loggers at step, all of it for

@@ -3,6 +3,8 @@
  * right order. */
 #include "job-private.h"
 
+#include <tenon/base.h>
+
 /* (job): the component's instance, prepared, into the registry. */
 static int
 prepare(lua_State *L)
@@ -26,9 +28,42 @@ prepare(lua_State *L)
     return 0;
 }
 
-/* The kernels that the run began with are those it goes on with, also in its stages' own processes.
- * That there is no provenance, or none yet, is said where it is compared. */
+/* --- Kernels and devices ---------------------------------------------------------------------- */
+
+/* What was measured is used, or said to be of no use: one warning. Without a table nothing is said. */
 static void
+take_costs(TnJob *job, const char *path, gboolean machine)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnCosts) costs = tn_costs_load(path, machine, machine ? &job->costs : NULL, &error);
+    tn_context_set_costs(job->context, costs);
+    if (!costs && !g_error_matches(error, TN_ERROR, TN_ERROR_NOT_FOUND))
+        tn_log("run", TN_LOG_WARN, "%s; kernels are chosen without it, `tenon tune` makes another",
+               error->message);
+}
+
+gboolean
+tn_job_add_device(TnJob *job, const char *name, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    TnDevice *device = tn_device_open(name, job->context, error);
+    if (!device)
+        return FALSE;
+    tn_context_add_device(job->context, device);
+    tn_device_unref(device);
+    if (job->costs && !tn_costs_fit(job->costs, &why)) {
+        tn_log("run", TN_LOG_WARN,
+               "kernels are chosen without measured times, `tenon tune` takes others: %s",
+               why->message);
+        g_clear_pointer(&job->costs, tn_value_unref);
+        tn_context_set_costs(job->context, NULL);
+    }
+    return TRUE;
+}
+
+/* The kernels that the run began with are those it goes on with, also in its stages' own processes.
+ * That there is no provenance, or none yet, is said where it is compared. FALSE: there is none. */
+static gboolean
 choose_as_stored(TnJob *job, TnRunDir *run)
 {
     g_autoptr(TnValue) provenance = run ? tn_run_get_json(run, TN_PROVENANCE, NULL) : NULL;
@@ -37,6 +72,22 @@ choose_as_stored(TnJob *job, TnRunDir *run)
         tn_context_set_choices(job->context, tn_value_get(placed, job->here));
     else if (provenance)
         tn_context_set_choices(job->context, tn_value_get(provenance, TN_PROVENANCE_CHOICES));
+    if (provenance) {
+        g_autofree char *path = g_build_filename(tn_run_path(run), TN_RUN_COSTS, NULL);
+        take_costs(job, path, FALSE);
+    }
+    return provenance != NULL;
+}
+
+/* By what is stored, if the job goes on with something; else by what was measured on this machine. */
+static void
+choose_kernels(TnJob *job)
+{
+    g_autoptr(TnRunDir) kept =
+        job->here && job->host->kept ? tn_run_open(NULL, job->host->kept, FALSE, NULL) : NULL;
+    g_autofree char *path = tn_costs_path();
+    if (!choose_as_stored(job, job->resume ? job->run : kept) && path)
+        take_costs(job, path, TRUE);
 }
 
 static TnJob *
@@ -64,12 +115,7 @@ prepare_job(TnHost *host, TnSpec *root, TnRunDir *run, gboolean resume, const ch
     job->functions = g_ptr_array_new_with_free_func((GDestroyNotify)tn_function_unref);
     job->names = g_ptr_array_new_with_free_func(g_free);
     job->instance = LUA_NOREF;
-    if (run && resume)
-        choose_as_stored(job, run);
-    if (stage && host->kept) {
-        g_autoptr(TnRunDir) kept = tn_run_open(NULL, host->kept, FALSE, NULL);
-        choose_as_stored(job, kept);
-    }
+    choose_kernels(job);
     host->job = job;
     lua_pushcfunction(host->L, prepare);
     lua_pushlightuserdata(host->L, job);
@@ -123,6 +169,7 @@ tn_job_free(TnJob *job)
     tn_value_unref(job->result);
     tn_value_unref(job->progress);
     tn_value_unref(job->places);
+    tn_value_unref(job->costs);
     tn_spec_unref(job->root);
     tn_context_unref(job->context);
     g_free(job->digest);

@@ -80,7 +80,10 @@ plugins(void)
     g_autoptr(GPtrArray) known = tn_registry_list();
     for (guint i = 0; opened[i]; i++) {
         TnValue *row = tn_value_map();
+        const TnPlugin *plugin = tn_registry_plugin(opened[i]);
         tn_value_set(row, "name", tn_value_string(opened[i]));
+        if (TN_HAS(plugin, about))
+            tn_value_set(row, "about", tn_value_string(plugin->about()));
         for (guint k = 0; k < known->len; k++) {
             const TnPluginInfo *info = g_ptr_array_index(known, k);
             if (strcmp(info->name, opened[i]) != 0)
@@ -96,8 +99,8 @@ plugins(void)
     return list;
 }
 
-static char *
-processor(void)
+char *
+tn_run_processor(void)
 {
     gsize size;
     char *text = tn_file_read("/proc/cpuinfo", 1u << 20, &size, NULL);
@@ -113,7 +116,7 @@ host(void)
 {
     TnValue *map = tn_value_map();
     struct utsname uts;
-    g_autofree char *cpu = processor();
+    g_autofree char *cpu = tn_run_processor();
     if (uname(&uts) == 0) {
         tn_value_set(map, "name", tn_value_string(uts.nodename));
         g_autofree char *system =

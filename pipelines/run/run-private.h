@@ -17,6 +17,9 @@ struct TnRunDir {
 
 void tn_run_flush(TnRunDir *run);
 
+/* The processor's name. (transfer full). */
+char *tn_run_processor(void);
+
 /* tn_safetensors_save for a file of a run's folder: through no link below it. */
 gboolean tn_safetensors_save_below(const char *folder, const char *name, guint n,
                                    const TnNamedTensor *tensors, const TnValue *metadata,

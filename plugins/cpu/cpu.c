@@ -119,6 +119,8 @@ device_new(TnConfig *config, TnContext *context, GError **error)
     return &self;
 }
 
+static char description[192];
+
 static gboolean
 init(GError **error)
 {
@@ -126,9 +128,16 @@ init(GError **error)
         return FALSE;
     }
     cpu_blas_open();
-    tn_log("cpu", TN_LOG_INFO, "instruction set %s, %s", cpu_isa_name(cpu_isa),
-           cpu_blas.description);
+    g_snprintf(description, sizeof description, "instruction set %s, %s", cpu_isa_name(cpu_isa),
+               cpu_blas.description);
+    tn_log("cpu", TN_LOG_INFO, "%s", description);
     return TRUE;
+}
+
+static const char *
+about(void)
+{
+    return description;
 }
 
 static const TnDeviceVTable device_vtable = { .size = sizeof device_vtable,
@@ -158,6 +167,6 @@ static const TnFactory *const factories[] = { &device, CPU_TABLES(ENTRY) NULL };
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(
                                      "cpu", TN_PLUGIN_VERSION, "Apache-2.0",
                                      "This machine's processors: vector kernels and OpenBLAS"),
-                                 .factories = factories, .init = init };
+                                 .factories = factories, .init = init, .about = about };
 
 TN_PLUGIN(cpu, plugin)

@@ -293,24 +293,39 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, GError **
 }
 
 static gboolean
+is_empty(const TnNode *node)
+{
+    return node->in[0].count == 0 || node->in[1].count == 0 || node->out[0].count == 0;
+}
+
+static gboolean
 claims(const TnNode *node, OneDnnConvKind kind)
 {
-    for (gint i = 0; i < 2; i++) {
-        if (node->in[i].count == 0) {
-            return FALSE;
-        }
-    }
-    if (node->out[0].count == 0) {
+    if (is_empty(node) || !onednn_takes(node->in[0].type.dtype)) {
         return FALSE;
     }
-    OneDnnConv conv = conv_of(node, kind);
-    return onednn_conv_pays(&conv) && onednn_way_pays(onednn_conv_way(&conv));
+    const OneDnnConv conv = conv_of(node, kind);
+    return onednn_way_fits(onednn_conv_way(&conv));
+}
+
+static gboolean
+pays(const TnNode *node, OneDnnConvKind kind)
+{
+    if (is_empty(node)) {
+        return FALSE;
+    }
+    const OneDnnConv conv = conv_of(node, kind);
+    return onednn_conv_pays(&conv);
 }
 
 #define DEFINE(name, kind)                                                                         \
     static gboolean claims_##name(const TnNode *node)                                              \
     {                                                                                              \
         return claims(node, kind);                                                                 \
+    }                                                                                              \
+    static gboolean pays_##name(const TnNode *node)                                                \
+    {                                                                                              \
+        return pays(node, kind);                                                                   \
     }                                                                                              \
     static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
     {                                                                                              \
@@ -323,7 +338,8 @@ DEFINE(weight, ONEDNN_CONV_WEIGHT)
 #define ROW(op_, name)                                                                             \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .rank = ONEDNN_RANK,                      \
-        .claims = claims_##name, .prepare = prepare_##name, .run = run, .release = release         \
+        .claims = claims_##name, .prepare = prepare_##name, .run = run, .release = release,        \
+        .pays = pays_##name                                                                        \
     }
 
 static const TnKernel kernels[] = {

@@ -306,13 +306,19 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-/* By sizes: how the inputs lie is settled later. */
 static gboolean
 claims(const TnNode *node)
 {
+    return MIN(node->in[0].type.rank, node->in[1].type.rank) >= 2 && node->in[0].count > 0 &&
+           node->out[0].count > 0 && onednn_takes(node->in[0].type.dtype);
+}
+
+/* By sizes: how the inputs lie is settled later. */
+static gboolean
+pays(const TnNode *node)
+{
     Plan plan = { .dtype = TN_DTYPE_NONE };
-    if (MIN(node->in[0].type.rank, node->in[1].type.rank) < 2 || node->in[0].count == 0 ||
-        node->out[0].count == 0) {
+    if (!claims(node)) {
         return FALSE;
     }
     plan_product(&plan, node);
@@ -323,7 +329,8 @@ claims(const TnNode *node)
 #define ROW(op_)                                                                                   \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .flags = TN_KERNEL_STRIDED,               \
-        .rank = ONEDNN_RANK, .claims = claims, .prepare = prepare, .run = run, .release = release  \
+        .rank = ONEDNN_RANK, .claims = claims, .prepare = prepare, .run = run, .release = release, \
+        .pays = pays                                                                               \
     }
 
 static const TnKernel kernels[] = { ROW("matmul"), ROW("linear") };

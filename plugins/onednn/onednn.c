@@ -44,8 +44,14 @@ TABLE(pool, "averages over windows, and their gradients");
 
 static const TnFactory *const factories[] = { &table_conv, &table_matmul, &table_pool, NULL };
 
+static const char *
+about(void)
+{
+    return onednn.description;
+}
+
 static const TnPlugin plugin = { TN_PLUGIN_HEAD("onednn", TN_PLUGIN_VERSION, "Apache-2.0",
                                                 "Kernels of oneDNN for devices of kind cpu"),
-                                 .factories = factories, .init = init };
+                                 .factories = factories, .init = init, .about = about };
 
 TN_PLUGIN(onednn, plugin)

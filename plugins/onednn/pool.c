@@ -165,19 +165,31 @@ static gboolean
 claims(const TnNode *node, gboolean gradient)
 {
     Plan plan = { .planes = 0 };
-    if (node->in[0].count == 0 || node->out[0].count == 0 || !plan_pool(&plan, node, gradient) ||
-        !onednn_pool_pays(reads_of(&plan.pool))) {
+    if (node->in[0].count == 0 || node->out[0].count == 0 || !onednn_takes(TN_DTYPE_F32) ||
+        !plan_pool(&plan, node, gradient)) {
         return FALSE;
     }
     set_planes(&plan.pool.x, plan.pool.x.dims[1]);
     set_planes(&plan.pool.y, plan.pool.y.dims[1]);
-    return onednn_way_pays(onednn_pool_way(&plan.pool));
+    return onednn_way_fits(onednn_pool_way(&plan.pool));
+}
+
+static gboolean
+pays(const TnNode *node, gboolean gradient)
+{
+    Plan plan = { .planes = 0 };
+    return node->in[0].count > 0 && node->out[0].count > 0 && plan_pool(&plan, node, gradient) &&
+           onednn_pool_pays(reads_of(&plan.pool));
 }
 
 #define DEFINE(name, gradient)                                                                     \
     static gboolean claims_##name(const TnNode *node)                                              \
     {                                                                                              \
         return claims(node, gradient);                                                             \
+    }                                                                                              \
+    static gboolean pays_##name(const TnNode *node)                                                \
+    {                                                                                              \
+        return pays(node, gradient);                                                               \
     }                                                                                              \
     static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
     {                                                                                              \
@@ -189,7 +201,7 @@ DEFINE(gradient, TRUE)
 #define ROW(op_, name)                                                                             \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(F32), .rank = ONEDNN_RANK, .claims = claims_##name,           \
-        .prepare = prepare_##name, .run = run, .release = release                                  \
+        .prepare = prepare_##name, .run = run, .release = release, .pays = pays_##name             \
     }
 
 static const TnKernel kernels[] = {

@@ -3,8 +3,8 @@
  * Measured with oneDNN 2.6.3 on one core with AVX-512 and AMX (Sapphire Rapids), tensors plain
  * before and after, as ratios of the plugin cpu's time to oneDNN's, copies included. The sizes were
  * ResNet's at 32 and 224 pixels, LeNet's, depthwise and grouped ones: see docs/onednn.md. Where a row
- * lets something through the ratio was above 1, or too close to 1 to tell on a busy machine. Tables measured on the user's own
- * machine would be asked here before the rules. */
+ * lets something through the ratio was above 1, or too close to 1 to tell on a busy machine. Where
+ * `tenon tune` has measured these sizes, or some near them, its table decides instead. */
 #include "worth.h"
 
 #include "library.h"
@@ -18,7 +18,13 @@ onednn_take_all(gboolean all)
 }
 
 gboolean
-onednn_way_pays(OneDnnWay way)
+onednn_takes(TnDtype dtype)
+{
+    return onednn.usable && (dtype != TN_DTYPE_BF16 || onednn.bf16);
+}
+
+gboolean
+onednn_way_fits(OneDnnWay way)
 {
     return way == ONEDNN_BY_CODE || (way == ONEDNN_BY_LOOPS && take_all);
 }
@@ -72,12 +78,21 @@ size_of(const OneDnnConv *conv)
     return size;
 }
 
+/* Sixteen samples as the last axis, and few channels: the plugin cpu has kernels for just that. */
+static gboolean
+is_lanes(const OneDnnConv *conv, const ConvSize *size)
+{
+    const gint last = conv->n - 1;
+    return conv->n == 3 && conv->x.dtype == TN_DTYPE_F32 && conv->x.dims[2 + last] == TN_LANES &&
+           conv->w.dims[conv->w.rank - 1] == 1 && MAX(size->channels, size->maps) <= 16;
+}
+
 gboolean
 onednn_conv_pays(const OneDnnConv *conv)
 {
     const ConvSize size = size_of(conv);
-    if (!onednn.usable || (conv->x.dtype == TN_DTYPE_BF16 && !onednn.bf16)) {
-        return FALSE;
+    if (is_lanes(conv, &size)) {
+        return take_all;
     }
     for (guint i = 0; i < G_N_ELEMENTS(conv_rules); i++) {
         const ConvRule *r = &conv_rules[i];
@@ -119,7 +134,7 @@ onednn_winograd_pays(const OneDnnConv *conv)
 gboolean
 onednn_pool_pays(gint64 reads)
 {
-    return onednn.usable && (take_all || reads >= 1 << 14);
+    return take_all || reads >= 1 << 14;
 }
 
 /* Below these the plugin cpu's products win, which copy nothing. */
@@ -136,9 +151,6 @@ static const MatmulRule matmul_rules[] = {
 gboolean
 onednn_matmul_pays(TnDtype dtype, gint64 m, gint64 n, gint64 k)
 {
-    if (!onednn.usable || (dtype == TN_DTYPE_BF16 && !onednn.bf16)) {
-        return FALSE;
-    }
     for (guint i = 0; i < G_N_ELEMENTS(matmul_rules); i++) {
         const MatmulRule *r = &matmul_rules[i];
         if (r->dtype == dtype && m >= r->m && n >= r->n && k >= r->k && m * n * k >= r->work) {

@@ -6,8 +6,10 @@
 /* TENON_ONEDNN=all: whatever the library can do is taken, for tests and measurements. */
 void onednn_take_all(gboolean all);
 
+/* Whether the library can be used here for tensors of that dtype. */
+gboolean onednn_takes(TnDtype dtype);
 /* Whether what the library would do may be faster at all. */
-gboolean onednn_way_pays(OneDnnWay way);
+gboolean onednn_way_fits(OneDnnWay way);
 /* Whether a convolution is faster than the plugin cpu's. */
 gboolean onednn_conv_pays(const OneDnnConv *conv);
 /* Whether Winograd's algorithm may be faster than the direct one. */

@@ -33,6 +33,9 @@ TN_API TnDevice *tn_context_device(const TnContext *context, guint i);
  * reference; before functions are used. */
 TN_API void tn_context_set_choices(TnContext *context, TnValue *choices);
 TN_API const TnValue *tn_context_choices(const TnContext *context); /* (transfer none) */
+/* The measured times that they are compiled by, likewise. */
+TN_API void tn_context_set_costs(TnContext *context, TnCosts *costs);
+TN_API TnCosts *tn_context_costs(const TnContext *context); /* (transfer none) */
 
 /* Whether the functions of this context, and imperative mode, are compiled batch-invariant (TnCompile);
  * FALSE at first. Before functions are used. */

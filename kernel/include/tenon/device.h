@@ -50,7 +50,8 @@ TN_API TnDevice *tn_device_new(const char *name, const TnDeviceVTable *vtable, v
  * factory as option `index`) and opens the plugin for it. "kind+plugin" (or more of them) opens
  * those plugins first, whose kernels for devices of that kind take part by their ranks; one that
  * cannot be used here is said in a warning and left out, one that is not there is
- * TN_ERROR_NOT_FOUND. (transfer full). */
+ * TN_ERROR_NOT_FOUND; of "kind+plugin?" neither is said, and the device is called by the kind alone.
+ * (transfer full). */
 TN_API TnDevice *tn_device_open(const char *name, TnContext *context, GError **error);
 TN_API TnDevice *tn_device_ref(TnDevice *device);
 TN_API void tn_device_unref(TnDevice *device);
@@ -127,12 +128,15 @@ typedef struct {
     const char *op;
     TnDtypes dtypes;                        /* of input 0 (of output 0 where there is no input) */
     guint32 flags;                          /* TnKernelFlags */
-    gint32 rank;                            /* the highest of those that claim wins */
+    gint32 rank;                            /* the highest of those that claim and pay wins */
     gboolean (*claims)(const TnNode *node); /* NULL: every node with these dtypes */
     /* NULL: no state */
     gboolean (*prepare)(const TnNode *node, TnPrepared *prepared, GError **error);
     TnStatus (*run)(void *state, const TnRun *run); /* allocates nothing, takes no lock */
     void (*release)(void *state);                   /* NULL: nothing to free */
+    /* Whether it is worth taking where nothing was measured: of kernels that are not faster at all
+     * sizes. Asked before `claims`, of every node with these dtypes. NULL: always. */
+    gboolean (*pays)(const TnNode *node);
 } TnKernel;
 
 typedef enum {
@@ -149,8 +153,8 @@ typedef struct {
     guint32 flags; /* TnKernelTableFlags */
 } TnKernelTable;
 
-/* The best kernel for node on devices of kind among the plugins opened so far; NULL: none.
- * Thread: any. */
+/* The kernel of the highest rank that claims node and pays, for devices of kind, among the plugins
+ * opened so far; NULL: none. Thread: any. */
 TN_API const TnKernel *tn_kernel_find(const char *kind, const TnNode *node);
 
 /* For a kernel's run: records the detail and returns TN_FAILED. */

@@ -120,6 +120,9 @@ struct TnPlugin {
     const TnVerb *const *verbs;        /* NULL-terminated, may be NULL */
     /* once, before anything is used; may open vendor libraries. NULL: nothing */
     gboolean (*init)(GError **error);
+    /* After init: libraries that it opened, with versions, and what of the processor it uses: what
+     * measured times hold for. One line, (transfer none). NULL: nothing to say. */
+    const char *(*about)(void);
 };
 
 #if G_MAXLONG == G_MAXINT64

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tenon/context.h>
+#include <tenon/cost.h>
 #include <tenon/graph.h>
 #include <tenon/store.h>
 
@@ -32,6 +33,10 @@ typedef struct {
      * they would take more, values are computed again instead of kept; TN_ERROR_NO_MEMORY says what is
      * missing if that is not enough. The results are the same bits. */
     guint64 memory_limit;
+    /* What was measured, for what `choices` do not say. NULL: nothing, ranks and `pays` decide. */
+    const TnCosts *costs;
+    TnChoiceSink choice_sink; /* sees every choice; NULL: nobody does */
+    gpointer choice_data;
 } TnCompile;
 
 /* Names of the passes in order, NULL-terminated; (transfer none). */

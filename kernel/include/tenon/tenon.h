@@ -3,6 +3,7 @@
 
 #include <tenon/base.h>
 #include <tenon/context.h>
+#include <tenon/cost.h>
 #include <tenon/device.h>
 #include <tenon/dtype.h>
 #include <tenon/graph.h>

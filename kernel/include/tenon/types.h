@@ -38,6 +38,7 @@ typedef struct TnExec TnExec;       /* program.h: one thread's use of a program 
 /* program.h: a graph and its programs, one per set of shapes */
 typedef struct TnFunction TnFunction;
 typedef struct TnTape TnTape;       /* tape.h: imperative mode */
+typedef struct TnCosts TnCosts;     /* cost.h: measured times of kernels */
 typedef struct TnPlugin TnPlugin;   /* plugin.h: a shared library's descriptor */
 typedef struct TnFactory TnFactory; /* plugin.h: one thing that a plugin supplies */
 

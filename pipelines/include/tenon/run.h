@@ -19,6 +19,7 @@
 #pragma once
 
 #include <tenon/context.h>
+#include <tenon/cost.h>
 #include <tenon/store.h>
 #include <tenon/value.h>
 
@@ -53,6 +54,9 @@ TN_API gboolean tn_run_drop_metrics(TnRunDir *run, gint64 step, GError **error);
 #define TN_PROVENANCE "provenance.json"
 /* In it: TnCompile's `chosen` of all graphs, at the sizes they were built with. */
 #define TN_PROVENANCE_CHOICES "kernel_choices"
+#define TN_RUN_COSTS                                                                               \
+    "costs.json" /* the measured times that its kernels were chosen by; absent: none */
+#define TN_PROVENANCE_COSTS "kernel_costs" /* digest of the table of TN_RUN_COSTS; absent: none */
 #define TN_PROVENANCE_PLACED "placed_kernel_choices" /* {stage: the same of its own process} */
 /* The part of the provenance that says what computes: {version, devices, host: {name, system,
  * processor …}, plugins: [{name, version, path, sha256}]}. (transfer full). */
@@ -103,6 +107,26 @@ TN_API TnTensor *tn_safetensors_get(const TnSafetensors *file, guint i,
                                     GError **error); /* a copy */
 TN_API const TnValue *tn_safetensors_metadata(
     const TnSafetensors *file); /* map; NULL if there is none */
+
+/* --- Measured times of kernels (tenon/cost.h) in a file --------------------------------------- */
+
+/* JSON: {"tenon-costs": 1, "machine": {"version", "processor", "features", "processors"}, "plugins":
+ * {NAME: "VERSION, what it says of itself"}, "rows": [{"node", "us"}]}. */
+
+/* This user's: TENON_COSTS, else XDG_CACHE_HOME/tenon/costs.json. NULL: TENON_COSTS is "none".
+ * (transfer full). */
+TN_API char *tn_costs_path(void);
+/* rows with the machine that they hold for, and the plugins that are open. (transfer full). */
+TN_API TnValue *tn_costs_file(const TnValue *rows);
+/* Writes that to path, whose folder is made. */
+TN_API gboolean tn_costs_save(const char *path, const TnValue *rows, GError **error);
+/* Reads a file, or what one says. NULL with TN_ERROR_NOT_FOUND if there is none, TN_ERROR_CORRUPT,
+ * TN_ERROR_VERSION, or TN_ERROR_UNSUPPORTED: made elsewhere, with what is different; machine FALSE:
+ * taken all the same. (transfer full); *file (may be NULL) gets what it says (transfer full). */
+TN_API TnCosts *tn_costs_load(const char *path, gboolean machine, TnValue **file, GError **error);
+TN_API TnCosts *tn_costs_parse(const TnValue *file, gboolean machine, GError **error);
+/* FALSE with TN_ERROR_UNSUPPORTED if a plugin that is open is another than the one that was measured. */
+TN_API gboolean tn_costs_fit(const TnValue *file, GError **error);
 
 /* --- JSON ------------------------------------------------------------------------------------- */
 /* (transfer full) each. NaN and infinity are written as strings "nan", "inf", "-inf". */

@@ -11,7 +11,7 @@ local function common(rows)
   table.insert(rows, 2, { name = "seed", type = "int", default = 0, min = 0,
     help = "of every random number: weights, order of samples, dropout" })
   table.insert(rows, 3, { name = "devices", type = "strings",
-    help = "devices in the order in which they take operators; default cpu, then ref" })
+    help = "devices in the order in which they take operators; default cpu, with oneDNN's kernels where it can be used, then ref" })
   table.insert(rows, { name = "batch_invariant", type = "bool", default = false,
     help = "the bits of a sample's results do not depend on how many samples are computed at once" })
   table.insert(rows, 4, { name = "memory_limit", type = "size", default = 0,
@@ -23,7 +23,7 @@ local function open_devices(self, job, method)
   job:seed(self.seed)
   job:batch_invariant(self.batch_invariant)
   job:memory_limit(self.memory_limit)
-  for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu", "ref" }) do
+  for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu+onednn?", "ref" }) do
     batch.blame(function() return ("%s: devices[%d]"):format(core.where(self._spec), i) end, job[method], job, name)
   end
 end

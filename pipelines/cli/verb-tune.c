@@ -1,0 +1,334 @@
+/* verb-tune.c: `tenon tune`: measures, for nodes that several kernels can compute, how long each takes,
+ * and keeps it as this user's table of costs.
+ *
+ * What is to be measured is seen by compiling: every choice of a kernel is told, and those that are
+ * one are measured there. It is done twice, the first time to count. */
+#include <math.h>
+#include <string.h>
+
+#include <tenon/pool.h>
+
+#include "cli.h"
+#include "job-verbs.h"
+#include "tune.h"
+
+#define ROUNDS 3
+
+typedef struct {
+    ConfigOptions config;
+    const char *device;
+    TnStrings ops;
+    double seconds;
+    gboolean anew;
+} TuneOptions;
+
+static const TnOption rows[] = {
+    CONFIG_ROWS(TuneOptions, config),
+    { .name = "device",
+      .type = TN_OPT_STRING,
+      .dflt = "cpu+onednn?",
+      .offset = G_STRUCT_OFFSET(TuneOptions, device),
+      .help = "device whose kernels are measured; by default oneDNN's too where it can be used" },
+    { .name = "ops",
+      .type = TN_OPT_STRINGS,
+      .offset = G_STRUCT_OFFSET(TuneOptions, ops),
+      .help = "only these operators: matmul,conv" },
+    { .name = "seconds",
+      .type = TN_OPT_DURATION,
+      .dflt = "0.06",
+      .offset = G_STRUCT_OFFSET(TuneOptions, seconds),
+      TN_RANGE_F(0.001, 60),
+      .unit = "s",
+      .help = "time for each kernel at each size" },
+    { .name = "anew",
+      .type = TN_OPT_BOOL,
+      .offset = G_STRUCT_OFFSET(TuneOptions, anew),
+      .help = "forget what was measured before" },
+};
+
+typedef struct {
+    TnVerbCall *call;
+    const TuneOptions *options;
+    TnContext *context; /* that signals cancel */
+    TnDevice *devices[2];
+    gboolean measuring; /* else counting */
+    guint at, total;
+    GHashTable *seen;     /* keys */
+    GHashTable *measured; /* key → TnValue *, a row */
+    GHashTable *sums;     /* operator → Sum * */
+    GPtrArray *keys;      /* in the order measured */
+} Tune;
+
+/* Of one operator: what its kernels win, and what choosing by time saves. */
+typedef struct {
+    GHashTable *wins; /* id → number */
+    guint n;
+    double usual, best; /* microseconds */
+} Sum;
+
+static void
+sum_free(gpointer data)
+{
+    Sum *sum = data;
+    g_hash_table_unref(sum->wins);
+    g_free(sum);
+}
+
+/* --- One node --------------------------------------------------------------------------------- */
+
+static gboolean
+is_wanted(const Tune *tune, const TnNode *node)
+{
+    const TnStrings *ops = &tune->options->ops;
+    for (gint i = 0; i < ops->n; i++)
+        if (strcmp(ops->v[i], node->op->name) == 0)
+            return TRUE;
+    return ops->n == 0;
+}
+
+/* Of images there is a choice even with one kernel: to lay them otherwise. */
+static gboolean
+is_choice(const TnChoice *choice)
+{
+    const TnNode *node = choice->node;
+    gboolean window = FALSE;
+    for (gint i = 0; i < node->n_in; i++)
+        window |= (tn_op_input(node->op, i)->flags & TN_ARG_WINDOW) != 0;
+    return choice->id && (choice->n_candidates > 1 || (window && choice->n_candidates > 0));
+}
+
+static void
+note_result(Tune *tune, const TnChoice *choice, const TnValue *us)
+{
+    Sum *sum = g_hash_table_lookup(tune->sums, choice->node->op->name);
+    const char *winner = NULL;
+    double best = INFINITY;
+    if (!sum) {
+        sum = g_new0(Sum, 1);
+        sum->wins = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+        g_hash_table_insert(tune->sums, g_strdup(choice->node->op->name), sum);
+    }
+    for (gsize i = 0; i < tn_value_len(us); i++) {
+        const double time = tn_value_get_double(tn_value_at(us, i));
+        if (time < best) {
+            best = time;
+            winner = tn_value_key_at(us, i);
+        }
+    }
+    const TnValue *usual = tn_value_get(us, choice->id);
+    sum->n++;
+    sum->best += best;
+    sum->usual += usual ? tn_value_get_double(usual) : best;
+    const gsize wins = GPOINTER_TO_SIZE(g_hash_table_lookup(sum->wins, winner)) + 1;
+    g_hash_table_insert(sum->wins, g_strdup(winner), GSIZE_TO_POINTER(wins));
+}
+
+static void
+print_result(const Tune *tune, const TnChoice *choice, const TnValue *us)
+{
+    FILE *err = tune->call->err;
+    fprintf(err, "%*u/%u %.*s:", tune->total > 999 ? 4 : 3, tune->at, tune->total,
+            (int)strcspn(choice->key, "#"), choice->key);
+    for (gsize i = 0; i < tn_value_len(us); i++)
+        fprintf(err, "%s %s %.4g us%s", i ? "," : "", tn_value_key_at(us, i),
+                tn_value_get_double(tn_value_at(us, i)),
+                strcmp(tn_value_key_at(us, i), choice->id) == 0 ? " (usual)" : "");
+    fputc('\n', err);
+}
+
+static void
+look_at(const TnChoice *choice, gpointer data)
+{
+    Tune *tune = data;
+    g_autoptr(GError) error = NULL;
+    if (tn_context_cancelled(tune->context) || !is_choice(choice) ||
+        !is_wanted(tune, choice->node) || !g_hash_table_add(tune->seen, g_strdup(choice->key)))
+        return;
+    tune->total += !tune->measuring;
+    if (!tune->measuring)
+        return;
+    tune->at++;
+    TnValue *row = tn_costs_measure(choice->kind, choice->node, tune->options->seconds / ROUNDS,
+                                    ROUNDS, &error);
+    if (!row) {
+        fprintf(tune->call->err, "tenon: warning: %s\n", error->message);
+        return;
+    }
+    print_result(tune, choice, tn_value_get(row, "us"));
+    note_result(tune, choice, tn_value_get(row, "us"));
+    if (!g_hash_table_contains(tune->measured, choice->key))
+        g_ptr_array_add(tune->keys, g_strdup(choice->key));
+    g_hash_table_insert(tune->measured, g_strdup(choice->key), row);
+}
+
+/* --- All of them ------------------------------------------------------------------------------ */
+
+static gboolean
+compile_graph(TnGraph *graph, gpointer data, GError **error)
+{
+    Tune *tune = data;
+    const TnCompile options = { .devices = tune->devices,
+                                .n_devices = G_N_ELEMENTS(tune->devices),
+                                .choice_sink = look_at,
+                                .choice_data = tune };
+    if (!tn_graph_check(graph, error))
+        return FALSE;
+    g_autoptr(TnProgram) program = tn_compile(graph, &options, error);
+    return program != NULL;
+}
+
+/* Every graph of a config's job. */
+static gboolean
+each_of_config(Tune *tune, const char *path, GError **error)
+{
+    LoadedConfig loaded;
+    gboolean ok = FALSE;
+    if (config_load(tune->call, &tune->options->config, path, NULL, 0, NULL, &loaded, error)) {
+        g_autoptr(TnJob) job = tn_job_prepare(loaded.host, loaded.root, NULL, FALSE, error);
+        const char *name;
+        TnGraph *graph;
+        ok = job != NULL;
+        for (guint i = 0; ok && i < tn_job_n_functions(job); i++)
+            ok = compile_graph(tn_function_graph(tn_job_function(job, i, &name)), tune, error);
+        for (guint i = 0; ok && (graph = tn_job_stage_graph(job, i, &name)); i++)
+            ok = compile_graph(graph, tune, error);
+    }
+    config_clear(&loaded);
+    return ok;
+}
+
+static gboolean
+each_graph(Tune *tune, GError **error)
+{
+    const TnVerbCall *call = tune->call;
+    g_hash_table_remove_all(tune->seen);
+    for (gint i = 0; i < call->n_args; i++)
+        if (!each_of_config(tune, call->args[i], error))
+            return FALSE;
+    return call->n_args > 0 || tune_grid(compile_graph, tune, error);
+}
+
+/* --- The table -------------------------------------------------------------------------------- */
+
+/* What this machine's table has already. */
+static void
+keep_rows(Tune *tune, const char *path)
+{
+    g_autoptr(TnValue) file = NULL;
+    g_autoptr(TnCosts) costs = tn_costs_load(path, TRUE, &file, NULL);
+    const TnValue *old = costs && tn_costs_fit(file, NULL) ? tn_costs_rows(costs) : NULL;
+    for (gsize i = 0; i < tn_value_len(old); i++) {
+        TnValue *row = tn_value_at(old, i);
+        const char *key = tn_value_get_string(tn_value_get(row, "node"));
+        g_ptr_array_add(tune->keys, g_strdup(key));
+        g_hash_table_insert(tune->measured, g_strdup(key), tn_value_copy(row));
+    }
+}
+
+static TnValue *
+all_rows(const Tune *tune)
+{
+    TnValue *list = tn_value_list();
+    for (guint i = 0; i < tune->keys->len; i++)
+        tn_value_push(list, tn_value_ref(g_hash_table_lookup(tune->measured,
+                                                             g_ptr_array_index(tune->keys, i))));
+    return list;
+}
+
+static void
+print_sums(const Tune *tune)
+{
+    FILE *out = tune->call->out;
+    g_autoptr(GList) ops = g_list_sort(g_hash_table_get_keys(tune->sums), (GCompareFunc)strcmp);
+    for (const GList *at = ops; at; at = at->next) {
+        const Sum *sum = g_hash_table_lookup(tune->sums, at->data);
+        g_autoptr(GList) ids = g_list_sort(g_hash_table_get_keys(sum->wins), (GCompareFunc)strcmp);
+        fprintf(out, "%-20s %4u nodes, all together %.2fx as fast as by rank;",
+                (const char *)at->data, sum->n, sum->usual / sum->best);
+        for (const GList *id = ids; id; id = id->next)
+            fprintf(out, "%s %s wins %zu", id == ids ? "" : ",", (const char *)id->data,
+                    GPOINTER_TO_SIZE(g_hash_table_lookup(sum->wins, id->data)));
+        fputc('\n', out);
+    }
+}
+
+static gint
+run_tune(Tune *tune, const char *path, GError **error)
+{
+    if (!tune->options->anew)
+        keep_rows(tune, path);
+    if (!each_graph(tune, error))
+        return 1;
+    if (tune->total == 0) {
+        fprintf(tune->call->err, "tenon: there is nothing to choose: one kernel takes each node\n");
+        return 0;
+    }
+    tune->measuring = TRUE;
+    if (!each_graph(tune, error))
+        return 1;
+    g_autoptr(TnValue) list = all_rows(tune);
+    if (tune->call->json)
+        print_json(tune->call->out, list);
+    else
+        print_sums(tune);
+    if (!tn_costs_save(path, list, error))
+        return 1;
+    fprintf(tune->call->err, "tenon: %zu nodes are in %s\n", tn_value_len(list), path);
+    return 0;
+}
+
+static gint
+tune(TnVerbCall *call, GError **error)
+{
+    const TuneOptions *options = call->options;
+    g_autoptr(TnContext) context = tn_context_new();
+    Tune tune = { .call = call, .options = options, .context = context };
+    g_autofree char *path = tn_costs_path();
+    gint code = 1;
+    if (!path) {
+        g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
+                    "TENON_COSTS is none: there is no file to write to");
+        return 2;
+    }
+    if (options->config.threads)
+        tn_pool_set_threads((guint)options->config.threads);
+    tune.devices[0] = tn_device_open(options->device, context, error);
+    tune.devices[1] = tune.devices[0] ? tn_device_open("ref", context, error) : NULL;
+    tune.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    tune.measured =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)tn_value_unref);
+    tune.sums = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, sum_free);
+    tune.keys = g_ptr_array_new_with_free_func(g_free);
+    job_watch_signals(context, TRUE);
+    if (tune.devices[1])
+        code = run_tune(&tune, path, error);
+    job_watch_signals(NULL, FALSE);
+    for (guint i = 0; i < G_N_ELEMENTS(tune.devices); i++)
+        if (tune.devices[i])
+            tn_device_unref(tune.devices[i]);
+    g_hash_table_unref(tune.seen);
+    g_hash_table_unref(tune.measured);
+    g_hash_table_unref(tune.sums);
+    g_ptr_array_unref(tune.keys);
+    return code;
+}
+
+const TnVerb tn_verb_tune = {
+    .size = sizeof(TnVerb),
+    .name = "tune",
+    .args = "[CONFIG ...]",
+    .help = "measure once which kernel is the fastest at which sizes on this machine",
+    .details =
+        "Operators that several kernels can compute are timed with each, at the sizes that the "
+        "configs' graphs have, or without a config at a grid of sizes. The times are kept in "
+        "XDG_CACHE_HOME/tenon/costs.json, or the file that TENON_COSTS names, and added to what "
+        "is there. From then on kernels are chosen by them when a graph is compiled, at sizes "
+        "nearby too; nothing is measured then. A run keeps the table that it began with. "
+        "Interrupted, it keeps what it has. TENON_COSTS=none runs without a table; one that was "
+        "made on another machine or with "
+        "other libraries is said in a warning and left alone.",
+    .options = TN_OPTIONS(TuneOptions, rows),
+    .min_args = 0,
+    .max_args = -1,
+    .run = tune,
+};

@@ -1,0 +1,235 @@
+// tn-test: timeout=120
+/* test_tuned.c: `tenon tune`, and runs with its table: which kernels they take, what they keep of it,
+ * and that a resumed run does not see that the table has changed. */
+#include <string.h>
+
+#include <glib/gstdio.h>
+
+#include <tenon/base.h>
+#include <tenon/run.h>
+
+#include "tn_test.h"
+
+/* 100 samples by 16: the last batch is smaller than what graphs are built for. */
+static const char config[] =
+    "local tn = require 'tenon'\n"
+    "local epochs = tn.arg('epochs', 2, {help = 'how many'})\n"
+    "return tn.experiment {\n"
+    "  name = 'tuned', seed = 5,\n"
+    "  stages = {\n"
+    "    read = tn.stage.read { data = tn.dataset.random { {7}, classes = 3, length = 100 }, batch "
+    "= 16,\n"
+    "                           shuffle = true },\n"
+    "    train = tn.stage.train {\n"
+    "      from = 'read', input = 'x', target = 'y', epochs = epochs,\n"
+    "      model = tn.nn.sequential { tn.nn.linear {9}, tn.nn.tanh {}, tn.nn.linear {3} },\n"
+    "      loss = tn.loss.cross_entropy {}, optimizer = tn.optim.adam { lr = 1e-2 },\n"
+    "    },\n"
+    "  },\n"
+    "}\n";
+/* Two kernels of the plugin cpu for a step of Adam: by rank, and by its body. */
+static const char usual[] = "cpu-adam 1", plain[] = "cpu-elementwise 0";
+
+static char *config_path, *table;
+
+static void
+setup(void)
+{
+    config_path = tn_test_tmp_path("tuned.lua");
+    table = tn_test_tmp_path("tuned-costs.json");
+    tn_test_write_file(config_path, config, -1);
+    g_unlink(table);
+    g_setenv("TENON_COSTS", table, TRUE);
+}
+
+static void
+teardown(void)
+{
+    g_unsetenv("TENON_COSTS");
+    g_free(config_path);
+    g_free(table);
+}
+
+/* Tunes for the config; then the table says that a step of Adam is fastest by `winner`. */
+static void
+make_table(const char *winner)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(TnChild) child = { 0 };
+    guint n = 0;
+    tn_test_tenon(&child, "tune", "--device", "cpu", "--seconds", "0.001", config_path, NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    TN_ASSERT_CONTAINS(child.out, "adam_step");
+    g_autofree char *text = tn_test_read_file(table, NULL);
+    g_autoptr(TnValue) file = tn_json_parse(text, strlen(text), &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const TnValue *rows = tn_value_get(file, "rows");
+    for (gsize i = 0; i < tn_value_len(rows); i++) {
+        TnValue *us = tn_value_get(tn_value_at(rows, i), "us");
+        if (!tn_value_get(us, usual))
+            continue;
+        TN_ASSERT(tn_value_get(us, plain) != NULL);
+        tn_value_set(us, usual, tn_value_double(strcmp(winner, usual) == 0 ? 1 : 9));
+        tn_value_set(us, plain, tn_value_double(strcmp(winner, plain) == 0 ? 1 : 9));
+        n++;
+    }
+    TN_ASSERT_CMPUINT(n, >, 2);
+    g_autofree char *changed = tn_json_print(file, TRUE);
+    tn_test_write_file(table, changed, -1);
+}
+
+/* --- Runs ------------------------------------------------------------------------------------- */
+
+static TnRunDir *
+open_run(const char *root)
+{
+    g_autoptr(GError) error = NULL;
+    TnRunDir *run = tn_run_open(root, "tuned", FALSE, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    return run;
+}
+
+static guint64
+digest_at(const char *root, guint step)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnRunDir) run = open_run(root);
+    g_autofree char *path =
+        g_strdup_printf("%s/checkpoints/%012u.safetensors", tn_run_path(run), step);
+    g_autoptr(TnSafetensors) file = tn_safetensors_open(path, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    guint64 hash = TN_HASH_INIT;
+    for (guint i = 0; i < tn_safetensors_n(file); i++)
+        hash = tn_hash(hash, tn_safetensors_data(file, i),
+                       (gsize)tn_type_bytes(tn_safetensors_type(file, i)));
+    return hash;
+}
+
+/* How many steps of Adam the provenance says that a kernel has. */
+static guint
+n_chosen(const char *root, const char *id, gboolean *has_table)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnRunDir) run = open_run(root);
+    g_autoptr(TnValue) about = tn_run_get_json(run, TN_PROVENANCE, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const TnValue *choices = tn_value_get(about, TN_PROVENANCE_CHOICES);
+    g_autofree char *copy = g_build_filename(tn_run_path(run), TN_RUN_COSTS, NULL);
+    guint n = 0;
+    for (gsize i = 0; i < tn_value_len(choices); i++)
+        n += g_str_has_prefix(tn_value_key_at(choices, i), "cpu adam_step ") &&
+             strcmp(tn_value_get_string(tn_value_at(choices, i)), id) == 0;
+    *has_table = tn_value_get(about, TN_PROVENANCE_COSTS) != NULL;
+    TN_ASSERT_CMPINT(*has_table, ==, g_file_test(copy, G_FILE_TEST_EXISTS));
+    return n;
+}
+
+static void
+run(TnChild *child, const char *root, const char *override)
+{
+    tn_test_tenon(child, "run", "--runs", root, config_path, override, NULL);
+    TN_ASSERT_EXIT(child, 0);
+}
+
+static void
+takes_the_table(void)
+{
+    g_autofree char *with = tn_test_tmp_path("tuned-with"), *without = tn_test_tmp_path("tuned-no");
+    g_auto(TnChild) a = { 0 }, b = { 0 }, c = { 0 };
+    gboolean has_table;
+    run(&a, without, "epochs=1");
+    TN_ASSERT_CMPUINT(n_chosen(without, usual, &has_table), ==, 4);
+    TN_ASSERT(!has_table && !strstr(a.err, "tune"));
+    make_table(plain);
+    run(&b, with, "epochs=1");
+    TN_ASSERT_CMPUINT(n_chosen(with, plain, &has_table), ==, 4);
+    TN_ASSERT_CMPUINT(n_chosen(with, usual, &has_table), ==, 0);
+    TN_ASSERT(has_table);
+    tn_test_tenon(&c, "show", "--kernels", config_path, NULL);
+    TN_ASSERT_EXIT(&c, 0);
+    TN_ASSERT_CONTAINS(c.out, table);
+    TN_ASSERT_CONTAINS(c.out, ": cpu-elementwise 0, measured, one of 2\n");
+}
+
+/* The same bits as one that was never interrupted, whatever has become of the table. */
+static void
+resumes_as_it_began(void)
+{
+    g_autofree char *whole = tn_test_tmp_path("tuned-whole"), *parts = tn_test_tmp_path("tuned-pa");
+    g_auto(TnChild) a = { 0 }, b = { 0 }, c = { 0 };
+    gboolean has_table;
+    make_table(plain);
+    run(&a, whole, "epochs=2");
+    run(&b, parts, "epochs=1");
+    make_table(usual);
+    tn_test_tenon(&c, "resume", "--runs", parts, "tuned", "epochs=2", NULL);
+    TN_ASSERT_EXIT(&c, 0);
+    TN_ASSERT(!strstr(c.err, "warning"));
+    TN_ASSERT_CMPUINT(n_chosen(parts, plain, &has_table), ==, 4);
+    TN_ASSERT_CMPUINT(digest_at(parts, 14), ==, digest_at(whole, 14));
+}
+
+static void
+bad_tables(void)
+{
+    static const char *const texts[] = { "nonsense", "{\"tenon-costs\": 9, \"machine\": {}, "
+                                                     "\"plugins\": {}, \"rows\": []}" };
+    g_autofree char *root = tn_test_tmp_path("tuned-bad");
+    gboolean has_table;
+    for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_auto(TnChild) child = { 0 };
+        tn_test_write_file(table, texts[i], -1);
+        run(&child, root, "epochs=1");
+        const char *first = strstr(child.err, "kernels are chosen without it");
+        TN_ASSERT(first != NULL && !strstr(first + 1, "kernels are chosen without it"));
+        TN_ASSERT_CMPUINT(n_chosen(root, usual, &has_table), ==, 4);
+        TN_ASSERT(!has_table);
+    }
+}
+
+/* A table that was measured with another library. */
+static void
+other_library(void)
+{
+    g_autofree char *root = tn_test_tmp_path("tuned-library");
+    g_auto(TnChild) child = { 0 };
+    gboolean has_table;
+    make_table(plain);
+    g_setenv("TENON_CPU_ISA", "portable", TRUE);
+    run(&child, root, "epochs=1");
+    g_unsetenv("TENON_CPU_ISA");
+    TN_ASSERT_CONTAINS(child.err, "measured where cpu was ");
+    TN_ASSERT_CMPUINT(n_chosen(root, usual, &has_table), ==, 4);
+    TN_ASSERT(!has_table);
+}
+
+static void
+tunes_what_is_asked(void)
+{
+    g_auto(TnChild) none = { 0 }, some = { 0 }, off = { 0 }, wrong = { 0 };
+    tn_test_tenon(&none, "tune", "--device", "cpu", "--ops", "tanh", config_path, NULL);
+    TN_ASSERT_EXIT(&none, 0);
+    TN_ASSERT_CONTAINS(none.err, "nothing to choose");
+    tn_test_tenon(&some, "tune", "--device", "cpu", "--ops", "adam_step", "--seconds", "0.001",
+                  "--json", config_path, NULL);
+    TN_ASSERT_EXIT(&some, 0);
+    TN_ASSERT_CONTAINS(some.out, "\"cpu-adam 1\": ");
+    TN_ASSERT(!strstr(some.out, "matmul"));
+    g_setenv("TENON_COSTS", "none", TRUE);
+    tn_test_tenon(&off, "tune", config_path, NULL);
+    TN_ASSERT_EXIT(&off, 2);
+    TN_ASSERT_CONTAINS(off.err, "TENON_COSTS is none");
+    g_setenv("TENON_COSTS", table, TRUE);
+    tn_test_tenon(&wrong, "tune", "--device", "abacus", NULL);
+    TN_ASSERT_EXIT(&wrong, 2);
+    TN_ASSERT_CONTAINS(wrong.err, "abacus");
+}
+
+static const TnTest tests[] = {
+    { "takes the table", takes_the_table },
+    { "resumes as it began", resumes_as_it_began },
+    { "bad tables", bad_tables },
+    { "other library", other_library },
+    { "tunes what is asked", tunes_what_is_asked },
+};
+TN_TEST_MAIN_WITH("tuned", tests, setup, teardown)
