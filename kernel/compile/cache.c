@@ -60,6 +60,7 @@ tn_program_key(const TnGraph *graph, const TnCompile *options)
         g_byte_array_append(key, (const guint8 *)options->skip[i],
                             (guint)strlen(options->skip[i]) + 1);
     }
+    g_byte_array_append(key, (const guint8 *)&options->precision, sizeof options->precision);
     if (options->choices != NULL) {
         const guint64 hash = tn_value_hash(options->choices);
         g_byte_array_append(key, (const guint8 *)&hash, sizeof hash);

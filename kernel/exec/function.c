@@ -206,6 +206,7 @@ fill_entry(TnFunction *function, Entry *entry, TnTensor *const *inputs, GError *
         .devices = devices,
         .n_devices = n,
         .choices = tn_context_choices(function->context),
+        .precision = tn_context_precision(function->context),
     };
     const gint64 begin = tn_span_begin(function->context);
     g_autoptr(TnProgram) program = tn_compile_shared(function->graph, &options, error);

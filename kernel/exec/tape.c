@@ -218,7 +218,9 @@ new_exec(TnTape *tape, const TnGraphNode *node, GError **error)
     for (guint i = 0; i < n; i++) {
         devices[i] = tn_context_device(tape->context, i);
     }
-    const TnCompile options = { .devices = devices, .n_devices = n };
+    const TnCompile options = { .devices = devices,
+                                .n_devices = n,
+                                .precision = tn_context_precision(tape->context) };
     const gint64 begin = tn_span_begin(tape->context);
     g_autoptr(TnProgram) program = tn_compile_shared(graph, &options, error);
     tn_span_end(tape->context, "compile", node->name, begin);

@@ -401,7 +401,7 @@ static const TnPrimitive rows[] = {
               TN_INPUTS(IMAGES("x", "[N, C, spatial…]"), WINDOW("w", "[M, C / group, kernel…]")),
               OUT("[N, M, positions…]", TN_ARG_SPATIAL),
               .attrs = TN_OPTIONS(TnConvAttrs, conv_rows), .infer = conv_infer, .vjp = tn_vjp_rules,
-              .sample = conv_sample, .flops = conv_flops },
+              .sample = conv_sample, .flops = conv_flops, .precision = TN_PRECISION_NARROW },
       .rule = { conv_x, conv_w } },
     { .op = { TN_OP("conv_transpose", "ConvTranspose", "Convolution's transpose in its input"),
               TN_INPUTS(IMAGES("x", "[N, M, positions…]"), WINDOW("w", "[M, C / group, kernel…]"),
@@ -410,7 +410,8 @@ static const TnPrimitive rows[] = {
                                     .max_rank = 5)),
               OUT("[N, C, spatial…]", TN_ARG_SPATIAL),
               .attrs = TN_OPTIONS(TnConvAttrs, transpose_rows), .infer = conv_transpose_infer,
-              .vjp = tn_vjp_rules, .sample = conv_transpose_sample, .flops = conv_transpose_flops },
+              .vjp = tn_vjp_rules, .sample = conv_transpose_sample, .flops = conv_transpose_flops,
+              .precision = TN_PRECISION_NARROW },
       .rule = { transpose_x, transpose_w } },
     { .op = { TN_OP("conv_grad_weight", NULL, "Convolution's transpose in its weights"),
               TN_INPUTS(IMAGES("x", "[N, C, spatial…]"), IMAGES("g", "[N, M, positions…]"),
@@ -418,7 +419,8 @@ static const TnPrimitive rows[] = {
                                     .max_rank = 5)),
               OUT("like's shape", TN_ARG_WINDOW), .attrs = TN_OPTIONS(TnConvAttrs, conv_rows),
               .infer = conv_grad_weight_infer, .vjp = tn_vjp_rules,
-              .sample = conv_grad_weight_sample, .flops = conv_grad_weight_flops },
+              .sample = conv_grad_weight_sample, .flops = conv_grad_weight_flops,
+              .precision = TN_PRECISION_NARROW },
       .rule = { weight_x, weight_g } },
 };
 

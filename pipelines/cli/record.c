@@ -52,7 +52,8 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
     const TnCompile compile = { .devices = devices,
                                 .n_devices = n,
                                 .choices = tn_context_choices(context),
-                                .chosen = choices };
+                                .chosen = choices,
+                                .precision = tn_context_precision(context) };
     const char *name;
     const TnValue *placed;
     TnGraph *graph;

@@ -70,7 +70,11 @@ show_function(TnVerbCall *call, TnJob *job, TnFunction *function, const char *na
     for (guint i = 0; i < n; i++)
         devices[i] = tn_context_device(context, i);
     TnCompile compile = {
-        .devices = devices, .n_devices = n, .sink = print_graph, .sink_data = &sink
+        .devices = devices,
+        .n_devices = n,
+        .sink = print_graph,
+        .sink_data = &sink,
+        .precision = tn_context_precision(context),
     };
     print_graph("built", tn_function_graph(function), &sink);
     g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);

@@ -467,20 +467,21 @@ NN_OP(batch_normalization, "BatchNormalization", "Normalised by given statistics
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]"),
             S_ROW("mean", "[C]"), S_ROW("var", "[C]", POSITIVE)),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnEpsilonAttrs, epsilon_rows),
-      .infer = channels_infer, .body = batch_body, .sample = batch_sample, .in_place = 1);
+      .infer = channels_infer, .body = batch_body, .sample = batch_sample, .in_place = 1,
+      .precision = TN_PRECISION_FOLLOW);
 NN_OP(batch_normalization_training, NULL,
       "Normalised by the batch's own statistics of each channel",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape"), NN_ARG("mean", 'S', NN_STAT, "[C]"),
              NN_ARG("var", 'S', NN_STAT, "[C], of the population")),
       ATTRS(TnEpsilonAttrs, epsilon_rows), .infer = training_infer, .vjp = training_vjp,
-      .body = training_body, .sample = training_sample);
+      .body = training_body, .sample = training_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(batch_normalization_grad, NULL, "Gradient of batch_normalization_training's first output",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), S_ROW("mean", "[C]"),
             S_ROW("var", "[C]", POSITIVE), NN_ARG("g", 'T', F, "x's shape")),
       NN_OUT(NN_ARG("dx", 'T', F, "x's shape"), P_ROW("dscale", "[C]"), P_ROW("dbias", "[C]")),
       ATTRS(TnEpsilonAttrs, epsilon_rows), .infer = batch_grad_infer, .body = batch_grad_body,
-      .sample = batch_grad_sample);
+      .sample = batch_grad_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(layer_normalization, "LayerNormalization", "Normalised over the axes from one on",
       NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes"),
             P_ROW("bias", "the normalised axes", .flags = TN_ARG_OPTIONAL)),
@@ -488,7 +489,7 @@ NN_OP(layer_normalization, "LayerNormalization", "Normalised over the axes from 
              NN_ARG("mean", 'S', NN_STAT, "x's shape, the normalised axes 1"),
              NN_ARG("inv_std", 'S', NN_STAT, "as mean")),
       ATTRS(TnNormAttrs, norm_rows), .infer = layer_infer, .vjp = layer_vjp, .body = layer_body,
-      .sample = layer_sample);
+      .sample = layer_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(layer_normalization_grad, NULL, "Gradient of layer_normalization's first output",
       NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes"),
             S_ROW("mean", "x's shape, the normalised axes 1"),
@@ -496,16 +497,18 @@ NN_OP(layer_normalization_grad, NULL, "Gradient of layer_normalization's first o
       NN_OUT(NN_ARG("dx", 'T', F, "x's shape"), P_ROW("dscale", "scale's shape"),
              P_ROW("dbias", "scale's shape")),
       ATTRS(TnNormAttrs, norm_rows), .infer = layer_grad_infer, .body = layer_grad_body,
-      .sample = layer_grad_sample);
+      .sample = layer_grad_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(rms_normalization, "RMSNormalization", "Divided by the root of the mean square",
       NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnNormAttrs, norm_rows), .infer = rms_infer,
-      .body = rms_body, .sample = rms_sample);
+      .body = rms_body, .sample = rms_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(group_normalization, "GroupNormalization", "Normalised over groups of channels",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnGroupNormAttrs, group_rows),
-      .infer = group_infer, .body = group_body, .sample = group_sample);
+      .infer = group_infer, .body = group_body, .sample = group_sample,
+      .precision = TN_PRECISION_FOLLOW);
 NN_OP(instance_normalization, "InstanceNormalization", "Normalised over the places of each channel",
       NN_IN(X_ROW("[N, C, s…]", 3, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnEpsilonAttrs, epsilon_rows),
-      .infer = channels_infer, .body = instance_body, .sample = instance_sample);
+      .infer = channels_infer, .body = instance_body, .sample = instance_sample,
+      .precision = TN_PRECISION_FOLLOW);

@@ -5,7 +5,7 @@
  * here. */
 #pragma once
 
-#include <tenon/status.h>
+#include <tenon/dtype.h>
 
 G_BEGIN_DECLS
 
@@ -33,6 +33,11 @@ TN_API TnDevice *tn_context_device(const TnContext *context, guint i);
  * reference; before functions are used. */
 TN_API void tn_context_set_choices(TnContext *context, TnValue *choices);
 TN_API const TnValue *tn_context_choices(const TnContext *context); /* (transfer none) */
+
+/* What the functions of this context compute products in (TnCompile.precision); TN_DTYPE_F32 unless
+ * set, before functions are used. */
+TN_API void tn_context_set_precision(TnContext *context, TnDtype precision);
+TN_API TnDtype tn_context_precision(const TnContext *context);
 
 TN_API TnStore *tn_context_store(const TnContext *context); /* (transfer none) */
 

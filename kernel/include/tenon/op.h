@@ -74,6 +74,18 @@ typedef enum {
     TN_OP_SOURCE = 1 << 7,      /* a node of the graph itself: input, variable, constant */
 } TnOpFlags;
 
+/* What an operator does in a program that computes products from narrow numbers (TnCompile.precision).
+ * Element-wise operators of one output compute in the type that they were built with, from inputs that
+ * may be stored narrow. */
+typedef enum {
+    TN_PRECISION_WIDE,   /* as built; what moves elements (TN_OP_VIEW) follows all the same */
+    TN_PRECISION_NARROW, /* inputs of the first one's letter become narrow: products, summed in f32 */
+    TN_PRECISION_FOLLOW, /* the same if the largest of these inputs are stored narrow already */
+    /* Inputs of other letters than the first one's are taken as they are stored: the operator widens
+     * them by itself. */
+    TN_PRECISION_AS_STORED,
+} TnPrecision;
+
 /* Asked to compute output types. All inputs were checked against their rows (number, dtypes,
  * ranks). */
 typedef struct {
@@ -198,6 +210,7 @@ struct TnOp {
      * as exp is one; TN_FLOPS_UNKNOWN where types do not tell. NULL: those of the body; without one
      * an element-wise operator takes one for each element, a view none, any other is unknown. */
     double (*flops)(const TnFlops *call);
+    guint32 precision; /* TnPrecision */
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */

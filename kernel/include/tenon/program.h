@@ -25,6 +25,9 @@ typedef struct {
      * still there. NULL: the best. */
     const TnValue *choices;
     TnValue *chosen; /* a map that gets what is chosen now; NULL: nobody asks */
+    /* Products of f32 are computed from numbers of this type, and summed in f32 (TnOp.precision);
+     * TN_DTYPE_NONE, TN_DTYPE_F32: as built. */
+    TnDtype precision;
 } TnCompile;
 
 /* Names of the passes in order, NULL-terminated; (transfer none). */

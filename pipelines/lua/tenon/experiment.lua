@@ -12,11 +12,14 @@ local function common(rows)
     help = "of every random number: weights, order of samples, dropout" })
   table.insert(rows, 3, { name = "devices", type = "strings",
     help = "devices in the order in which they take operators; default cpu, then ref" })
+  table.insert(rows, 4, { name = "precision", type = "enum", choices = { "f32", "bf16" }, default = "f32",
+    help = "what products are computed from; sums, and all else, are f32" })
   return rows
 end
 
 local function open_devices(self, job, method)
   job:seed(self.seed)
+  job:precision(self.precision)
   for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu", "ref" }) do
     batch.blame(function() return ("%s: devices[%d]"):format(core.where(self._spec), i) end, job[method], job, name)
   end
