@@ -489,7 +489,7 @@ NN_OP(layer_normalization, "LayerNormalization", "Normalised over the axes from 
              NN_ARG("mean", 'S', NN_STAT, "x's shape, the normalised axes 1"),
              NN_ARG("inv_std", 'S', NN_STAT, "as mean")),
       ATTRS(TnNormAttrs, norm_rows), .infer = layer_infer, .vjp = layer_vjp, .body = layer_body,
-      .sample = layer_sample, .precision = TN_PRECISION_FOLLOW);
+      .sample = layer_sample);
 NN_OP(layer_normalization_grad, NULL, "Gradient of layer_normalization's first output",
       NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes"),
             S_ROW("mean", "x's shape, the normalised axes 1"),
@@ -497,18 +497,16 @@ NN_OP(layer_normalization_grad, NULL, "Gradient of layer_normalization's first o
       NN_OUT(NN_ARG("dx", 'T', F, "x's shape"), P_ROW("dscale", "scale's shape"),
              P_ROW("dbias", "scale's shape")),
       ATTRS(TnNormAttrs, norm_rows), .infer = layer_grad_infer, .body = layer_grad_body,
-      .sample = layer_grad_sample, .precision = TN_PRECISION_FOLLOW);
+      .sample = layer_grad_sample);
 NN_OP(rms_normalization, "RMSNormalization", "Divided by the root of the mean square",
       NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnNormAttrs, norm_rows), .infer = rms_infer,
-      .body = rms_body, .sample = rms_sample, .precision = TN_PRECISION_FOLLOW);
+      .body = rms_body, .sample = rms_sample);
 NN_OP(group_normalization, "GroupNormalization", "Normalised over groups of channels",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnGroupNormAttrs, group_rows),
-      .infer = group_infer, .body = group_body, .sample = group_sample,
-      .precision = TN_PRECISION_FOLLOW);
+      .infer = group_infer, .body = group_body, .sample = group_sample);
 NN_OP(instance_normalization, "InstanceNormalization", "Normalised over the places of each channel",
       NN_IN(X_ROW("[N, C, s…]", 3, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnEpsilonAttrs, epsilon_rows),
-      .infer = channels_infer, .body = instance_body, .sample = instance_sample,
-      .precision = TN_PRECISION_FOLLOW);
+      .infer = channels_infer, .body = instance_body, .sample = instance_sample);
