@@ -179,13 +179,17 @@ TABLE(cross_entropy, "cross-entropy from logits");
 TABLE(pool, "pooling");
 TABLE(pool_lanes, "pooling over lanes of samples");
 TABLE(norm, "layer and batch normalisation");
+TABLE(conv_bf16, "gradients of convolutions of bf16");
 TABLE(norm_bf16, "batch normalisation of bf16");
 
 static const TnFactory *const factories[] = {
-    &device,           &table_adam,   &table_elementwise, &table_matmul,        &table_conv,
-    &table_conv_lanes, &table_reduce, &table_scan,        &table_movement,      &table_index,
-    &table_random,     &table_window, &table_softmax,     &table_cross_entropy, &table_pool,
-    &table_pool_lanes, &table_norm,   &table_matmul_bf16, &table_norm_bf16,     NULL
+    &device,           &table_adam,          &table_elementwise,
+    &table_matmul,     &table_conv,          &table_conv_lanes,
+    &table_reduce,     &table_scan,          &table_movement,
+    &table_index,      &table_random,        &table_window,
+    &table_softmax,    &table_cross_entropy, &table_pool,
+    &table_pool_lanes, &table_norm,          &table_matmul_bf16,
+    &table_norm_bf16,  &table_conv_bf16,     NULL
 };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(

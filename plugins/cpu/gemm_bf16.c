@@ -170,7 +170,7 @@ block(const Region *r, gint64 row, gint64 col)
         rows.from[1] = rows.from[0] + (g->packs_a ? group : BF16_TILE * g->a_row);
     }
     b[1] = n_b == 2 ? b[0] + group : NULL;
-    bf16_kernels()->block(g->deep, &rows, b, n_b, sums);
+    bf16_kernels()->block(g->deep, &rows, b, n_b, FALSE, sums);
     store_block(r, sums, row, col);
 }
 

@@ -30,9 +30,12 @@ narrow(float x)
 }
 
 static CPU_INLINE void
-row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, float *sums)
+row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, gboolean add, float *sums)
 {
     float sum[BF16_TILE] = { 0 };
+    if (add) {
+        memcpy(sum, sums, sizeof sum);
+    }
     for (gint64 t = 0; t < deep; t++, a += step, b += BF16_TILE_BYTES / 2) {
         for (gint p = 0; p < BF16_DEEP / 2; p++) {
             const float even = wide(a[2 * p]), odd = wide(a[2 * p + 1]);
@@ -52,13 +55,14 @@ row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, float *su
 }
 
 static CPU_INLINE void
-block_body(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, float *sums)
+block_body(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+           float *sums)
 {
     for (gint g = 0; g < 2 && a->from[g] != NULL; g++) {
         for (gint r = 0; r < BF16_TILE; r++) {
             float *to = sums + (g * BF16_TILE + r) * BF16_BLOCK;
             for (gint i = 0; i < n_b; i++) {
-                row_body(deep, a->from[g] + r * a->row, a->step, b[i], to + i * BF16_TILE);
+                row_body(deep, a->from[g] + r * a->row, a->step, b[i], add, to + i * BF16_TILE);
             }
         }
     }
@@ -100,8 +104,9 @@ store_body(const float *sums, const float *bias, gint64 n, guint16 *to)
 }
 
 CPU_FUNCTIONS(block,
-              (gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, float *sums),
-              (deep, a, b, n_b, sums))
+              (gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+               float *sums),
+              (deep, a, b, n_b, add, sums))
 CPU_FUNCTIONS(pair, (const guint16 *from, gint64 stride, guint16 *to), (from, stride, to))
 CPU_FUNCTIONS(turn, (const guint16 *from, gint64 stride, guint16 *to), (from, stride, to))
 CPU_FUNCTIONS(store, (const float *sums, const float *bias, gint64 n, guint16 *to),
@@ -181,12 +186,13 @@ store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
 /* Eight rows of 32 columns. */
 TARGET_PAIRS static void
 rows_pairs(gint64 deep, const guint16 *a, gint64 row, gint64 step, const guint16 *b0,
-           const guint16 *b1, gboolean both, float *sums)
+           const guint16 *b1, gboolean both, gboolean add, float *sums)
 {
     enum { ROWS = 8 };
     __m512 left[ROWS], right[ROWS];
     for (gint r = 0; r < ROWS; r++) {
-        left[r] = right[r] = _mm512_setzero_ps();
+        left[r] = add ? _mm512_loadu_ps(sums + r * BF16_BLOCK) : _mm512_setzero_ps();
+        right[r] = add ? _mm512_loadu_ps(sums + r * BF16_BLOCK + BF16_TILE) : _mm512_setzero_ps();
     }
     for (gint64 t = 0; t < deep; t++, a += step) {
         for (gint p = 0; p < BF16_DEEP / 2; p++, b0 += 32, b1 += 32) {
@@ -210,12 +216,13 @@ rows_pairs(gint64 deep, const guint16 *a, gint64 row, gint64 step, const guint16
 }
 
 static void
-block_pairs(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, float *sums)
+block_pairs(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+            float *sums)
 {
     for (gint g = 0; g < 2 && a->from[g] != NULL; g++) {
         for (gint r = 0; r < BF16_TILE; r += 8) {
             rows_pairs(deep, a->from[g] + r * a->row, a->row, a->step, b[0], b[n_b - 1], n_b == 2,
-                       sums + (g * BF16_TILE + r) * BF16_BLOCK);
+                       add, sums + (g * BF16_TILE + r) * BF16_BLOCK);
         }
     }
 }
@@ -251,14 +258,22 @@ end_tiles(void)
 }
 
 TARGET_TILES static void
-block_tiles(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, float *sums)
+block_tiles(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+            float *sums)
 {
     const gint64 row = a->row * (gint64)sizeof(guint16), out = BF16_BLOCK * sizeof(float);
     const guint16 *a0 = a->from[0], *a1 = a->from[1], *b0 = b[0], *b1 = b[n_b - 1];
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if (add) {
+        _tile_loadd(0, sums, out);
+        _tile_loadd(1, sums + BF16_TILE, out);
+        _tile_loadd(2, sums + BF16_TILE * BF16_BLOCK, out);
+        _tile_loadd(3, sums + BF16_TILE * BF16_BLOCK + BF16_TILE, out);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
     if (a1 != NULL) {
         for (gint64 t = 0; t < deep; t++) {
             _tile_loadd(4, a0 + t * a->step, row);

@@ -12,10 +12,10 @@ typedef struct {
     gint64 row, step;
 } Bf16Rows;
 
-/* Sums of a block over `deep` tiles, 32 a row; b: the tiles of two groups of columns, one after the
- * other. Of two groups the second may be missing: from[1] NULL, n_b 1. */
+/* Sums of a block over `deep` tiles, 32 a row, added to those that are there if `add`; b: the tiles of two
+ * groups of columns, one after the other. Of two groups the second may be missing: from[1] NULL, n_b 1. */
 typedef void (*Bf16BlockFn)(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b,
-                            float *sums);
+                            gboolean add, float *sums);
 /* 16 numbers each of 32 rows, `stride` apart, so that of each two rows those of a column become
  * neighbours. */
 typedef void (*Bf16PairFn)(const guint16 *from, gint64 stride, guint16 *to);
