@@ -2,6 +2,8 @@
  * device at sizes around every border (tiles, pairs, blocks, regions), lying any way; the same bits for
  * any number of threads; NaN and infinity; with every way of multiplying that there is. */
 // tn-test: timeout=120
+#include <tenon/nn.h>
+
 #include "cpu_run.h"
 
 static guint64 state = 0xb16b00ull;
@@ -39,23 +41,34 @@ compare(const char *what, const Array *got, const Array *want, double terms)
     }
 }
 
-/* On cpu, with one thread and with three, as on ref. */
+/* The same numbers, in f32. */
+static Array
+widened(const Array *from)
+{
+    TnType type = from->arg.type;
+    type.dtype = type.dtype == TN_DTYPE_BF16 ? TN_DTYPE_F32 : type.dtype;
+    Array array = array_new(type, NULL);
+    for (gint64 i = 0; i < from->arg.count; i++) {
+        array_set(&array, i, array_get(from, i));
+    }
+    return array;
+}
+
+/* On cpu, with one thread and with three, as on ref; of a composite, which ref does not have, as cpu
+ * computes it in f32. */
 static void
 check(const char *name, const void *attrs, gint n, Array *in, double terms, const char *what)
 {
     const TnOp *op = tn_op_find(name, NULL);
     Array plain[5], want[TN_MAX_OUT], got[2][TN_MAX_OUT];
-    gint n_out;
+    gint n_out, unused;
     for (gint i = 0; i < n; i++) {
-        plain[i] = array_copy(&in[i], NULL);
+        plain[i] = tn_op_is_composite(op) ? widened(&in[i]) : array_copy(&in[i], NULL);
     }
-    op_run("ref", name, attrs, n, plain, &n_out, want);
+    op_run(tn_op_is_composite(op) ? "cpu" : "ref", name, attrs, n, plain, &n_out, want);
     for (guint t = 0; t < 2; t++) {
-        for (gint i = 0; i < n_out; i++) {
-            got[t][i] = array_new(want[i].arg.type, NULL);
-        }
         tn_pool_set_threads(1 + 2 * t);
-        TN_REQUIRE(kernel_run("cpu", op, attrs, n, in, n_out, got[t], NULL) == TN_OK);
+        op_run("cpu", name, attrs, n, in, &unused, got[t]);
     }
     for (gint i = 0; i < n_out; i++) {
         TN_ASSERT(array_intact(&got[0][i]));
@@ -85,8 +98,7 @@ product(gint64 m, gint64 k, gint64 n, guint way)
 static void
 products(void)
 {
-    static const gint64 ms[] = { 1, 16, 33, 64 }, ks[] = { 1, 31, 32, 96 },
-                        ns[] = { 1, 17, 32, 70 };
+    static const gint64 ms[] = { 1, 16, 33 }, ks[] = { 1, 31, 96 }, ns[] = { 1, 17, 70 };
     guint way = 0;
     open_plugins();
     for (guint i = 0; i < G_N_ELEMENTS(ms); i++) {
@@ -98,9 +110,8 @@ products(void)
     }
     product(0, 3, 4, 0);
     product(3, 0, 4, 0);
-    for (way = 0; way < 4; way++) {
-        product(300, 160, 200, way);
-    }
+    product(208, 64, 180, 2);
+    product(200, 96, 150, 1);
 }
 
 static void
@@ -158,11 +169,11 @@ typedef struct {
 } Conv;
 
 static const Conv convs[] = {
-    { { 2, 3, 32, 32 }, { 8, 3, 3, 3 }, { 1, .pads = { 4, { 1, 1, 1, 1 } } } },
+    { { 2, 3, 32, 32 }, { 4, 3, 3, 3 }, { 1, .pads = { 4, { 1, 1, 1, 1 } } } },
     { { 3, 20, 8, 8 }, { 40, 20, 3, 3 }, { 1, .pads = { 4, { 1, 1, 1, 1 } } } },
     { { 5, 33, 4, 4 }, { 17, 33, 3, 3 }, { 1, .pads = { 4, { 1, 1, 1, 1 } } } },
-    { { 2, 16, 16, 17 },
-      { 32, 16, 3, 3 },
+    { { 2, 7, 16, 17 },
+      { 18, 7, 3, 3 },
       { 1, .strides = { 2, { 2, 2 } }, .pads = { 4, { 1, 1, 1, 1 } } } },
     { { 2, 16, 9, 8 }, { 32, 16, 1, 1 }, { 1, .strides = { 2, { 2, 2 } } } },
     { { 2, 4, 14, 11 },
