@@ -96,11 +96,24 @@ plan(Matmul *m, const TnNode *node)
     m->a_at = (gsize)m->batches * g->b_bytes;
 }
 
+static void
+say_slow(void)
+{
+    static gint said;
+    if (cpu_bf16 == CPU_BF16_PLAIN && g_atomic_int_compare_and_exchange(&said, 0, 1)) {
+        tn_log(
+            "cpu", TN_LOG_WARN,
+            "this processor has no instructions for products of bf16 (or may not use them): they "
+            "are computed in f32, more slowly than from f32");
+    }
+}
+
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Matmul *m = g_new0(Matmul, 1);
     (void)error;
+    say_slow();
     plan(m, node);
     prepared->state = m;
     prepared->scratch = m->a_at + (gsize)m->batches * m->gemm.a_bytes;

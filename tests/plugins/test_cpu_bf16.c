@@ -241,9 +241,10 @@ other_instruction_sets(void)
                                         "TENON_CPU_ISA=avx512", "TENON_CPU_ISA=avx512_bf16" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self,     "products",        "batches",
-                                        "layers", "special numbers", "convolutions",
-                                        NULL };
+        const char *const command[] = {
+            self,           "products",      "batches", "layers", "special numbers",
+            "convolutions", "normalisation", NULL
+        };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
