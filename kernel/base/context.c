@@ -25,6 +25,7 @@ struct TnContext {
     gboolean batch_invariant;
     guint64 program_limit;
     TnCosts *costs;
+    TnDtype precision;
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
@@ -37,6 +38,7 @@ tn_context_new(void)
     TnContext *context = g_new0(TnContext, 1);
     tn_refs_init(&context->refs);
     context->world = 1;
+    context->precision = TN_DTYPE_F32;
     context->devices = g_ptr_array_new_with_free_func((GDestroyNotify)tn_device_unref);
     context->sinks = g_array_new(FALSE, FALSE, sizeof(Sink));
     context->store = tn_store_new(0);
@@ -157,6 +159,18 @@ TnCosts *
 tn_context_costs(const TnContext *context)
 {
     return context->costs;
+}
+
+void
+tn_context_set_precision(TnContext *context, TnDtype precision)
+{
+    context->precision = precision;
+}
+
+TnDtype
+tn_context_precision(const TnContext *context)
+{
+    return context->precision;
 }
 
 TnStore *

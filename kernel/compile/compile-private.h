@@ -64,6 +64,7 @@ gboolean tn_pass_fold(TnCompiler *c, GError **error);
 gboolean tn_pass_algebra(TnCompiler *c, GError **error);
 gboolean tn_pass_cse(TnCompiler *c, GError **error);
 gboolean tn_pass_dce(TnCompiler *c, GError **error);
+gboolean tn_pass_precision(TnCompiler *c, GError **error);
 gboolean tn_pass_claim(TnCompiler *c, GError **error);
 gboolean tn_pass_expand(TnCompiler *c, GError **error);
 gboolean tn_pass_layout(TnCompiler *c, GError **error);

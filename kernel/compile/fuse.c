@@ -1,7 +1,8 @@
 /* fuse.c: groups of element-wise nodes of one device and one shape become one node, `fused`, that
  * holds them as a small graph, so that intermediate values never reach memory. Only where the
  * device has a kernel that takes the group. A group must not need, by way of nodes outside it, what
- * it computes itself. */
+ * it computes itself. A cast that widens numbers belongs to each group that reads it, so that what is
+ * stored narrow is read narrow. */
 #include "compile-private.h"
 
 #include "choose.h"
@@ -25,6 +26,7 @@ typedef struct {
     GPtrArray *groups; /* Group *, or NULL once merged into another */
     guint32 *group;    /* of each node, NO_GROUP */
     GArray **readers; /* of each node: guint32, nodes that read it; G_MAXUINT32: the graph itself */
+    gboolean *widens; /* of each node: a cast that is done again in every group that reads it */
     GArray *claims;   /* TnClaim of the new graph's nodes */
     const TnClaim *old_claims;
     const gboolean *again; /* of the old graph's nodes; NULL */
@@ -44,6 +46,40 @@ static Group *
 group_at(const Fuse *f, guint32 number)
 {
     return g_ptr_array_index(f->groups, number);
+}
+
+/* --- Casts that widen ------------------------------------------------------------------------- */
+
+/* Whether a node is a cast of floats to a wider type, which loses nothing. */
+static gboolean
+is_widening(const TnGraph *graph, guint32 number)
+{
+    const TnGraphNode *node = tn_graph_node(graph, number);
+    if (node->op != tn_op_find("cast", NULL) || node->n_in != 1) {
+        return FALSE;
+    }
+    const TnDtype from = tn_type_of(graph, node->in[0])->dtype, to = node->out[0].dtype;
+    return tn_dtype_in(from, TN_DT(BF16) | TN_DT(F16)) && to == TN_DTYPE_F32;
+}
+
+/* The value that a group needs for one that it reads. */
+static TnVal
+stored(const Fuse *f, TnVal val)
+{
+    return !tn_val_is_none(val) && f->widens[val.node] ? tn_graph_node(f->graph, val.node)->in[0]
+                                                       : val;
+}
+
+static gboolean
+reads_widening(const Fuse *f, guint32 number)
+{
+    const TnGraphNode *node = tn_graph_node(f->graph, number);
+    for (gint i = 0; i < node->n_in; i++) {
+        if (!tn_val_is_none(node->in[i]) && f->widens[node->in[i].node]) {
+            return TRUE;
+        }
+    }
+    return FALSE;
 }
 
 /* --- The small graph -------------------------------------------------------------------------- */
@@ -67,11 +103,19 @@ body_value(const Fuse *f, Body *body, GHashTable *inside, TnVal val)
     if (body->n_in >= TN_MAX_IN) {
         return TN_VAL_NONE;
     }
-    g_autofree char *name = g_strdup_printf("x%u", body->n_in);
     TnVal *added = g_new(TnVal, 1);
-    *added = tn_graph_input(body->body, name, *tn_type_of(f->graph, val));
+    if (f->widens[val.node]) {
+        const TnGraphNode *node = tn_graph_node(f->graph, val.node);
+        const TnVal from = body_value(f, body, inside, node->in[0]);
+        *added = (TnVal){ tn_graph_add_node(body->body, node->op, node->attrs, node->name,
+                                            node->path, 1, &from, 1, node->out),
+                          0 };
+    } else {
+        g_autofree char *name = g_strdup_printf("x%u", body->n_in);
+        *added = tn_graph_input(body->body, name, *tn_type_of(f->graph, val));
+        body->in[body->n_in++] = val;
+    }
     g_hash_table_insert(inside, g_memdup2(&key, sizeof key), added);
-    body->in[body->n_in++] = val;
     return *added;
 }
 
@@ -168,7 +212,7 @@ static gboolean
 is_candidate(Fuse *f, guint32 number)
 {
     const TnGraphNode *node = tn_graph_node(f->graph, number);
-    if (!(node->op->flags & TN_OP_ELEMENTWISE) ||
+    if (!(node->op->flags & TN_OP_ELEMENTWISE) || f->widens[number] ||
         (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT)) || node->n_out != 1 ||
         f->old_claims[number].kernel == NULL) {
         return FALSE;
@@ -191,8 +235,9 @@ push_inputs(const Fuse *f, guint32 number, GArray *stack)
 {
     const TnGraphNode *node = tn_graph_node(f->graph, number);
     for (gint i = 0; i < node->n_in; i++) {
-        if (!tn_val_is_none(node->in[i])) {
-            g_array_append_val(stack, node->in[i].node);
+        const TnVal val = f->group[number] != NO_GROUP ? stored(f, node->in[i]) : node->in[i];
+        if (!tn_val_is_none(val)) {
+            g_array_append_val(stack, val.node);
         }
     }
 }
@@ -248,7 +293,7 @@ count_inputs(const Fuse *f, guint32 number)
         const TnGraphNode *node =
             tn_graph_node(f->graph, g_array_index(group->members, guint32, i));
         for (gint k = 0; k < node->n_in; k++) {
-            const TnVal val = node->in[k];
+            const TnVal val = stored(f, node->in[k]);
             const guint64 key = (guint64)val.node << 8 | val.out;
             if (!tn_val_is_none(val) && f->group[val.node] != number) {
                 g_hash_table_add(seen, g_memdup2(&key, sizeof key));
@@ -337,7 +382,8 @@ find_groups(Fuse *f)
         const TnGraphNode *node = tn_graph_node(f->graph, i);
         const gboolean may_fuse = is_candidate(f, i);
         for (gint k = 0; may_fuse && k < node->n_in; k++) {
-            const guint32 from = tn_val_is_none(node->in[k]) ? i : node->in[k].node;
+            const TnVal val = stored(f, node->in[k]);
+            const guint32 from = tn_val_is_none(val) ? i : val.node;
             if (f->group[from] != NO_GROUP && f->group[from] != f->group[i] && alike(f, i, from) &&
                 !is_kept_apart(f, i, from)) {
                 try_merge(f, f->group[from], f->group[i]);
@@ -346,7 +392,8 @@ find_groups(Fuse *f)
     }
 }
 
-/* Groups of one, and those that no kernel takes as a whole, are none. */
+/* Groups of one, but for those with a cast in them, and those that no kernel takes as a whole, are
+ * none. */
 static void
 drop_groups(Fuse *f)
 {
@@ -355,10 +402,10 @@ drop_groups(Fuse *f)
         if (group == NULL) {
             continue;
         }
-        gboolean ok = group->members->len > 1;
+        const guint32 first = g_array_index(group->members, guint32, 0);
+        gboolean ok = group->members->len > 1 || reads_widening(f, first);
         if (ok) {
             Body body;
-            const guint32 first = g_array_index(group->members, guint32, 0);
             make_body(f, i, &body);
             ok = find_kernel(f, &body, f->old_claims[first].device) != NULL;
             tn_graph_unref(body.body);
@@ -470,6 +517,20 @@ fuse_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in
 
 /* --- The pass --------------------------------------------------------------------------------- */
 
+/* Who reads a cast that widens reads what it widens: by itself if it may be of a group. */
+static void
+add_reader(const Fuse *f, TnVal val, guint32 reader, gboolean in_group)
+{
+    if (tn_val_is_none(val)) {
+        return;
+    }
+    g_array_append_val(f->readers[val.node], reader);
+    if (f->widens[val.node]) {
+        const guint32 through = in_group ? reader : val.node;
+        g_array_append_val(f->readers[stored(f, val).node], through);
+    }
+}
+
 static void
 find_readers(Fuse *f)
 {
@@ -478,35 +539,45 @@ find_readers(Fuse *f)
     for (guint32 i = 0; i < graph->nodes->len; i++) {
         f->readers[i] = g_array_new(FALSE, FALSE, sizeof(guint32));
         const TnGraphNode *node = tn_graph_node(graph, i);
-        for (gint k = 0; k < node->n_in; k++) {
-            if (!tn_val_is_none(node->in[k])) {
-                g_array_append_val(f->readers[node->in[k].node], i);
-            }
+        f->widens[i] = is_widening(graph, i);
+        const gboolean in_group = (node->op->flags & TN_OP_ELEMENTWISE) && node->n_out == 1;
+        for (gint k = 0; !f->widens[i] && k < node->n_in; k++) {
+            add_reader(f, node->in[k], i, in_group);
         }
     }
     for (guint i = 0; i < graph->outputs->len; i++) {
-        g_array_append_val(f->readers[g_array_index(graph->outputs, TnGraphPort, i).val.node],
-                           outside);
+        add_reader(f, g_array_index(graph->outputs, TnGraphPort, i).val, outside, FALSE);
     }
     for (guint i = 0; i < graph->variables->len; i++) {
-        const TnVal val = g_array_index(graph->variables, TnGraphVariable, i).assigned;
-        if (!tn_val_is_none(val)) {
-            g_array_append_val(f->readers[val.node], outside);
-        }
+        add_reader(f, g_array_index(graph->variables, TnGraphVariable, i).assigned, outside, FALSE);
     }
+}
+
+/* Whether only groups read a cast that widens, which have it in them. */
+static gboolean
+is_dropped(const Fuse *f, guint32 number)
+{
+    gboolean dropped = f->widens[number] && f->readers[number]->len > 0;
+    for (guint i = 0; dropped && i < f->readers[number]->len; i++) {
+        const guint32 reader = g_array_index(f->readers[number], guint32, i);
+        dropped = reader != G_MAXUINT32 && f->group[reader] != NO_GROUP;
+    }
+    return dropped;
 }
 
 static gboolean
 rewrite_groups(Fuse *f, GError **error)
 {
     const guint n = f->graph->nodes->len;
+    g_autofree gboolean *keep = g_new0(gboolean, n + 1);
     g_autofree gboolean *done = g_new0(gboolean, n + 1);
     g_autoptr(GArray) order = g_array_new(FALSE, FALSE, sizeof(guint32));
     for (guint32 i = 0; i < n; i++) {
         visit(f, i, done, order);
+        keep[i] = !is_dropped(f, i);
     }
     TnGraph *graph =
-        tn_rewrite(f->graph, NULL, &g_array_index(order, guint32, 0), fuse_node, f, error);
+        tn_rewrite(f->graph, keep, &g_array_index(order, guint32, 0), fuse_node, f, error);
     if (graph == NULL) {
         return FALSE;
     }
@@ -524,12 +595,14 @@ tn_pass_fuse(TnCompiler *c, GError **error)
     g_autofree gboolean *again = g_steal_pointer(&c->again);
     g_free(c->trace);
     c->trace = g_new0(TnVal, n + 1);
+    g_autofree gboolean *widens = g_new0(gboolean, n + 1);
     Fuse f = { .c = c,
                .graph = graph,
                .fused = tn_source_ops()->fused,
                .groups = g_ptr_array_new_with_free_func(group_free),
                .group = g_new(guint32, n + 1),
                .readers = g_new0(GArray *, n + 1),
+               .widens = widens,
                .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
                .old_claims = claims,
                .again = again };

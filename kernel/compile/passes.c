@@ -12,6 +12,8 @@ const TnPass tn_pass_table[] = {
       tn_pass_algebra },
     { "cse", "equal nodes become one", TN_PASS_NEUTRAL, tn_pass_cse },
     { "dce", "nodes that nobody reads are dropped", TN_PASS_NEUTRAL, tn_pass_dce },
+    { "precision", "products from narrow numbers where asked for; the rest and variables stay f32",
+      0, tn_pass_precision },
     { "claim", "each node goes to the first device with a kernel for it", TN_PASS_NEEDED,
       tn_pass_claim },
     { "expand", "composites without a kernel become their bodies, which are claimed in turn",

@@ -223,7 +223,8 @@ new_exec(TnTape *tape, const TnGraphNode *node, GError **error)
     const TnCompile options = { .devices = devices,
                                 .n_devices = n,
                                 .batch_invariant = tn_context_batch_invariant(tape->context),
-                                .costs = tn_context_costs(tape->context) };
+                                .costs = tn_context_costs(tape->context),
+                                .precision = tn_context_precision(tape->context) };
     const gint64 begin = tn_span_begin(tape->context);
     g_autoptr(TnProgram) program = tn_compile_shared(graph, &options, error);
     tn_span_end(tape->context, "compile", node->name, begin);

@@ -279,7 +279,8 @@ static const TnPrimitive rows[] = {
                                    .max_rank = TN_MAX_RANK)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "the sum of sizes along the axis")),
               .attrs = TN_OPTIONS(TnAxisAttrs, axis0_rows), .infer = concat_infer,
-              .vjp = concat_vjp, .sample = concat_sample, .flops = tn_flops_none } },
+              .vjp = concat_vjp, .sample = concat_sample, .flops = tn_flops_none,
+              .precision = TN_PRECISION_FOLLOW } },
     { .op = { TN_OP("concat_part", NULL, "The part of g that one input of concat has in it"),
               .flags = TN_OP_VIEW,
               TN_INPUTS(TN_ARG_ROW("g", 'T', TN_DTYPES_ALL, "concat's output", .min_rank = 1,
@@ -295,7 +296,7 @@ static const TnPrimitive rows[] = {
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_ALL, "the parts in order",
                                     .flags = TN_ARG_VARIADIC)),
               .attrs = TN_OPTIONS(TnSplitAttrs, split_rows), .infer = split_infer, .vjp = split_vjp,
-              .sample = split_sample, .flops = tn_flops_none } },
+              .sample = split_sample, .flops = tn_flops_none, .precision = TN_PRECISION_FOLLOW } },
 };
 
 const TnFamily tn_family_concat = { rows, G_N_ELEMENTS(rows) };

@@ -135,7 +135,7 @@ static const TnPrimitive rows[] = {
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER,
                                     "[…, m, n], without m or n where the input is a vector")),
               .infer = matmul_infer, .vjp = tn_vjp_rules, .sample = matmul_sample,
-              .flops = matmul_flops },
+              .flops = matmul_flops, .precision = TN_PRECISION_NARROW },
       .rule = { matmul_a, matmul_b } },
 };
 

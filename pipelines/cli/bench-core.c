@@ -153,6 +153,7 @@ typedef struct {
     guint calls;       /* that are timed together, where one is too short for the clock */
     guint threads;     /* 0: all */
     const char *what;
+    const char *narrow; /* the same with products of bf16; NULL: not measured */
 } Network;
 
 static const Network networks[] = {
@@ -163,12 +164,16 @@ static const Network networks[] = {
     { "train_lenet", "step", 10, 1, "samples/s", 0, 1, 0,
       "LeNet-5 (ReLU, max-pool), batch 128, Adam, f32" },
     { "train_resnet18", "step", 10, 1, "samples/s", 0, 1, 0,
-      "ResNet-18 for 32x32 images, batch 32, Adam, f32" },
+      "ResNet-18 for 32x32 images, batch 32, Adam, f32",
+      "ResNet-18 for 32x32 images, batch 32, Adam, bf16" },
     { "train_lstm", "step", 10, 1, "samples/s", 0, 1, 0,
-      "LSTM in 64 hidden 256, sequence 64, batch 32, Adam, f32" },
+      "LSTM in 64 hidden 256, sequence 64, batch 32, Adam, f32",
+      "LSTM in 64 hidden 256, sequence 64, batch 32, Adam, bf16" },
     { "train_gpt", "step", 256, 128, "tokens/s", 0, 1, 0,
-      "GPT 4 layers, width 256, 8 heads, 128 tokens, batch 8, AdamW, f32" },
-    { "infer_resnet50", "infer", 1000, 0, "ms", 1e3, 1, 0, "ResNet-50 224x224 batch 1, f32" },
+      "GPT 4 layers, width 256, 8 heads, 128 tokens, batch 8, AdamW, f32",
+      "GPT 4 layers, width 256, 8 heads, 128 tokens, batch 8, AdamW, bf16" },
+    { "infer_resnet50", "infer", 1000, 0, "ms", 1e3, 1, 0, "ResNet-50 224x224 batch 1, f32",
+      "ResNet-50 224x224 batch 1, bf16" },
     { "infer_tiny", "infer", 10, 0, "us", 1e6, 1000, 1,
       "MLP 784-128-10 batch 1, f32, one thread, per call" },
 };
@@ -192,15 +197,24 @@ report_network(TnBench *bench, const Network *network, gint64 batch, const char 
     bench->report(bench, variant, value, network->unit, what);
 }
 
+/* One precision of a network: its figures are called `variant` and `mean`. */
 static gboolean
-measure_network(TnBench *bench, const Network *network, GError **error)
+measure_network(TnBench *bench, const Network *network, const char *precision, GError **error)
 {
     Training t = { NULL };
+    const gboolean narrow = precision != NULL;
+    const char *const variant = narrow ? "bf16" : NULL, *const mean = narrow ? "bf16_mean" : "mean";
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
     g_autofree char *config = g_strconcat("module:tenon.bench.", network->name, NULL);
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    for (gint i = 0; i < n_overrides; i++)
+        g_ptr_array_add(all, (gpointer)overrides[i]);
+    if (narrow)
+        g_ptr_array_add(all, (gpointer)precision);
     bench_forget_memory();
     gboolean ok =
-        training_open(&t, config, network->graph, n_overrides, overrides, network->classes, error);
+        training_open(&t, config, network->graph, (gint)all->len,
+                      (const char *const *)all->pdata, network->classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = call_network(network, &t, error);
     double begin = now(), end = begin + bench->seconds, last = begin;
@@ -211,8 +225,9 @@ measure_network(TnBench *bench, const Network *network, GError **error)
         last = at;
     }
     if (ok) {
-        report_network(bench, network, t.batch, NULL, median(times), network->what);
-        report_network(bench, network, t.batch, "mean", (last - begin) / times->len,
+        report_network(bench, network, t.batch, variant, median(times),
+                       narrow ? network->narrow : network->what);
+        report_network(bench, network, t.batch, mean, (last - begin) / times->len,
                        network->items ? "the same, mean of all steps"
                                       : "the same, mean of all calls");
         ok = bench_report_program(bench, t.exec, median(times) / network->calls, error);
@@ -231,7 +246,9 @@ run_network(TnBench *bench, GError **error)
     const guint threads = tn_pool_threads();
     if (network->threads)
         tn_pool_set_threads(network->threads);
-    const gboolean ok = measure_network(bench, network, error);
+    const gboolean ok =
+        measure_network(bench, network, NULL, error) &&
+        (network->narrow == NULL || measure_network(bench, network, "precision=bf16", error));
     if (network->threads)
         tn_pool_set_threads(threads);
     return ok;

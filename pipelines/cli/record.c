@@ -55,7 +55,8 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
                                 .chosen = choices,
                                 .batch_invariant = tn_context_batch_invariant(context),
                                 .memory_limit = tn_context_program_limit(context),
-                                .costs = tn_context_costs(context) };
+                                .costs = tn_context_costs(context),
+                                .precision = tn_context_precision(context) };
     const char *name;
     const TnValue *placed;
     TnGraph *graph;

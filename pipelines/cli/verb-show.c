@@ -82,6 +82,7 @@ show_function(TnVerbCall *call, TnJob *job, TnFunction *function, const char *na
         .batch_invariant = tn_context_batch_invariant(context),
         .memory_limit = tn_context_program_limit(context),
         .costs = tn_context_costs(context),
+        .precision = tn_context_precision(context),
     };
     print_graph("built", tn_function_graph(function), &sink);
     g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);

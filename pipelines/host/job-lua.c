@@ -57,6 +57,14 @@ job_memory_limit(lua_State *L)
     return 0;
 }
 
+/* job:precision(name): what products are computed in. */
+static int
+job_precision(lua_State *L)
+{
+    tn_context_set_precision(the_job(L)->context, tn_dtype_from_name(luaL_checkstring(L, 2)));
+    return 0;
+}
+
 /* job:device(name): adds it behind those that are there. */
 static int
 job_device(lua_State *L)
@@ -646,6 +654,7 @@ tn_job_open(lua_State *L)
         { "seed", job_seed },
         { "batch_invariant", job_batch_invariant },
         { "memory_limit", job_memory_limit },
+        { "precision", job_precision },
         { "device", job_device },
         { "device_later", job_device_later },
         { "pipeline", job_pipeline },

@@ -28,31 +28,56 @@ typedef struct {
 
 typedef struct {
     float *param, *mean, *square; /* new */
-    const float *old_param, *grad, *old_mean, *old_square;
+    const float *old_param, *old_mean, *old_square;
+    const void *grad; /* f32, or bf16 */
+    gboolean narrow;
 } Elements;
 
 typedef void (*StepFn)(const Numbers *s, const Elements *e, gint64 n);
 
 typedef struct {
     TnAdamAttrs attrs;
-    gboolean decays_itself;
+    gboolean decays_itself, narrow; /* narrow: gradients of bf16 */
     gint64 n, per_chunk;
     StepFn step;
 } Plan;
 
+static CPU_INLINE float
+grad_at(const Elements *e, gint64 i, gboolean narrow)
+{
+    guint32 bits;
+    if (!narrow) {
+        return ((const float *)e->grad)[i];
+    }
+    bits = (guint32)((const guint16 *)e->grad)[i] << 16;
+    float g;
+    memcpy(&g, &bits, sizeof g);
+    return g;
+}
+
 static CPU_INLINE void
-step_body(const Numbers *s, const Elements *e, gint64 n)
+elements_body(const Numbers *s, const Elements *e, gint64 n, gboolean narrow)
 {
     CPU_LOOP
     for (gint64 i = 0; i < n; i++) {
-        const float old = e->old_param[i];
-        const float g = s->decay != 0 ? e->grad[i] + old * s->decay : e->grad[i];
+        const float old = e->old_param[i], grad = grad_at(e, i, narrow);
+        const float g = s->decay != 0 ? grad + old * s->decay : grad;
         const float mean = e->old_mean[i] * s->keep1 + g * s->add1;
         const float square = e->old_square[i] * s->keep2 + g * g * s->add2;
         const float size = sqrtf(square) / s->root + s->eps;
         e->mean[i] = mean;
         e->square[i] = square;
         e->param[i] = old * s->left - mean / size * s->rate;
+    }
+}
+
+static CPU_INLINE void
+step_body(const Numbers *s, const Elements *e, gint64 n)
+{
+    if (e->narrow) {
+        elements_body(s, e, n, TRUE);
+    } else {
+        elements_body(s, e, n, FALSE);
     }
 }
 
@@ -75,6 +100,16 @@ direction(__m512 mean, __m512 square, __m512 unroot, __m512 eps)
     return _mm512_mul_ps(mean, q);
 }
 
+CPU_TARGET_AVX512 static inline __m512
+grad_avx512(const Elements *e, gint64 i, __mmask16 in)
+{
+    if (!e->narrow) {
+        return _mm512_maskz_loadu_ps(in, (const float *)e->grad + i);
+    }
+    const __m256i half = _mm256_maskz_loadu_epi16(in, (const guint16 *)e->grad + i);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
 CPU_TARGET_AVX512 static void
 step_avx512(const Numbers *s, const Elements *e, gint64 n)
 {
@@ -86,7 +121,7 @@ step_avx512(const Numbers *s, const Elements *e, gint64 n)
     for (gint64 i = 0; i < n; i += 16) {
         const __mmask16 in = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
         const __m512 old = _mm512_maskz_loadu_ps(in, e->old_param + i);
-        __m512 g = _mm512_maskz_loadu_ps(in, e->grad + i);
+        __m512 g = grad_avx512(e, i, in);
         if (s->decay != 0) { /* nothing of an infinite parameter */
             g = _mm512_add_ps(g, _mm512_mul_ps(old, decay));
         }
@@ -136,8 +171,14 @@ run_chunk(gpointer data, gsize chunk, gsize n)
     const gint64 at = (gint64)chunk * plan->per_chunk;
     const Elements *e = &job->elements;
     const Elements part = {
-        e->param + at, e->mean + at,     e->square + at,     e->old_param + at,
-        e->grad + at,  e->old_mean + at, e->old_square + at,
+        e->param + at,
+        e->mean + at,
+        e->square + at,
+        e->old_param + at,
+        e->old_mean + at,
+        e->old_square + at,
+        (const char *)e->grad + at * (gint64)(e->narrow ? sizeof(guint16) : sizeof(float)),
+        e->narrow,
     };
     (void)n;
     plan->step(&job->numbers, &part, MIN(plan->per_chunk, plan->n - at));
@@ -169,8 +210,8 @@ run(void *state, const TnRun *run)
     Job job = {
         .plan = plan,
         .numbers = numbers_of(plan, lr, step),
-        .elements = { run->out[0], run->out[1], run->out[2], run->in[PARAM], run->in[GRAD],
-                      run->in[MEAN], run->in[SQUARE] },
+        .elements = { run->out[0], run->out[1], run->out[2], run->in[PARAM], run->in[MEAN],
+                      run->in[SQUARE], run->in[GRAD], plan->narrow },
     };
     if (plan->n == 0) {
         return TN_OK;
@@ -185,7 +226,8 @@ claims(const TnNode *node)
 {
     const TnAdamAttrs *attrs = node->attrs;
     for (gint i = PARAM; i <= SQUARE; i++) {
-        if (node->in[i].type.dtype != TN_DTYPE_F32) {
+        const TnDtypes dtypes = i == GRAD ? TN_DT(F32) | TN_DT(BF16) : TN_DT(F32);
+        if (!tn_dtype_in(node->in[i].type.dtype, dtypes)) {
             return FALSE;
         }
     }
@@ -200,6 +242,7 @@ prepare(const TnNode *node, TnPrepared *prepared, gboolean decays_itself)
     *plan = (Plan){
         .attrs = *(const TnAdamAttrs *)node->attrs,
         .decays_itself = decays_itself,
+        .narrow = node->in[GRAD].type.dtype == TN_DTYPE_BF16,
         .n = node->in[PARAM].count,
         .per_chunk = (cpu_items_per_chunk(node->in[PARAM].count, 4) + 15) & ~(gint64)15,
         .step = steps[cpu_isa],

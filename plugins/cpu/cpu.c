@@ -1,7 +1,7 @@
 /* cpu.c: the plugin `cpu`: its device, its tables of kernels, and helpers that they share.
  *
- * Environment, read once when the plugin is opened: TENON_CPU_ISA=portable|avx2|avx512 is the most
- * that may be used of what the processor has; TENON_CPU_BLAS=off leaves OpenBLAS closed;
+ * Environment, read once when the plugin is opened: TENON_CPU_ISA=portable|avx2|avx512|
+ * avx512_bf16|amx is the most that may be used of what the processor has; TENON_CPU_BLAS=off leaves OpenBLAS closed;
  * OPENBLAS_CORETYPE, if the user set it, is left as it is. Results depend on the first two in their
  * last bits, never on the number of threads. */
 #include "cpu.h"
@@ -12,13 +12,21 @@
 #include <tenon/plugin.h>
 
 CpuIsa cpu_isa;
+CpuBf16 cpu_bf16;
 
-static const char *const isa_names[] = { "portable", "avx2", "avx512", NULL };
+/* Those of CpuIsa, then what comes on top of the last one. */
+static const char *const isa_names[] = { "portable", "avx2", "avx512", "avx512_bf16", "amx", NULL };
 
 const char *
 cpu_isa_name(CpuIsa isa)
 {
     return isa_names[isa];
+}
+
+const char *
+cpu_bf16_name(CpuBf16 bf16)
+{
+    return bf16 == CPU_BF16_PLAIN ? "f32" : isa_names[CPU_AVX512 + (gint)bf16];
 }
 
 static CpuIsa
@@ -41,19 +49,22 @@ gboolean
 cpu_isa_choose(GError **error)
 {
     const char *wish = g_getenv("TENON_CPU_ISA");
-    CpuIsa best = best_isa();
-    for (gint i = 0; wish && i < CPU_N_ISA; i++) {
-        if (strcmp(wish, isa_names[i]) == 0) {
-            cpu_isa = MIN((CpuIsa)i, best);
-            return TRUE;
-        }
+    const gint n = (gint)G_N_ELEMENTS(isa_names) - 1;
+    gint most = wish ? 0 : n - 1;
+    while (wish && most < n && strcmp(wish, isa_names[most]) != 0) {
+        most++;
     }
-    if (wish) {
+    if (most == n) {
         g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
-                    "TENON_CPU_ISA is '%s': expected portable, avx2 or avx512", wish);
+                    "TENON_CPU_ISA is '%s': expected portable, avx2, avx512, avx512_bf16 or amx",
+                    wish);
         return FALSE;
     }
-    cpu_isa = best;
+    cpu_isa = MIN((CpuIsa)MIN(most, (gint)CPU_AVX512), best_isa());
+    cpu_bf16 = CPU_BF16_PLAIN;
+    if (cpu_isa == CPU_AVX512 && most > (gint)CPU_AVX512) {
+        cpu_bf16 = MIN((CpuBf16)(most - (gint)CPU_AVX512), cpu_bf16_best());
+    }
     return TRUE;
 }
 
@@ -128,8 +139,8 @@ init(GError **error)
         return FALSE;
     }
     cpu_blas_open();
-    g_snprintf(description, sizeof description, "instruction set %s, %s", cpu_isa_name(cpu_isa),
-               cpu_blas.description);
+    g_snprintf(description, sizeof description, "instruction set %s, products of bf16 by %s, %s",
+               cpu_isa_name(cpu_isa), cpu_bf16_name(cpu_bf16), cpu_blas.description);
     tn_log("cpu", TN_LOG_INFO, "%s", description);
     return TRUE;
 }

@@ -15,10 +15,19 @@
 
 typedef enum { CPU_PORTABLE, CPU_AVX2, CPU_AVX512, CPU_N_ISA } CpuIsa;
 
+/* How products of bf16 are computed: by instructions of cpu_isa, by AVX-512's products of pairs, by
+ * AMX's tiles. */
+typedef enum { CPU_BF16_PLAIN, CPU_BF16_PAIRS, CPU_BF16_TILES } CpuBf16;
+
 /* What kernels prepared from now on use; set once by the plugin's init. */
 extern CpuIsa cpu_isa;
-/* Reads the processor's features and TENON_CPU_ISA (portable, avx2 or avx512: an upper bound). */
+extern CpuBf16 cpu_bf16;
+/* Reads the processor's features and TENON_CPU_ISA (portable, avx2, avx512, avx512_bf16 or amx: an
+ * upper bound). */
 gboolean cpu_isa_choose(GError **error);
+/* features.c: the best that processor and system have beyond AVX-512; asks the system for AMX. */
+CpuBf16 cpu_bf16_best(void);
+const char *cpu_bf16_name(CpuBf16 bf16);
 const char *cpu_isa_name(CpuIsa isa);
 
 #define CPU_INLINE inline __attribute__((always_inline))

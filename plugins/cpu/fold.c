@@ -132,6 +132,23 @@ COLUMNS(u64_max_columns, guint64, a > b ? a : b)
 COLUMNS(i64_min_columns, gint64, a < b ? a : b)
 COLUMNS(u64_min_columns, guint64, a < b ? a : b)
 
+static CPU_INLINE void
+bf16_sum_columns_body(void *acc, const void *from, gint64 n)
+{
+    guint32 *to = acc;
+    const guint16 *x = from;
+    for (gint64 i = 0; i < n; i++) {
+        const guint32 bits = (guint32)x[i] << 16;
+        float a, b;
+        memcpy(&a, &to[i], sizeof a);
+        memcpy(&b, &bits, sizeof b);
+        a += b;
+        memcpy(&to[i], &a, sizeof a);
+    }
+}
+CPU_VERSIONS(bf16_sum_columns, FoldColumnsFn, (void *acc, const void *from, gint64 n),
+             (acc, from, n))
+
 static const FoldFn *const runs[FOLD_N][TILE_BOOL] = {
     [FOLD_SUM] = { f32_sum, f64_sum, u64_sum, u64_sum },
     [FOLD_PROD] = { f32_prod, f64_prod, u64_prod, u64_prod },
@@ -155,6 +172,12 @@ FoldColumnsFn
 fold_columns(FoldKind kind, TileType type)
 {
     return columns[kind][type][cpu_isa];
+}
+
+FoldColumnsFn
+fold_columns_of(FoldKind kind, TnDtype dtype)
+{
+    return kind == FOLD_SUM && dtype == TN_DTYPE_BF16 ? bf16_sum_columns[cpu_isa] : NULL;
 }
 
 Fold

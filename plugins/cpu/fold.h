@@ -20,5 +20,7 @@ typedef void (*FoldColumnsFn)(void *acc, const void *x, gint64 n);
 
 FoldFn fold_run(FoldKind kind, TileType type);
 FoldColumnsFn fold_columns(FoldKind kind, TileType type);
+/* For x as it lies in memory, of a dtype that runs are not of; NULL: there is none. */
+FoldColumnsFn fold_columns_of(FoldKind kind, TnDtype dtype);
 /* The neutral element of a dtype: 0, 1, the lowest, the highest. */
 Fold fold_begin(FoldKind kind, TnDtype dtype);

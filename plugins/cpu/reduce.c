@@ -293,8 +293,8 @@ choose_items(Plan *plan)
 {
     gint64 total = plan->n_kept * plan->n_reduced, last = plan->kept_rank - 1;
     gint64 width = plan->kept_rank > 0 ? plan->kept[last] : 1;
-    plan->by_columns = plan->native && plan->kept_rank > 0 && plan->kept_strides[last] == 1 &&
-                       (width >= 8 || plan->invariant) &&
+    plan->by_columns = plan->columns != NULL && plan->kept_rank > 0 &&
+                       plan->kept_strides[last] == 1 && (width >= 8 || plan->invariant) &&
                        (plan->reduced_strides[plan->reduced_rank - 1] != 1 || plan->n_reduced < 4);
     gint64 blocks =
         plan->by_columns ? plan->n_kept / width * ((width + COLUMNS - 1) / COLUMNS) : plan->n_kept;
@@ -323,7 +323,8 @@ prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
     }
     plan->size = tn_dtype_size(plan->dtype);
     plan->run = fold_run(kind, plan->type);
-    plan->columns = fold_columns(kind, plan->type);
+    plan->columns =
+        plan->native ? fold_columns(kind, plan->type) : fold_columns_of(kind, plan->dtype);
     split_axes(plan, in, mask);
     choose_items(plan);
     prepared->state = plan;

@@ -7,13 +7,16 @@
 #define CPU_TABLES(X)                                                                              \
     X(elementwise, "element-wise operators, alone and fused")                                      \
     X(matmul, "products of matrices")                                                              \
+    X(matmul_bf16, "products of matrices of bf16")                                                 \
     X(conv, "convolutions and their transposes")                                                   \
+    X(conv_bf16, "gradients of convolutions of bf16")                                              \
     X(conv_lanes, "convolutions over lanes of samples")                                            \
     X(conv_blocked, "convolutions over blocks of channels")                                        \
     X(conv_winograd, "convolutions of 3 x 3 over blocks of channels")                              \
     X(pool, "pooling")                                                                             \
     X(pool_lanes, "pooling over lanes of samples")                                                 \
     X(norm, "layer and batch normalisation")                                                       \
+    X(norm_bf16, "batch normalisation of bf16")                                                    \
     X(softmax, "softmax and log_softmax")                                                          \
     X(cross_entropy, "cross-entropy from logits")                                                  \
     X(gelu, "gelu and its gradient")                                                               \

@@ -46,6 +46,8 @@ const TileFn *tile_find(const char *op, TileType type, guint *arity, gboolean *t
 const TileFn *tile_convert(TileType to, TileType from);
 /* Copies (of any type), also from a scalar. */
 const TileFn *tile_copy(TileType type);
+/* The function that rounds a tile to a dtype, held as before. */
+TileFn tile_rounding(TnDtype dtype);
 /* out = in, rounded to op->dtype and back. */
 void tile_round(void *out, const void *const *in, gint64 n, const TileOp *op);
 /* out = in converted to op->dtype (with C's rules) from the compute type `op->from`, then held in
@@ -56,6 +58,10 @@ void tile_cast_through(void *out, const void *const *in, gint64 n, const TileOp 
  * they lie there, or cannot be loaded as that type. */
 typedef void (*TileLoad)(void *to, const void *from, gint64 stride, gsize n);
 TileLoad tile_load(TnDtype from, TileType to);
+/* n elements of a tile, rounded, into memory of a dtype that is not held as it lies there; NULL: as the
+ * dtype's row stores them. */
+typedef void (*TileStore)(void *to, const void *from, gsize n);
+TileStore tile_store(TnDtype to);
 
 /* How numbers of a dtype are held in a tile, and whether its memory is that already. */
 TileType tile_type_of(TnDtype dtype);

@@ -42,7 +42,7 @@ static gint
 add_rounded(TileBuilder *b, TileFn fn, gint arity, const gint *in, TnDtype dtype)
 {
     gint out = add_step(b, fn, arity, in, dtype);
-    return tile_is_native(dtype) ? out : add_step(b, tile_round, 1, &out, dtype);
+    return tile_is_native(dtype) ? out : add_step(b, tile_rounding(dtype), 1, &out, dtype);
 }
 
 static gint
@@ -119,6 +119,15 @@ emit_cast(TileBuilder *b, Call *call)
     if (value->input >= 0 && SOURCE(b, value->input)->arg.type.dtype == from &&
         tile_is_native(to) && tile_load(from, tile_type_of(to))) {
         call->out[0] = add_source_as(b, (guint)value->input, to);
+        return TRUE;
+    }
+    const gboolean both_floats =
+        tn_dtype_in(from, TN_DTYPES_FLOAT) && tile_type_of(from) == tile_type_of(to);
+    if (both_floats && tile_is_native(to)) { /* held as that already */
+        return emit_same(b, call);
+    }
+    if (both_floats) {
+        call->out[0] = add_step(b, tile_rounding(to), 1, call->in, to);
         return TRUE;
     }
     if (tile_is_native(to)) {

@@ -55,6 +55,55 @@ TILE_LOAD(u64_of_u8, guint8, guint64, a)
 TILE_LOAD(u64_of_u16, guint16, guint64, a)
 TILE_LOAD(u64_of_u32, guint32, guint64, a)
 
+/* --- bf16, which networks are computed in ----------------------------------------------------- */
+
+/* Rounds to nearest, ties to even; a NaN stays one and becomes quiet. */
+static CPU_INLINE guint32
+bf16_bits(float x)
+{
+    guint32 bits;
+    memcpy(&bits, &x, sizeof bits);
+    const guint32 is_nan = -(guint32)((bits & 0x7fffffff) > 0x7f800000u);
+    const guint32 rounded = bits + 0x7fff + ((bits >> 16) & 1), nan = bits | 0x400000;
+    return (nan & is_nan) | (rounded & ~is_nan);
+}
+
+static CPU_INLINE void
+round_bf16_body(void *out, const void *const *in, gint64 n, const TileOp *op)
+{
+    guint32 *to = out;
+    const float *x = in[0];
+    (void)op;
+    CPU_LOOP
+    for (gint64 i = 0; i < n; i++) {
+        to[i] = bf16_bits(x[i]) & 0xffff0000u;
+    }
+}
+TILE_VERSIONS(round_bf16)
+
+static CPU_INLINE void
+store_bf16_body(void *out, const void *in, gsize n)
+{
+    guint16 *restrict to = out;
+    const float *restrict x = in;
+    for (gsize i = 0; i < n; i++) {
+        to[i] = (guint16)(bf16_bits(x[i]) >> 16);
+    }
+}
+CPU_VERSIONS(store_bf16, TileStore, (void *out, const void *in, gsize n), (out, in, n))
+
+TileFn
+tile_rounding(TnDtype dtype)
+{
+    return dtype == TN_DTYPE_BF16 ? round_bf16[cpu_isa] : tile_round;
+}
+
+TileStore
+tile_store(TnDtype to)
+{
+    return to == TN_DTYPE_BF16 ? store_bf16[cpu_isa] : NULL;
+}
+
 static const TileLoad *const loads[TN_N_DTYPES][TILE_N_TYPES] = {
     [TN_DTYPE_F32] = { [TILE_F64] = f64_of_f32 },
     [TN_DTYPE_BF16] = { [TILE_F32] = f32_of_bf16 },

@@ -153,9 +153,13 @@ load_rows(Frame *frame, const TileInput *input, gint64 row, gint64 rows)
 static void
 store_converted(const TileOp *op, char *to, const void *from, gint64 n)
 {
-    const TnDtypeInfo *info = tn_dtype_info(op->dtype);
-    const gsize size = tn_dtype_size(op->dtype);
-    info->store(to, from, 1, op->scalar ? MIN((gsize)n, 1) : (gsize)n);
+    const TileStore store = tile_store(op->dtype);
+    const gsize size = tn_dtype_size(op->dtype), m = op->scalar ? MIN((gsize)n, 1) : (gsize)n;
+    if (store != NULL) {
+        store(to, from, m);
+    } else {
+        tn_dtype_info(op->dtype)->store(to, from, 1, m);
+    }
     for (gint64 i = 1; op->scalar && i < n; i++) {
         memcpy(to + (gsize)i * size, to, size);
     }

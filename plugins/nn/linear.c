@@ -69,7 +69,7 @@ NN_OP(gemm, "Gemm", "alpha a b + beta c",
             NN_ARG("c", 'T', TN_DTYPES_FLOAT, "broadcasts to [M, N]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[M, N]")),
       .attrs = TN_OPTIONS(TnGemmAttrs, gemm_rows), .infer = gemm_infer, .body = gemm_body,
-      .sample = gemm_sample);
+      .sample = gemm_sample, .precision = TN_PRECISION_NARROW);
 
 /* --- linear ---------------------------------------------------------------------------------- */
 
@@ -150,7 +150,8 @@ NN_OP(linear, NULL, "x w^T + b over the last axis",
             NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[out, in]", NN_RANK(2, 2)),
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[out]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[lead…, out]")), .infer = linear_infer,
-      .vjp = linear_vjp, .body = linear_body, .sample = linear_sample);
+      .vjp = linear_vjp, .body = linear_body, .sample = linear_sample,
+      .precision = TN_PRECISION_NARROW);
 
 /* --- Convolutions with a bias ---------------------------------------------------------------- */
 
@@ -254,7 +255,7 @@ NN_OP(conv_bias, NULL, "Cross-correlation plus a bias for each channel",
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[M]", NN_RANK(1, 1))),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[N, M, o…]", .flags = TN_ARG_SPATIAL)),
       .attrs = TN_OPTIONS(TnConvAttrs, conv_rows), .infer = conv_bias_infer, .body = conv_bias_body,
-      .sample = conv_bias_sample, .blocked = "conv_blocked");
+      .sample = conv_bias_sample, .blocked = "conv_blocked", .precision = TN_PRECISION_NARROW);
 
 NN_OP(conv_transpose_bias, NULL, "Transposed convolution plus a bias for each channel",
       NN_IN(NN_ARG("x", 'T', TN_DTYPES_FLOAT, "[N, M, o…], 1 to 3 spatial axes", NN_RANK(3, 5)),
@@ -262,4 +263,5 @@ NN_OP(conv_transpose_bias, NULL, "Transposed convolution plus a bias for each ch
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[C]", NN_RANK(1, 1))),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[N, C, s…]")),
       .attrs = TN_OPTIONS(TnConvAttrs, conv_transpose_rows), .infer = conv_transpose_bias_infer,
-      .body = conv_transpose_bias_body, .sample = conv_transpose_bias_sample);
+      .body = conv_transpose_bias_body, .sample = conv_transpose_bias_sample,
+      .precision = TN_PRECISION_NARROW);

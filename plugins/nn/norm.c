@@ -521,20 +521,20 @@ NN_OP(batch_normalization, "BatchNormalization", "Normalised by given statistics
             S_ROW("mean", "[C]"), S_ROW("var", "[C]", POSITIVE)),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnEpsilonAttrs, epsilon_rows),
       .infer = channels_infer, .body = batch_body, .sample = batch_sample, .in_place = 1,
-      .simplify = batch_simplify);
+      .simplify = batch_simplify, .precision = TN_PRECISION_FOLLOW);
 NN_OP(batch_normalization_training, NULL,
       "Normalised by the batch's own statistics of each channel",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape"), NN_ARG("mean", 'S', NN_STAT, "[C]"),
              NN_ARG("var", 'S', NN_STAT, "[C], of the population")),
       ATTRS(TnEpsilonAttrs, epsilon_rows), .infer = training_infer, .vjp = training_vjp,
-      .body = training_body, .sample = training_sample);
+      .body = training_body, .sample = training_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(batch_normalization_grad, NULL, "Gradient of batch_normalization_training's first output",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), S_ROW("mean", "[C]"),
             S_ROW("var", "[C]", POSITIVE), NN_ARG("g", 'T', F, "x's shape")),
       NN_OUT(NN_ARG("dx", 'T', F, "x's shape"), P_ROW("dscale", "[C]"), P_ROW("dbias", "[C]")),
       ATTRS(TnEpsilonAttrs, epsilon_rows), .infer = batch_grad_infer, .body = batch_grad_body,
-      .sample = batch_grad_sample);
+      .sample = batch_grad_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(layer_normalization, "LayerNormalization", "Normalised over the axes from one on",
       NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes"),
             P_ROW("bias", "the normalised axes", .flags = TN_ARG_OPTIONAL)),

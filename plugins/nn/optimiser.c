@@ -402,7 +402,7 @@ NN_SAMPLER(rmsprop_sample, rmsprop_cases, TnRmspropAttrs)
 #define SQUARES .lo = 1, .hi = 2
 #define OPTIMISER(ident, help_, elementwise, ...)                                                  \
     NN_OP(ident##_step, NULL, help_, .flags = (elementwise), .in_place = 1, .body = ident##_body,  \
-          ##__VA_ARGS__)
+          .precision = TN_PRECISION_AS_STORED, ##__VA_ARGS__)
 #define ADAM_ARGS                                                                                  \
     NN_IN(PARAM, GRAD, SLOT("exp_avg"), SLOT("exp_avg_sq", SQUARES), LR, STEP),                    \
         NN_OUT(PARAM, SLOT("exp_avg"), SLOT("exp_avg_sq")), .infer = adam_infer,                   \

@@ -17,6 +17,7 @@ nn, F = torch.nn, torch.nn.functional
 torch.set_num_threads(1)
 STEPS = 20
 NEAR = 1e-4  # relative to the largest element
+NARROW = 0.02  # the same for products of bf16, whose numbers are exact to 2^-9
 
 
 # --- The networks as PyTorch's users write them -------------------------------------------------------------------
@@ -187,11 +188,12 @@ def loss_of(logits, y):
     return F.cross_entropy(logits.flatten(0, -2), y.flatten())
 
 
-def run(folder, model, eager, tensors):
+def run(folder, model, eager, tensors, precision="f32"):
     weights = os.path.join(folder, "weights.safetensors")
     files.save_file(tensors, weights)
     done = tenon("run", "--runs", os.path.join(folder, "runs"), os.path.join(SOURCE, "tests/interop/models.lua"),
-                 f"model={model}", f"weights={weights}", f"steps={STEPS}", f"eager={str(eager).lower()}")
+                 f"model={model}", f"weights={weights}", f"steps={STEPS}", f"eager={str(eager).lower()}",
+                 f"precision={precision}")
     assert done.returncode == 0, done.stdout + done.stderr
     return files.load_file(glob.glob(os.path.join(folder, "runs", "models", "*", "checkpoints", "*.safetensors"))[0])
 
@@ -273,6 +275,40 @@ def agrees(model, eager):
           f"weights {(off / moved) ** 0.5:.1e}, answers {after:.1e}")
 
 
+def share(got, want):
+    """Of the difference of all gradients together, as a share of theirs."""
+    off = sum(np.square(np.asarray(got[k]) - g.detach().numpy()).sum() for k, g in want.items())
+    return (off / sum(g.square().sum().item() for g in want.values())) ** 0.5
+
+
+def autocast(network, x, y):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return gradients(network, x, y)
+
+
+def narrow_agrees(model):
+    """Products of bf16 against PyTorch's f32: as near as PyTorch's own autocast comes, or nearer than NARROW."""
+    names = MODELS[model][4]
+    network, x, y = steady(model)
+    tensors = {"model." + names(k): v.numpy().copy() for k, v in network.state_dict().items() if "num_batches" not in k}
+    with tempfile.TemporaryDirectory() as folder:
+        got = run(folder, model, False, {**tensors, "x": x.numpy(), "y": y.numpy()}, "bf16")
+    logits, loss, grads = gradients(copy.deepcopy(network), x, y)
+    cast_logits, cast_loss, cast_grads = autocast(copy.deepcopy(network), x, y)
+    pairs = {"logits": (distance(got["logits"], logits), distance(cast_logits.detach().float().numpy(), logits)),
+             "loss": (distance(got["loss"], loss), distance(cast_loss.detach().float().numpy(), loss)),
+             "gradients": (share({k: got["grad/model." + names(k)] for k in grads}, grads),
+                           share({k: g.float().numpy() for k, g in cast_grads.items()}, grads))}
+    make_optimiser = torch.optim.AdamW if model.startswith("gpt") else torch.optim.Adam
+    losses = np.array(trained(network, make_optimiser(network.parameters(), lr=1e-3), x, y))
+    lost = np.abs(got["losses"] - losses).max() / losses[0]
+    print(f"   {model}: " + ", ".join(f"{k} {a:.1e} (autocast {b:.1e})" for k, (a, b) in pairs.items()) +
+          f"; {STEPS} steps: losses {lost:.1e}")
+    assert all(np.isfinite(v).all() for v in got.values() if v.dtype == np.float32)
+    assert all(a <= max(NARROW, 2 * b) for a, b in pairs.values()), pairs
+    assert pairs["gradients"][0] <= 0.25 and lost <= 0.05, (pairs, lost)
+
+
 def programs_agree():
     for model in MODELS:
         agrees(model, False)
@@ -283,5 +319,10 @@ def eager_agrees():
         agrees(model, True)
 
 
+def bf16_agrees():
+    for model in MODELS:
+        narrow_agrees(model)
+
+
 if __name__ == "__main__":
-    main([programs_agree, eager_agrees])
+    main([programs_agree, eager_agrees, bf16_agrees])

@@ -5,7 +5,7 @@
  * here. */
 #pragma once
 
-#include <tenon/status.h>
+#include <tenon/dtype.h>
 
 G_BEGIN_DECLS
 
@@ -41,6 +41,11 @@ TN_API TnCosts *tn_context_costs(const TnContext *context); /* (transfer none) *
  * FALSE at first. Before functions are used. */
 TN_API void tn_context_set_batch_invariant(TnContext *context, gboolean invariant);
 TN_API gboolean tn_context_batch_invariant(const TnContext *context);
+
+/* What the functions of this context compute products in (TnCompile.precision); TN_DTYPE_F32 unless
+ * set, before functions are used. */
+TN_API void tn_context_set_precision(TnContext *context, TnDtype precision);
+TN_API TnDtype tn_context_precision(const TnContext *context);
 
 TN_API TnStore *tn_context_store(const TnContext *context); /* (transfer none) */
 

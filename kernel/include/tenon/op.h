@@ -75,6 +75,18 @@ typedef enum {
     TN_OP_CONTROL = 1 << 8,     /* runs its sub-graphs, which become programs within the program */
 } TnOpFlags;
 
+/* What an operator does in a program that computes products from narrow numbers (TnCompile.precision).
+ * Element-wise operators of one output compute in the type that they were built with, from inputs that
+ * may be stored narrow. */
+typedef enum {
+    TN_PRECISION_WIDE,   /* as built; what moves elements (TN_OP_VIEW) follows all the same */
+    TN_PRECISION_NARROW, /* inputs of the first one's letter become narrow: products, summed in f32 */
+    TN_PRECISION_FOLLOW, /* the same if the largest of these inputs are stored narrow already */
+    /* Inputs of other letters than the first one's are taken as they are stored: the operator widens
+     * them by itself. */
+    TN_PRECISION_AS_STORED,
+} TnPrecision;
+
 /* Asked to compute output types. All inputs were checked against their rows (number, dtypes,
  * ranks). */
 typedef struct {
@@ -216,6 +228,7 @@ struct TnOp {
      * [N, C, spatial…], which it takes as well. Its kernels are asked for where windows are fixed
      * (tn_simplify_fixed). */
     const char *blocked;
+    guint32 precision; /* TnPrecision */
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */

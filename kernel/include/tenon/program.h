@@ -37,6 +37,9 @@ typedef struct {
     const TnCosts *costs;
     TnChoiceSink choice_sink; /* sees every choice; NULL: nobody does */
     gpointer choice_data;
+    /* Products of f32 are computed from numbers of this type, and summed in f32 (TnOp.precision);
+     * TN_DTYPE_NONE, TN_DTYPE_F32: as built. */
+    TnDtype precision;
 } TnCompile;
 
 /* Names of the passes in order, NULL-terminated; (transfer none). */

@@ -1,0 +1,202 @@
+/* gemm_bf16.c: products of matrices of bf16: tiles, regions, edges. */
+#include "gemm_bf16.h"
+
+#include "gemm_bf16_kernels.h"
+
+/* Regions that a product should have, if each has this many multiplications. */
+#define REGIONS 16
+#define REGION_WORK (1 << 21)
+
+static gint64
+groups(gint64 size)
+{
+    return (size + BF16_TILE - 1) / BF16_TILE;
+}
+
+static gint64
+round_up(gint64 value, gint64 to)
+{
+    return (value + to - 1) / to * to;
+}
+
+void
+cpu_gemm_bf16_plan(CpuGemmBf16 *g)
+{
+    const gint64 block = BF16_BLOCK;
+    g->deep = (g->k + BF16_DEEP - 1) / BF16_DEEP;
+    g->packs_a = g->a_col != 1 || g->k % BF16_DEEP != 0 || g->m % BF16_TILE != 0;
+    g->b_bytes = (gsize)(groups(g->n) * g->deep) * BF16_TILE_BYTES;
+    g->a_bytes = g->packs_a ? (gsize)(groups(g->m) * g->deep) * BF16_TILE_BYTES : 0;
+    const gint64 most = CLAMP(g->m * g->n * MAX(g->k, 1) / REGION_WORK, 1, REGIONS);
+    const gint64 down = MIN(most, MAX(1, (g->m + block - 1) / block));
+    g->rows = round_up((g->m + down - 1) / down, block);
+    const gint64 across = CLAMP(most / down, 1, MAX(1, g->n / (2 * block)));
+    g->cols = round_up((g->n + across - 1) / across, block);
+    g->n_down = g->rows > 0 ? (g->m + g->rows - 1) / g->rows : 0;
+    g->n_across = g->cols > 0 ? (g->n + g->cols - 1) / g->cols : 0;
+}
+
+/* --- Copies ----------------------------------------------------------------------------------- */
+
+/* A matrix whose columns are copied: b, or a turned. */
+typedef struct {
+    const guint16 *from;
+    gint64 deep_stride, stride; /* from one of k to the next, and from one column to the next */
+    gint64 deep, columns;       /* that there are */
+} Columns;
+
+/* Whatever is there of a tile, element by element. */
+static void
+copy_part(const Columns *c, gint64 p0, gint64 j0, gboolean rows, guint16 *to)
+{
+    const gint64 deep = MIN(BF16_DEEP, c->deep - p0), columns = MIN(BF16_TILE, c->columns - j0);
+    memset(to, 0, BF16_TILE_BYTES);
+    for (gint64 j = 0; j < columns; j++) {
+        const guint16 *from = c->from + (j0 + j) * c->stride + p0 * c->deep_stride;
+        for (gint64 p = 0; p < deep; p++) {
+            const gint64 at = rows ? j * BF16_DEEP + p : (p / 2 * BF16_TILE + j) * 2 + p % 2;
+            to[at] = from[p * c->deep_stride];
+        }
+    }
+}
+
+/* Tiles of b: pairs of k beside each other, a row for each pair. */
+static void
+pack_columns(const Columns *c, gint64 group, gint64 tiles, guint16 *to)
+{
+    const Bf16Kernels *kernels = bf16_kernels();
+    const gint64 j0 = group * BF16_TILE;
+    const gboolean full = j0 + BF16_TILE <= c->columns;
+    for (gint64 t = 0; t < tiles; t++, to += BF16_TILE_BYTES / 2) {
+        const gint64 p0 = t * BF16_DEEP;
+        const guint16 *from = c->from + j0 * c->stride + p0 * c->deep_stride;
+        const gboolean whole = full && p0 + BF16_DEEP <= c->deep;
+        if (whole && c->stride == 1) {
+            kernels->pair(from, c->deep_stride, to);
+        } else if (whole && c->deep_stride == 1) {
+            kernels->turn(from, c->stride, to);
+        } else {
+            copy_part(c, p0, j0, FALSE, to);
+        }
+    }
+}
+
+/* Tiles of a: 32 of k a row. Where rows are neighbours, pairs of k are put together first, and then
+ * turned as single words. */
+static void
+pack_rows(const Columns *c, gint64 group, gint64 tiles, guint16 *to)
+{
+    const Bf16Kernels *kernels = bf16_kernels();
+    const gint64 j0 = group * BF16_TILE;
+    const gboolean full = j0 + BF16_TILE <= c->columns;
+    guint16 pairs[BF16_TILE_BYTES / 2] __attribute__((aligned(64)));
+    for (gint64 t = 0; t < tiles; t++, to += BF16_TILE_BYTES / 2) {
+        const gint64 p0 = t * BF16_DEEP;
+        const guint16 *from = c->from + j0 * c->stride + p0 * c->deep_stride;
+        const gboolean whole = full && p0 + BF16_DEEP <= c->deep;
+        if (whole && c->stride == 1) {
+            kernels->pair(from, c->deep_stride, pairs);
+            kernels->turn(pairs, BF16_DEEP, to);
+        } else if (whole && c->deep_stride == 1) {
+            for (gint64 j = 0; j < BF16_TILE; j++) {
+                memcpy(to + j * BF16_DEEP, from + j * c->stride, BF16_DEEP * sizeof *to);
+            }
+        } else {
+            copy_part(c, p0, j0, TRUE, to);
+        }
+    }
+}
+
+gint64
+cpu_gemm_bf16_parts(const CpuGemmBf16 *g)
+{
+    return groups(g->n) + (g->packs_a ? groups(g->m) : 0);
+}
+
+void
+cpu_gemm_bf16_pack(const CpuGemmBf16 *g, const guint16 *a, const guint16 *b, guint16 *a_to,
+                   guint16 *b_to, gint64 part)
+{
+    const gint64 of_b = groups(g->n), tile = BF16_TILE_BYTES / 2;
+    if (part < of_b) {
+        const Columns columns = { b, g->b_row, g->b_col, g->k, g->n };
+        pack_columns(&columns, part, g->deep, b_to + part * g->deep * tile);
+    } else {
+        const Columns rows = { a, g->a_col, g->a_row, g->k, g->m };
+        part -= of_b;
+        pack_rows(&rows, part, g->deep, a_to + part * g->deep * tile);
+    }
+}
+
+/* --- Regions ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    const CpuGemmBf16 *gemm;
+    const guint16 *a, *a_packed, *b_packed;
+    const float *bias; /* of the block's columns; NULL: none */
+    char *c;
+} Region;
+
+static void
+store_block(const Region *r, const float *sums, gint64 row, gint64 col)
+{
+    const CpuGemmBf16 *g = r->gemm;
+    const gint64 rows = MIN(BF16_BLOCK, g->m - row), cols = MIN(BF16_BLOCK, g->n - col);
+    for (gint64 i = 0; i < rows; i++, sums += BF16_BLOCK) {
+        const gint64 at = (row + i) * g->n + col;
+        if (!g->wide) {
+            bf16_kernels()->store(sums, r->bias, cols, (guint16 *)(void *)r->c + at);
+            continue;
+        }
+        float *to = (float *)(void *)r->c + at;
+        for (gint64 j = 0; j < cols; j++) {
+            to[j] = r->bias != NULL ? sums[j] + r->bias[j] : sums[j];
+        }
+    }
+}
+
+static void
+block(const Region *r, gint64 row, gint64 col)
+{
+    const CpuGemmBf16 *g = r->gemm;
+    const gint64 tile = BF16_TILE_BYTES / 2, group = g->deep * tile;
+    const gint n_b = col + BF16_TILE < g->n ? 2 : 1;
+    const guint16 *b[2] = { r->b_packed + col / BF16_TILE * group };
+    float sums[BF16_BLOCK * BF16_BLOCK] __attribute__((aligned(64)));
+    Bf16Rows rows = g->packs_a
+                        ? (Bf16Rows){ { r->a_packed + row / BF16_TILE * group }, BF16_DEEP, tile }
+                        : (Bf16Rows){ { r->a + row * g->a_row }, g->a_row, BF16_DEEP };
+    if (row + BF16_TILE < g->m) {
+        rows.from[1] = rows.from[0] + (g->packs_a ? group : BF16_TILE * g->a_row);
+    }
+    b[1] = n_b == 2 ? b[0] + group : NULL;
+    bf16_kernels()->block(g->deep, &rows, b, n_b, FALSE, sums);
+    store_block(r, sums, row, col);
+}
+
+void
+cpu_gemm_bf16_region(const CpuGemmBf16 *g, const guint16 *a, const guint16 *a_packed,
+                     const guint16 *b_packed, const guint16 *bias, gint64 bias_stride, void *c,
+                     gint64 region)
+{
+    const Bf16Kernels *kernels = bf16_kernels();
+    const gint64 row0 = region / g->n_across * g->rows, row1 = MIN(g->m, row0 + g->rows);
+    const gint64 col0 = region % g->n_across * g->cols, col1 = MIN(g->n, col0 + g->cols);
+    float wide_bias[BF16_BLOCK];
+    Region r = { g, a, a_packed, b_packed, bias != NULL ? wide_bias : NULL, c };
+    if (kernels->begin != NULL) {
+        kernels->begin();
+    }
+    for (gint64 col = col0; col < col1; col += BF16_BLOCK) {
+        if (bias != NULL) {
+            tn_dtype_convert(TN_DTYPE_F32, wide_bias, 1, TN_DTYPE_BF16, bias + col * bias_stride,
+                             bias_stride, (gsize)MIN(BF16_BLOCK, g->n - col));
+        }
+        for (gint64 row = row0; row < row1; row += BF16_BLOCK) {
+            block(&r, row, col);
+        }
+    }
+    if (kernels->end != NULL) {
+        kernels->end();
+    }
+}

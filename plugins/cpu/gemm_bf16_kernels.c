@@ -1,0 +1,320 @@
+/* gemm_bf16_kernels.c: blocks of products of bf16: tiles of AMX, pairs of AVX-512, and a loop that any
+ * processor runs. All add up over k from its beginning; how pairs are put together, and so the last bit,
+ * is the processor's. */
+#include "gemm_bf16_kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+/* --- Any processor ---------------------------------------------------------------------------- */
+
+static CPU_INLINE float
+wide(guint16 x)
+{
+    const guint32 bits = (guint32)x << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* Rounds to nearest, ties to even; a NaN stays one. */
+static CPU_INLINE guint16
+narrow(float x)
+{
+    guint32 bits;
+    memcpy(&bits, &x, sizeof bits);
+    const guint32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
+    const guint32 is_nan = -(guint32)((bits & 0x7fffffff) > 0x7f800000u);
+    return (guint16)((nan & is_nan) | (rounded & ~is_nan));
+}
+
+static CPU_INLINE void
+row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, gboolean add, float *sums)
+{
+    float sum[BF16_TILE] = { 0 };
+    if (add) {
+        memcpy(sum, sums, sizeof sum);
+    }
+    for (gint64 t = 0; t < deep; t++, a += step, b += BF16_TILE_BYTES / 2) {
+        for (gint p = 0; p < BF16_DEEP / 2; p++) {
+            const float even = wide(a[2 * p]), odd = wide(a[2 * p + 1]);
+            for (gint j = 0; j < BF16_TILE; j++) {
+                guint32 pair;
+                memcpy(&pair, b + (p * BF16_TILE + j) * 2, sizeof pair);
+                const guint32 low = pair << 16, high = pair & 0xffff0000u;
+                float x, y;
+                memcpy(&x, &low, sizeof x);
+                memcpy(&y, &high, sizeof y);
+                sum[j] += even * x;
+                sum[j] += odd * y;
+            }
+        }
+    }
+    memcpy(sums, sum, sizeof sum);
+}
+
+static CPU_INLINE void
+block_body(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+           float *sums)
+{
+    for (gint g = 0; g < 2 && a->from[g] != NULL; g++) {
+        for (gint r = 0; r < BF16_TILE; r++) {
+            float *to = sums + (g * BF16_TILE + r) * BF16_BLOCK;
+            for (gint i = 0; i < n_b; i++) {
+                row_body(deep, a->from[g] + r * a->row, a->step, b[i], add, to + i * BF16_TILE);
+            }
+        }
+    }
+}
+
+static CPU_INLINE void
+pair_body(const guint16 *from, gint64 stride, guint16 *to)
+{
+    for (gint p = 0; p < BF16_DEEP / 2; p++, from += 2 * stride, to += 2 * BF16_TILE) {
+        for (gint j = 0; j < BF16_TILE; j++) {
+            to[2 * j] = from[j];
+            to[2 * j + 1] = from[stride + j];
+        }
+    }
+}
+
+static CPU_INLINE void
+turn_body(const guint16 *from, gint64 stride, guint16 *to)
+{
+    for (gint j = 0; j < BF16_TILE; j++, from += stride) {
+        for (gint p = 0; p < BF16_DEEP / 2; p++) {
+            memcpy(to + (p * BF16_TILE + j) * 2, from + 2 * p, 2 * sizeof *to);
+        }
+    }
+}
+
+static CPU_INLINE void
+store_body(const float *sums, const float *bias, gint64 n, guint16 *to)
+{
+    if (bias != NULL) {
+        for (gint64 j = 0; j < n; j++) {
+            to[j] = narrow(sums[j] + bias[j]);
+        }
+    } else {
+        for (gint64 j = 0; j < n; j++) {
+            to[j] = narrow(sums[j]);
+        }
+    }
+}
+
+CPU_FUNCTIONS(block,
+              (gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+               float *sums),
+              (deep, a, b, n_b, add, sums))
+CPU_FUNCTIONS(pair, (const guint16 *from, gint64 stride, guint16 *to), (from, stride, to))
+CPU_FUNCTIONS(turn, (const guint16 *from, gint64 stride, guint16 *to), (from, stride, to))
+CPU_FUNCTIONS(store, (const float *sums, const float *bias, gint64 n, guint16 *to),
+              (sums, bias, n, to))
+
+static const Bf16Kernels plain[CPU_N_ISA] = {
+    [CPU_PORTABLE] = { block_portable, pair_portable, turn_portable, store_portable, NULL, NULL },
+    [CPU_AVX2] = { block_avx2, pair_avx2, turn_avx2, store_avx2, NULL, NULL },
+    [CPU_AVX512] = { block_avx512, pair_avx512, turn_avx512, store_avx512, NULL, NULL },
+};
+
+/* --- Copies of whole tiles -------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+CPU_TARGET_AVX512 static void
+pair_fast(const guint16 *from, gint64 stride, guint16 *to)
+{
+    for (gint p = 0; p < BF16_DEEP / 2; p++, from += 2 * stride, to += 2 * BF16_TILE) {
+        const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)from));
+        const __m512i high =
+            _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(from + stride)));
+        _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
+}
+
+/* 16 by 16 words: neighbouring rows, then pairs of them, within quarters; then the quarters. */
+CPU_TARGET_AVX512 static void
+turn_fast(const guint16 *from, gint64 stride, guint16 *to)
+{
+    __m512i r[16], s[16];
+    for (gint i = 0; i < 16; i++) {
+        r[i] = _mm512_loadu_si512(from + i * stride);
+    }
+    for (gint i = 0; i < 16; i += 2) {
+        s[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        s[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    for (gint i = 0; i < 16; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(s[i], s[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(s[i], s[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(s[i + 1], s[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(s[i + 1], s[i + 3]);
+    }
+    for (gint i = 0; i < 4; i++) {
+        s[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+        s[i + 4] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
+        s[i + 8] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+        s[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
+    }
+    for (gint i = 0; i < 4; i++) {
+        _mm512_storeu_si512(to + i * 32, _mm512_shuffle_i32x4(s[i], s[i + 4], 0x88));
+        _mm512_storeu_si512(to + (i + 8) * 32, _mm512_shuffle_i32x4(s[i], s[i + 4], 0xdd));
+        _mm512_storeu_si512(to + (i + 4) * 32, _mm512_shuffle_i32x4(s[i + 8], s[i + 12], 0x88));
+        _mm512_storeu_si512(to + (i + 12) * 32, _mm512_shuffle_i32x4(s[i + 8], s[i + 12], 0xdd));
+    }
+}
+
+/* --- AVX-512: pairs --------------------------------------------------------------------------- */
+
+#define TARGET_PAIRS                                                                               \
+    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+
+/* Rounds as `narrow` does, but that results too small to be normal become zero. */
+TARGET_PAIRS static void
+store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
+{
+    for (gint64 j = 0; j < n; j += 16) {
+        const __mmask16 in = n - j >= 16 ? 0xffff : (__mmask16)((1u << (n - j)) - 1);
+        __m512 x = _mm512_maskz_loadu_ps(in, sums + j);
+        if (bias != NULL) {
+            x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(in, bias + j));
+        }
+        _mm256_mask_storeu_epi16(to + j, in, (__m256i)_mm512_cvtneps_pbh(x));
+    }
+}
+
+/* Eight rows of 32 columns. */
+TARGET_PAIRS static void
+rows_pairs(gint64 deep, const guint16 *a, gint64 row, gint64 step, const guint16 *b0,
+           const guint16 *b1, gboolean both, gboolean add, float *sums)
+{
+    enum { ROWS = 8 };
+    __m512 left[ROWS], right[ROWS];
+    for (gint r = 0; r < ROWS; r++) {
+        left[r] = add ? _mm512_loadu_ps(sums + r * BF16_BLOCK) : _mm512_setzero_ps();
+        right[r] = add ? _mm512_loadu_ps(sums + r * BF16_BLOCK + BF16_TILE) : _mm512_setzero_ps();
+    }
+    for (gint64 t = 0; t < deep; t++, a += step) {
+        for (gint p = 0; p < BF16_DEEP / 2; p++, b0 += 32, b1 += 32) {
+            const __m512bh x = (__m512bh)_mm512_loadu_si512(b0);
+            const __m512bh y = (__m512bh)_mm512_loadu_si512(b1);
+            for (gint r = 0; r < ROWS; r++) {
+                gint32 pair;
+                memcpy(&pair, a + r * row + 2 * p, sizeof pair);
+                const __m512bh z = (__m512bh)_mm512_set1_epi32(pair);
+                left[r] = _mm512_dpbf16_ps(left[r], z, x);
+                right[r] = _mm512_dpbf16_ps(right[r], z, y);
+            }
+        }
+    }
+    for (gint r = 0; r < ROWS; r++) {
+        _mm512_storeu_ps(sums + r * BF16_BLOCK, left[r]);
+        if (both) {
+            _mm512_storeu_ps(sums + r * BF16_BLOCK + BF16_TILE, right[r]);
+        }
+    }
+}
+
+static void
+block_pairs(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+            float *sums)
+{
+    for (gint g = 0; g < 2 && a->from[g] != NULL; g++) {
+        for (gint r = 0; r < BF16_TILE; r += 8) {
+            rows_pairs(deep, a->from[g] + r * a->row, a->row, a->step, b[0], b[n_b - 1], n_b == 2,
+                       add, sums + (g * BF16_TILE + r) * BF16_BLOCK);
+        }
+    }
+}
+
+static const Bf16Kernels pairs = {
+    block_pairs, pair_fast, turn_fast, store_pairs, NULL, NULL,
+};
+
+/* --- AMX: tiles ------------------------------------------------------------------------------- */
+
+#define TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
+
+/* Eight tiles of 16 rows of 64 bytes: 0 to 3 sums, 4 and 5 of a, 6 and 7 of b. In memory of its own,
+ * for compilers do not see that the instruction reads it. */
+static const struct {
+    guint8 palette, start, unused[14];
+    guint16 bytes[16];
+    guint8 rows[16];
+} tile_config = { .palette = 1,
+                  .bytes = { 64, 64, 64, 64, 64, 64, 64, 64 },
+                  .rows = { 16, 16, 16, 16, 16, 16, 16, 16 } };
+
+TARGET_TILES static void
+begin_tiles(void)
+{
+    _tile_loadconfig(&tile_config);
+}
+
+TARGET_TILES static void
+end_tiles(void)
+{
+    _tile_release();
+}
+
+TARGET_TILES static void
+block_tiles(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
+            float *sums)
+{
+    const gint64 row = a->row * (gint64)sizeof(guint16), out = BF16_BLOCK * sizeof(float);
+    const guint16 *a0 = a->from[0], *a1 = a->from[1], *b0 = b[0], *b1 = b[n_b - 1];
+    if (add) {
+        _tile_loadd(0, sums, out);
+        _tile_loadd(1, sums + BF16_TILE, out);
+        _tile_loadd(2, sums + BF16_TILE * BF16_BLOCK, out);
+        _tile_loadd(3, sums + BF16_TILE * BF16_BLOCK + BF16_TILE, out);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    if (a1 != NULL) {
+        for (gint64 t = 0; t < deep; t++) {
+            _tile_loadd(4, a0 + t * a->step, row);
+            _tile_loadd(6, b0 + t * 512, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(7, b1 + t * 512, 64);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_loadd(5, a1 + t * a->step, row);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        _tile_stored(2, sums + BF16_TILE * BF16_BLOCK, out);
+        _tile_stored(3, sums + BF16_TILE * BF16_BLOCK + BF16_TILE, out);
+    } else {
+        for (gint64 t = 0; t < deep; t++) {
+            _tile_loadd(4, a0 + t * a->step, row);
+            _tile_loadd(6, b0 + t * 512, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(7, b1 + t * 512, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+    }
+    _tile_stored(0, sums, out);
+    _tile_stored(1, sums + BF16_TILE, out);
+}
+
+static const Bf16Kernels tiles = {
+    block_tiles, pair_fast, turn_fast, store_pairs, begin_tiles, end_tiles,
+};
+#endif
+
+const Bf16Kernels *
+bf16_kernels(void)
+{
+#if defined(__x86_64__)
+    if (cpu_bf16 == CPU_BF16_TILES) {
+        return &tiles;
+    }
+    if (cpu_bf16 == CPU_BF16_PAIRS) {
+        return &pairs;
+    }
+#endif
+    return &plain[cpu_isa];
+}

@@ -1,0 +1,37 @@
+/* gemm_bf16_kernels.h: the innermost products of bf16 and the copies before them, for each way that
+ * processors have of multiplying bf16. */
+#pragma once
+
+#include "gemm_bf16.h"
+
+#define BF16_BLOCK 32 /* rows and columns of a block: two tiles each */
+
+/* Tiles of rows: row r of tile t at from + r * row + t * step, in numbers. */
+typedef struct {
+    const guint16 *from[2]; /* the first tile of two groups of rows */
+    gint64 row, step;
+} Bf16Rows;
+
+/* Sums of a block over `deep` tiles, 32 a row, added to those that are there if `add`; b: the tiles of two
+ * groups of columns, one after the other. Of two groups the second may be missing: from[1] NULL, n_b 1. */
+typedef void (*Bf16BlockFn)(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b,
+                            gboolean add, float *sums);
+/* 16 numbers each of 32 rows, `stride` apart, so that of each two rows those of a column become
+ * neighbours. */
+typedef void (*Bf16PairFn)(const guint16 *from, gint64 stride, guint16 *to);
+/* The same with 32 numbers each of 16 rows: rows become columns of pairs. */
+typedef void (*Bf16TurnFn)(const guint16 *from, gint64 stride, guint16 *to);
+/* n sums, plus a bias if there is one, rounded. */
+typedef void (*Bf16StoreFn)(const float *sums, const float *bias, gint64 n, guint16 *to);
+
+typedef struct {
+    Bf16BlockFn block;
+    Bf16PairFn pair;
+    Bf16TurnFn turn;
+    Bf16StoreFn store;
+    void (*begin)(void); /* before blocks on a thread, and after them; NULL: nothing */
+    void (*end)(void);
+} Bf16Kernels;
+
+/* Of the processor, as far as TENON_CPU_ISA allows. */
+const Bf16Kernels *bf16_kernels(void);
