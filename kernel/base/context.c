@@ -123,6 +123,12 @@ tn_context_device(const TnContext *context, guint i)
     return i < context->devices->len ? g_ptr_array_index(context->devices, i) : NULL;
 }
 
+TnDevice *const *
+tn_context_devices(const TnContext *context)
+{
+    return (TnDevice *const *)context->devices->pdata;
+}
+
 void
 tn_context_set_choices(TnContext *context, TnValue *choices)
 {

@@ -182,6 +182,20 @@ plan_program(TnCompiler *c, GError **error)
 
 /* --- Entry ------------------------------------------------------------------------------------ */
 
+void
+tn_compile_init(TnCompile *options, const TnContext *context)
+{
+    *options = (TnCompile){
+        .devices = tn_context_devices(context),
+        .n_devices = tn_context_n_devices(context),
+        .choices = tn_context_choices(context),
+        .costs = tn_context_costs(context),
+        .precision = tn_context_precision(context),
+        .memory_limit = tn_context_program_limit(context),
+        .batch_invariant = tn_context_batch_invariant(context),
+    };
+}
+
 static gboolean
 check_options(const TnGraph *graph, const TnCompile *options, GError **error)
 {

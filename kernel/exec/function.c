@@ -196,22 +196,10 @@ fill_entry(TnFunction *function, Entry *entry, TnTensor *const *inputs, GError *
             }
         }
     }
-    const guint n = tn_context_n_devices(function->context);
-    g_autofree TnDevice **devices = g_new0(TnDevice *, n + 1);
-    for (guint i = 0; i < n; i++) {
-        devices[i] = tn_context_device(function->context, i);
-    }
-    const TnCompile options = {
-        .inputs = entry->types,
-        .values = entry->values,
-        .devices = devices,
-        .n_devices = n,
-        .choices = tn_context_choices(function->context),
-        .batch_invariant = tn_context_batch_invariant(function->context),
-        .memory_limit = tn_context_program_limit(function->context),
-        .costs = tn_context_costs(function->context),
-        .precision = tn_context_precision(function->context),
-    };
+    TnCompile options;
+    tn_compile_init(&options, function->context);
+    options.inputs = entry->types;
+    options.values = entry->values;
     const gint64 begin = tn_span_begin(function->context);
     g_autoptr(TnProgram) program = tn_compile_shared(function->graph, &options, error);
     tn_span_end(function->context, "compile", tn_graph_name(function->graph), begin);

@@ -215,16 +215,10 @@ static TnExec *
 new_exec(TnTape *tape, const TnGraphNode *node, GError **error)
 {
     g_autoptr(TnGraph) graph = node_graph(tape, node);
-    const guint n = tn_context_n_devices(tape->context);
-    g_autofree TnDevice **devices = g_new0(TnDevice *, n + 1);
-    for (guint i = 0; i < n; i++) {
-        devices[i] = tn_context_device(tape->context, i);
-    }
-    const TnCompile options = { .devices = devices,
-                                .n_devices = n,
-                                .batch_invariant = tn_context_batch_invariant(tape->context),
-                                .costs = tn_context_costs(tape->context),
-                                .precision = tn_context_precision(tape->context) };
+    TnCompile options;
+    tn_compile_init(&options, tape->context);
+    options.choices = NULL; /* of programs, whose nodes these are not */
+    options.memory_limit = 0;
     const gint64 begin = tn_span_begin(tape->context);
     g_autoptr(TnProgram) program = tn_compile_shared(graph, &options, error);
     tn_span_end(tape->context, "compile", node->name, begin);

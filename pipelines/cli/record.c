@@ -47,21 +47,12 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
 {
     g_autoptr(TnValue) map = tn_value_map();
     TnContext *context = tn_job_context(job);
-    TnDevice *devices[16];
-    guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
-    const TnCompile compile = { .devices = devices,
-                                .n_devices = n,
-                                .choices = tn_context_choices(context),
-                                .chosen = choices,
-                                .batch_invariant = tn_context_batch_invariant(context),
-                                .memory_limit = tn_context_program_limit(context),
-                                .costs = tn_context_costs(context),
-                                .precision = tn_context_precision(context) };
+    TnCompile compile;
     const char *name;
     const TnValue *placed;
     TnGraph *graph;
-    for (guint i = 0; i < n; i++)
-        devices[i] = tn_context_device(context, i);
+    tn_compile_init(&compile, context);
+    compile.chosen = choices;
     for (guint i = 0; i < tn_job_n_functions(job); i++) {
         graph = tn_function_graph(tn_job_function(job, i, &name));
         if (!add_kernels(map, name, graph, &compile, error))

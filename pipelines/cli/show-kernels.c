@@ -30,16 +30,10 @@ show_graph(TnVerbCall *call, TnContext *context, TnGraph *graph, const char *nam
 {
     g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     Choices choices = { call->out, seen };
-    TnDevice *devices[16];
-    const guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
-    for (guint i = 0; i < n; i++)
-        devices[i] = tn_context_device(context, i);
-    const TnCompile options = { .devices = devices,
-                                .n_devices = n,
-                                .choices = tn_context_choices(context),
-                                .costs = tn_context_costs(context),
-                                .choice_sink = print_choice,
-                                .choice_data = &choices };
+    TnCompile options;
+    tn_compile_init(&options, context);
+    options.choice_sink = print_choice;
+    options.choice_data = &choices;
     fprintf(call->out, "# kernels of '%s' that are one of several\n", name);
     g_autoptr(TnProgram) program = tn_compile(graph, &options, error);
     return program != NULL;

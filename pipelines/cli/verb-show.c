@@ -69,21 +69,10 @@ show_function(TnVerbCall *call, TnJob *job, TnFunction *function, const char *na
               GError **error)
 {
     GraphSink sink = { call, call->options, name, 0 };
-    TnContext *context = tn_job_context(job);
-    TnDevice *devices[16];
-    guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
-    for (guint i = 0; i < n; i++)
-        devices[i] = tn_context_device(context, i);
-    TnCompile compile = {
-        .devices = devices,
-        .n_devices = n,
-        .sink = print_graph,
-        .sink_data = &sink,
-        .batch_invariant = tn_context_batch_invariant(context),
-        .memory_limit = tn_context_program_limit(context),
-        .costs = tn_context_costs(context),
-        .precision = tn_context_precision(context),
-    };
+    TnCompile compile;
+    tn_compile_init(&compile, tn_job_context(job));
+    compile.sink = print_graph;
+    compile.sink_data = &sink;
     print_graph("built", tn_function_graph(function), &sink);
     g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);
     if (!program)

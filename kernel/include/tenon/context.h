@@ -28,6 +28,8 @@ TN_API void tn_context_add_device(TnContext *context, TnDevice *device); /* take
 TN_API guint tn_context_n_devices(const TnContext *context);
 /* (transfer none); NULL beyond */
 TN_API TnDevice *tn_context_device(const TnContext *context, guint i);
+/* All of them, until the next is added. */
+TN_API TnDevice *const *tn_context_devices(const TnContext *context);
 
 /* The choices (TnCompile) that the functions of this context are compiled with; NULL: none. Takes a
  * reference; before functions are used. */

@@ -42,6 +42,10 @@ typedef struct {
     TnDtype precision;
 } TnCompile;
 
+/* What all compilations in a context have in common: its devices and what was set there; the rest is
+ * nothing. Until another device is added. */
+TN_API void tn_compile_init(TnCompile *options, const TnContext *context);
+
 /* Names of the passes in order, NULL-terminated; (transfer none). */
 TN_API const char *const *tn_passes(void);
 
