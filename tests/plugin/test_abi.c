@@ -411,6 +411,7 @@ static const Row rows[] = {
     MEMBER(TnCompile, choices),
     MEMBER(TnCompile, chosen),
     MEMBER(TnCompile, batch_invariant),
+    MEMBER(TnCompile, memory_limit),
     MEMBER(TnCompile, costs),
     MEMBER(TnCompile, choice_sink),
     MEMBER(TnCompile, choice_data),
