@@ -407,6 +407,7 @@ static const Row rows[] = {
     MEMBER(TnCompile, choices),
     MEMBER(TnCompile, chosen),
     MEMBER(TnCompile, batch_invariant),
+    MEMBER(TnCompile, memory_limit),
     STRUCT(TnInputAttrs),
     MEMBER(TnInputAttrs, name),
     MEMBER(TnInputAttrs, dtype),
