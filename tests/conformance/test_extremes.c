@@ -353,6 +353,7 @@ static const struct {
 } differs[] = {
     /* A weight that is not finite meets the zeros beside an image, or meets nothing there. */
     { "conv_bias", 1, FALSE },
+    { "conv_blocked", 1, FALSE },
     { "conv_transpose_bias", 1, FALSE },
     /* Where all of a window is -infinity the body may find its padding to be the largest. */
     { "max_pool_grad", -1, TRUE },
