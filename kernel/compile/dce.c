@@ -27,11 +27,9 @@ mark_roots(const TnGraph *graph, gboolean *keep, GArray *stack)
     }
 }
 
-gboolean
-tn_pass_dce(TnCompiler *c, GError **error)
+void
+tn_mark_needed(const TnGraph *graph, gboolean *keep)
 {
-    const TnGraph *graph = c->graph;
-    g_autofree gboolean *keep = g_new0(gboolean, graph->nodes->len + 1);
     g_autoptr(GArray) stack = g_array_new(FALSE, FALSE, sizeof(guint32));
     mark_roots(graph, keep, stack);
     while (stack->len > 0) {
@@ -42,5 +40,12 @@ tn_pass_dce(TnCompiler *c, GError **error)
             mark(node->in[i], keep, stack);
         }
     }
+}
+
+gboolean
+tn_pass_dce(TnCompiler *c, GError **error)
+{
+    g_autofree gboolean *keep = g_new0(gboolean, c->graph->nodes->len + 1);
+    tn_mark_needed(c->graph, keep);
     return tn_rewrite_into(c, keep, NULL, NULL, error);
 }

@@ -109,19 +109,20 @@ find_positions(TnRecompute *r)
 
 typedef struct {
     const TnRecompute *r;
-    const gboolean *was_again;
+    const guint32 *was_again; /* of the old graph's nodes; NULL */
+    guint32 readers;          /* numbers of `again` that are taken */
     guint32 *copy; /* of the old graph's nodes: the new one's that computes it again; TN_NO_VALUE */
     GArray *claims; /* TnClaim: of the new graph's nodes */
-    GArray *again;  /* gboolean: likewise */
+    GArray *again;  /* guint32: likewise */
 } Copier;
 
 static void
-note_node(Copier *copier, guint number, TnClaim claim, gboolean again)
+note_node(Copier *copier, guint number, TnClaim claim, guint32 again)
 {
     g_array_set_size(copier->claims, number + 1);
     g_array_set_size(copier->again, number + 1);
     g_array_index(copier->claims, TnClaim, number) = claim;
-    g_array_index(copier->again, gboolean, number) = again;
+    g_array_index(copier->again, guint32, number) = again;
 }
 
 static guint32 compute_again(Copier *copier, TnRewriter *rw, guint32 number, guint32 position);
@@ -154,7 +155,8 @@ compute_again(Copier *copier, TnRewriter *rw, guint32 number, guint32 position)
     g_autofree char *name = g_strconcat("again.", node->name, NULL);
     copier->copy[number] = tn_graph_add_node(rw->to, node->op, node->attrs, name, node->path,
                                              node->n_in, in, node->n_out, node->out);
-    note_node(copier, copier->copy[number], copier->r->claims[number], TRUE);
+    note_node(copier, copier->copy[number], copier->r->claims[number],
+              copier->readers + position + 1);
     return copier->copy[number];
 }
 
@@ -172,7 +174,7 @@ copy_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in
     }
     const TnVal val = tn_rewrite_copy(rw, node, use, out);
     note_node(copier, val.node, copier->r->claims[number],
-              copier->was_again != NULL && copier->was_again[number]);
+              copier->was_again != NULL ? copier->was_again[number] : 0);
     return TRUE;
 }
 
@@ -182,6 +184,46 @@ by_position(gconstpointer a, gconstpointer b, gpointer data)
     const guint32 i = *(const guint32 *)a, k = *(const guint32 *)b, *position = data;
     return position[i] != position[k] ? (position[i] > position[k]) - (position[i] < position[k])
                                       : (i > k) - (i < k);
+}
+
+typedef struct {
+    const TnClaim *claims; /* of the old graph's nodes */
+    const guint32 *again;
+    TnClaim *new_claims;
+    guint32 *new_again;
+} Keeper;
+
+static gboolean
+keep_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
+          gboolean *done, GError **error)
+{
+    (void)done;
+    (void)error;
+    Keeper *keeper = rw->data;
+    const TnVal val = tn_rewrite_copy(rw, node, in, out);
+    keeper->new_claims[val.node] = keeper->claims[number];
+    keeper->new_again[val.node] = keeper->again[number];
+    return TRUE;
+}
+
+/* Nodes of which only copies are read any more are left out. */
+static gboolean
+drop_unread(TnCompiler *c, GError **error)
+{
+    const guint n = c->graph->nodes->len + 1;
+    g_autofree gboolean *keep = g_new0(gboolean, n);
+    Keeper keeper = { c->claims, c->again, g_new0(TnClaim, n), g_new0(guint32, n) };
+    tn_mark_needed(c->graph, keep);
+    TnGraph *graph = tn_rewrite(c->graph, keep, NULL, keep_node, &keeper, error);
+    if (graph == NULL) {
+        g_free(keeper.new_claims);
+        g_free(keeper.new_again);
+        return FALSE;
+    }
+    tn_compiler_set_graph(c, graph);
+    c->claims = keeper.new_claims;
+    c->again = keeper.new_again;
+    return TRUE;
 }
 
 /* The graph in the plan's order, with what is computed again where it is read first. */
@@ -194,8 +236,9 @@ copy_graph(TnCompiler *c, const TnRecompute *r, GError **error)
                       .was_again = c->again,
                       .copy = g_new(guint32, n + 1),
                       .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
-                      .again = g_array_new(FALSE, TRUE, sizeof(gboolean)) };
+                      .again = g_array_new(FALSE, TRUE, sizeof(guint32)) };
     for (guint32 i = 0; i < n; i++) {
+        copier.readers = MAX(copier.readers, c->again != NULL ? c->again[i] : 0);
         order[i] = i;
         copier.copy[i] = TN_NO_VALUE;
     }
@@ -209,8 +252,8 @@ copy_graph(TnCompiler *c, const TnRecompute *r, GError **error)
     }
     tn_compiler_set_graph(c, graph);
     c->claims = (TnClaim *)(void *)g_array_free(copier.claims, FALSE);
-    c->again = (gboolean *)(void *)g_array_free(copier.again, FALSE);
-    return TRUE;
+    c->again = (guint32 *)(void *)g_array_free(copier.again, FALSE);
+    return drop_unread(c, error);
 }
 
 /* --- The pass --------------------------------------------------------------------------------- */
@@ -219,7 +262,7 @@ copy_graph(TnCompiler *c, const TnRecompute *r, GError **error)
 typedef struct {
     TnGraph *graph;
     TnClaim *claims;
-    gboolean *again;
+    guint32 *again;
     guint64 arena;
 } Found;
 
