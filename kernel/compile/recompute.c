@@ -3,7 +3,7 @@
  * Deep Nets with Sublinear Memory Cost (2016).
  *
  * Which values are alive when is known of the plan alone, and what is fused with what changes with what
- * is computed again. So the graph is fused and planned for trial, values are chosen (recompute-choose.c),
+ * is computed again. So the graph is fused and planned as a draft, values are chosen (recompute-choose.c),
  * their nodes are copied, and this is repeated with the graph that comes of it. Random nodes draw by
  * their path and the position of their key, kernels go by what they are given: the copy has the same
  * bits. */
@@ -13,46 +13,46 @@
 /* A round that makes the arena smaller by less than this part of it is the last. */
 #define ENOUGH_BETTER 100
 
-/* --- The plan for trial ----------------------------------------------------------------------- */
+/* --- The draft ------------------------------------------------------------------------------- */
 
 typedef struct {
     TnCompiler c;
     TnCompile options;
     TnPlan plan;
     gboolean planned;
-} Trial;
+} Draft;
 
 static void
-trial_clear(Trial *trial)
+draft_clear(Draft *draft)
 {
-    if (trial->planned) {
-        tn_plan_clear(&trial->plan);
-        tn_program_destroy(trial->plan.program);
+    if (draft->planned) {
+        tn_plan_clear(&draft->plan);
+        tn_program_destroy(draft->plan.program);
     }
-    tn_compiler_clear(&trial->c);
+    tn_compiler_clear(&draft->c);
 }
 
 static gboolean
-trial_make(Trial *trial, const TnCompiler *c, GError **error)
+draft_make(Draft *draft, const TnCompiler *c, GError **error)
 {
     const guint n = c->graph->nodes->len;
-    *trial = (Trial){ .options = *c->options };
-    trial->options.chosen = NULL;
-    trial->options.sink = NULL;
-    trial->c = (TnCompiler){
-        .options = &trial->options,
+    *draft = (Draft){ .options = *c->options };
+    draft->options.chosen = NULL;
+    draft->options.sink = NULL;
+    draft->c = (TnCompiler){
+        .options = &draft->options,
         .graph = tn_graph_ref(c->graph),
         .claims = g_memdup2(c->claims, (n + 1) * sizeof *c->claims),
         .n_spaces = c->n_spaces,
         .space = g_memdup2(c->space, (c->options->n_devices + 1) * sizeof *c->space),
         .again = c->again != NULL ? g_memdup2(c->again, (n + 1) * sizeof *c->again) : NULL,
     };
-    if ((!tn_pass_skipped(c->options, "fuse") && !tn_pass_fuse(&trial->c, error)) ||
-        !tn_pass_transfer(&trial->c, error)) {
+    if ((!tn_pass_skipped(c->options, "fuse") && !tn_pass_fuse(&draft->c, error)) ||
+        !tn_pass_transfer(&draft->c, error)) {
         return FALSE;
     }
-    trial->planned = TRUE;
-    return tn_plan_make(&trial->plan, &trial->c, error);
+    draft->planned = TRUE;
+    return tn_plan_make(&draft->plan, &draft->c, error);
 }
 
 /* --- Where nodes are in the plan -------------------------------------------------------------- */
@@ -299,18 +299,18 @@ found_use(const Found *found, TnCompiler *c)
 /* Copies in c->graph what is to be computed again for an arena of `aim`, going by a plan of it. *go_on:
  * something is. */
 static gboolean
-choose_and_copy(TnCompiler *c, const Trial *trial, guint64 aim, gboolean *go_on, GError **error)
+choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, gboolean *go_on, GError **error)
 {
     const guint n = c->graph->nodes->len;
-    const TnProgram *program = trial->plan.program;
+    const TnProgram *program = draft->plan.program;
     const guint64 gaps = program->arena_bytes - program->live_bytes;
     TnRecompute r = { .graph = c->graph,
                       .claims = c->claims,
-                      .plan = &trial->plan,
-                      .trace = trial->c.trace,
+                      .plan = &draft->plan,
+                      .trace = draft->c.trace,
                       .scratch = g_new0(gsize, n + 1),
                       .position = g_new0(guint32, n + 1),
-                      .split = g_new(guint32, trial->plan.values->len + 1) };
+                      .split = g_new(guint32, draft->plan.values->len + 1) };
     find_positions(&r);
     *go_on = tn_recompute_choose(&r, aim > gaps ? aim - gaps : 0);
     const gboolean ok = !*go_on || copy_graph(c, &r, error);
@@ -328,17 +328,17 @@ try_rounds(TnCompiler *c, guint64 aim, Found *best, GError **error)
     gboolean go_on = TRUE;
     guint64 first = 0, before = G_MAXUINT64;
     for (guint round = 0; go_on && round < MOST_ROUNDS; round++) {
-        Trial trial;
-        gboolean ok = trial_make(&trial, c, error);
-        const guint64 arena = ok ? trial.plan.program->arena_bytes : 0;
+        Draft draft;
+        gboolean ok = draft_make(&draft, c, error);
+        const guint64 arena = ok ? draft.plan.program->arena_bytes : 0;
         if (ok && arena < best->arena) {
             found_take(best, c, arena);
         }
         go_on = arena > aim && arena < before - before / ENOUGH_BETTER;
         before = arena;
         first = round == 0 ? arena : first;
-        ok = ok && (!go_on || choose_and_copy(c, &trial, aim, &go_on, error));
-        trial_clear(&trial);
+        ok = ok && (!go_on || choose_and_copy(c, &draft, aim, &go_on, error));
+        draft_clear(&draft);
         if (!ok) {
             return 0;
         }
