@@ -29,8 +29,9 @@ typedef struct {
     guint *space;    /* of device i */
     guint *input_home,
         *variable_home; /* devices in whose memory they are; known after `transfer` */
-    /* Of graph's nodes: computes again what an earlier node has computed. NULL: none does. */
-    gboolean *again;
+    /* Of graph's nodes: 0, or a copy of an earlier one, which computes again; those made for the same reader
+     * have the same number. NULL: there are none. */
+    guint32 *again;
     TnVal *
         trace; /* of the nodes before `fuse`: their first value after it; out TN_INSIDE: in a group */
     guint64 least_bytes; /* the smallest arena that `recompute` reached; 0: it was not needed */
@@ -64,6 +65,8 @@ gboolean tn_pass_fold(TnCompiler *c, GError **error);
 gboolean tn_pass_algebra(TnCompiler *c, GError **error);
 gboolean tn_pass_cse(TnCompiler *c, GError **error);
 gboolean tn_pass_dce(TnCompiler *c, GError **error);
+/* Of each node whether an output, an assignment or an effect needs it. keep: zeros. */
+void tn_mark_needed(const TnGraph *graph, gboolean *keep);
 gboolean tn_pass_precision(TnCompiler *c, GError **error);
 gboolean tn_pass_claim(TnCompiler *c, GError **error);
 gboolean tn_pass_expand(TnCompiler *c, GError **error);

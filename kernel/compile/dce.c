@@ -65,11 +65,9 @@ narrow_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
     return TRUE;
 }
 
-gboolean
-tn_pass_dce(TnCompiler *c, GError **error)
+void
+tn_mark_needed(const TnGraph *graph, gboolean *keep)
 {
-    const TnGraph *graph = c->graph;
-    g_autofree gboolean *keep = g_new0(gboolean, graph->nodes->len + 1);
     g_autoptr(GArray) stack = g_array_new(FALSE, FALSE, sizeof(guint32));
     mark_roots(graph, keep, stack);
     while (stack->len > 0) {
@@ -80,6 +78,13 @@ tn_pass_dce(TnCompiler *c, GError **error)
             mark(node->in[i], keep, stack);
         }
     }
-    g_autofree gboolean *read = find_read(graph, keep);
+}
+
+gboolean
+tn_pass_dce(TnCompiler *c, GError **error)
+{
+    g_autofree gboolean *keep = g_new0(gboolean, c->graph->nodes->len + 1);
+    tn_mark_needed(c->graph, keep);
+    g_autofree gboolean *read = find_read(c->graph, keep);
     return tn_rewrite_into(c, keep, read != NULL ? narrow_node : NULL, read, error);
 }

@@ -29,7 +29,7 @@ typedef struct {
     gboolean *widens; /* of each node: a cast that is done again in every group that reads it */
     GArray *claims;   /* TnClaim of the new graph's nodes */
     const TnClaim *old_claims;
-    const gboolean *again; /* of the old graph's nodes; NULL */
+    const guint32 *again; /* of the old graph's nodes; NULL */
 } Fuse;
 
 static void
@@ -368,11 +368,12 @@ alike(const Fuse *f, guint32 a, guint32 b)
            memcmp(x->dims, y->dims, (gsize)x->rank * sizeof(gint64)) == 0;
 }
 
-/* What is computed again must not be computed at once with what it is computed from. */
+/* What is computed again must not be computed at once with what it is computed from, unless that is for
+ * the same reader: it would be there for longer than it is needed. */
 static gboolean
 is_kept_apart(const Fuse *f, guint32 reader, guint32 from)
 {
-    return f->again != NULL && f->again[reader] && !f->again[from];
+    return f->again != NULL && f->again[reader] != 0 && f->again[reader] != f->again[from];
 }
 
 static void
@@ -592,7 +593,7 @@ tn_pass_fuse(TnCompiler *c, GError **error)
     const guint n = c->graph->nodes->len;
     g_autoptr(TnGraph) graph = tn_graph_ref(c->graph);
     g_autofree TnClaim *claims = g_memdup2(c->claims, (n + 1) * sizeof *claims);
-    g_autofree gboolean *again = g_steal_pointer(&c->again);
+    g_autofree guint32 *again = g_steal_pointer(&c->again);
     g_free(c->trace);
     c->trace = g_new0(TnVal, n + 1);
     g_autofree gboolean *widens = g_new0(gboolean, n + 1);

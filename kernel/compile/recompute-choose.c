@@ -12,7 +12,8 @@
 
 /* An operation takes about as long as this many bytes from memory, of CPUs with wide vectors. */
 #define BYTES_PER_FLOP 0.1
-/* What is at most this part of a dropped value is rather kept than computed again. */
+/* What takes at most this part of the bytes times positions that a dropped value frees is rather kept for
+ * longer than computed again. */
 #define SMALL_PART 16
 
 typedef struct {
@@ -43,7 +44,7 @@ typedef struct {
     double cost;     /* in bytes, of the value that is looked at */
     gint64 passing;  /* bytes of the largest value on the way to it */
     gint64 scratch;  /* most that a node on the way works in */
-    gint64 small;    /* bytes that are rather kept */
+    gint64 small;    /* bytes times positions that are rather kept */
 } Chooser;
 
 /* --- What can be undone ----------------------------------------------------------------------- */
@@ -184,7 +185,8 @@ need_value(Chooser *c, TnVal val, guint32 position)
     }
     if (c->first_again[root] != TN_NO_STEP) {
         widen(c, root, position);
-    } else if (c->maker[root] == TN_NO_VALUE || root_bytes(c, root) <= c->small) {
+    } else if (c->maker[root] == TN_NO_VALUE ||
+               root_bytes(c, root) * (position - c->last[root]) <= c->small) {
         add_span(c, c->last[root] + 1, position, root_bytes(c, root));
         set(c, &c->last[root], position);
         return;
@@ -239,7 +241,7 @@ drop(Chooser *c, guint32 root, gboolean keep)
     c->cost = 1;
     c->passing = 0;
     c->scratch = 0;
-    c->small = bytes / SMALL_PART;
+    c->small = bytes * (to - from) / SMALL_PART;
     add_span(c, from + 1, to - 1, -bytes);
     set(c, &c->r->split[root], from);
     set(c, &c->first_again[root], to);

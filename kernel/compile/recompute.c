@@ -3,7 +3,7 @@
  * Deep Nets with Sublinear Memory Cost (2016).
  *
  * Which values are alive when is known of the plan alone, and what is fused with what changes with what
- * is computed again. So the graph is fused and planned for trial, values are chosen (recompute-choose.c),
+ * is computed again. So the graph is fused and planned as a draft, values are chosen (recompute-choose.c),
  * their nodes are copied, and this is repeated with the graph that comes of it. Random nodes draw by
  * their path and the position of their key, kernels go by what they are given: the copy has the same
  * bits. */
@@ -13,46 +13,46 @@
 /* A round that makes the arena smaller by less than this part of it is the last. */
 #define ENOUGH_BETTER 100
 
-/* --- The plan for trial ----------------------------------------------------------------------- */
+/* --- The draft ------------------------------------------------------------------------------- */
 
 typedef struct {
     TnCompiler c;
     TnCompile options;
     TnPlan plan;
     gboolean planned;
-} Trial;
+} Draft;
 
 static void
-trial_clear(Trial *trial)
+draft_clear(Draft *draft)
 {
-    if (trial->planned) {
-        tn_plan_clear(&trial->plan);
-        tn_program_destroy(trial->plan.program);
+    if (draft->planned) {
+        tn_plan_clear(&draft->plan);
+        tn_program_destroy(draft->plan.program);
     }
-    tn_compiler_clear(&trial->c);
+    tn_compiler_clear(&draft->c);
 }
 
 static gboolean
-trial_make(Trial *trial, const TnCompiler *c, GError **error)
+draft_make(Draft *draft, const TnCompiler *c, GError **error)
 {
     const guint n = c->graph->nodes->len;
-    *trial = (Trial){ .options = *c->options };
-    trial->options.chosen = NULL;
-    trial->options.sink = NULL;
-    trial->c = (TnCompiler){
-        .options = &trial->options,
+    *draft = (Draft){ .options = *c->options };
+    draft->options.chosen = NULL;
+    draft->options.sink = NULL;
+    draft->c = (TnCompiler){
+        .options = &draft->options,
         .graph = tn_graph_ref(c->graph),
         .claims = g_memdup2(c->claims, (n + 1) * sizeof *c->claims),
         .n_spaces = c->n_spaces,
         .space = g_memdup2(c->space, (c->options->n_devices + 1) * sizeof *c->space),
         .again = c->again != NULL ? g_memdup2(c->again, (n + 1) * sizeof *c->again) : NULL,
     };
-    if ((!tn_pass_skipped(c->options, "fuse") && !tn_pass_fuse(&trial->c, error)) ||
-        !tn_pass_transfer(&trial->c, error)) {
+    if ((!tn_pass_skipped(c->options, "fuse") && !tn_pass_fuse(&draft->c, error)) ||
+        !tn_pass_transfer(&draft->c, error)) {
         return FALSE;
     }
-    trial->planned = TRUE;
-    return tn_plan_make(&trial->plan, &trial->c, error);
+    draft->planned = TRUE;
+    return tn_plan_make(&draft->plan, &draft->c, error);
 }
 
 /* --- Where nodes are in the plan -------------------------------------------------------------- */
@@ -109,19 +109,20 @@ find_positions(TnRecompute *r)
 
 typedef struct {
     const TnRecompute *r;
-    const gboolean *was_again;
+    const guint32 *was_again; /* of the old graph's nodes; NULL */
+    guint32 readers;          /* numbers of `again` that are taken */
     guint32 *copy; /* of the old graph's nodes: the new one's that computes it again; TN_NO_VALUE */
     GArray *claims; /* TnClaim: of the new graph's nodes */
-    GArray *again;  /* gboolean: likewise */
+    GArray *again;  /* guint32: likewise */
 } Copier;
 
 static void
-note_node(Copier *copier, guint number, TnClaim claim, gboolean again)
+note_node(Copier *copier, guint number, TnClaim claim, guint32 again)
 {
     g_array_set_size(copier->claims, number + 1);
     g_array_set_size(copier->again, number + 1);
     g_array_index(copier->claims, TnClaim, number) = claim;
-    g_array_index(copier->again, gboolean, number) = again;
+    g_array_index(copier->again, guint32, number) = again;
 }
 
 static guint32 compute_again(Copier *copier, TnRewriter *rw, guint32 number, guint32 position);
@@ -154,7 +155,8 @@ compute_again(Copier *copier, TnRewriter *rw, guint32 number, guint32 position)
     g_autofree char *name = g_strconcat("again.", node->name, NULL);
     copier->copy[number] = tn_graph_add_node(rw->to, node->op, node->attrs, name, node->path,
                                              node->n_in, in, node->n_out, node->out);
-    note_node(copier, copier->copy[number], copier->r->claims[number], TRUE);
+    note_node(copier, copier->copy[number], copier->r->claims[number],
+              copier->readers + position + 1);
     return copier->copy[number];
 }
 
@@ -172,7 +174,7 @@ copy_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in
     }
     const TnVal val = tn_rewrite_copy(rw, node, use, out);
     note_node(copier, val.node, copier->r->claims[number],
-              copier->was_again != NULL && copier->was_again[number]);
+              copier->was_again != NULL ? copier->was_again[number] : 0);
     return TRUE;
 }
 
@@ -182,6 +184,46 @@ by_position(gconstpointer a, gconstpointer b, gpointer data)
     const guint32 i = *(const guint32 *)a, k = *(const guint32 *)b, *position = data;
     return position[i] != position[k] ? (position[i] > position[k]) - (position[i] < position[k])
                                       : (i > k) - (i < k);
+}
+
+typedef struct {
+    const TnClaim *claims; /* of the old graph's nodes */
+    const guint32 *again;
+    TnClaim *new_claims;
+    guint32 *new_again;
+} Keeper;
+
+static gboolean
+keep_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
+          gboolean *done, GError **error)
+{
+    (void)done;
+    (void)error;
+    Keeper *keeper = rw->data;
+    const TnVal val = tn_rewrite_copy(rw, node, in, out);
+    keeper->new_claims[val.node] = keeper->claims[number];
+    keeper->new_again[val.node] = keeper->again[number];
+    return TRUE;
+}
+
+/* Nodes of which only copies are read any more are left out. */
+static gboolean
+drop_unread(TnCompiler *c, GError **error)
+{
+    const guint n = c->graph->nodes->len + 1;
+    g_autofree gboolean *keep = g_new0(gboolean, n);
+    Keeper keeper = { c->claims, c->again, g_new0(TnClaim, n), g_new0(guint32, n) };
+    tn_mark_needed(c->graph, keep);
+    TnGraph *graph = tn_rewrite(c->graph, keep, NULL, keep_node, &keeper, error);
+    if (graph == NULL) {
+        g_free(keeper.new_claims);
+        g_free(keeper.new_again);
+        return FALSE;
+    }
+    tn_compiler_set_graph(c, graph);
+    c->claims = keeper.new_claims;
+    c->again = keeper.new_again;
+    return TRUE;
 }
 
 /* The graph in the plan's order, with what is computed again where it is read first. */
@@ -194,8 +236,9 @@ copy_graph(TnCompiler *c, const TnRecompute *r, GError **error)
                       .was_again = c->again,
                       .copy = g_new(guint32, n + 1),
                       .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
-                      .again = g_array_new(FALSE, TRUE, sizeof(gboolean)) };
+                      .again = g_array_new(FALSE, TRUE, sizeof(guint32)) };
     for (guint32 i = 0; i < n; i++) {
+        copier.readers = MAX(copier.readers, c->again != NULL ? c->again[i] : 0);
         order[i] = i;
         copier.copy[i] = TN_NO_VALUE;
     }
@@ -209,8 +252,8 @@ copy_graph(TnCompiler *c, const TnRecompute *r, GError **error)
     }
     tn_compiler_set_graph(c, graph);
     c->claims = (TnClaim *)(void *)g_array_free(copier.claims, FALSE);
-    c->again = (gboolean *)(void *)g_array_free(copier.again, FALSE);
-    return TRUE;
+    c->again = (guint32 *)(void *)g_array_free(copier.again, FALSE);
+    return drop_unread(c, error);
 }
 
 /* --- The pass --------------------------------------------------------------------------------- */
@@ -219,7 +262,7 @@ copy_graph(TnCompiler *c, const TnRecompute *r, GError **error)
 typedef struct {
     TnGraph *graph;
     TnClaim *claims;
-    gboolean *again;
+    guint32 *again;
     guint64 arena;
 } Found;
 
@@ -256,18 +299,18 @@ found_use(const Found *found, TnCompiler *c)
 /* Copies in c->graph what is to be computed again for an arena of `aim`, going by a plan of it. *go_on:
  * something is. */
 static gboolean
-choose_and_copy(TnCompiler *c, const Trial *trial, guint64 aim, gboolean *go_on, GError **error)
+choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, gboolean *go_on, GError **error)
 {
     const guint n = c->graph->nodes->len;
-    const TnProgram *program = trial->plan.program;
+    const TnProgram *program = draft->plan.program;
     const guint64 gaps = program->arena_bytes - program->live_bytes;
     TnRecompute r = { .graph = c->graph,
                       .claims = c->claims,
-                      .plan = &trial->plan,
-                      .trace = trial->c.trace,
+                      .plan = &draft->plan,
+                      .trace = draft->c.trace,
                       .scratch = g_new0(gsize, n + 1),
                       .position = g_new0(guint32, n + 1),
-                      .split = g_new(guint32, trial->plan.values->len + 1) };
+                      .split = g_new(guint32, draft->plan.values->len + 1) };
     find_positions(&r);
     *go_on = tn_recompute_choose(&r, aim > gaps ? aim - gaps : 0);
     const gboolean ok = !*go_on || copy_graph(c, &r, error);
@@ -285,17 +328,17 @@ try_rounds(TnCompiler *c, guint64 aim, Found *best, GError **error)
     gboolean go_on = TRUE;
     guint64 first = 0, before = G_MAXUINT64;
     for (guint round = 0; go_on && round < MOST_ROUNDS; round++) {
-        Trial trial;
-        gboolean ok = trial_make(&trial, c, error);
-        const guint64 arena = ok ? trial.plan.program->arena_bytes : 0;
+        Draft draft;
+        gboolean ok = draft_make(&draft, c, error);
+        const guint64 arena = ok ? draft.plan.program->arena_bytes : 0;
         if (ok && arena < best->arena) {
             found_take(best, c, arena);
         }
         go_on = arena > aim && arena < before - before / ENOUGH_BETTER;
         before = arena;
         first = round == 0 ? arena : first;
-        ok = ok && (!go_on || choose_and_copy(c, &trial, aim, &go_on, error));
-        trial_clear(&trial);
+        ok = ok && (!go_on || choose_and_copy(c, &draft, aim, &go_on, error));
+        draft_clear(&draft);
         if (!ok) {
             return 0;
         }

@@ -430,11 +430,25 @@ node_by_node(Maker *m, TnContext *context, GError **error)
 
 /* --- Compiled --------------------------------------------------------------------------------- */
 
+/* The memory limit that can just be met. */
+static guint64
+least_limit(const Maker *m, TnCompile options)
+{
+    g_autoptr(GError) error = NULL;
+    options.memory_limit = 1;
+    TN_REQUIRE(tn_compile(m->graph, &options, &error) == NULL);
+    const char *at = strstr(error->message, "a limit of ");
+    TN_REQUIRE(at != NULL);
+    return g_ascii_strtoull(at + strlen("a limit of "), NULL, 10);
+}
+
+/* least: within as little memory as can be. */
 static char *
-compiled(Maker *m, TnDevice *first, const char *const *skip, GError **error)
+compiled(Maker *m, TnDevice *first, const char *const *skip, gboolean least, GError **error)
 {
     TnDevice *const devices[] = { first, ref };
-    const TnCompile options = { .devices = devices, .n_devices = 2, .skip = skip };
+    TnCompile options = { .devices = devices, .n_devices = 2, .skip = skip };
+    options.memory_limit = least ? least_limit(m, options) : 0;
     g_autoptr(TnProgram) program = tn_compile(m->graph, &options, error);
     for (guint i = 0; i < N_VARIABLES; i++) {
         TN_REQUIRE(tn_var_reset(tn_store_at(m->store, i), NULL));
@@ -461,11 +475,11 @@ compiled(Maker *m, TnDevice *first, const char *const *skip, GError **error)
 }
 
 static void
-check(Maker *m, guint64 seed, const char *want, const char *how, TnDevice *first,
-      const char *const *skip)
+check_limited(Maker *m, guint64 seed, const char *want, const char *how, TnDevice *first,
+              const char *const *skip, gboolean least)
 {
     g_autoptr(GError) error = NULL;
-    g_autofree char *got = compiled(m, first, skip, &error);
+    g_autofree char *got = compiled(m, first, skip, least, &error);
     if (got == NULL) {
         TN_FAIL("seed %d, %s without %s: %s", (int)seed, how, skip != NULL ? skip[0] : "nothing",
                 error->message);
@@ -484,6 +498,13 @@ check(Maker *m, guint64 seed, const char *want, const char *how, TnDevice *first
             return;
         }
     }
+}
+
+static void
+check(Maker *m, guint64 seed, const char *want, const char *how, TnDevice *first,
+      const char *const *skip)
+{
+    check_limited(m, seed, want, how, first, skip, FALSE);
 }
 
 /* TN_SEEDS asks for more than a test run has time for, TN_FIRST begins later, TN_SHOW prints graphs
@@ -520,13 +541,14 @@ compiled_is_as_node_by_node(void)
          * only what may change none is left out. */
         static const char *const quiet[] = { "fuse", "in-place", "reuse", "assign", "order", NULL };
         const char *const one[] = { quiet[seed % (G_N_ELEMENTS(quiet) - 1)], NULL };
-        g_autofree char *want_cpu = compiled(&m, cpu, quiet, &error);
+        g_autofree char *want_cpu = compiled(&m, cpu, quiet, FALSE, &error);
         if (want_cpu == NULL) {
             TN_FAIL("seed %d: cpu: %s", (int)seed, error->message);
             continue;
         }
         check(&m, seed, want_cpu, "cpu", cpu, NULL);
         check(&m, seed, want_cpu, "cpu", cpu, one);
+        check_limited(&m, seed, want_cpu, "cpu in the least memory", cpu, NULL, TRUE);
     }
     TN_ASSERT_CMPUINT(refused * 4, <=, n);
 }
