@@ -16,6 +16,7 @@
 /* Multiplications that a region should have at least. */
 #define REGION_WORK 262144
 #define MAX_COLS 512
+#define PACKED_ROWS 96
 
 /* A part of the result, and of k. */
 typedef struct {
@@ -308,6 +309,9 @@ cpu_gemm_plan(CpuGemm *g)
 {
     gint64 width = panel_width(g), work = g->m * g->n * g->k;
     gint64 down = work > REGION_WORK ? (g->m + BLOCK_ROWS - 1) / BLOCK_ROWS : 1;
+    if (g->a_col != 1) { /* is packed for each region beside another: few of these, then */
+        down = MAX(down, MIN(work / REGION_WORK, MIN(8, g->m / PACKED_ROWS)));
+    }
     gint64 across = CLAMP(work / REGION_WORK, 1, 8) / MAX(1, down);
     g->rows = MAX(1, round_up((g->m + down - 1) / MAX(1, down), GEMM_ROWS));
     g->cols = MAX(width, round_up((g->n + MAX(1, across) - 1) / MAX(1, across), width));
