@@ -125,12 +125,14 @@ products_are_narrow(void)
     g_autoptr(TnProgram) program = compile(graph, TN_DTYPE_BF16, NULL, &text);
     g_autofree char *steps = tn_program_print(program);
     g_autoptr(TnProgram) wide = compile(graph, TN_DTYPE_F32, NULL, &plain);
+    g_autofree char *wide_steps = tn_program_print(wide);
     TN_ASSERT_CONTAINS(text, ": bf16[6, 20]");  /* the first layer's result */
     TN_ASSERT_CONTAINS(text, ": f32[6, 10]");   /* softmax */
     TN_ASSERT_CONTAINS(text, ": bf16[20, 40]"); /* weights, cast */
     TN_ASSERT(strstr(text, "softmax") != NULL && strstr(text, "bf16[6, 10], bf16") == NULL);
     TN_ASSERT(strstr(plain, "bf16") == NULL);
     TN_ASSERT_CONTAINS(steps, "bf16");
+    TN_ASSERT(strstr(wide_steps, "bf16") == NULL);
     /* Outputs are what they were. */
     TN_ASSERT(tn_graph_type(graph, grad)->dtype == TN_DTYPE_F32);
 }
