@@ -14,7 +14,7 @@
 
 #define L TN_LANES
 /* Multiplications that a chunk should have. */
-#define GRAIN (1 << 22)
+#define GRAIN (1 << 21)
 
 typedef struct {
     gint64 images, blocks_in, blocks_out; /* blocks_in: as they are read */
