@@ -271,12 +271,12 @@ moving_cost(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, cons
     return bytes / MOVED;
 }
 
-/* Whether the node as it is was measured to take less than `us`, what it takes in lanes. */
+/* Whether the node as it is was measured to take less than `us`, what it was measured to take in lanes. */
 static gboolean
 is_faster_plain(const Layout *l, const TnRewriter *rw, guint number, double us)
 {
     TnNodeView plain;
-    if (l->options->costs == NULL || l->options->choices != NULL) {
+    if (l->options->costs == NULL || l->options->choices != NULL || us == INFINITY) {
         return FALSE;
     }
     tn_node_view(&plain, rw->from, number);
