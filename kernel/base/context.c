@@ -23,6 +23,8 @@ struct TnContext {
     TnStore *store;
     TnValue *choices;
     TnCosts *costs;
+    gboolean batch_invariant;
+    guint64 program_limit;
     atomic_ullong limit, used; /* bytes; limit 0: none */
     atomic_int cancelled;      /* lock-free, so a signal handler may set it */
     GArray *sinks;             /* Sink */
@@ -145,6 +147,18 @@ tn_context_costs(const TnContext *context)
     return context->costs;
 }
 
+void
+tn_context_set_batch_invariant(TnContext *context, gboolean invariant)
+{
+    context->batch_invariant = invariant;
+}
+
+gboolean
+tn_context_batch_invariant(const TnContext *context)
+{
+    return context->batch_invariant;
+}
+
 TnStore *
 tn_context_store(const TnContext *context)
 {
@@ -187,6 +201,18 @@ guint64
 tn_context_memory_used(const TnContext *context)
 {
     return atomic_load((atomic_ullong *)&context->used);
+}
+
+void
+tn_context_set_program_limit(TnContext *context, guint64 bytes)
+{
+    context->program_limit = bytes;
+}
+
+guint64
+tn_context_program_limit(const TnContext *context)
+{
+    return context->program_limit;
 }
 
 /* --- Cancelling ------------------------------------------------------------------------------- */

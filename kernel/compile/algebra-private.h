@@ -7,9 +7,15 @@
 #include "compile-private.h"
 
 typedef struct {
+    const guint *readers; /* of each value of the graph that is rewritten */
+    TnFixed fixed;        /* of the one that is made */
+} TnAlgebra;
+
+typedef struct {
     TnRewriter *rw;
     const TnGraphNode *node;
     const TnVal *in; /* in rw->to */
+    TnAlgebra *algebra;
 } TnMatch;
 
 typedef struct {

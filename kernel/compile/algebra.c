@@ -69,8 +69,8 @@ tn_simplify_add(TnSimplify *simplify, const char *name, const void *attrs, gint 
     const TnMatch *m = simplify->data;
     const TnOp *op = tn_op_find(name, NULL);
     g_autofree void *defaults = NULL;
-    for (gint i = 0; i < n_in; i++) {
-        if (tn_val_is_none(in[i])) {
+    for (gint i = 0; i < n_in && op != NULL; i++) {
+        if (tn_val_is_none(in[i]) && !(tn_op_input(op, i)->flags & TN_ARG_OPTIONAL)) {
             return TN_VAL_NONE;
         }
     }
@@ -93,6 +93,21 @@ gboolean
 tn_simplify_splat(const TnSimplify *simplify, TnVal val, double *value)
 {
     return !tn_val_is_none(val) && tn_match_splat(simplify->data, val, value);
+}
+
+gboolean
+tn_simplify_fixed(const TnSimplify *simplify, TnVal val)
+{
+    const TnMatch *m = simplify->data;
+    return tn_fixed_nodes(&m->algebra->fixed, m->rw->to, m->rw->from)[val.node];
+}
+
+gboolean
+tn_simplify_sole(const TnSimplify *simplify, gint i)
+{
+    const TnMatch *m = simplify->data;
+    const TnVal val = m->node->in[i];
+    return m->algebra->readers[m->rw->first[val.node] + val.out] == 1;
 }
 
 /* What the rule of op says, where op is the node's (of -1) or that of its input `of`. */
@@ -168,7 +183,7 @@ algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal 
     (void)error;
     TnVal use[TN_MAX_IN];
     const gboolean dropped = drop_expansions(rw, node, in, use);
-    const TnMatch match = { rw, node, use };
+    const TnMatch match = { rw, node, use, rw->data };
     GPtrArray *rules = g_hash_table_lookup(by_op, node->op);
     for (guint i = 0; rules != NULL && i < rules->len; i++) {
         const TnRule *rule = g_ptr_array_index(rules, i);
@@ -190,9 +205,46 @@ algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal 
     return TRUE;
 }
 
+/* Of each value, in the order of nodes: inputs that read it, outputs and assignments too. (transfer
+ * full). */
+static guint *
+count_readers(const TnGraph *graph)
+{
+    g_autofree guint32 *first = g_new(guint32, graph->nodes->len + 1);
+    guint32 n = 0;
+    for (guint i = 0; i < graph->nodes->len; i++) {
+        first[i] = n;
+        n += (guint32)tn_graph_node(graph, i)->n_out;
+    }
+    guint *readers = g_new0(guint, n + 1);
+    for (guint i = 0; i < graph->nodes->len; i++) {
+        const TnGraphNode *node = tn_graph_node(graph, i);
+        for (gint k = 0; k < node->n_in; k++) {
+            if (tn_reads_data(node->op, k, node->in[k])) {
+                readers[first[node->in[k].node] + node->in[k].out]++;
+            }
+        }
+    }
+    for (guint i = 0; i < graph->outputs->len; i++) {
+        const TnVal val = g_array_index(graph->outputs, TnGraphPort, i).val;
+        readers[first[val.node] + val.out]++;
+    }
+    for (guint i = 0; i < graph->variables->len; i++) {
+        const TnVal val = g_array_index(graph->variables, TnGraphVariable, i).assigned;
+        if (!tn_val_is_none(val)) {
+            readers[first[val.node] + val.out]++;
+        }
+    }
+    return readers;
+}
+
 gboolean
 tn_pass_algebra(TnCompiler *c, GError **error)
 {
     pthread_once(&once, index_rules);
-    return tn_rewrite_into(c, NULL, algebra_node, NULL, error);
+    g_autofree guint *readers = count_readers(c->graph);
+    TnAlgebra algebra = { .readers = readers };
+    const gboolean ok = tn_rewrite_into(c, NULL, algebra_node, &algebra, error);
+    tn_fixed_clear(&algebra.fixed);
+    return ok;
 }

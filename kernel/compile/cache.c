@@ -60,6 +60,9 @@ tn_program_key(const TnGraph *graph, const TnCompile *options)
         g_byte_array_append(key, (const guint8 *)options->skip[i],
                             (guint)strlen(options->skip[i]) + 1);
     }
+    const guint8 invariant = options->batch_invariant != FALSE;
+    g_byte_array_append(key, &invariant, sizeof invariant);
+    g_byte_array_append(key, (const guint8 *)&options->memory_limit, sizeof options->memory_limit);
     if (options->choices != NULL) {
         const guint64 hash = tn_value_hash(options->choices);
         g_byte_array_append(key, (const guint8 *)&hash, sizeof hash);

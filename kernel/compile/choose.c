@@ -49,6 +49,15 @@ note(TnValue *chosen, const char *key, const char *id)
     tn_value_set(chosen, key, tn_value_string(text));
 }
 
+/* The node as kernels are asked about it. */
+static TnNode
+asked(const TnCompile *options, const TnNode *node)
+{
+    TnNode view = *node;
+    view.batch_invariant = options->batch_invariant;
+    return view;
+}
+
 /* --- By what was measured --------------------------------------------------------------------- */
 
 static double
@@ -88,8 +97,9 @@ best(const TnCompile *options, const char *kind, const TnNode *node, const char 
      TnChoiceSource *source)
 {
     const TnKernel *usual = tn_kernel_find_known(kind, node);
-    const TnCostRow *row =
-        usual != NULL && options->costs != NULL ? tn_costs_find(options->costs, key) : NULL;
+    const TnCostRow *row = usual != NULL && options->costs != NULL && !options->batch_invariant
+                               ? tn_costs_find(options->costs, key)
+                               : NULL;
     *source = row == NULL                  ? TN_CHOICE_RANK
               : strcmp(row->key, key) == 0 ? TN_CHOICE_MEASURED
                                            : TN_CHOICE_NEAR;
@@ -114,9 +124,10 @@ tell(const TnCompile *options, const char *kind, const TnNode *node, const char 
 /* --- Choosing --------------------------------------------------------------------------------- */
 
 const TnKernel *
-tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node)
+tn_choose_kernel(const TnCompile *options, guint d, const TnNode *any)
 {
     const char *kind = tn_device_kind(options->devices[d]);
+    const TnNode view = asked(options, any), *node = &view;
     if (options->choices == NULL && options->chosen == NULL && options->costs == NULL &&
         options->choice_sink == NULL) {
         return tn_kernel_find_known(kind, node);
@@ -150,9 +161,10 @@ tn_choice_known(const TnCompile *options, guint d, const TnNode *node)
 }
 
 const TnKernel *
-tn_choose_anew(const TnCompile *options, guint d, const TnNode *node)
+tn_choose_anew(const TnCompile *options, guint d, const TnNode *any)
 {
     const char *kind = tn_device_kind(options->devices[d]);
+    const TnNode view = asked(options, any), *node = &view;
     const TnKernel *kernel = tn_kernel_find_known(kind, node);
     if (kernel != NULL && options->chosen != NULL) {
         g_autofree char *key = tn_node_key(kind, node), *id = tn_kernel_id(kernel);

@@ -19,6 +19,8 @@ typedef struct {
     const TnKernel *kernel;
 } TnClaim;
 
+#define TN_INSIDE G_MAXUINT32
+
 typedef struct {
     const TnCompile *options;
     TnGraph *graph;  /* owned */
@@ -27,6 +29,11 @@ typedef struct {
     guint *space;    /* of device i */
     guint *input_home,
         *variable_home; /* devices in whose memory they are; known after `transfer` */
+    /* Of graph's nodes: computes again what an earlier node has computed. NULL: none does. */
+    gboolean *again;
+    TnVal *
+        trace; /* of the nodes before `fuse`: their first value after it; out TN_INSIDE: in a group */
+    guint64 least_bytes; /* the smallest arena that `recompute` reached; 0: it was not needed */
 } TnCompiler;
 
 /* --- The table of passes ---------------------------------------------------------------------- */
@@ -60,6 +67,7 @@ gboolean tn_pass_dce(TnCompiler *c, GError **error);
 gboolean tn_pass_claim(TnCompiler *c, GError **error);
 gboolean tn_pass_expand(TnCompiler *c, GError **error);
 gboolean tn_pass_layout(TnCompiler *c, GError **error);
+gboolean tn_pass_recompute(TnCompiler *c, GError **error);
 gboolean tn_pass_fuse(TnCompiler *c, GError **error);
 gboolean tn_pass_transfer(TnCompiler *c, GError **error);
 
@@ -97,6 +105,17 @@ TnTensor *tn_constant_value(const TnGraph *graph, TnVal val);
  * number. */
 gboolean tn_constant_splat(const TnGraph *graph, TnVal val, double *value);
 
+/* --- What is computed once -------------------------------------------------------------------- */
+
+/* Of each node of a graph whether it hangs on constants and on variables alone that `assigned`, a
+ * graph of the same variables, does not assign. Zeroed to begin with; the graph may grow between
+ * calls. (transfer none): until the next one. */
+typedef struct {
+    GArray *fixed; /* gboolean */
+} TnFixed;
+const gboolean *tn_fixed_nodes(TnFixed *f, const TnGraph *graph, const TnGraph *assigned);
+void tn_fixed_clear(TnFixed *f);
+
 /* --- Rewriting a graph into another ----------------------------------------------------------- */
 
 typedef struct TnRewriter TnRewriter;
@@ -122,6 +141,8 @@ TnGraph *tn_rewrite(const TnGraph *from, const gboolean *keep, const guint32 *or
 gboolean tn_rewrite_into(TnCompiler *c, const gboolean *keep, TnRewrite func, gpointer data,
                          GError **error);
 void tn_compiler_set_graph(TnCompiler *c, TnGraph *graph); /* (transfer full) */
+void tn_compiler_clear(TnCompiler *c);
+guint64 tn_compiler_variable_bytes(const TnCompiler *c);
 /* The new value of an old one. */
 static inline TnVal
 tn_rewritten(const TnRewriter *rw, TnVal val)

@@ -85,6 +85,27 @@ begin_program(const TnCompiler *c)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
+/* FALSE with how much is missing. */
+static gboolean
+is_within_limit(const TnCompiler *c, const TnProgram *program, GError **error)
+{
+    const double mib = 1 << 20;
+    const guint64 limit = c->options->memory_limit, variables = tn_compiler_variable_bytes(c);
+    const guint64 need = program->arena_bytes + variables;
+    if (limit == 0 || need <= limit) {
+        return TRUE;
+    }
+    const guint64 least = (c->least_bytes > 0 ? c->least_bytes : program->arena_bytes) + variables;
+    g_set_error(
+        error, TN_ERROR, TN_ERROR_NO_MEMORY,
+        "takes %.1f MiB (%.1f of variables, %.1f of intermediate results) even where as much as "
+        "possible is computed again, %.1f more than the memory limit of %.1f; a limit of "
+        "%" G_GUINT64_FORMAT " bytes can be met, or use smaller batches",
+        (double)least / mib, (double)variables / mib, (double)(least - variables) / mib,
+        (double)(least - limit) / mib, (double)limit / mib, least);
+    return FALSE;
+}
+
 static void
 free_step(gpointer data)
 {
@@ -97,38 +118,57 @@ free_step(gpointer data)
     g_free(step);
 }
 
-static gboolean
-plan_program(TnCompiler *c, TnProgram *program, GError **error)
+gboolean
+tn_plan_make(TnPlan *plan, TnCompiler *c, GError **error)
 {
     const guint n = c->graph->nodes->len;
-    TnPlan plan = { .c = c,
-                    .graph = c->graph,
-                    .program = program,
-                    .first_value = g_new0(guint32, n + 1),
-                    .values = g_array_new(FALSE, FALSE, sizeof(TnPlanValue)),
-                    .is_view = g_new0(gboolean, n + 1),
-                    .steps = g_ptr_array_new_with_free_func(free_step),
-                    .slots = g_array_new(FALSE, FALSE, sizeof(TnSlot)),
-                    .output = g_new0(guint32, c->graph->outputs->len + 1) };
-    tn_plan_views(&plan);
-    tn_plan_steps(&plan);
-    tn_plan_assigns(&plan);
-    tn_plan_order(&plan);
-    const gboolean ok =
-        tn_plan_prepare(&plan, error) && tn_plan_arena(&plan, error) && tn_plan_emit(&plan, error);
+    *plan = (TnPlan){ .c = c,
+                      .graph = c->graph,
+                      .program = begin_program(c),
+                      .first_value = g_new0(guint32, n + 1),
+                      .values = g_array_new(FALSE, FALSE, sizeof(TnPlanValue)),
+                      .is_view = g_new0(gboolean, n + 1),
+                      .steps = g_ptr_array_new_with_free_func(free_step),
+                      .slots = g_array_new(FALSE, FALSE, sizeof(TnSlot)),
+                      .output = g_new0(guint32, c->graph->outputs->len + 1) };
+    tn_plan_views(plan);
+    tn_plan_steps(plan);
+    tn_plan_assigns(plan);
+    tn_plan_once(plan);
+    if (!tn_plan_prepare(plan, error)) {
+        return FALSE;
+    }
+    tn_plan_order(plan);
+    return tn_plan_arena(plan, error);
+}
+
+void
+tn_plan_clear(TnPlan *plan)
+{
+    g_ptr_array_unref(plan->steps);
+    g_array_unref(plan->values);
+    g_array_unref(plan->slots);
+    g_free(plan->first_value);
+    g_free(plan->is_view);
+    g_free(plan->order);
+    g_free(plan->output);
+    g_free(plan->reach);
+    g_free(plan->scratch);
+}
+
+static TnProgram *
+plan_program(TnCompiler *c, GError **error)
+{
+    TnPlan plan;
+    gboolean ok = tn_plan_make(&plan, c, error) && is_within_limit(c, plan.program, error) &&
+                  tn_plan_emit(&plan, error);
     if (ok) {
         tn_plan_streams(&plan);
+    } else {
+        g_clear_pointer(&plan.program, tn_program_destroy);
     }
-    g_ptr_array_unref(plan.steps);
-    g_array_unref(plan.values);
-    g_array_unref(plan.slots);
-    g_free(plan.first_value);
-    g_free(plan.is_view);
-    g_free(plan.order);
-    g_free(plan.output);
-    g_free(plan.reach);
-    g_free(plan.scratch);
-    return ok;
+    tn_plan_clear(&plan);
+    return plan.program;
 }
 
 /* --- Entry ------------------------------------------------------------------------------------ */
@@ -167,16 +207,11 @@ tn_compile(const TnGraph *graph, const TnCompile *options, GError **error)
     TnProgram *program = NULL;
     find_spaces(&c);
     if (tn_run_passes(&c, error)) {
-        program = begin_program(&c);
-        if (!plan_program(&c, program, error)) {
+        program = plan_program(&c, error);
+        if (program == NULL) {
             tn_error_prefix(error, "graph '%s'", tn_graph_name(graph));
-            g_clear_pointer(&program, tn_program_destroy);
         }
     }
-    tn_graph_unref(c.graph);
-    g_free(c.claims);
-    g_free(c.space);
-    g_free(c.input_home);
-    g_free(c.variable_home);
+    tn_compiler_clear(&c);
     return program;
 }

@@ -52,6 +52,7 @@ prepare_step(TnPlan *plan, TnStep *step, GError **error)
         .n_out = node->n_out,
         .in = view.in,
         .out = view.out,
+        .batch_invariant = plan->c->options->batch_invariant,
     };
     for (gint i = 0; i < node->n_in; i++) {
         describe_input(plan, step, (guint)i, &view.in[i]);
@@ -75,11 +76,11 @@ gboolean
 tn_plan_prepare(TnPlan *plan, GError **error)
 {
     for (guint p = 0; p < plan->steps->len; p++) {
-        TnStep *step = tn_plan_step(plan, plan->order[p]);
+        TnStep *step = tn_plan_step(plan, p);
         if (step->kind == TN_STEP_KERNEL && !prepare_step(plan, step, error)) {
             /* Steps that were not reached own nothing either. */
             for (guint rest = p + 1; rest < plan->steps->len; rest++) {
-                tn_plan_step(plan, plan->order[rest])->kernel = NULL;
+                tn_plan_step(plan, rest)->kernel = NULL;
             }
             return FALSE;
         }

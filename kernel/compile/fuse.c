@@ -13,6 +13,7 @@
 typedef struct {
     GArray *members;  /* guint32: nodes, in order */
     gboolean emitted; /* its node is in the new graph */
+    guint32 node;     /* that node */
     guint32 last;     /* highest member */
 } Group;
 
@@ -25,6 +26,7 @@ typedef struct {
     GArray **readers; /* of each node: guint32, nodes that read it; G_MAXUINT32: the graph itself */
     GArray *claims;   /* TnClaim of the new graph's nodes */
     const TnClaim *old_claims;
+    const gboolean *again; /* of the old graph's nodes; NULL */
 } Fuse;
 
 static void
@@ -320,6 +322,13 @@ alike(const Fuse *f, guint32 a, guint32 b)
            memcmp(x->dims, y->dims, (gsize)x->rank * sizeof(gint64)) == 0;
 }
 
+/* What is computed again must not be computed at once with what it is computed from. */
+static gboolean
+is_kept_apart(const Fuse *f, guint32 reader, guint32 from)
+{
+    return f->again != NULL && f->again[reader] && !f->again[from];
+}
+
 static void
 find_groups(Fuse *f)
 {
@@ -328,7 +337,8 @@ find_groups(Fuse *f)
         const gboolean may_fuse = is_candidate(f, i);
         for (gint k = 0; may_fuse && k < node->n_in; k++) {
             const guint32 from = tn_val_is_none(node->in[k]) ? i : node->in[k].node;
-            if (f->group[from] != NO_GROUP && f->group[from] != f->group[i] && alike(f, i, from)) {
+            if (f->group[from] != NO_GROUP && f->group[from] != f->group[i] && alike(f, i, from) &&
+                !is_kept_apart(f, i, from)) {
                 try_merge(f, f->group[from], f->group[i]);
             }
         }
@@ -432,6 +442,7 @@ emit_group(Fuse *f, TnRewriter *rw, guint32 number)
     }
     tn_graph_unref(body.body);
     group->emitted = TRUE;
+    group->node = added;
 }
 
 static gboolean
@@ -442,13 +453,17 @@ fuse_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in
     (void)error;
     Fuse *f = rw->data;
     if (f->group[number] == NO_GROUP) {
-        note_claim(f, tn_rewrite_copy(rw, node, in, out).node, f->old_claims[number]);
+        const TnVal val = tn_rewrite_copy(rw, node, in, out);
+        note_claim(f, val.node, f->old_claims[number]);
+        f->c->trace[number] = val;
         return TRUE;
     }
-    if (!group_at(f, f->group[number])->emitted) {
+    Group *group = group_at(f, f->group[number]);
+    if (!group->emitted) {
         emit_group(f, rw, f->group[number]);
     }
     out[0] = rw->map[rw->first[number]];
+    f->c->trace[number] = tn_val_is_none(out[0]) ? (TnVal){ group->node, TN_INSIDE } : out[0];
     return TRUE;
 }
 
@@ -505,6 +520,9 @@ tn_pass_fuse(TnCompiler *c, GError **error)
     const guint n = c->graph->nodes->len;
     g_autoptr(TnGraph) graph = tn_graph_ref(c->graph);
     g_autofree TnClaim *claims = g_memdup2(c->claims, (n + 1) * sizeof *claims);
+    g_autofree gboolean *again = g_steal_pointer(&c->again);
+    g_free(c->trace);
+    c->trace = g_new0(TnVal, n + 1);
     Fuse f = { .c = c,
                .graph = graph,
                .fused = tn_source_ops()->fused,
@@ -512,7 +530,8 @@ tn_pass_fuse(TnCompiler *c, GError **error)
                .group = g_new(guint32, n + 1),
                .readers = g_new0(GArray *, n + 1),
                .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
-               .old_claims = claims };
+               .old_claims = claims,
+               .again = again };
     for (guint i = 0; i < n; i++) {
         f.group[i] = NO_GROUP;
     }

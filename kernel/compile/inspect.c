@@ -110,7 +110,7 @@ tn_program_flops(const TnProgram *program, guint *unknown)
 {
     double sum = 0;
     guint n = 0;
-    for (guint i = 0; i < program->n_instructions; i++) {
+    for (guint i = program->n_once; i < program->n_instructions; i++) {
         const double flops = flops_of(program, i);
         sum += MAX(flops, 0);
         n += flops < 0;

@@ -15,7 +15,9 @@ typedef struct {
 } Row;
 
 typedef struct {
-    GHashTable *rows;     /* "kind operator" → GArray of Row, best rank first */
+    /* "kind operator", of tables that heed batch invariance also "kind operator invariant" → GPtrArray
+     * of const TnKernel *, best rank first */
+    GHashTable *rows;
     GHashTable *ids;      /* const TnKernel * → "table rank" */
     GPtrArray *factories; /* that it is of: const TnFactory * */
 } Index;
@@ -32,6 +34,33 @@ by_rank(gconstpointer a, gconstpointer b)
     return (x < y) - (x > y);
 }
 
+static char *
+key_of(const char *kind, const char *op, gboolean invariant)
+{
+    return g_strconcat(kind, " ", op, invariant ? " invariant" : NULL, NULL);
+}
+
+/* Takes key. */
+static void
+add_row(GHashTable *rows, char *key, const Row *row)
+{
+    GArray *list = g_hash_table_lookup(rows, key);
+    if (list == NULL) {
+        list = g_array_new(FALSE, FALSE, sizeof(Row));
+        g_hash_table_insert(rows, key, list);
+    } else {
+        g_free(key);
+    }
+    g_array_append_val(list, *row);
+}
+
+static gboolean
+heeds_invariance(const TnKernelTable *table)
+{
+    return table->size > G_STRUCT_OFFSET(TnKernelTable, flags) &&
+           (table->flags & TN_TABLE_BATCH_INVARIANT);
+}
+
 static void
 add_table(GHashTable *rows, GHashTable *ids, const TnFactory *factory)
 {
@@ -39,19 +68,15 @@ add_table(GHashTable *rows, GHashTable *ids, const TnFactory *factory)
     for (guint32 i = 0; i < table->n_kernels; i++) {
         const TnKernel *kernel =
             (const TnKernel *)((const char *)table->kernels + (gsize)i * table->kernel_size);
-        g_autofree char *key = g_strconcat(table->kind, " ", kernel->op, NULL);
         g_autofree char *text = g_strdup_printf("%s %d", factory->name, kernel->rank);
-        const char *id = g_intern_string(text);
-        GArray *list = g_hash_table_lookup(rows, key);
-        if (list == NULL) {
-            list = g_array_new(FALSE, FALSE, sizeof(Row));
-            g_hash_table_insert(rows, g_steal_pointer(&key), list);
+        /* `pays` is the last member. */
+        const gboolean says = table->kernel_size >= sizeof(TnKernel);
+        const Row row = { kernel, g_intern_string(text), says ? kernel->pays : NULL };
+        add_row(rows, key_of(table->kind, kernel->op, FALSE), &row);
+        if (heeds_invariance(table)) {
+            add_row(rows, key_of(table->kind, kernel->op, TRUE), &row);
         }
-        const gboolean says =
-            table->kernel_size >= sizeof(TnKernel); /* `pays` is its last member */
-        const Row row = { kernel, id, says ? kernel->pays : NULL };
-        g_array_append_val(list, row);
-        g_hash_table_insert(ids, (gpointer)kernel, (gpointer)id);
+        g_hash_table_insert(ids, (gpointer)kernel, (gpointer)row.id);
     }
 }
 
@@ -127,7 +152,8 @@ static GArray *
 rows_of(const char *kind, const TnNode *node)
 {
     char key[256];
-    g_snprintf(key, sizeof key, "%s %s", kind, node->op->name);
+    g_snprintf(key, sizeof key, "%s %s%s", kind, node->op->name,
+               node->batch_invariant ? " invariant" : "");
     pthread_rwlock_rdlock(&state.lock);
     GArray *found = g_hash_table_lookup(state.index.rows, key);
     GArray *list = found != NULL ? g_array_ref(found) : NULL;

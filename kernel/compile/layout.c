@@ -1,26 +1,39 @@
-/* layout.c: images laid for kernels that compute many samples at once. Such a kernel (TN_KERNEL_LANES)
- * wants x [N, C, h, w] as [N / 16, C, h, w, 16]: to the operator, sixteen samples are one more spatial
- * axis, along which its window is 1 (see TN_ARG_SPATIAL). So the graph stays one of the same operators
- * over ordinary values, of one axis more; nothing else of the compiler knows of layouts.
+/* layout.c: images laid for kernels that compute sixteen samples or sixteen channels at once.
+ *
+ * Either axis of x [N, C, h, w] is split, and the sixteen become the last axis: [N / 16, C, h, w, 16]
+ * or [N, C / 16, h, w, 16]. To an operator that sees the axis as one of many alike, sixteen samples, or
+ * sixteen channels for pooling, are one more spatial axis, along which its window is 1 (see
+ * TN_ARG_SPATIAL). So the graph stays one of the same operators over ordinary values, of one axis more;
+ * nothing else of the compiler knows of layouts. Convolutions sum over channels: an operator says which
+ * other one takes them in blocks (TnOp.blocked), with its weights laid likewise, which pays where that
+ * is done once.
  *
  * A node with a window of weights is laid so wherever the device has such a kernel for it; what only
- * follows, other spatial operators, element-wise ones, sums over the samples, where an input is laid so
- * already. What reads a value the ordinary way gets it moved back; movements that nobody reads are
- * dropped. */
+ * follows, other spatial operators, element-wise ones, sums over samples or places, where an input is
+ * laid so already. What reads a value the ordinary way gets it moved back; movements that nobody reads
+ * are dropped. */
 #include "compile-private.h"
 
+#include <math.h>
 #include <string.h>
+
+#include <tenon/plugin.h>
 
 #include "choose.h"
 
 #define RANK 4 /* [N, C, h, w] */
 
+/* The axis that is split. */
+typedef enum { SAMPLES, CHANNELS, N_AXES, NOT_LAID } Axis;
+
 typedef struct {
     TnCompiler *c;
     TnCompile options; /* that writes nothing down: a node that is looked at may not come */
     const TnClaim *claims;
-    GHashTable *laid; /* of a value of the new graph: TnVal, the same in lanes */
-    GHashTable *made; /* values that came of a node in lanes: those of laid that cost nothing */
+    const gboolean *fixed;    /* of the old graph's nodes */
+    GHashTable *laid[N_AXES]; /* of a value of the new graph: TnVal, the same split */
+    GHashTable
+        *made[N_AXES]; /* values that came of a split node: those of laid that cost nothing */
 } Layout;
 
 static guint64 *
@@ -38,11 +51,11 @@ find(GHashTable *table, TnVal val)
 }
 
 static TnType
-lanes_type(const TnType *type)
+laid_type(const TnType *type, Axis axis)
 {
     TnType laid = *type;
     laid.rank = RANK + 1;
-    laid.dims[0] = type->dims[0] / TN_LANES;
+    laid.dims[axis] = type->dims[axis] / TN_LANES;
     laid.dims[RANK] = TN_LANES;
     return laid;
 }
@@ -57,19 +70,43 @@ longer_type(const TnType *type)
 }
 
 static gboolean
-is_images(const TnType *type)
+is_images(const TnType *type, Axis axis)
 {
-    return type->rank == RANK && type->dims[0] > 0 && type->dims[0] % TN_LANES == 0;
+    return type->rank == RANK && type->dims[axis] > 0 && type->dims[axis] % TN_LANES == 0;
 }
 
 /* --- Movements -------------------------------------------------------------------------------- */
 
 static TnVal
-transpose(TnRewriter *rw, const TnGraphNode *node, TnVal x, const gint64 *perm)
+transpose(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint rank, const gint64 *perm)
 {
-    TnTransposeAttrs attrs = { .perm = { .n = RANK + 1 } };
-    memcpy(attrs.perm.v, perm, (RANK + 1) * sizeof *perm);
+    TnTransposeAttrs attrs = { .perm = { .n = rank } };
+    memcpy(attrs.perm.v, perm, (gsize)rank * sizeof *perm);
     return tn_rewrite_add(rw, node, tn_op_find("transpose", NULL), &attrs, 1, &x);
+}
+
+/* x with axis `from` standing where axis `to` did. */
+static TnVal
+move_axis(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint from, gint to)
+{
+    const gint rank = tn_type_of(rw->to, x)->rank;
+    gint64 perm[TN_MAX_RANK];
+    for (gint i = 0; i < rank; i++) {
+        perm[i] = i == to ? from : i + (from < to ? i >= from && i < to : -(i > to && i <= from));
+    }
+    return transpose(rw, node, x, rank, perm);
+}
+
+/* x with an axis as two, the second of TN_LANES. */
+static TnVal
+split_axis(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint axis)
+{
+    TnType type = *tn_type_of(rw->to, x);
+    memmove(type.dims + axis + 1, type.dims + axis,
+            (gsize)(type.rank++ - axis) * sizeof *type.dims);
+    type.dims[axis] /= TN_LANES;
+    type.dims[axis + 1] = TN_LANES;
+    return tn_rewrite_reshape(rw, node, x, &type);
 }
 
 static TnVal
@@ -81,30 +118,26 @@ only_type(TnRewriter *rw, const TnGraphNode *node, const TnType *type)
 }
 
 static TnVal
-to_lanes(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x)
+to_laid(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Axis axis)
 {
-    static const gint64 perm[] = { 0, 2, 3, 4, 1 };
-    const TnVal *known = find(l->laid, x);
+    const TnVal *known = find(l->laid[axis], x);
     if (known != NULL) {
         return *known;
     }
-    const TnType *type = tn_type_of(rw->to, x);
-    const TnType split = { .dtype = type->dtype,
-                           .rank = RANK + 1,
-                           .dims = { type->dims[0] / TN_LANES, TN_LANES, type->dims[1],
-                                     type->dims[2], type->dims[3] } };
-    const TnVal laid = transpose(rw, node, tn_rewrite_reshape(rw, node, x, &split), perm);
-    g_hash_table_insert(l->laid, key_of(x), g_memdup2(&laid, sizeof laid));
+    const TnVal split = split_axis(rw, node, x, (gint)axis);
+    const TnVal laid = move_axis(rw, node, split, (gint)axis + 1, RANK);
+    g_hash_table_insert(l->laid[axis], key_of(x), g_memdup2(&laid, sizeof laid));
     return laid;
 }
 
 static TnVal
-from_lanes(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal laid, const TnType *type)
+from_laid(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal laid, const TnType *type,
+          Axis axis)
 {
-    static const gint64 perm[] = { 0, 4, 1, 2, 3 };
-    const TnVal back = tn_rewrite_reshape(rw, node, transpose(rw, node, laid, perm), type);
-    g_hash_table_insert(l->laid, key_of(back), g_memdup2(&laid, sizeof laid));
-    g_hash_table_add(l->made, key_of(back));
+    const TnVal split = move_axis(rw, node, laid, RANK, (gint)axis + 1);
+    const TnVal back = tn_rewrite_reshape(rw, node, split, type);
+    g_hash_table_insert(l->laid[axis], key_of(back), g_memdup2(&laid, sizeof laid));
+    g_hash_table_add(l->made[axis], key_of(back));
     return back;
 }
 
@@ -162,20 +195,23 @@ longer(TnRewriter *rw, const TnGraphNode *node, TnVal x)
     return tn_rewrite_reshape(rw, node, x, &type);
 }
 
-/* Whether an input is there in lanes at no cost. */
-static gboolean
-has_laid_input(const Layout *l, const TnGraphNode *node, const TnVal *in)
+/* How an input is there at no cost. */
+static Axis
+axis_of_inputs(const Layout *l, const TnGraphNode *node, const TnVal *in)
 {
     for (gint i = 0; i < node->n_in; i++) {
-        if (tn_reads_data(node->op, i, in[i]) && find(l->made, in[i]) != NULL) {
-            return TRUE;
+        for (Axis axis = 0; axis < N_AXES && tn_reads_data(node->op, i, in[i]); axis++) {
+            if (find(l->made[axis], in[i]) != NULL) {
+                return axis;
+            }
         }
     }
-    return FALSE;
+    return NOT_LAID;
 }
 
 static gboolean
-is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, gboolean *window)
+is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Axis axis,
+           gboolean *window)
 {
     gboolean images = FALSE;
     *window = FALSE;
@@ -185,7 +221,7 @@ is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, gbool
             continue;
         }
         const TnType *type = tn_type_of(rw->to, in[i]);
-        if ((flags & TN_ARG_SPATIAL) && !is_images(type)) {
+        if ((flags & TN_ARG_SPATIAL) && !is_images(type, axis)) {
             return FALSE;
         }
         *window = *window || ((flags & TN_ARG_WINDOW) && type->rank == RANK);
@@ -196,14 +232,14 @@ is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, gbool
 
 /* Input i of a spatial node as it would be. */
 static TnType
-spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x)
+spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Axis axis)
 {
     const guint32 flags = tn_op_input(node->op, i)->flags;
     if (tn_val_is_none(x)) {
         return (TnType){ 0 };
     }
     const TnType *type = tn_type_of(rw->to, x);
-    return flags & TN_ARG_SPATIAL  ? lanes_type(type)
+    return flags & TN_ARG_SPATIAL  ? laid_type(type, axis)
            : flags & TN_ARG_WINDOW ? longer_type(type)
                                    : *type;
 }
@@ -211,136 +247,226 @@ spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x)
 /* Bytes moved in a microsecond, about. */
 #define MOVED 8e3
 
-/* Microseconds that it takes to lay the inputs that are not laid yet. */
-static double
-moving_cost(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
+/* Whether the node as it is was measured to be faster than when it is laid, which was measured to take
+ * `us`, and its images that are not laid yet moved. */
+static gboolean
+is_faster_plain(const Layout *l, const TnRewriter *rw, guint number, const TnGraphNode *node,
+                const TnVal *in, Axis axis, double us)
 {
+    TnNodeView plain;
     double bytes = 0;
+    if (l->options.costs == NULL || l->options.choices != NULL || us == INFINITY) {
+        return FALSE;
+    }
     for (gint i = 0; i < node->n_in; i++) {
-        if (tn_reads_data(node->op, i, in[i]) && find(l->made, in[i]) == NULL &&
+        if (tn_reads_data(node->op, i, in[i]) && find(l->made[axis], in[i]) == NULL &&
             (tn_op_input(node->op, i)->flags & TN_ARG_SPATIAL)) {
             bytes += (double)tn_type_bytes(tn_type_of(rw->to, in[i]));
         }
     }
-    return bytes / MOVED;
+    tn_node_view(&plain, rw->from, number);
+    return tn_choice_cost(&l->options, (guint)l->claims[number].device, &plain.node) <
+           us + bytes / MOVED;
 }
 
-/* Whether the node as it is was measured to be faster than in lanes. */
-static gboolean
-is_faster_plain(const Layout *l, guint device, const TnNode *plain, const TnNode *laid,
-                double moving)
-{
-    return l->options.costs != NULL && l->options.choices == NULL &&
-           tn_choice_cost(&l->options, device, plain) <
-               tn_choice_cost(&l->options, device, laid) + moving;
-}
-
-/* Whether the device that runs the node has a kernel that wants lanes for it. */
-static gboolean
-wants_lanes(const Layout *l, const TnRewriter *rw, guint number, const TnGraphNode *node,
-            const TnVal *in, const void *attrs)
+/* The kernel that the device which runs the node would have for op on inputs of these types; NULL:
+ * none. *us: what it was measured to take. */
+static const TnKernel *
+kernel_for(const Layout *l, guint number, const TnGraphNode *node, const TnOp *op, gint n_in,
+           const TnType *types, const void *attrs, double *us)
 {
     const guint device = (guint)l->claims[number].device;
     TnNodeView view = { .node = { .size = sizeof(TnNode),
-                                  .op = node->op,
+                                  .op = op,
                                   .attrs = attrs,
                                   .name = node->name,
-                                  .n_in = node->n_in,
+                                  .n_in = n_in,
                                   .n_out = node->n_out,
                                   .in = view.in,
                                   .out = view.out } };
-    TnType types[TN_MAX_IN], out[TN_MAX_OUT];
+    TnType out[TN_MAX_OUT];
     TnTensor *values[TN_MAX_IN] = { NULL };
-    for (gint i = 0; i < node->n_in; i++) {
-        types[i] = spatial_type(rw, node, i, in[i]);
+    for (gint i = 0; i < n_in; i++) {
         tn_arg_contiguous(&view.in[i], &types[i]);
     }
-    if (!tn_op_infer(node->op, attrs, node->name, node->n_in, types, values, &view.node.n_out, out,
-                     NULL)) {
-        return FALSE;
+    if (!tn_op_infer(op, attrs, node->name, n_in, types, values, &view.node.n_out, out, NULL)) {
+        return NULL;
     }
-    for (gint i = 0; i < node->n_out; i++) {
+    for (gint i = 0; i < view.node.n_out; i++) {
         tn_arg_contiguous(&view.out[i], &out[i]);
     }
-    if (!tn_choice_known(&l->options, device, &view.node)) {
-        return FALSE;
-    }
-    const TnKernel *kernel = tn_choose_kernel(&l->options, device, &view.node);
-    TnNodeView plain;
-    tn_node_view(&plain, rw->from, number);
-    return kernel != NULL && (kernel->flags & TN_KERNEL_LANES) &&
-           !is_faster_plain(l, device, &plain.node, &view.node, moving_cost(l, rw, node, in));
+    *us = tn_choice_cost(&l->options, device, &view.node);
+    return tn_choice_known(&l->options, device, &view.node)
+               ? tn_choose_kernel(&l->options, device, &view.node)
+               : NULL;
 }
 
 static TnVal
-spatial_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x)
+spatial_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Axis axis)
 {
     const guint32 flags = tn_op_input(node->op, i)->flags;
     if (tn_val_is_none(x) || !(flags & (TN_ARG_SPATIAL | TN_ARG_WINDOW))) {
         return x;
     }
     if (flags & TN_ARG_SHAPE) {
-        const TnType laid = spatial_type(rw, node, i, x);
+        const TnType laid = spatial_type(rw, node, i, x, axis);
         return only_type(rw, node, &laid);
     }
-    return flags & TN_ARG_SPATIAL ? to_lanes(l, rw, node, x) : longer(rw, node, x);
+    return flags & TN_ARG_SPATIAL ? to_laid(l, rw, node, x, axis) : longer(rw, node, x);
 }
 
 static gboolean
 lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in,
-            TnVal *out)
+            Axis axis, TnVal *out)
 {
     gboolean window;
-    if (!is_spatial(rw, node, in, &window) || (!window && !has_laid_input(l, node, in))) {
+    if (axis == NOT_LAID || !is_spatial(rw, node, in, axis, &window) ||
+        (window ? axis != SAMPLES : axis_of_inputs(l, node, in) != axis)) {
         return FALSE;
     }
     g_autofree void *attrs = longer_attrs(node);
-    if (!wants_lanes(l, rw, number, node, in, attrs)) {
+    TnType types[TN_MAX_IN];
+    for (gint i = 0; i < node->n_in; i++) {
+        types[i] = spatial_type(rw, node, i, in[i], axis);
+    }
+    double us = 0;
+    const TnKernel *kernel = kernel_for(l, number, node, node->op, node->n_in, types, attrs, &us);
+    if (kernel == NULL || !(kernel->flags & TN_KERNEL_LANES) ||
+        (window && is_faster_plain(l, rw, number, node, in, axis, us))) {
         return FALSE;
     }
     TnVal laid[TN_MAX_IN];
     for (gint i = 0; i < node->n_in; i++) {
-        laid[i] = spatial_input(l, rw, node, i, in[i]);
+        laid[i] = spatial_input(l, rw, node, i, in[i], axis);
     }
     const TnVal first = tn_rewrite_add(rw, node, node->op, attrs, node->n_in, laid);
     for (gint i = 0; i < node->n_out; i++) {
         const guint32 flags = tn_op_output(node->op, i)->flags;
         const TnVal val = { first.node, (guint32)i };
-        out[i] = flags & TN_ARG_SPATIAL  ? from_lanes(l, rw, node, val, &node->out[i])
+        out[i] = flags & TN_ARG_SPATIAL  ? from_laid(l, rw, node, val, &node->out[i], axis)
                  : flags & TN_ARG_WINDOW ? tn_rewrite_reshape(rw, node, val, &node->out[i])
                                          : val;
     }
     return TRUE;
 }
 
-/* An input of an element-wise node of type `type`: in lanes what has the samples, else with one axis
- * more, so that it broadcasts as before. */
-static TnVal
-element_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x)
+/* --- Blocks of channels ----------------------------------------------------------------------- */
+
+/* Whether channels of x make whole blocks; else it is taken as it is. */
+static gboolean
+in_blocks(const TnRewriter *rw, TnVal x)
 {
-    const TnType *type = tn_type_of(rw->to, x);
-    if (is_images(type) && type->dims[0] == node->out[0].dims[0]) {
-        return to_lanes(l, rw, node, x);
+    return is_images(tn_type_of(rw->to, x), CHANNELS);
+}
+
+/* [M, C, kernel…] as [M / 16, C / 16, kernel…, 16, 16] or [M / 16, kernel…, C, 16]. */
+static TnVal
+window_in_blocks(TnRewriter *rw, const TnGraphNode *node, TnVal w, gboolean blocks)
+{
+    const gint rank = tn_type_of(rw->to, w)->rank;
+    TnVal val = w;
+    if (blocks) {
+        val = move_axis(rw, node, split_axis(rw, node, val, 1), 2, rank);
+    } else {
+        val = move_axis(rw, node, val, 1, rank - 1);
     }
-    return type->rank == 0 ? x : longer(rw, node, x);
+    val = split_axis(rw, node, val, 0);
+    return move_axis(rw, node, val, 1, tn_type_of(rw->to, val)->rank - 1);
+}
+
+/* Whether the node has images of `RANK` axes and fixed windows, whose channels out make blocks. */
+static gboolean
+may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
+{
+    gboolean windows = FALSE;
+    for (gint i = 0; i < node->n_in; i++) {
+        const guint32 flags = tn_op_input(node->op, i)->flags;
+        if ((flags & TN_ARG_SPATIAL) && tn_type_of(rw->to, in[i])->rank != RANK) {
+            return FALSE;
+        }
+        if (flags & TN_ARG_WINDOW) {
+            windows = TRUE;
+            if (!l->fixed[node->in[i].node] || !is_images(tn_type_of(rw->to, in[i]), SAMPLES)) {
+                return FALSE;
+            }
+        }
+    }
+    return windows && is_images(&node->out[0], CHANNELS);
 }
 
 static gboolean
-lay_elements(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
+lay_blocked(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in,
+            TnVal *out)
 {
-    if (!(node->op->flags & TN_OP_ELEMENTWISE) || node->n_out != 1 || !is_images(&node->out[0]) ||
-        !has_laid_input(l, node, in)) {
+    const TnOp *op = TN_HAS(node->op, blocked) ? tn_op_find(node->op->blocked, NULL) : NULL;
+    if (op == NULL || !may_block(l, rw, node, in)) {
+        return FALSE;
+    }
+    const gint n_in = (gint)op->n_inputs;
+    const gboolean blocks = in_blocks(rw, in[0]);
+    TnVal laid[TN_MAX_IN];
+    TnType types[TN_MAX_IN] = { 0 };
+    for (gint i = 0; i < n_in; i++) {
+        const guint32 flags = i < node->n_in ? tn_op_input(node->op, i)->flags : 0;
+        laid[i] = i >= node->n_in                      ? TN_VAL_NONE
+                  : flags & TN_ARG_WINDOW              ? window_in_blocks(rw, node, in[i], blocks)
+                  : (flags & TN_ARG_SPATIAL) && blocks ? to_laid(l, rw, node, in[i], CHANNELS)
+                                                       : in[i];
+        types[i] = tn_val_is_none(laid[i]) ? types[i] : *tn_type_of(rw->to, laid[i]);
+    }
+    g_autofree void *attrs = g_malloc0(op->attrs.struct_size);
+    tn_options_defaults(&op->attrs, attrs);
+    memcpy(attrs, node->attrs, node->op->attrs.struct_size);
+    double us = 0;
+    if (kernel_for(l, number, node, op, n_in, types, attrs, &us) == NULL ||
+        is_faster_plain(l, rw, number, node, in, CHANNELS, us)) {
+        return FALSE;
+    }
+    const TnVal val = tn_rewrite_add(rw, node, op, attrs, n_in, laid);
+    out[0] = from_laid(l, rw, node, val, &node->out[0], CHANNELS);
+    return TRUE;
+}
+
+/* --- What follows ----------------------------------------------------------------------------- */
+
+/* An input of an element-wise node: split where it has the axis, else with one axis more, so that it
+ * broadcasts as before. */
+static TnVal
+element_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Axis axis)
+{
+    TnType type = *tn_type_of(rw->to, x);
+    const gint missing = RANK - type.rank;
+    if (missing > (gint)axis || type.dims[(gint)axis - missing] == 1) {
+        return type.rank == 0 ? x : longer(rw, node, x);
+    }
+    if (missing > 0) {
+        memmove(type.dims + missing, type.dims, (gsize)type.rank * sizeof *type.dims);
+        for (gint i = 0; i < missing; i++) {
+            type.dims[i] = 1;
+        }
+        type.rank = RANK;
+        x = tn_rewrite_reshape(rw, node, x, &type);
+    }
+    return to_laid(l, rw, node, x, axis);
+}
+
+static gboolean
+lay_elements(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Axis axis,
+             TnVal *out)
+{
+    if (!(node->op->flags & TN_OP_ELEMENTWISE) || node->n_out != 1 || axis == NOT_LAID ||
+        !is_images(&node->out[0], axis)) {
         return FALSE;
     }
     TnVal laid[TN_MAX_IN];
     for (gint i = 0; i < node->n_in; i++) {
-        laid[i] = tn_val_is_none(in[i]) ? in[i] : element_input(l, rw, node, in[i]);
+        laid[i] = tn_val_is_none(in[i]) ? in[i] : element_input(l, rw, node, in[i], axis);
     }
     const TnVal val = tn_rewrite_add(rw, node, node->op, node->attrs, node->n_in, laid);
     if (tn_val_is_none(val)) {
         return FALSE;
     }
-    out[0] = from_lanes(l, rw, node, val, &node->out[0]);
+    out[0] = from_laid(l, rw, node, val, &node->out[0], axis);
     return TRUE;
 }
 
@@ -349,17 +475,44 @@ static gboolean
 lay_sum(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
 {
     const TnType *to = &node->out[0];
-    if (node->op != tn_op_find("reduce_to", NULL) || find(l->made, in[0]) == NULL ||
+    if (node->op != tn_op_find("reduce_to", NULL) || find(l->made[SAMPLES], in[0]) == NULL ||
         (to->rank == RANK && to->dims[0] != 1)) {
         return FALSE;
     }
     const TnType like = longer_type(to);
-    const TnVal laid[] = { to_lanes(l, rw, node, in[0]), only_type(rw, node, &like) };
+    const TnVal laid[] = { to_laid(l, rw, node, in[0], SAMPLES), only_type(rw, node, &like) };
     const TnVal val = tn_rewrite_add(rw, node, node->op, node->attrs, 2, laid);
     if (tn_val_is_none(val)) {
         return FALSE;
     }
     out[0] = tn_rewrite_reshape(rw, node, val, to);
+    return TRUE;
+}
+
+/* A reduction over all places of each channel: blocks and their channels are left in order. */
+static gboolean
+lay_places(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
+{
+    static const char *const names[] = { "reduce_sum", "reduce_max" };
+    gboolean is = FALSE;
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        is = is || node->op == tn_op_find(names[i], NULL);
+    }
+    if (!is || find(l->made[CHANNELS], in[0]) == NULL) {
+        return FALSE;
+    }
+    const TnReduceAttrs *attrs = node->attrs;
+    guint32 axes = 0;
+    for (gint i = 0; i < attrs->axes.n; i++) {
+        axes |= 1u << (attrs->axes.v[i] < 0 ? attrs->axes.v[i] + RANK : attrs->axes.v[i]);
+    }
+    const TnReduceAttrs places = { .axes = { .n = 2, .v = { 2, 3 } }, .keepdims = TRUE };
+    const TnVal laid = to_laid(l, rw, node, in[0], CHANNELS);
+    if (axes != (1u << 2 | 1u << 3)) {
+        return FALSE;
+    }
+    const TnVal val = tn_rewrite_add(rw, node, node->op, &places, 1, &laid);
+    out[0] = tn_rewrite_reshape(rw, node, val, &node->out[0]);
     return TRUE;
 }
 
@@ -370,9 +523,16 @@ layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
     Layout *l = rw->data;
     (void)error;
     /* What a random node draws for an element goes by where that lies. */
-    *done = l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
-            (lay_spatial(l, rw, number, node, in, out) || lay_elements(l, rw, node, in, out) ||
-             lay_sum(l, rw, node, in, out));
+    const Axis axis = axis_of_inputs(l, node, in);
+    /* Whether samples can be split hangs on how many there are; blocks sum in an order of their own. */
+    const gboolean blocks_first = l->options.batch_invariant;
+    *done =
+        l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
+        ((blocks_first && lay_blocked(l, rw, number, node, in, out)) ||
+         lay_spatial(l, rw, number, node, in, SAMPLES, out) ||
+         lay_spatial(l, rw, number, node, in, axis, out) ||
+         lay_blocked(l, rw, number, node, in, out) || lay_elements(l, rw, node, in, axis, out) ||
+         lay_sum(l, rw, node, in, out) || lay_places(l, rw, node, in, out));
     return TRUE;
 }
 
@@ -380,17 +540,26 @@ gboolean
 tn_pass_layout(TnCompiler *c, GError **error)
 {
     g_autofree TnClaim *claims = g_steal_pointer(&c->claims);
+    g_autoptr(TnGraph) from = tn_graph_ref(c->graph);
+    TnFixed fixed = { NULL };
     Layout l = { .c = c,
                  .options = *c->options,
                  .claims = claims,
-                 .laid = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free),
-                 .made = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL) };
+                 .fixed = tn_fixed_nodes(&fixed, from, from) };
     l.options.chosen = NULL;
-    const gboolean ok = tn_rewrite_into(c, NULL, layout_node, &l, error);
-    const gboolean changed = g_hash_table_size(l.made) > 0;
-    g_hash_table_unref(l.laid);
-    g_hash_table_unref(l.made);
-    /* Without movements there and back. */
-    return ok && (!changed || tn_run_neutral(c, error)) && tn_pass_dce(c, error) &&
+    for (Axis axis = 0; axis < N_AXES; axis++) {
+        l.laid[axis] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+        l.made[axis] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    }
+    gboolean ok = tn_rewrite_into(c, NULL, layout_node, &l, error), changed = FALSE;
+    for (Axis axis = 0; axis < N_AXES; axis++) {
+        changed = changed || g_hash_table_size(l.made[axis]) > 0;
+        g_hash_table_unref(l.laid[axis]);
+        g_hash_table_unref(l.made[axis]);
+    }
+    tn_fixed_clear(&fixed);
+    /* Without movements there and back, and without readers that only those have. */
+    ok = ok && tn_pass_dce(c, error);
+    return ok && (!changed || (tn_run_neutral(c, error) && tn_pass_dce(c, error))) &&
            tn_pass_claim(c, error);
 }

@@ -128,11 +128,13 @@ made_bytes(const TnPlan *plan, const TnStep *step)
     return bytes;
 }
 
-/* The next of the ready steps: the one that leaves least alive, or simply the first. */
+/* The next of the ready steps: what is computed once comes first, then the one that leaves least alive,
+ * or simply the first. */
 static guint
 choose(Order *order, const GArray *ready, gboolean greedy)
 {
     guint best = 0;
+    gboolean best_once = FALSE;
     gssize best_cost = G_MAXSSIZE;
     for (guint i = 0; i < ready->len; i++) {
         const guint32 s = g_array_index(ready, guint32, i);
@@ -142,8 +144,13 @@ choose(Order *order, const GArray *ready, gboolean greedy)
             each_root(order->plan, step, add_freed, order, &freed);
         }
         const gssize cost = greedy ? (gssize)(made_bytes(order->plan, step) - freed) : (gssize)s;
-        if (cost < best_cost || (cost == best_cost && s < g_array_index(ready, guint32, best))) {
+        if (step->once < best_once) {
+            continue;
+        }
+        if (step->once > best_once || cost < best_cost ||
+            (cost == best_cost && s < g_array_index(ready, guint32, best))) {
             best = i;
+            best_once = step->once;
             best_cost = cost;
         }
     }
@@ -173,7 +180,7 @@ sort_steps(Order *order, gboolean greedy, guint32 *result)
         g_array_remove_index_fast(ready, at);
         result[done++] = s;
         live += made_bytes(plan, step);
-        peak = MAX(peak, live);
+        peak = MAX(peak, live + tn_align(step->prepared.scratch));
         each_root(plan, step, add_freed, order, &freed);
         each_root(plan, step, drop_reader, order, NULL);
         for (guint i = 0; i < step->n_out; i++) {

@@ -40,6 +40,7 @@ typedef struct {
     TnPrepared prepared;
     guint32 scratch_slot; /* TN_NO_VALUE: none */
     guint32 position;
+    gboolean once; /* not in every run */
 } TnStep;
 
 /* A piece of arena with the positions between which it holds something. */
@@ -104,13 +105,19 @@ gboolean tn_layout_contiguous(const TnType *type, const TnLayout *layout);
 /* Whether step may compute output `out` (0, 1 …) into the memory of its input `in`. */
 gboolean tn_plan_may_overwrite(const TnPlan *plan, const TnStep *step, guint out, guint in);
 
+/* Everything of planning up to where values lie; the program gets its ports, sizes and slots.
+ * tn_plan_clear in any case, then tn_program_destroy. */
+gboolean tn_plan_make(TnPlan *plan, TnCompiler *c, GError **error);
+void tn_plan_clear(TnPlan *plan);
+
 /* The parts of planning, in order. */
 void tn_plan_views(TnPlan *plan); /* views.c: values, and which nodes are no instruction */
 void tn_plan_steps(TnPlan *plan); /* steps.c: steps, outputs that need a copy */
 void tn_plan_assigns(
-    TnPlan *plan);                /* assign.c: results in variables' memory, or copies at the end */
-void tn_plan_order(TnPlan *plan); /* order.c */
+    TnPlan *plan); /* assign.c: results in variables' memory, or copies at the end */
+void tn_plan_once(TnPlan *plan);                         /* once.c */
 gboolean tn_plan_prepare(TnPlan *plan, GError **error); /* emit.c: kernels' own preparation */
+void tn_plan_order(TnPlan *plan);                       /* order.c */
 gboolean tn_plan_arena(TnPlan *plan, GError **error);   /* arena.c: slots, in place, offsets */
 gboolean tn_plan_emit(TnPlan *plan, GError **error);    /* emit.c: the program */
 void tn_plan_streams(

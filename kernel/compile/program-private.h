@@ -59,6 +59,7 @@ typedef struct {
     TnTensor *value;                /* inputs: static contents, NULL if any will do */
     gboolean read;                  /* variables: the value at the beginning counts */
     gboolean assigned;              /* variables */
+    gboolean once;                  /* variables: read by instructions that run once */
     guint32 first_patch, n_patches; /* into patches: arguments that point into it */
 } TnProgramPort;
 
@@ -95,6 +96,7 @@ struct TnProgram {
     guint n_spaces;
     TnProgramSpace *spaces;
     guint n_instructions;
+    guint n_once; /* the first so many run once, and again when a variable they read has changed */
     TnInstruction *instructions;
     TnInstructionInfo *infos;
     guint n_args;

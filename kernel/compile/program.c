@@ -157,6 +157,7 @@ print_instruction(GString *text, const TnProgram *program, guint number)
         g_autofree char *id = tn_kernel_id(info->kernel);
         g_string_append_printf(text, " kernel %s", id);
     }
+    g_string_append(text, number < program->n_once ? " once" : "");
     if (info->kernel != NULL && (info->kernel->flags & TN_KERNEL_SLOW)) {
         g_string_append(text, " slow");
     }

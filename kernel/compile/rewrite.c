@@ -290,6 +290,27 @@ tn_compiler_set_graph(TnCompiler *c, TnGraph *graph)
     }
     c->graph = graph;
     g_clear_pointer(&c->claims, g_free);
+    g_clear_pointer(&c->again, g_free);
+}
+
+void
+tn_compiler_clear(TnCompiler *c)
+{
+    tn_compiler_set_graph(c, NULL);
+    g_free(c->trace);
+    g_free(c->space);
+    g_free(c->input_home);
+    g_free(c->variable_home);
+}
+
+guint64
+tn_compiler_variable_bytes(const TnCompiler *c)
+{
+    guint64 sum = 0;
+    for (guint i = 0; i < c->graph->variables->len; i++) {
+        sum += (guint64)tn_type_bytes(&g_array_index(c->graph->variables, TnGraphVariable, i).type);
+    }
+    return sum;
 }
 
 gboolean

@@ -37,6 +37,9 @@ struct TnExec {
     TnRun *runs;         /* per instruction */
     TnBinding *bindings; /* per input */
     TnTensor **variables;
+    TnVar **vars;      /* the same in the store */
+    guint64 *versions; /* when what is computed once was */
+    gboolean computed;
     TnTensor **outputs;
     guint n_shadows;
     TnShadow *shadows;
@@ -51,6 +54,11 @@ struct TnExec {
     gboolean has_fail_text;
 };
 
+/* The first instruction of a run: 0, or the first after those that run once. Notes the variables'
+ * versions. */
+guint tn_exec_begin(TnExec *exec);
+/* After a run, however it ended: which variables it wrote; failed: that nothing is computed yet. */
+void tn_exec_end(TnExec *exec, gboolean failed);
 /* Bytes of a place, as a pointer of its device. */
 void *tn_exec_resolve(const TnExec *exec, const TnPlace *place);
 /* Sets exec->error for instruction number, which gave status. */
@@ -58,7 +66,7 @@ TnStatus tn_exec_fail_at(TnExec *exec, guint number, TnStatus status);
 /* run.c: one instruction with its stream, waits and signal; all streams at rest. */
 TnStatus tn_exec_step(TnExec *exec, guint number);
 TnStatus tn_exec_sync(TnExec *exec, gint device);
-/* watch.c: all instructions, each shown. */
-TnStatus tn_exec_run_watched(TnExec *exec);
+/* watch.c: instructions from `first` on, each shown. */
+TnStatus tn_exec_run_watched(TnExec *exec, guint first);
 /* Back to who watches the context, if anybody does. */
 void tn_exec_drop_watch(TnExec *exec);

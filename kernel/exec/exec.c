@@ -2,6 +2,8 @@
  * variables are bound to. */
 #include "exec-private.h"
 
+#include "graph/store-private.h"
+
 #include <string.h>
 #include <tenon/base.h>
 
@@ -142,6 +144,7 @@ bind_variable(TnExec *exec, guint i, GError **error)
                     port->name, got, want);
         return FALSE;
     }
+    exec->vars[i] = var;
     exec->variables[i] = tn_tensor_ref(tensor);
     return is_in_memory_of(tensor, exec->program->devices[port->device]) ||
            add_shadow(exec, i, error);
@@ -152,6 +155,8 @@ make_variables(TnExec *exec, GError **error)
 {
     const TnProgram *program = exec->program;
     exec->variables = g_new0(TnTensor *, program->n_variables + 1);
+    exec->vars = g_new0(TnVar *, program->n_variables + 1);
+    exec->versions = g_new0(guint64, program->n_variables + 1);
     for (guint i = 0; i < program->n_variables; i++) {
         if (!bind_variable(exec, i, error)) {
             return FALSE;
@@ -307,6 +312,8 @@ tn_exec_free(TnExec *exec)
     free_streams(exec);
     free_tensors(exec->outputs, program->n_outputs);
     free_tensors(exec->variables, program->n_variables);
+    g_free(exec->vars);
+    g_free(exec->versions);
     for (guint i = 0; exec->bindings != NULL && i < program->n_inputs; i++) {
         g_clear_pointer(&exec->bindings[i].tensor, tn_tensor_unref);
         g_clear_pointer(&exec->bindings[i].staging, tn_storage_unref);
@@ -408,6 +415,35 @@ tn_exec_bind(TnExec *exec, guint i, TnTensor *tensor)
     binding->staged = !there;
     patch(exec, port, input_memory(exec, i));
     return TN_OK;
+}
+
+/* --- What is computed once -------------------------------------------------------------------- */
+
+guint
+tn_exec_begin(TnExec *exec)
+{
+    const TnProgram *program = exec->program;
+    gboolean changed = !exec->computed;
+    for (guint i = 0; program->n_once > 0 && i < program->n_variables; i++) {
+        if (program->variables[i].once) {
+            const guint64 version = tn_var_version(exec->vars[i]);
+            changed |= version != exec->versions[i];
+            exec->versions[i] = version;
+        }
+    }
+    exec->computed = TRUE;
+    return changed ? 0 : program->n_once;
+}
+
+void
+tn_exec_end(TnExec *exec, gboolean failed)
+{
+    for (guint i = 0; i < exec->program->n_variables; i++) {
+        if (exec->program->variables[i].assigned) {
+            tn_var_touch(exec->vars[i]);
+        }
+    }
+    exec->computed = exec->computed && !failed;
 }
 
 /* --- Reading ---------------------------------------------------------------------------------- */

@@ -207,6 +207,8 @@ fill_entry(TnFunction *function, Entry *entry, TnTensor *const *inputs, GError *
         .n_devices = n,
         .choices = tn_context_choices(function->context),
         .costs = tn_context_costs(function->context),
+        .batch_invariant = tn_context_batch_invariant(function->context),
+        .memory_limit = tn_context_program_limit(function->context),
     };
     const gint64 begin = tn_span_begin(function->context);
     g_autoptr(TnProgram) program = tn_compile_shared(function->graph, &options, error);

@@ -155,13 +155,13 @@ move_shadows(TnExec *exec, gboolean to_shadow)
 /* --- Loops ------------------------------------------------------------------------------------ */
 
 static TnStatus
-run_simple(TnExec *exec)
+run_simple(TnExec *exec, guint first)
 {
     const TnProgram *program = exec->program;
     const TnInstruction *code = program->instructions;
     const TnRun *run = exec->runs;
     const guint n = program->n_instructions;
-    for (guint i = 0; i < n; i++) {
+    for (guint i = first; i < n; i++) {
         const TnStatus status = code[i].run(code[i].state, &run[i]);
         if (G_UNLIKELY(status != TN_OK)) {
             return tn_exec_fail_at(exec, i, status);
@@ -194,9 +194,9 @@ tn_exec_step(TnExec *exec, guint number)
 }
 
 static TnStatus
-run_with_streams(TnExec *exec)
+run_with_streams(TnExec *exec, guint first)
 {
-    for (guint i = 0; i < exec->program->n_instructions; i++) {
+    for (guint i = first; i < exec->program->n_instructions; i++) {
         const TnStatus status = tn_exec_step(exec, i);
         if (status != TN_OK) {
             tn_exec_sync(exec, -1);
@@ -215,9 +215,9 @@ run_with_streams(TnExec *exec)
 }
 
 static TnStatus
-run_all(TnExec *exec)
+run_all(TnExec *exec, guint first)
 {
-    return exec->program->simple ? run_simple(exec) : run_with_streams(exec);
+    return exec->program->simple ? run_simple(exec, first) : run_with_streams(exec, first);
 }
 
 /* --- Entry ------------------------------------------------------------------------------------ */
@@ -235,8 +235,10 @@ tn_exec_run(TnExec *exec)
     }
     if (status == TN_OK) {
         const TnFloatMode mode = tn_float_mode_enter();
-        status = exec->watch.func != NULL ? tn_exec_run_watched(exec) : run_all(exec);
+        const guint first = tn_exec_begin(exec);
+        status = exec->watch.func != NULL ? tn_exec_run_watched(exec, first) : run_all(exec, first);
         tn_float_mode_leave(mode);
+        tn_exec_end(exec, status != TN_OK);
     }
     if (status == TN_OK && exec->n_shadows > 0) {
         status = move_shadows(exec, FALSE);

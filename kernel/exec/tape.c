@@ -3,6 +3,7 @@
 #include "exec-private.h"
 
 #include "compile/compile-private.h"
+#include "graph/store-private.h"
 
 #include <tenon/base.h>
 #include <tenon/tape.h>
@@ -139,6 +140,7 @@ tn_tape_assign(TnTape *tape, TnVar *var, TnVal val, GError **error)
                     tn_var_info(var)->name, want, got != NULL ? got : "nothing");
         return FALSE;
     }
+    tn_var_touch(var);
     return tn_tensor_copy_into(to, from, error);
 }
 
@@ -220,7 +222,8 @@ new_exec(TnTape *tape, const TnGraphNode *node, GError **error)
     }
     const TnCompile options = { .devices = devices,
                                 .n_devices = n,
-                                .costs = tn_context_costs(tape->context) };
+                                .costs = tn_context_costs(tape->context),
+                                .batch_invariant = tn_context_batch_invariant(tape->context) };
     const gint64 begin = tn_span_begin(tape->context);
     g_autoptr(TnProgram) program = tn_compile_shared(graph, &options, error);
     tn_span_end(tape->context, "compile", node->name, begin);

@@ -82,9 +82,9 @@ show(TnExec *exec, guint number, gint64 begin)
 }
 
 static TnStatus
-run_shown(TnExec *exec)
+run_shown(TnExec *exec, guint first)
 {
-    for (guint i = 0; i < exec->program->n_instructions; i++) {
+    for (guint i = first; i < exec->program->n_instructions; i++) {
         const gint64 begin = tn_time_ns();
         TnStatus status = tn_exec_step(exec, i);
         const TnStatus synced = tn_exec_sync(exec, -1);
@@ -100,10 +100,10 @@ run_shown(TnExec *exec)
 }
 
 TnStatus
-tn_exec_run_watched(TnExec *exec)
+tn_exec_run_watched(TnExec *exec, guint first)
 {
     const gint64 begin = tn_span_begin(exec->context);
-    const TnStatus status = run_shown(exec);
+    const TnStatus status = run_shown(exec, first);
     tn_span_end(exec->context, "program", exec->program->name, begin);
     return status;
 }

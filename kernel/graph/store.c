@@ -1,4 +1,5 @@
 /* store.c: variables: made once, found by name, read and written as plain host memory. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include <tenon/base.h>
@@ -14,6 +15,7 @@ struct TnVar {
     guint64 seed;    /* the store's when it was made: what it is drawn from again */
     gboolean is_key; /* of random nodes: begins as {seed, 0} */
     TnTensor *tensor;
+    atomic_uint_fast64_t version;
 };
 
 struct TnStore {
@@ -221,7 +223,21 @@ tn_var_read(const TnVar *var, void *to, gsize bytes, GError **error)
 gboolean
 tn_var_write(TnVar *var, const void *from, gsize bytes, GError **error)
 {
+    tn_var_touch(var);
     return transfer(var, (void *)from, bytes, TN_COPY_TO_DEVICE, error);
+}
+
+guint64
+tn_var_version(const TnVar *var)
+{
+    return atomic_load_explicit(&var->version, memory_order_relaxed);
+}
+
+/* Writers are ordered by the owner of the store, so that none is lost. */
+void
+tn_var_touch(TnVar *var)
+{
+    atomic_store_explicit(&var->version, tn_var_version(var) + 1, memory_order_relaxed);
 }
 
 TnTensor *
@@ -239,6 +255,7 @@ tn_var_reset(TnVar *var, GError **error)
 {
     const gsize bytes = (gsize)tn_tensor_bytes(var->tensor);
     const guint64 key[2] = { var->seed, 0 };
+    tn_var_touch(var);
     if (var->is_key)
         return tn_var_write(var, key, sizeof key, error);
     if (tn_device_is_host(tn_tensor_device(var->tensor)))

@@ -401,7 +401,7 @@ static const TnPrimitive rows[] = {
               TN_INPUTS(IMAGES("x", "[N, C, spatial…]"), WINDOW("w", "[M, C / group, kernel…]")),
               OUT("[N, M, positions…]", TN_ARG_SPATIAL),
               .attrs = TN_OPTIONS(TnConvAttrs, conv_rows), .infer = conv_infer, .vjp = tn_vjp_rules,
-              .sample = conv_sample, .flops = conv_flops },
+              .sample = conv_sample, .flops = conv_flops, .blocked = "conv_blocked" },
       .rule = { conv_x, conv_w } },
     { .op = { TN_OP("conv_transpose", "ConvTranspose", "Convolution's transpose in its input"),
               TN_INPUTS(IMAGES("x", "[N, M, positions…]"), WINDOW("w", "[M, C / group, kernel…]"),

@@ -20,6 +20,9 @@
 
 #define LEAST_STEPS 5
 
+static gint n_overrides;
+static const char *const *overrides;
+
 static double
 now(void)
 {
@@ -108,12 +111,12 @@ bind_inputs(Training *t, GError **error)
 }
 
 static gboolean
-training_open(Training *t, const char *config, const char *graph, gint n_overrides,
-              const char *const *overrides, gint64 classes, GError **error)
+training_open(Training *t, const char *config, const char *graph, gint n,
+              const char *const *settings, gint64 classes, GError **error)
 {
     g_autoptr(TnFaults) faults = tn_faults_new();
     t->host = tn_host_new(NULL, error);
-    t->root = t->host ? tn_host_load(t->host, config, n_overrides, overrides, faults) : NULL;
+    t->root = t->host ? tn_host_load(t->host, config, n, settings, faults) : NULL;
     if (!t->root) {
         tn_faults_to_error(faults, error);
         return FALSE;
@@ -196,7 +199,8 @@ measure_network(TnBench *bench, const Network *network, GError **error)
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
     g_autofree char *config = g_strconcat("module:tenon.bench.", network->name, NULL);
     bench_forget_memory();
-    gboolean ok = training_open(&t, config, network->graph, 0, NULL, network->classes, error);
+    gboolean ok =
+        training_open(&t, config, network->graph, n_overrides, overrides, network->classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = call_network(network, &t, error);
     double begin = now(), end = begin + bench->seconds, last = begin;
@@ -414,7 +418,7 @@ measure_fed(TnBench *bench, const Fed *fed, const char *file, GError **error)
     const char *const import[] = { bench->program, "data",     "import",   "random", file,
                                    "--force",      fed->shape, fed->dtype, length,   NULL };
     g_autofree char *data = g_strdup_printf("data=%s", file);
-    const char *const overrides[] = { data, fed->bytes, fed->hidden };
+    const char *const settings[] = { data, fed->bytes, fed->hidden };
     Training t = { NULL };
     Loop loop = { NULL };
     gint code;
@@ -422,7 +426,7 @@ measure_fed(TnBench *bench, const Fed *fed, const char *file, GError **error)
                                      NULL, NULL, NULL, &code, error) &&
                         g_spawn_check_wait_status(code, error) &&
                         training_open(&t, "module:tenon.bench.train_mlp_pipeline", "step", 3,
-                                      overrides, 10, error) &&
+                                      settings, 10, error) &&
                         loop_init(&loop, fed, &t, error) &&
                         take_turns(bench, &t, fed, &loop, error);
     tn_data_free(loop.samples);
@@ -561,4 +565,11 @@ void
 bench_core_set_threads(guint n)
 {
     tn_pool_set_threads(n);
+}
+
+void
+bench_core_set_overrides(gint n, const char *const *v)
+{
+    n_overrides = n;
+    overrides = v;
 }

@@ -53,7 +53,9 @@ kernels_chosen(TnJob *job, TnValue *choices, GError **error)
                                 .n_devices = n,
                                 .choices = tn_context_choices(context),
                                 .costs = tn_context_costs(context),
-                                .chosen = choices };
+                                .chosen = choices,
+                                .batch_invariant = tn_context_batch_invariant(context),
+                                .memory_limit = tn_context_program_limit(context) };
     const char *name;
     const TnValue *placed;
     TnGraph *graph;

@@ -38,6 +38,8 @@ show_graph(TnVerbCall *call, TnContext *context, TnGraph *graph, const char *nam
                                 .n_devices = n,
                                 .choices = tn_context_choices(context),
                                 .costs = tn_context_costs(context),
+                                .batch_invariant = tn_context_batch_invariant(context),
+                                .memory_limit = tn_context_program_limit(context),
                                 .choice_sink = print_choice,
                                 .choice_data = &choices };
     fprintf(call->out, "# kernels of '%s' that are one of several\n", name);

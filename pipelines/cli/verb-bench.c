@@ -4,14 +4,17 @@
 
 #include <tenon/bench.h>
 
+#include "bench-busy.h"
 #include "bench-core.h"
+#include "bench-nodes.h"
 #include "bench-partner.h"
 #include "bench-wire.h"
 #include "job-verbs.h"
 
 typedef struct {
     double seconds;
-    gint64 threads;
+    gint64 threads, busy;
+    TnStrings set;
     gboolean list, profile;
 } BenchOptions;
 
@@ -29,6 +32,18 @@ static const TnOption rows[] = {
       .offset = G_STRUCT_OFFSET(BenchOptions, threads),
       TN_RANGE_I(0, 256),
       .help = "threads that compute; 0: TENON_THREADS, else the processors at hand" },
+    { .name = "busy",
+      .type = TN_OPT_INT64,
+      .dflt = "0",
+      .offset = G_STRUCT_OFFSET(BenchOptions, busy),
+      TN_RANGE_I(0, BUSY_MOST),
+      .help = "after each case the same beside so many processes that keep a processor busy each: "
+              "CASE.busy, and its share of the speed alone" },
+    { .name = "set",
+      .type = TN_OPT_STRINGS,
+      .offset = G_STRUCT_OFFSET(BenchOptions, set),
+      .help = "KEY=VALUE of the networks' configs, such as batch_invariant=true or "
+              "stages.read.batch=32" },
     { .name = "list",
       .type = TN_OPT_BOOL,
       .offset = G_STRUCT_OFFSET(BenchOptions, list),
@@ -43,15 +58,42 @@ typedef struct {
     TnBench bench;
     TnVerbCall *call;
     gboolean printed;
+    GHashTable *alone; /* variant → double *: without busy processes */
+    gboolean busy;
 } Report;
+
+static void
+print_figure(const Report *r, const char *variant, const char *busy, double value, const char *unit,
+             const char *what)
+{
+    fprintf(r->call->out, "%s%s%s%s\t%.6g\t%s\t%s\n", r->bench.name, variant ? "." : "",
+            variant ? variant : "", busy, value, unit, what);
+    fflush(r->call->out);
+}
+
+/* How fast beside busy processes, in % of alone; NAN if a figure says nothing of speed. */
+static double
+busy_share(double alone, double busy, const char *unit)
+{
+    static const char *const times[] = { "s", "ms", "us", NULL };
+    return g_str_has_suffix(unit, "/s")   ? 100 * busy / alone
+           : g_strv_contains(times, unit) ? 100 * alone / busy
+                                          : 0.0 / 0.0;
+}
 
 static void
 report(TnBench *bench, const char *variant, double value, const char *unit, const char *what)
 {
     Report *r = (Report *)bench;
-    fprintf(r->call->out, "%s%s%s\t%.6g\t%s\t%s\n", bench->name, variant ? "." : "",
-            variant ? variant : "", value, unit, what);
-    fflush(r->call->out);
+    const char *key = variant ? variant : "";
+    const double *alone = r->busy ? g_hash_table_lookup(r->alone, key) : NULL;
+    print_figure(r, variant, r->busy ? ".busy" : "", value, unit, what);
+    if (!r->busy)
+        g_hash_table_insert(r->alone, g_strdup(key), g_memdup2(&value, sizeof value));
+    const double share = alone ? busy_share(*alone, value, unit) : 0.0 / 0.0;
+    if (share == share)
+        print_figure(r, variant, ".busy_share", share, "%",
+                     "of the speed without busy processes just before");
 }
 
 static void
@@ -120,8 +162,18 @@ run_case(TnVerbCall *call, const TnBenchCase *one, const char *program, GError *
         .bench = { sizeof(TnBench), options->seconds, program, one->name, report, options->profile,
                    print, remark },
         .call = call,
+        .alone = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free),
     };
+    GPid pids[BUSY_MOST];
     gboolean ok = one->run(&r.bench, error);
+    if (ok && options->busy && busy_start((guint)options->busy, pids, error)) {
+        r.busy = TRUE;
+        ok = one->run(&r.bench, error);
+        busy_stop((guint)options->busy, pids);
+    } else if (options->busy) {
+        ok = FALSE;
+    }
+    g_hash_table_unref(r.alone);
     if (ok && options->profile && !r.printed)
         fprintf(call->err, "tenon: %s: there is no table, it times no program of its own\n",
                 one->name);
@@ -137,10 +189,12 @@ bench(TnVerbCall *call, GError **error)
     if (partner_wanted())
         return partner_serve(error) ? 0 : 1;
     g_autofree char *program = g_file_read_link("/proc/self/exe", error);
-    if (!program || !bench_core_register(error) || !bench_wire_register(error))
+    if (!program || !bench_core_register(error) || !bench_nodes_register(error) ||
+        !bench_wire_register(error))
         return 1;
     if (options->threads)
         bench_core_set_threads((guint)options->threads);
+    bench_core_set_overrides((gint)options->set.n, options->set.v);
     g_autoptr(GPtrArray) cases = all_cases();
     for (guint i = 0; options->list && i < cases->len; i++) {
         const TnBenchCase *one = g_ptr_array_index(cases, i);

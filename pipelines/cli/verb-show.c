@@ -74,11 +74,15 @@ show_function(TnVerbCall *call, TnJob *job, TnFunction *function, const char *na
     guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
     for (guint i = 0; i < n; i++)
         devices[i] = tn_context_device(context, i);
-    TnCompile compile = { .devices = devices,
-                          .n_devices = n,
-                          .sink = print_graph,
-                          .sink_data = &sink,
-                          .costs = tn_context_costs(context) };
+    TnCompile compile = {
+        .devices = devices,
+        .n_devices = n,
+        .sink = print_graph,
+        .sink_data = &sink,
+        .batch_invariant = tn_context_batch_invariant(context),
+        .costs = tn_context_costs(context),
+        .memory_limit = tn_context_program_limit(context),
+    };
     print_graph("built", tn_function_graph(function), &sink);
     g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);
     if (!program)

@@ -101,8 +101,12 @@ tn_check_type(lua_State *L, const char *dtype, int shape)
         type.dims[i] = lua_tointeger(L, -1);
         lua_pop(L, 1);
     }
-    if (tn_type_bytes(&type) < 0)
-        tn_host_raise_text(L, TN_ERROR_SHAPE, "the shape is too large");
+    if (tn_type_bytes(&type) < 0) {
+        char *text = tn_type_print(&type);
+        lua_pushstring(L, text);
+        g_free(text);
+        tn_host_raise_text(L, TN_ERROR_SHAPE, "%s is too large to address", lua_tostring(L, -1));
+    }
     return type;
 }
 

@@ -1,6 +1,7 @@
 /* costs.c: tables of measured times as files. What they hold for stands in them: a table made on
  * another machine, or with another library, is not this one's. */
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include <tenon/plugin.h>
@@ -37,16 +38,23 @@ features(void)
     return g_strdup_printf("%016" G_GINT64_MODIFIER "x", hash);
 }
 
+/* The system takes its time to describe the processors: it is asked once. (transfer full). */
 static TnValue *
 machine_now(void)
 {
-    TnValue *map = tn_value_map();
-    g_autofree char *name = tn_run_processor(), *can = features();
-    tn_value_set(map, "version", tn_value_string(tn_version()));
-    tn_value_set(map, "processor", tn_value_string(name));
-    tn_value_set(map, "features", tn_value_string(can));
-    tn_value_set(map, "processors", tn_value_int((gint64)g_get_num_processors()));
-    return map;
+    static TnValue *machine;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (!machine) {
+        g_autofree char *name = tn_run_processor(), *can = features();
+        machine = tn_value_map();
+        tn_value_set(machine, "version", tn_value_string(tn_version()));
+        tn_value_set(machine, "processor", tn_value_string(name));
+        tn_value_set(machine, "features", tn_value_string(can));
+        tn_value_set(machine, "processors", tn_value_int((gint64)g_get_num_processors()));
+    }
+    pthread_mutex_unlock(&lock);
+    return tn_value_ref(machine);
 }
 
 static TnValue *

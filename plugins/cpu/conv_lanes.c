@@ -6,6 +6,7 @@
  * Sums run over maps, rows and taps in order for each sample by itself. Weights' gradients are summed
  * for each lane over a chunk's images in order, then over the lanes, then over the chunks; chunks
  * depend on the sizes alone. */
+#include "conv_direct.h"
 #include "conv_lanes_kernels.h"
 #include "cpu.h"
 #include "tables.h"
@@ -86,6 +87,26 @@ turn_round(Plan *p)
     p->y_block = block;
 }
 
+/* Whether samples by themselves are computed with the same sums, in the same order (conv_direct.h). */
+static gboolean
+same_alone(const Plan *p)
+{
+    const ConvShape c = {
+        .groups = 1,
+        .channels = p->x_maps,
+        .maps = p->y_maps,
+        .s = { 1, p->x[0], p->x[1] },
+        .k = { 1, p->k[0], p->k[1] },
+        .o = { 1, p->y[0], p->y[1] },
+        .stride = { 1, p->stride[0], p->stride[1] },
+        .dilation = { 1, p->dilation[0], p->dilation[1] },
+        .pad = { 0, p->pad[0], p->pad[1] },
+        .taps = p->k[0] * p->k[1],
+        .depth = p->x_maps * p->k[0] * p->k[1],
+    };
+    return conv_frame_fits(&c);
+}
+
 static gboolean
 pays(const TnNode *node, Kind kind, const TnType *x, const TnType *w, const TnType *y)
 {
@@ -100,7 +121,8 @@ pays(const TnNode *node, Kind kind, const TnType *x, const TnType *w, const TnTy
             return FALSE;
         }
     }
-    return (p.x_block + p.y_block) * (gint64)sizeof(float) <= MOST_BYTES;
+    return (p.x_block + p.y_block) * (gint64)sizeof(float) <= MOST_BYTES &&
+           (!node->batch_invariant || same_alone(&p));
 }
 
 static gboolean

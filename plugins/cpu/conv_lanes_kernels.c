@@ -41,7 +41,7 @@
         V sum[MAPS][PLACES];                                                                       \
         for (gint i = 0; i < MAPS; i++) {                                                          \
             for (gint j = 0; j < PLACES; j++) {                                                    \
-                sum[i][j] = (V){ 0 } + (bias ? bias[i] : 0.0f);                                    \
+                sum[i][j] = (V){ 0 };                                                              \
             }                                                                                      \
         }                                                                                          \
         for (gint64 c = 0; c < reads->maps; c++) {                                                 \
@@ -57,7 +57,7 @@
         }                                                                                          \
         for (gint i = 0; i < MAPS; i++) {                                                          \
             for (gint j = 0; j < PLACES; j++) {                                                    \
-                *(U *)(out + i * out_map + j * LANES) = sum[i][j];                                 \
+                *(U *)(out + i * out_map + j * LANES) = sum[i][j] + (bias ? bias[i] : 0.0f);       \
             }                                                                                      \
         }                                                                                          \
     }

@@ -152,39 +152,17 @@ static const TnFactory device = { .size = sizeof device,
                                   .create = device_new,
                                   .vtable = &device_vtable };
 
-#define TABLE(ident, text)                                                                         \
+#define FACTORY(ident, text)                                                                       \
     static const TnFactory table_##ident = { .size = sizeof table_##ident,                         \
                                              .flags = TN_FACTORY_INTERNAL,                         \
                                              .iface = "tenon.kernel/1",                            \
                                              .name = "cpu-" #ident,                                \
                                              .help = text,                                         \
-                                             .vtable = &cpu_##ident }
+                                             .vtable = &cpu_##ident };
+#define ENTRY(ident, text) &table_##ident,
+CPU_TABLES(FACTORY)
 
-TABLE(elementwise, "element-wise operators, alone and fused");
-TABLE(matmul, "products of matrices");
-TABLE(conv, "convolutions and their transposes");
-TABLE(adam, "steps of Adam");
-TABLE(conv_lanes, "convolutions over lanes of samples");
-TABLE(reduce, "reductions");
-TABLE(scan, "positions of extremes, cumulative sums, sorting");
-TABLE(movement, "operators that move or fill elements");
-TABLE(index, "gathering and scattering");
-TABLE(random, "random numbers");
-TABLE(window, "overlap-add");
-TABLE(softmax, "softmax and log_softmax");
-TABLE(cross_entropy, "cross-entropy from logits");
-TABLE(pool, "pooling");
-TABLE(pool_lanes, "pooling over lanes of samples");
-TABLE(norm, "layer and batch normalisation");
-
-static const TnFactory *const factories[] = {
-    &device,           &table_adam,          &table_elementwise,
-    &table_matmul,     &table_conv,          &table_conv_lanes,
-    &table_reduce,     &table_scan,          &table_movement,
-    &table_index,      &table_random,        &table_window,
-    &table_softmax,    &table_cross_entropy, &table_pool,
-    &table_pool_lanes, &table_norm,          NULL
-};
+static const TnFactory *const factories[] = { &device, CPU_TABLES(ENTRY) NULL };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(
                                      "cpu", TN_PLUGIN_VERSION, "Apache-2.0",

@@ -62,7 +62,7 @@ const char *cpu_isa_name(CpuIsa isa);
 #define CPU_TABLE(rows)                                                                            \
     {                                                                                              \
         .size = sizeof(TnKernelTable), .kind = "cpu", .kernel_size = sizeof(TnKernel),             \
-        .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows)                                         \
+        .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows), .flags = TN_TABLE_BATCH_INVARIANT      \
     }
 
 /* --- Walking ---------------------------------------------------------------------------------- */

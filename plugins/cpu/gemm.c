@@ -67,11 +67,11 @@ packs_b(const CpuGemm *gemm, gint64 rows, gint64 cols, gint64 width)
     return gemm->b_col != 1 || cols % width != 0 || (rows > 48 && gemm->b_row > 128);
 }
 
+/* Rows are read well where they lie, even a power of two apart: there are few of them at once. */
 static gboolean
 packs_a(const CpuGemm *gemm, gint64 cols)
 {
-    gboolean one_set = gemm->a_row % 256 == 0; /* rows that fall on the same places of the cache */
-    return gemm->k > 16 && cols > 64 && (gemm->a_col != 1 || (one_set && cols > 128));
+    return gemm->k > 16 && cols > 64 && gemm->a_col != 1;
 }
 
 /* Adds or moves the columns that there are from a panel's full rows. */
@@ -308,7 +308,7 @@ cpu_gemm_plan(CpuGemm *g)
     g->cols = work > REGION_WORK ? MIN(g->cols, MAX_COLS) : g->cols;
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
-    g->blas = fits_blas(g) && blas_is_faster(g);
+    g->blas = !g->own && fits_blas(g) && blas_is_faster(g);
 }
 
 static void

@@ -11,6 +11,7 @@ typedef struct {
     gint64 m, n, k;
     gint64 a_row, a_col, b_row, b_col, c_row; /* strides in elements; c's columns are neighbours */
     gboolean accumulate;
+    gboolean own;            /* OpenBLAS is not asked: its sums go by the number of rows */
     gboolean blas;           /* OpenBLAS computes the regions */
     gint64 rows, cols;       /* of a region */
     gint64 n_down, n_across; /* regions */

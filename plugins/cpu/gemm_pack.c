@@ -8,6 +8,9 @@
 #include "gemm_kernels.h"
 
 #define LINE 16
+/* Groups of rows that are packed at once where rows are neighbours, and columns that are fetched ahead. */
+#define GROUPS 8
+#define AHEAD 8
 
 /* Four vectors of four become their columns, interleaved in two steps. */
 #define TRANSPOSE4(V, a, b, c, d)                                                                  \
@@ -27,12 +30,8 @@
                                T *to)                                                              \
     {                                                                                              \
         for (gint64 p = 0; p < k; p++, from += col, to += GEMM_ROWS) {                             \
-            if (rows == GEMM_ROWS && row == 1) {                                                   \
-                memcpy(to, from, GEMM_ROWS * sizeof(T));                                           \
-            } else {                                                                               \
-                for (gint64 r = 0; r < rows; r++) {                                                \
-                    to[r] = from[r * row];                                                         \
-                }                                                                                  \
+            for (gint64 r = 0; r < rows; r++) {                                                    \
+                to[r] = from[r * row];                                                             \
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
@@ -55,18 +54,18 @@
                                                                                                    \
     /* A panel of columns whose elements are neighbours. */                                        \
     static void columns_##suffix(const T *from, gint64 col, gint64 cols, gint64 k, gint64 width,   \
-                                 T *to)                                                            \
+                                 gint64 step, T *to)                                               \
     {                                                                                              \
         gint64 full = cols & ~(gint64)3, even = k & ~(gint64)3;                                    \
         for (gint64 p = 0; p < even; p += LINE) {                                                  \
             gint64 n = MIN(LINE, even - p);                                                        \
             for (gint64 j = 0; j < full; j += 4) {                                                 \
-                turn_##suffix(from + j * col + p, col, n, width, to + p * width + j);              \
+                turn_##suffix(from + j * col + p, col, n, step, to + p * step + j);                \
             }                                                                                      \
         }                                                                                          \
         for (gint64 p = 0; p < k; p++) {                                                           \
             for (gint64 j = p < even ? full : 0; j < width; j++) {                                 \
-                to[p * width + j] = j < cols ? from[j * col + p] : 0;                              \
+                to[p * step + j] = j < cols ? from[j * col + p] : 0;                               \
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
@@ -93,11 +92,35 @@
         }                                                                                          \
     }                                                                                              \
                                                                                                    \
+    /* Rows that are neighbours: a few groups at once, for which whole lines are read. */          \
+    static void beside_##suffix(const T *from, gint64 col, gint64 rows, gint64 k, T *to)           \
+    {                                                                                              \
+        const gint64 full = rows / GEMM_ROWS * GEMM_ROWS;                                          \
+        for (gint64 p = 0; p < k; p++, from += col, to += GEMM_ROWS) {                             \
+            T *line = to;                                                                          \
+            for (gint64 i = 0; i < rows; i += LINE) {                                              \
+                __builtin_prefetch(from + AHEAD * col + i);                                        \
+            }                                                                                      \
+            for (gint64 i = 0; i < full; i += GEMM_ROWS, line += GEMM_ROWS * k) {                  \
+                memcpy(line, from + i, GEMM_ROWS * sizeof(T));                                     \
+            }                                                                                      \
+            for (gint64 i = full; i < rows; i++) {                                                 \
+                line[i - full] = from[i];                                                          \
+            }                                                                                      \
+        }                                                                                          \
+    }                                                                                              \
+                                                                                                   \
     static void pack_a_##suffix(const GemmPart *a, gint64 rows, gint64 k, T *to)                   \
     {                                                                                              \
+        const gint64 step = a->row == 1 ? GROUPS * GEMM_ROWS : GEMM_ROWS;                          \
         const T *from = a->from;                                                                   \
-        for (gint64 i = 0; i < rows; i += GEMM_ROWS, to += GEMM_ROWS * k) {                        \
-            group_##suffix(from + i * a->row, a->row, a->col, MIN(GEMM_ROWS, rows - i), k, to);    \
+        for (gint64 i = 0; i < rows; i += step, to += step * k) {                                  \
+            const gint64 n = MIN(step, rows - i);                                                  \
+            if (a->row == 1) {                                                                     \
+                beside_##suffix(from + i, a->col, n, k, to);                                       \
+            } else {                                                                               \
+                group_##suffix(from + i * a->row, a->row, a->col, n, k, to);                       \
+            }                                                                                      \
         }                                                                                          \
     }                                                                                              \
                                                                                                    \
@@ -109,7 +132,7 @@
             return;                                                                                \
         }                                                                                          \
         for (gint64 j = 0; j < cols; j += width) {                                                 \
-            columns_##suffix(from + j * b->col, b->col, MIN(width, cols - j), k, width,            \
+            columns_##suffix(from + j * b->col, b->col, MIN(width, cols - j), k, width, width,     \
                              to + j * k);                                                          \
         }                                                                                          \
     }
@@ -134,5 +157,15 @@ gemm_pack_b(const GemmPart *b, gint64 k, gint64 cols, gint64 width, void *to)
         pack_b_f64(b, k, cols, width, to);
     } else {
         pack_b_f32(b, k, cols, width, to);
+    }
+}
+
+void
+gemm_pack_columns(const GemmPart *b, gint64 k, gint64 cols, gint64 width, gint64 step, void *to)
+{
+    if (b->f64) {
+        columns_f64(b->from, b->col, cols, k, width, step, to);
+    } else {
+        columns_f32(b->from, b->col, cols, k, width, step, to);
     }
 }

@@ -125,6 +125,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     merge_batches(m);
     tidy_strides(g);
     g->accumulate = m->bias;
+    g->own = node->batch_invariant;
     cpu_gemm_plan(g);
     m->batches = cpu_count(m->lead, m->dims);
     const gsize packed = m->batches == 1 ? cpu_gemm_packed_bytes(g) : 0;

@@ -5,43 +5,60 @@
 #define LANES 16
 #define BLOCK 2048
 
-static CPU_INLINE double
-add_lanes(const float *lane)
-{
-    double sum = 0;
-    for (gint j = 0; j < LANES; j++) {
-        sum += (double)lane[j];
-    }
-    return sum;
-}
+typedef float V __attribute__((vector_size(LANES * sizeof(float))));
+typedef V U __attribute__((aligned(sizeof(float)), may_alias));
 
-/* Runs `term` for each element i of a block, into lane i % LANES. */
-#define BY_LANES(n, at, end, TERM)                                                                 \
-    for (; at + LANES <= end; at += LANES) {                                                       \
-        for (gint j = 0; j < LANES; j++) {                                                         \
-            gint64 i = at + j;                                                                     \
-            TERM                                                                                   \
+/* The lanes one after the other. */
+#define ADD_LANES(lanes, sum)                                                                      \
+    for (gint j = 0; j < LANES; j++) {                                                             \
+        (sum) += (double)(lanes)[j];                                                               \
+    }
+/* Vectors by name, for what a compiler makes of loops over lanes differs. */
+#define SUMS(isa, TARGET)                                                                          \
+    TARGET static void spread_##isa(const float *x, gint64 n, float mean, double *sum)             \
+    {                                                                                              \
+        *sum = 0;                                                                                  \
+        for (gint64 at = 0, end; at < n; at = end) {                                               \
+            V lanes = { 0 };                                                                       \
+            end = MIN(n, at + BLOCK);                                                              \
+            for (; at + LANES <= end; at += LANES) {                                               \
+                const V rest = *(const U *)(x + at) - mean;                                        \
+                lanes += rest * rest;                                                              \
+            }                                                                                      \
+            for (gint j = 0; at + j < end; j++) {                                                  \
+                const float rest = x[at + j] - mean;                                               \
+                lanes[j] += rest * rest;                                                           \
+            }                                                                                      \
+            ADD_LANES(lanes, *sum)                                                                 \
         }                                                                                          \
     }                                                                                              \
-    for (gint j = 0; at + j < end; j++) {                                                          \
-        gint64 i = at + j;                                                                         \
-        TERM                                                                                       \
+                                                                                                   \
+    TARGET static void sums_##isa(const float *x, const float *g, gint64 n, float mean,            \
+                                  float inverse, const float *scale, double *sum, double *along)   \
+    {                                                                                              \
+        *sum = *along = 0;                                                                         \
+        for (gint64 at = 0, end; at < n; at = end) {                                               \
+            V lanes = { 0 }, product = { 0 };                                                      \
+            end = MIN(n, at + BLOCK);                                                              \
+            for (; at + LANES <= end; at += LANES) {                                               \
+                V a = *(const U *)(g + at);                                                        \
+                a = scale ? a * *(const U *)(scale + at) : a;                                      \
+                lanes += a;                                                                        \
+                product += a * ((*(const U *)(x + at) - mean) * inverse);                          \
+            }                                                                                      \
+            for (gint j = 0; at + j < end; j++) {                                                  \
+                const float a = scale ? g[at + j] * scale[at + j] : g[at + j];                     \
+                lanes[j] += a;                                                                     \
+                product[j] += a * ((x[at + j] - mean) * inverse);                                  \
+            }                                                                                      \
+            ADD_LANES(lanes, *sum)                                                                 \
+            ADD_LANES(product, *along)                                                             \
+        }                                                                                          \
     }
-
-static CPU_INLINE void
-spread_body(const float *x, gint64 n, float mean, double *sum)
-{
-    *sum = 0;
-    for (gint64 begin = 0; begin < n; begin += BLOCK) {
-        float lane[LANES] = { 0 };
-        gint64 at = begin, end = MIN(n, begin + BLOCK);
-        BY_LANES(n, at, end, {
-            float rest = x[i] - mean;
-            lane[j] += rest * rest;
-        })
-        *sum += add_lanes(lane);
-    }
-}
+#define NO_TARGET
+SUMS(portable, NO_TARGET)
+SUMS(avx2, CPU_TARGET_AVX2)
+SUMS(avx512, CPU_TARGET_AVX512)
 
 static CPU_INLINE void
 apply_body(const float *x, gint64 n, float mean, float inverse, const float *scale,
@@ -62,31 +79,6 @@ apply_body(const float *x, gint64 n, float mean, float inverse, const float *sca
         for (gint64 i = 0; i < n; i++) {
             y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
         }
-    }
-}
-
-static CPU_INLINE void
-sums_body(const float *x, const float *g, gint64 n, float mean, float inverse, const float *scale,
-          double *sum, double *along)
-{
-    *sum = *along = 0;
-    for (gint64 begin = 0; begin < n; begin += BLOCK) {
-        float lane[LANES] = { 0 }, product[LANES] = { 0 };
-        gint64 at = begin, end = MIN(n, begin + BLOCK);
-        if (scale) {
-            BY_LANES(n, at, end, {
-                float a = g[i] * scale[i];
-                lane[j] += a;
-                product[j] += a * ((x[i] - mean) * inverse);
-            })
-        } else {
-            BY_LANES(n, at, end, {
-                lane[j] += g[i];
-                product[j] += g[i] * ((x[i] - mean) * inverse);
-            })
-        }
-        *sum += add_lanes(lane);
-        *along += add_lanes(product);
     }
 }
 
@@ -118,15 +110,10 @@ columns_body(const float *x, const float *g, gint64 n, float mean, float inverse
     }
 }
 
-CPU_FUNCTIONS(spread, (const float *x, gint64 n, float mean, double *sum), (x, n, mean, sum))
 CPU_FUNCTIONS(apply,
               (const float *x, gint64 n, float mean, float inverse, const float *scale,
                const float *bias, float factor, float shift, float *y),
               (x, n, mean, inverse, scale, bias, factor, shift, y))
-CPU_FUNCTIONS(sums,
-              (const float *x, const float *g, gint64 n, float mean, float inverse,
-               const float *scale, double *sum, double *along),
-              (x, g, n, mean, inverse, scale, sum, along))
 CPU_FUNCTIONS(grad,
               (const float *x, const float *g, gint64 n, float mean, float inverse,
                const float *scale, float factor, float sum, float along, float *dx),

@@ -141,6 +141,13 @@ claims(const TnNode *node)
     return is_lanes(node, &node->in[0].type);
 }
 
+/* Samples by themselves are summed in f64. */
+static gboolean
+claims_average(const TnNode *node)
+{
+    return !node->batch_invariant && claims(node);
+}
+
 static gboolean
 claims_average_grad(const TnNode *node)
 {
@@ -232,7 +239,7 @@ prepare_average_grad(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     ROW("max_pool", claims, prepare_max),
     ROW("max_pool_grad", claims, prepare_max_grad),
-    ROW("average_pool", claims, prepare_average),
+    ROW("average_pool", claims_average, prepare_average),
     ROW("average_pool_grad", claims_average_grad, prepare_average_grad),
 };
 

@@ -21,6 +21,7 @@ typedef struct {
     gint64 kept[TN_MAX_RANK], kept_strides[TN_MAX_RANK];
     gint64 reduced[TN_MAX_RANK], reduced_strides[TN_MAX_RANK];
     gint64 n_kept, n_reduced;
+    gboolean invariant;  /* what is kept says nothing of how it is computed */
     gboolean by_columns; /* the last kept axis has neighbours, the last reduced one has not */
     gint64 slices;       /* of the first reduced axis */
     gint64 items, per_chunk;
@@ -236,14 +237,13 @@ static void
 combine(const Job *job)
 {
     const Plan *plan = job->plan;
-    TileType type = plan->type == TILE_F32 ? TILE_F64 : plan->type;
-    FoldFn run = fold_run(plan->kind, type);
+    const FoldColumnsFn fold =
+        fold_columns(plan->kind, plan->type == TILE_F32 ? TILE_F64 : plan->type);
+    for (gint64 s = 1; s < plan->slices; s++) {
+        fold(job->partial, job->partial + s * plan->n_kept, plan->n_kept);
+    }
     for (gint64 k = 0; k < plan->n_kept; k++) {
-        Fold fold = job->partial[k];
-        for (gint64 s = 1; s < plan->slices; s++) {
-            run(&fold, &job->partial[s * plan->n_kept + k], 1);
-        }
-        store(plan, job->out, k, fold);
+        store(plan, job->out, k, job->partial[k]);
     }
 }
 
@@ -294,13 +294,14 @@ choose_items(Plan *plan)
     gint64 total = plan->n_kept * plan->n_reduced, last = plan->kept_rank - 1;
     gint64 width = plan->kept_rank > 0 ? plan->kept[last] : 1;
     plan->by_columns = plan->native && plan->kept_rank > 0 && plan->kept_strides[last] == 1 &&
-                       width >= 8 &&
+                       (width >= 8 || plan->invariant) &&
                        (plan->reduced_strides[plan->reduced_rank - 1] != 1 || plan->n_reduced < 4);
     gint64 blocks =
         plan->by_columns ? plan->n_kept / width * ((width + COLUMNS - 1) / COLUMNS) : plan->n_kept;
     plan->slices = 1;
-    if (blocks < 4 && total > 2 * CPU_GRAIN) {
-        plan->slices = CLAMP(total / CPU_GRAIN, 2, MAX_SLICES);
+    const gint64 sliced = plan->invariant ? plan->n_reduced : blocks < 4 ? total : 0;
+    if (sliced > 2 * CPU_GRAIN) {
+        plan->slices = CLAMP(sliced / CPU_GRAIN, 2, MAX_SLICES);
         plan->slices = MIN(plan->slices, plan->reduced[0]);
     }
     plan->items = blocks * plan->slices;
@@ -313,6 +314,7 @@ prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
     const TnArg *in = &node->in[0];
     Plan *plan = g_new0(Plan, 1);
     plan->kind = kind;
+    plan->invariant = node->batch_invariant;
     plan->dtype = in->type.dtype;
     plan->type = tile_type_of(plan->dtype);
     plan->native = tile_is_native(plan->dtype) && plan->type != TILE_BOOL;

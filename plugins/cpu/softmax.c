@@ -79,6 +79,10 @@ log_softmax_grad(const Plan *plan, const float *y, const float *g, float *out)
         gint64 m = MIN((gint64)G_N_ELEMENTS(terms), plan->n - at);
         softmax_row[cpu_isa](y + at, m, terms, &max, &ignored);
         float scale = sum * expf(max);
+        for (gint64 i = 0; max == INFINITY && i < m; i++) {
+            terms[i] = expf(y[at + i]);
+            scale = sum;
+        }
         for (gint64 i = 0; i < m; i++) {
             /* The terms of a part that is -inf alone are NaN; of one with a NaN they should be. */
             gboolean gone = max == -INFINITY && y[at + i] == -INFINITY;

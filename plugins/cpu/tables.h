@@ -3,6 +3,31 @@
 
 #include <tenon/device.h>
 
-extern const TnKernelTable cpu_adam, cpu_elementwise, cpu_matmul, cpu_conv, cpu_conv_lanes,
-    cpu_reduce, cpu_scan, cpu_movement, cpu_index, cpu_random, cpu_window, cpu_softmax,
-    cpu_cross_entropy, cpu_pool, cpu_pool_lanes, cpu_norm;
+/* X (name, help) of each: cpu_NAME, the component "cpu-NAME". */
+#define CPU_TABLES(X)                                                                              \
+    X(elementwise, "element-wise operators, alone and fused")                                      \
+    X(matmul, "products of matrices")                                                              \
+    X(conv, "convolutions and their transposes")                                                   \
+    X(conv_lanes, "convolutions over lanes of samples")                                            \
+    X(conv_blocked, "convolutions over blocks of channels")                                        \
+    X(pool, "pooling")                                                                             \
+    X(pool_lanes, "pooling over lanes of samples")                                                 \
+    X(norm, "layer and batch normalisation")                                                       \
+    X(softmax, "softmax and log_softmax")                                                          \
+    X(cross_entropy, "cross-entropy from logits")                                                  \
+    X(gelu, "gelu and its gradient")                                                               \
+    X(attention, "scaled dot product attention")                                                   \
+    X(attention_grad, "gradients of scaled dot product attention")                                 \
+    X(recurrent, "sequences through recurrent networks")                                           \
+    X(recurrent_grad, "their gradients")                                                           \
+    X(adam, "steps of Adam")                                                                       \
+    X(reduce, "reductions")                                                                        \
+    X(scan, "positions of extremes, cumulative sums, sorting")                                     \
+    X(movement, "operators that move or fill elements")                                            \
+    X(index, "gathering and scattering")                                                           \
+    X(random, "random numbers")                                                                    \
+    X(window, "overlap-add")
+
+#define CPU_DECLARE(name, help) extern const TnKernelTable cpu_##name;
+CPU_TABLES(CPU_DECLARE)
+#undef CPU_DECLARE

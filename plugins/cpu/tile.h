@@ -121,6 +121,7 @@ typedef struct {
     gint64 length;    /* elements of a tile */
     gint64 per_row;   /* tiles a row (not grouped) or rows a tile (grouped) */
     gint64 n_tiles, tiles_per_chunk, n_chunks;
+    gboolean fetches; /* the next tile's memory while a tile is computed */
 
     guint n_slots;
     TileSlot *slots;

@@ -379,6 +379,23 @@ place_outputs(Plan *p)
 
 /* --- Sizes ------------------------------------------------------------------------------------ */
 
+/* Bytes from which on it pays to fetch what the next tile reads and writes: about a core's second-
+ * level cache. Of less than that each fetch is one instruction in vain. */
+#define FETCH_FROM (2 << 20)
+
+static gboolean
+is_large(const TileProgram *program)
+{
+    gsize size = 0;
+    for (guint i = 0; i < program->n_inputs; i++) {
+        size += program->inputs[i].direct ? program->inputs[i].size : 0;
+    }
+    for (guint i = 0; i < program->n_outputs; i++) {
+        size += program->outputs[i].size;
+    }
+    return (gsize)program->count * size > FETCH_FROM;
+}
+
 static gboolean
 choose_length(Plan *p, GError **error)
 {
@@ -405,6 +422,7 @@ choose_length(Plan *p, GError **error)
     program->tiles_per_chunk = cpu_items_per_chunk(program->n_tiles, filled);
     program->n_chunks =
         (program->n_tiles + program->tiles_per_chunk - 1) / program->tiles_per_chunk;
+    program->fetches = is_large(program);
     gsize at = 0;
     for (guint i = 0; i < p->slots->len; i++) {
         TileSlot *slot = &g_array_index(p->slots, TileSlot, i);

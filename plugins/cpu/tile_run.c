@@ -51,12 +51,46 @@ execute(const Frame *frame, const TileOp *op, gint64 n)
     op->fn(frame->slot[op->out], in, n, op);
 }
 
+/* Part i of n_parts of the `left` elements behind the n at `at`. */
+static inline void
+fetch(const char *at, gsize size, gint64 n, gint64 left, guint i, guint n_parts)
+{
+    const gint64 lines = (MIN(n, left) * (gint64)size + 63) / 64;
+    const char *from = at + n * (gint64)size;
+    for (gint64 line = lines * i / n_parts; line < lines * (i + 1) / n_parts; line++) {
+        __builtin_prefetch(from + line * 64, 0, 2);
+    }
+}
+
 static void
 execute_level(const Frame *frame, TileLevel level, gint64 n)
 {
     const TileProgram *program = frame->program;
     for (guint i = 0; i < program->n_ops[level]; i++) {
         execute(frame, &program->ops[level][i], n);
+    }
+}
+
+/* The operations of a tile of memory that is in no cache; between them what the next tile reads and
+ * writes is fetched, a part at a time: the processor's own prefetch stops at the end of a page, which
+ * is about where tiles end. */
+static void
+execute_fetching(const Frame *frame, gint64 n, gint64 left)
+{
+    const TileProgram *program = frame->program;
+    const guint n_ops = program->n_ops[LEVEL_TILE];
+    for (guint i = 0; i < n_ops; i++) {
+        for (guint k = 0; k < program->n_inputs; k++) {
+            const TileInput *input = &program->inputs[k];
+            if (input->direct) {
+                fetch(frame->slot[input->slot], input->size, n, left, i, n_ops);
+            }
+        }
+        for (guint k = 0; k < program->n_outputs; k++) {
+            const TileOutput *output = &program->outputs[k];
+            fetch(frame->slot[output->slot], output->size, n, left, i, n_ops);
+        }
+        execute(frame, &program->ops[LEVEL_TILE][i], n);
     }
 }
 
@@ -150,7 +184,11 @@ finish_tile(Frame *frame, gint64 start, gint64 n)
         frame->slot[output->slot] =
             (char *)frame->run->out[output->out] + start * (gint64)output->size;
     }
-    execute_level(frame, LEVEL_TILE, n);
+    if (program->fetches && start + n < program->count) {
+        execute_fetching(frame, n, program->count - start - n);
+    } else {
+        execute_level(frame, LEVEL_TILE, n);
+    }
     store_outputs(frame, n);
 }
 

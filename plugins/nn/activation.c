@@ -207,6 +207,14 @@ gelu_formula(TnGraph *graph, const void *attrs, TnVal x)
     return tn_f_mul(graph, scaled(graph, x, 0.5), shifted(graph, bend, 1));
 }
 
+/* An operator of its own, so that nothing of the formula is kept until then but x. */
+static TnVal
+gelu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+{
+    (void)y;
+    return nn_2(graph, "gelu_grad", attrs, x, g);
+}
+
 static TnVal
 sigmoid_formula(TnGraph *graph, const void *attrs, TnVal x)
 {
@@ -616,7 +624,7 @@ WITH(selu, "Selu", "gamma x where x > 0, else gamma alpha (exp (x) - 1)", TnSelu
 WITH(thresholded_relu, "ThresholdedRelu", "x where x > alpha, else 0", TnAlphaAttrs,
      thresholded_rows, thresholded_sample, .kinks = { 0, 1 }, .n_kinks = 2, .gap = 0.1);
 UNARY(gelu, "Gelu", TN_DTYPES_FLOAT, "x times the normal distribution's cumulative function",
-      TN_OPTIONS(TnGeluAttrs, gelu_rows), gelu_sample, gelu_formula, NULL, NULL);
+      TN_OPTIONS(TnGeluAttrs, gelu_rows), gelu_sample, gelu_formula, gelu_rule, unary_vjp);
 PLAIN(sigmoid, "Sigmoid", "1 / (1 + exp (-x))", .lo = -6, .hi = 6);
 PLAIN(log_sigmoid, NULL, "Logarithm of sigmoid", .lo = -6, .hi = 6, KINK_AT_0);
 PLAIN(silu, "Swish", "x sigmoid (x)", .lo = -6, .hi = 6);
@@ -681,3 +689,54 @@ NN_OP(prelu, "PRelu", "x where x > 0, else slope x", .flags = TN_OP_ELEMENTWISE,
             NN_ARG("slope", 'T', TN_DTYPES_FLOAT, "broadcasts to x's shape")),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "x's shape")), .infer = prelu_infer,
       .body = prelu_body, .sample = prelu_sample, .in_place = 1);
+
+/* --- gelu's gradient ------------------------------------------------------------------------- */
+
+/* g times (1 + bend) / 2 + x slope, slope half the derivative of bend. */
+static gboolean
+gelu_grad_body(TnBody *body, GError **error)
+{
+    TnGraph *graph = body->graph;
+    const TnVal x = nn_wide(graph, body->in[0]), square = tn_f_mul(graph, x, x);
+    TnVal bend, slope;
+    (void)error;
+    if (((const TnGeluAttrs *)body->attrs)->approximate == TN_GELU_TANH) {
+        const TnVal factor = shifted(graph, scaled(graph, square, 0.044715), 1);
+        bend = tn_f_tanh(graph, scaled(graph, tn_f_mul(graph, x, factor), sqrt(2 / G_PI)));
+        const TnVal outer = tn_f_sub(graph, constant(graph, x, 1), tn_f_mul(graph, bend, bend));
+        const TnVal inner = shifted(graph, scaled(graph, square, 3 * 0.044715), 1);
+        slope = scaled(graph, tn_f_mul(graph, outer, inner), sqrt(0.5 / G_PI));
+    } else {
+        bend = tn_f_erf(graph, scaled(graph, x, sqrt(0.5)));
+        slope = scaled(graph, tn_f_exp(graph, scaled(graph, square, -0.5)), sqrt(0.5 / G_PI));
+    }
+    const TnVal share = scaled(graph, shifted(graph, bend, 1), 0.5);
+    const TnVal grad = tn_f_add(graph, share, tn_f_mul(graph, x, slope));
+    const TnVal y = tn_f_mul(graph, nn_wide(graph, body->in[1]), grad);
+    body->out[0] = nn_to(graph, y, nn_dtype(graph, body->in[0]));
+    return TRUE;
+}
+
+static gboolean
+gelu_grad_infer(TnInfer *infer, GError **error)
+{
+    infer->out[0] = infer->in[0];
+    return nn_infer_want(infer, 1, infer->in[0].rank, infer->in[0].dims, "'x'", error);
+}
+
+#define BY_TANH (&(const TnGeluAttrs){ TN_GELU_TANH })
+static const NnCase gelu_grad_cases[] = {
+    { 2, { NN_RANK0, NN_RANK0 } },
+    { 2, { NN_SHAPE(2, 3), NN_SHAPE(2, 3) }, .attrs = BY_TANH },
+    { 2, { NN_SHAPE(1031), NN_SHAPE(1031) } },
+    { 2, { NN_SHAPE(2, 1, 4, 3), NN_SHAPE(2, 1, 4, 3) }, .attrs = BY_TANH },
+    { 2, { NN_SHAPE(0, 3), NN_SHAPE(0, 3) } },
+};
+NN_SAMPLER(gelu_grad_sample, gelu_grad_cases, TnGeluAttrs)
+
+NN_OP(gelu_grad, NULL, "Gradient of gelu in x", .flags = TN_OP_ELEMENTWISE,
+      NN_IN(NN_ARG("x", 'T', TN_DTYPES_FLOAT, "any shape"),
+            NN_ARG("g", 'T', TN_DTYPES_FLOAT, "x's shape")),
+      NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "x's shape")),
+      .attrs = TN_OPTIONS(TnGeluAttrs, gelu_rows), .infer = gelu_grad_infer, .body = gelu_grad_body,
+      .sample = gelu_grad_sample, .in_place = 3);

@@ -222,7 +222,10 @@ cross_grad_body(TnBody *body, GError **error)
         g = by_classes(&s, g);
     }
     const TnVal grad = tn_f_sub(graph, tn_f_mul(graph, p, by_classes(&s, sum)), q);
-    body->out[0] = nn_to(graph, tn_f_mul(graph, g, grad), nn_dtype(graph, body->in[0]));
+    const TnVal product = tn_f_mul(graph, g, grad);
+    const TnVal kept =
+        tn_f_where(graph, by_classes(&s, s.ignored), tn_f_const(graph, product, 0), product);
+    body->out[0] = nn_to(graph, kept, nn_dtype(graph, body->in[0]));
     return TRUE;
 }
 

@@ -254,7 +254,7 @@ NN_OP(conv_bias, NULL, "Cross-correlation plus a bias for each channel",
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[M]", NN_RANK(1, 1))),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[N, M, o…]", .flags = TN_ARG_SPATIAL)),
       .attrs = TN_OPTIONS(TnConvAttrs, conv_rows), .infer = conv_bias_infer, .body = conv_bias_body,
-      .sample = conv_bias_sample);
+      .sample = conv_bias_sample, .blocked = "conv_blocked");
 
 NN_OP(conv_transpose_bias, NULL, "Transposed convolution plus a bias for each channel",
       NN_IN(NN_ARG("x", 'T', TN_DTYPES_FLOAT, "[N, M, o…], 1 to 3 spatial axes", NN_RANK(3, 5)),

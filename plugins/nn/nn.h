@@ -18,12 +18,13 @@
 /* Every operator of the plugin. */
 /* clang-format off */
 #define NN_OPERATORS(X)                                                                            \
-    X(relu) X(leaky_relu) X(elu) X(celu) X(selu) X(thresholded_relu) X(prelu) X(gelu) X(sigmoid)   \
-    X(log_sigmoid) X(silu) X(softplus) X(softsign) X(mish) X(hard_sigmoid) X(hard_swish) X(clip)   \
+    X(relu) X(leaky_relu) X(elu) X(celu) X(selu) X(thresholded_relu) X(prelu) X(gelu)              \
+    X(gelu_grad) X(sigmoid) X(log_sigmoid) X(silu) X(softplus) X(softsign) X(mish)                 \
+    X(hard_sigmoid) X(hard_swish) X(clip)                                                          \
     X(square) X(rsqrt) X(tan) X(sinh) X(cosh) X(expm1) X(log1p) X(isinf)                           \
     X(reduce_mean) X(reduce_l1) X(reduce_l2) X(reduce_sum_square) X(reduce_log_sum)                \
     X(reduce_log_sum_exp) X(softmax) X(log_softmax) X(softmax_grad) X(log_softmax_grad)            \
-    X(gemm) X(linear) X(conv_bias) X(conv_transpose_bias)                                          \
+    X(gemm) X(linear) X(conv_bias) X(conv_transpose_bias) X(conv_blocked)                          \
     X(max_pool) X(max_pool_grad) X(average_pool) X(average_pool_grad) X(global_average_pool)       \
     X(global_max_pool)                                                                             \
     X(batch_normalization) X(batch_normalization_training) X(batch_normalization_grad)             \
@@ -33,7 +34,8 @@
     X(smooth_l1_loss) X(bce_with_logits) X(kl_div)                                                 \
     X(embedding) X(one_hot) X(topk) X(trilu) X(arange)                                             \
     X(dropout) X(bernoulli) X(random_categorical)                                                  \
-    X(scaled_dot_product_attention) X(rnn_cell) X(lstm_cell) X(gru_cell)                           \
+    X(scaled_dot_product_attention) X(scaled_dot_product_attention_grad)                           \
+    X(rnn_cell) X(lstm_cell) X(gru_cell)                                                           \
     X(rnn) X(rnn_grad) X(lstm) X(lstm_grad) X(gru) X(gru_grad)                                     \
     X(sgd_step) X(adam_step) X(adamw_step) X(lamb_step) X(rmsprop_step)
 /* clang-format on */

@@ -207,6 +207,59 @@ batch_body(TnBody *body, GError **error)
     return TRUE;
 }
 
+static TnVal
+add_number(TnSimplify *s, TnDtype dtype, double value)
+{
+    g_autoptr(TnTensor) tensor = tn_tensor_scalar(dtype, value);
+    return tn_simplify_add(s, "constant", &(const TnConstantAttrs){ .value = tensor }, 0, NULL);
+}
+
+static TnVal
+add_2(TnSimplify *s, const char *op, TnVal a, TnVal b)
+{
+    return tn_simplify_add(s, op, NULL, 2, (const TnVal[]){ a, b });
+}
+
+/* Normalising what a convolution gave is a convolution with other weights and another bias, where
+ * those are known beforehand. */
+static TnVal
+batch_simplify(TnSimplify *s)
+{
+    if (s->of >= 0 || !tn_simplify_sole(s, 0)) {
+        return TN_VAL_NONE;
+    }
+    const TnVal conv = s->in[0];
+    const TnVal *in = tn_simplify_inputs(s, conv, "conv"), *biased = NULL;
+    in = in != NULL ? in : (biased = tn_simplify_inputs(s, conv, "conv_bias"));
+    if (in == NULL || s->type->dtype != nn_wider(s->type->dtype)) {
+        return TN_VAL_NONE;
+    }
+    const TnVal x = in[0], w = in[1], bias = biased != NULL ? in[2] : TN_VAL_NONE;
+    const TnVal fixed[] = { w, s->in[1], s->in[2], s->in[3], s->in[4], biased != NULL ? bias : w };
+    for (gsize i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        if (!tn_simplify_fixed(s, fixed[i]) ||
+            tn_graph_type(s->graph, fixed[i])->dtype != s->type->dtype) {
+            return TN_VAL_NONE;
+        }
+    }
+    TnReshapeAttrs column = { .shape = { .rank = s->type->rank, .dims = { -1 } } };
+    for (gint i = 1; i < s->type->rank; i++) {
+        column.shape.dims[i] = 1;
+    }
+    g_autofree void *attrs =
+        g_memdup2(tn_graph_node_attrs(s->graph, conv.node), sizeof(TnConvAttrs));
+    const TnVal var =
+        add_2(s, "add", s->in[4], add_number(s, s->type->dtype, epsilon_of(s->attrs)));
+    const TnVal root = tn_simplify_add(s, "sqrt", NULL, 1, &var);
+    const TnVal factor = add_2(s, "div", s->in[1], root);
+    const TnVal rest = biased != NULL ? add_2(s, "sub", bias, s->in[3])
+                                      : tn_simplify_add(s, "neg", NULL, 1, &s->in[3]);
+    const TnVal by = tn_simplify_add(s, "reshape", &column, 1, &factor);
+    const TnVal folded[] = { x, add_2(s, "mul", w, by),
+                             add_2(s, "add", add_2(s, "mul", rest, factor), s->in[2]) };
+    return tn_simplify_add(s, "conv_bias", attrs, G_N_ELEMENTS(folded), folded);
+}
+
 /* Without the axes of size 1 around the channels. */
 static TnVal
 as_channels(TnGraph *graph, TnVal kept, TnVal like)
@@ -467,7 +520,8 @@ NN_OP(batch_normalization, "BatchNormalization", "Normalised by given statistics
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]"),
             S_ROW("mean", "[C]"), S_ROW("var", "[C]", POSITIVE)),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnEpsilonAttrs, epsilon_rows),
-      .infer = channels_infer, .body = batch_body, .sample = batch_sample, .in_place = 1);
+      .infer = channels_infer, .body = batch_body, .sample = batch_sample, .in_place = 1,
+      .simplify = batch_simplify);
 NN_OP(batch_normalization_training, NULL,
       "Normalised by the batch's own statistics of each channel",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),

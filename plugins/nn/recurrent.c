@@ -311,6 +311,22 @@ states_before(TnVjp *v)
     return nn_2(v->graph, "concat", &along, first, nn_1(v->graph, "slice", &but_last, v->out[0]));
 }
 
+/* Both weights' gradients at once, where x's and h's parts go into the same sums: a product with few columns
+ * is slow for its size. */
+static void
+put_both(TnVjp *v, gint w, TnVal sums)
+{
+    TnGraph *graph = v->graph;
+    const TnAxisAttrs last = { -1 };
+    const TnVal x = nn_wide(graph, v->in[0]), h = nn_wide(graph, states_before(v));
+    const TnVal all = weight_gradient(graph, sums, nn_2(graph, "concat", &last, x, h));
+    for (gint i = 0; i < 2; i++) {
+        const TnConcatPartAttrs part = { -1, i };
+        const TnVal in[] = { all, nn_wide(graph, v->in[w]), nn_wide(graph, v->in[w + 1]) };
+        put(v, w + i, tn_graph_op(graph, "concat_part", &part, G_N_ELEMENTS(in), in, NULL));
+    }
+}
+
 /* x's, the weights' and the biases' gradients from those of the sums that x and h go into; w:
  * position of w_ih. */
 static void
@@ -320,11 +336,15 @@ put_products(TnVjp *v, gint w, TnVal of_x, TnVal of_h)
     if (v->need[0]) {
         put(v, 0, tn_f_matmul(graph, of_x, nn_wide(graph, v->in[w])));
     }
-    if (v->need[w]) {
-        put(v, w, weight_gradient(graph, of_x, v->in[0]));
-    }
-    if (v->need[w + 1]) {
-        put(v, w + 1, weight_gradient(graph, of_h, states_before(v)));
+    if (v->need[w] && v->need[w + 1] && tn_val_equal(of_x, of_h)) {
+        put_both(v, w, of_x);
+    } else {
+        if (v->need[w]) {
+            put(v, w, weight_gradient(graph, of_x, v->in[0]));
+        }
+        if (v->need[w + 1]) {
+            put(v, w + 1, weight_gradient(graph, of_h, states_before(v)));
+        }
     }
     for (gint i = w + 2; i < v->n_in; i++) {
         if (v->need[i] && !tn_val_is_none(v->in[i])) {

@@ -34,7 +34,7 @@ extern const TnKernelTable ref_elementwise, ref_reduce, ref_movement, ref_index,
 #define REF_TABLE(rows)                                                                            \
     {                                                                                              \
         .size = sizeof(TnKernelTable), .kind = "ref", .kernel_size = sizeof(TnKernel),             \
-        .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows)                                         \
+        .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows), .flags = TN_TABLE_BATCH_INVARIANT      \
     }
 #define REF_FLAGS (TN_KERNEL_SLOW | TN_KERNEL_STRIDED)
 /* A row that keeps the node and needs no scratch. */

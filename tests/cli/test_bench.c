@@ -62,9 +62,42 @@ figures(void)
     }
 }
 
+/* Beside a busy process the same again, and what is left of the speed. */
+static void
+busy(void)
+{
+    g_auto(TnChild) child = { 0 };
+    tn_test_tenon(&child, "bench", "--seconds", "0.01", "--busy", "1", "train_tiny", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    TN_ASSERT_CONTAINS(child.out, "\ntrain_tiny.busy\t");
+    TN_ASSERT_CONTAINS(child.out, "\ntrain_tiny.mean.busy_share\t");
+}
+
+static void
+set(void)
+{
+    g_auto(TnChild) child = { 0 }, wrong = { 0 };
+    tn_test_tenon(&child, "bench", "--seconds", "0.01", "--set", "batch_invariant=true",
+                  "infer_tiny", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    tn_test_tenon(&wrong, "bench", "--seconds", "0.01", "--set", "batch_invarient=true",
+                  "infer_tiny", NULL);
+    TN_ASSERT_EXIT(&wrong, 2);
+    TN_ASSERT_CONTAINS(wrong.err, "batch_invariant");
+}
+
+static void
+nodes(void)
+{
+    g_auto(TnChild) child = { 0 };
+    tn_test_tenon(&child, "bench", "--seconds", "0.01", "executor_nodes", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    TN_ASSERT_CONTAINS(child.out, "executor_nodes\t");
+    TN_ASSERT_CONTAINS(child.out, "\nexecutor_nodes.add_threads\t");
+}
+
 static const TnTest tests[] = {
-    { "list", list },
-    { "configs", configs },
-    { "figures", figures },
+    { "list", list }, { "configs", configs }, { "figures", figures },
+    { "busy", busy }, { "set", set },         { "nodes", nodes },
 };
 TN_TEST_MAIN("bench", tests)

@@ -2,9 +2,12 @@
  * group that needs itself. The device's own fused kernel is wanted; without one nothing is
  * grouped. */
 // tn-test: timeout=120
+#include <math.h>
+
 #include <tenon/base.h>
 #include <tenon/ops.h>
 
+#include "conformance.h"
 #include "tn_graphs.h"
 #include "tn_test.h"
 
@@ -83,6 +86,91 @@ fusing_keeps_results(void)
     TN_ASSERT_CMPUINT(fused, >, n_seeds(80) / 4);
 }
 
+/* NaN, infinities, zeros of both signs and the ends of the range instead of an input's floats. */
+static TnTensor *
+special(TnTensor *input, guint64 seed)
+{
+    static const double values[] = { 0,    -0.0,  1,     -1,    INFINITY, -INFINITY, NAN,
+                                     3e38, -3e38, 88.5,  -88.5, 1e-38,    -1e-38,    0.5,
+                                     -0.5, 1e-8,  -1e-8, 1e4,   -1e4,     2,         -3 };
+    const TnType *type = tn_tensor_type(input);
+    if (!tn_dtype_in(type->dtype, TN_DTYPES_FLOAT)) {
+        return tn_tensor_ref(input);
+    }
+    const gint64 n = tn_tensor_count(input);
+    g_autofree double *x = g_new(double, (gsize)n + 1);
+    for (gint64 i = 0; i < n; i++) {
+        x[i] = values[((guint64)i * (2 * seed + 1) + seed) % G_N_ELEMENTS(values)];
+    }
+    return tn_test_tensor(*type, x);
+}
+
+static gboolean
+same_bits(double a, double b)
+{
+    return isnan(a) ? isnan(b) : a == b && signbit(a) == signbit(b);
+}
+
+/* One run: outputs as doubles, of all of them one after the other. (transfer full). */
+static GArray *
+run_special(const TnRandomGraph *random, TnTensor *const *inputs, const char *const *skip)
+{
+    GArray *values = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autoptr(GError) error = NULL;
+    for (guint i = 0; i < tn_store_n(random->store); i++) {
+        TN_REQUIRE(tn_var_reset(tn_store_at(random->store, i), NULL));
+    }
+    g_autoptr(TnProgram) program = compile(random->graph, cpu, skip);
+    g_autoptr(TnExec) exec = tn_exec_new(program, random->store, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    for (guint i = 0; i < random->n_inputs; i++) {
+        TN_REQUIRE(tn_exec_bind(exec, i, inputs[i]) == TN_OK);
+    }
+    TN_REQUIRE(tn_exec_run(exec) == TN_OK);
+    for (guint k = 0; k < tn_graph_n_outputs(random->graph); k++) {
+        TnTensor *output = tn_exec_output(exec, k);
+        g_autofree double *x = tn_test_doubles(output);
+        g_array_append_vals(values, x, (guint)tn_tensor_count(output));
+    }
+    return values;
+}
+
+/* What is no number, or beside the numbers, comes out of groups as of single nodes, to the sign of a
+ * zero. */
+static void
+fusing_keeps_specials(void)
+{
+    static const char *const ops[] = { "add",     "sub",      "mul",  "div",       "exp",
+                                       "log",     "tanh",     "neg",  "cast",      "where",
+                                       "less",    "max",      "min",  "abs",       "sqrt",
+                                       "equal",   "sign",     "erf",  "pow",       "floor",
+                                       "sigmoid", "softplus", "relu", "expand_as", NULL };
+    for (guint64 seed = 0; seed < n_seeds(80); seed++) {
+        g_auto(TnRandomGraph) random = { 0 };
+        TnTensor *inputs[8];
+        tn_random_graph(&random, 1000 + seed, 40, ops);
+        for (guint i = 0; i < random.n_inputs; i++) {
+            inputs[i] = special(random.inputs[i], seed + i);
+        }
+        GArray *want = run_special(&random, inputs, no_fuse);
+        GArray *got = run_special(&random, inputs, NULL);
+        gboolean same = want->len == got->len;
+        for (guint i = 0; i < want->len && same; i++) {
+            const double a = g_array_index(want, double, i), b = g_array_index(got, double, i);
+            same = same_bits(a, b);
+            if (!same) {
+                g_autofree char *graph = tn_graph_print(random.graph);
+                TN_FAIL("seed %d: element %u is %a fused, %a alone\n%s", (int)seed, i, b, a, graph);
+            }
+        }
+        for (guint i = 0; i < random.n_inputs; i++) {
+            tn_tensor_unref(inputs[i]);
+        }
+        g_array_unref(want);
+        g_array_unref(got);
+    }
+}
+
 static void
 chains_become_one(void)
 {
@@ -153,6 +241,7 @@ variables_are_updated_in_groups(void)
 
 static const TnTest tests[] = {
     { "fusing keeps results", fusing_keeps_results },
+    { "fusing keeps specials", fusing_keeps_specials },
     { "chains become one", chains_become_one },
     { "values read elsewhere are outputs", values_read_elsewhere_are_outputs },
     { "no group needs itself", no_group_needs_itself },

@@ -34,7 +34,7 @@ static const TnFactory low_factory = FACTORY("low", low_table),
                        high_factory = FACTORY("high", high_table);
 
 static const TnKernel *
-find(void)
+find_for(gboolean batch_invariant)
 {
     const TnArg arg = { .type = { .dtype = TN_DTYPE_F32 }, .count = 1 };
     const TnNode node = { .size = sizeof(TnNode),
@@ -43,8 +43,36 @@ find(void)
                           .n_in = 1,
                           .n_out = 1,
                           .in = &arg,
-                          .out = &arg };
+                          .out = &arg,
+                          .batch_invariant = batch_invariant };
     return tn_kernel_find("nowhere", &node);
+}
+
+static const TnKernel *
+find(void)
+{
+    return find_for(FALSE);
+}
+
+/* Where samples' bits may not go by their number, only tables that say that they heed it are asked. */
+static void
+batch_invariant(void)
+{
+    static const TnKernel heedful = KERNEL(0);
+    static const TnKernelTable heedful_table = { .size = sizeof(TnKernelTable),
+                                                 .kind = "nowhere",
+                                                 .kernel_size = sizeof(TnKernel),
+                                                 .n_kernels = 1,
+                                                 .kernels = &heedful,
+                                                 .flags = TN_TABLE_BATCH_INVARIANT };
+    static const TnFactory heedful_factory = FACTORY("heedful", heedful_table);
+    tn_registry_add_factory(&high_factory, "test");
+    TN_ASSERT(find_for(TRUE) == NULL);
+    tn_registry_add_factory(&heedful_factory, "test");
+    TN_ASSERT(find_for(FALSE) == &high);
+    TN_ASSERT(find_for(TRUE) == &heedful);
+    tn_registry_remove_factory(&heedful_factory);
+    tn_registry_remove_factory(&high_factory);
 }
 
 static void
@@ -164,5 +192,6 @@ static const TnTest tests[] = {
     { "chosen again", chosen_again },
     { "contexts choose", contexts_choose },
     { "tables come and go", tables_come_and_go },
+    { "batch invariant", batch_invariant },
 };
 TN_TEST_MAIN("kernel tables", tests)

@@ -209,18 +209,45 @@ def cross_entropy_grad(x, a, c):
     return g
 
 
+@op("gelu_grad")
+def gelu_grad(x, a, c):
+    z = x[0] if x[0].requires_grad else x[0].detach().requires_grad_()
+    (g,) = torch.autograd.grad(F.gelu(z, approximate=a["approximate"]), z, x[1], create_graph=True)
+    return g
+
+
 # --- Attention, cells ---------------------------------------------------------------------------------------
+
+
+def scores_of(q, k, mask, a):
+    scores = q @ k.transpose(-1, -2) * (a["scale"] or 1 / math.sqrt(q.shape[-1]))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+    if a["causal"]:
+        scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -math.inf)
+    return scores
+
+
+def shares_of(scores, log_sum):
+    """Of a row that attends to nothing they are 0, as in torch.nn.functional from 2.5 on."""
+    return torch.exp(scores - torch.where(log_sum == -math.inf, torch.zeros_like(log_sum), log_sum))
 
 
 @op("scaled_dot_product_attention")
 def attention(x, a, c):
-    q, k, v = x[:3]
-    scores = q @ k.transpose(-1, -2) * (a["scale"] or 1 / math.sqrt(q.shape[-1]))
-    if len(x) > 3:
-        scores = scores.masked_fill(~x[3], -math.inf) if x[3].dtype == torch.bool else scores + x[3]
-    if a["causal"]:
-        scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -math.inf)
-    return torch.softmax(scores, -1) @ v
+    q, k, v, mask = given(x, 4)
+    scores = scores_of(q, k, mask, a)
+    log_sum = torch.logsumexp(scores, -1, keepdim=True)
+    return shares_of(scores, log_sum) @ v, log_sum
+
+
+@op("scaled_dot_product_attention_grad")
+def attention_grad(x, a, c):
+    q, k, v, out, log_sum, g, mask = given(x, 7)
+    p = shares_of(scores_of(q, k, mask, a), log_sum)
+    ds = p * (g @ v.transpose(-1, -2) - (g * out).sum(-1, keepdim=True)) * (a["scale"] or 1 / math.sqrt(q.shape[-1]))
+    grads = ds @ k, ds.transpose(-1, -2) @ q, p.transpose(-1, -2) @ g
+    return tuple(d.sum_to_size(like.shape) for d, like in zip(grads, (q, k, v)))
 
 
 @op("rnn_cell")

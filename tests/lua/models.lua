@@ -69,6 +69,33 @@ return tn.script {
       if name == "gpt2" then check.equal(record[#record].macs, 3 * 768 * 257, "scores by the tokens' matrix") end
     end
 
+    -- A batch without samples has no mean loss, and asks nothing of the weights.
+    local few = {
+      { "mlp", mlp { 5, hidden = { 16, 12 } }, { 2, 10 } },
+      { "lenet", lenet { 10 }, { 1, 28, 28 } },
+      { "resnet18", resnet.resnet18 { 7, width = 4 }, { 3, 64, 64 } },
+      { "lstm", recurrent.classifier { 6, hidden = 8, layers = 2 }, { 7, 5 } },
+      { "gpt", gpt { 20, context = 12, width = 16, layers = 2, heads = 4 }, { 9 }, ints = true },
+    }
+    for _, row in ipairs(few) do
+      local name = "empty_" .. row[1]
+      local model, loss = tn.new(row[2], name), tn.new(tn.loss.cross_entropy { last = row.ints or false })
+      local function zeros(n) return tn.zeros({ n, table.unpack(row[3]) }, row.ints and "i64" or "f32") end
+      layer.with_training(true, model, zeros(2)) -- makes the variables
+      tn.clear()
+      local params = {}
+      for _, variable in ipairs(core.variables()) do
+        if variable:role() == "param" and variable:name():sub(1, #name + 1) == name .. "." then params[#params + 1] = variable end
+      end
+      local step = tn.jit(function(x, y)
+        local value = loss:compute(layer.with_training(true, model, x), y)
+        return value, table.unpack(tn.grad(value, params))
+      end)
+      local results = table.pack(step(zeros(0), row.ints and zeros(0) or tn.zeros({ 0 }, "i64")))
+      check.equal(results[1]:item() == results[1]:item(), false, name .. ": the loss is a number")
+      for i = 2, results.n do check.equal(results[i]:abs():sum():item(), 0, name .. ": a gradient") end
+    end
+
     -- Weights begin where their sources say: GPT-2's are normal with deviation 0.02.
     local squares, n = 0, 0
     tn.new(gpt { 64, context = 16, width = 64, layers = 1, heads = 4 }, "small")(tn.zeros({ 1, 4 }, "i64"))

@@ -114,7 +114,7 @@ nothing(void)
 }
 
 /* Of the body, an operation for each element: softmax subtracts the largest, takes exp, sums and
- * divides, after it has looked for the largest. */
+ * divides, after it has looked for the largest; attention does the same by way of a logarithm. */
 static void
 composites(void)
 {
@@ -127,9 +127,10 @@ composites(void)
         { "average_pool", "kernel_shape={2,2};strides={2,2}", "f32[2, 3, 4, 6]",
           (2 * 3 * 2 * 3) * (2 * 2 + 1) },
         { "global_max_pool", "-", "f32[2, 3, 4, 6]", 2 * 3 * 4 * 6 },
-        /* Scaled q (the scale is a root and a reciprocal), q k', softmax, times v. */
+        /* Scaled q (the scale is a root and a reciprocal), q k', the logarithms of the sums (the largest,
+         * less it, exp, sum), exp of what is less these, times v; seven for each row. */
         { "scaled_dot_product_attention", "-", "f32[2, 6, 16] ; f32[2, 7, 16] ; f32[2, 7, 5]",
-          2 * 6 * 16 + 2 + 2.0 * 16 * scores + 5 * scores + 2.0 * 2 * 6 * 7 * 5 },
+          2 * 6 * 16 + 2 + 2.0 * 16 * scores + 6 * scores + 7 * 12 + 2.0 * 2 * 6 * 7 * 5 },
         /* Two products and their sum, four gates of one kind or another, three products and a sum. */
         { "mse_loss", "reduction=none", "f32[4, 10] ; f32[4, 10]", 2 * 40 },
         { "rnn_cell", "-", "f32[3, 5] ; f32[3, 8] ; f32[8, 5] ; f32[8, 8]",

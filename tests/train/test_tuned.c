@@ -211,7 +211,7 @@ tunes_what_is_asked(void)
     TN_ASSERT_EXIT(&none, 0);
     TN_ASSERT_CONTAINS(none.err, "nothing to choose");
     tn_test_tenon(&some, "tune", "--device", "cpu", "--ops", "adam_step", "--seconds", "0.001",
-                  "--json", config_path, NULL);
+                  "--anew", "--json", config_path, NULL);
     TN_ASSERT_EXIT(&some, 0);
     TN_ASSERT_CONTAINS(some.out, "\"cpu-adam 1\": ");
     TN_ASSERT(!strstr(some.out, "matmul"));

@@ -37,6 +37,11 @@ TN_API const TnValue *tn_context_choices(const TnContext *context); /* (transfer
 TN_API void tn_context_set_costs(TnContext *context, TnCosts *costs);
 TN_API TnCosts *tn_context_costs(const TnContext *context); /* (transfer none) */
 
+/* Whether the functions of this context, and imperative mode, are compiled batch-invariant (TnCompile);
+ * FALSE at first. Before functions are used. */
+TN_API void tn_context_set_batch_invariant(TnContext *context, gboolean invariant);
+TN_API gboolean tn_context_batch_invariant(const TnContext *context);
+
 TN_API TnStore *tn_context_store(const TnContext *context); /* (transfer none) */
 
 /* Bytes that programs' arenas and stores may take together; 0: no limit. A limit that cannot be
@@ -46,6 +51,11 @@ TN_API gboolean tn_context_take_memory(TnContext *context, guint64 bytes, const 
                                        GError **error);
 TN_API void tn_context_give_memory(TnContext *context, guint64 bytes);
 TN_API guint64 tn_context_memory_used(const TnContext *context);
+
+/* The memory_limit (TnCompile) that the functions of this context are compiled with; 0: none. Before
+ * functions are used. */
+TN_API void tn_context_set_program_limit(TnContext *context, guint64 bytes);
+TN_API guint64 tn_context_program_limit(const TnContext *context);
 
 /* Asks all work of the experiment to stop; safe in a signal handler. Long calls look at it and
  * return TN_CANCELLED. */

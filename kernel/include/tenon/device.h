@@ -87,6 +87,10 @@ typedef struct {
     const char *name; /* dotted */
     gint n_in, n_out;
     const TnArg *in, *out;
+    /* A sample's result may not depend on how many samples there are (the sizes of leading axes): what
+     * is claimed, cut and summed must go by the other sizes alone. Set for kernels of tables that say
+     * they heed it. */
+    gboolean batch_invariant;
 } TnNode;
 
 /* What prepare fills. */
@@ -135,6 +139,10 @@ typedef struct {
     gboolean (*pays)(const TnNode *node);
 } TnKernel;
 
+typedef enum {
+    TN_TABLE_BATCH_INVARIANT = 1 << 0, /* its kernels heed TnNode.batch_invariant */
+} TnKernelTableFlags;
+
 /* Vtable of "tenon.kernel/1": a table. */
 typedef struct {
     guint32 size, minor;
@@ -142,6 +150,7 @@ typedef struct {
     guint32 kernel_size; /* sizeof (TnKernel) */
     guint32 n_kernels;
     const TnKernel *kernels;
+    guint32 flags; /* TnKernelTableFlags */
 } TnKernelTable;
 
 /* The kernel of the highest rank that claims node and pays, for devices of kind, among the plugins

@@ -116,8 +116,9 @@ typedef struct {
 } TnBody;
 
 /* Asked for a value that stands for a node's output 0 with less to compute, bit for bit, whatever the
- * inputs hold. Of each node the rules of its own operator are asked and those of its inputs'
- * operators. */
+ * inputs hold; results of less work that is rounded otherwise are taken only where tn_simplify_fixed
+ * says that part of it is done beforehand. Of each node the rules of its own operator are asked and
+ * those of its inputs' operators. */
 typedef struct {
     guint32 size;
     TnGraph *graph; /* to be read; tn_simplify_add adds to it */
@@ -129,8 +130,8 @@ typedef struct {
     gint of;            /* the input whose operator's rule this is; -1: the node's own */
     gpointer data;
 } TnSimplify;
-/* A node's first output; TN_VAL_NONE if op refuses the inputs, or one is TN_VAL_NONE. attrs NULL: the
- * defaults. */
+/* A node's first output; TN_VAL_NONE if op refuses the inputs, or one that it must have is TN_VAL_NONE.
+ * attrs NULL: the defaults. */
 TN_API TnVal tn_simplify_add(TnSimplify *simplify, const char *op, const void *attrs, gint n_in,
                              const TnVal *in);
 /* The inputs of val's node if it is of that operator, else NULL. (transfer none): until the next
@@ -138,6 +139,12 @@ TN_API TnVal tn_simplify_add(TnSimplify *simplify, const char *op, const void *a
 TN_API const TnVal *tn_simplify_inputs(const TnSimplify *simplify, TnVal val, const char *op);
 /* Whether every element of val is the same known number. */
 TN_API gboolean tn_simplify_splat(const TnSimplify *simplify, TnVal val, double *value);
+
+/* Whether val hangs on constants and on variables alone that the program does not assign: what is
+ * computed of it is computed once, and again when a variable has changed. */
+TN_API gboolean tn_simplify_fixed(const TnSimplify *simplify, TnVal val);
+/* Whether nobody but the node reads the data of its input i. */
+TN_API gboolean tn_simplify_sole(const TnSimplify *simplify, gint i);
 
 /* Asked how many floating-point operations one call takes. */
 typedef struct {
@@ -198,6 +205,12 @@ struct TnOp {
      * as exp is one; TN_FLOPS_UNKNOWN where types do not tell. NULL: those of the body; without one
      * an element-wise operator takes one for each element, a view none, any other is unknown. */
     double (*flops)(const TnFlops *call);
+    /* The operator that computes the same on images (TN_ARG_SPATIAL) [N, C / TN_LANES, spatial…,
+     * TN_LANES]; NULL: there is none. Its inputs and attributes begin with this one's; windows (TN_ARG_WINDOW) are
+     * [M / TN_LANES, C / TN_LANES, kernel…, TN_LANES of C, TN_LANES of M], or [M / TN_LANES, kernel…, C, TN_LANES] for images
+     * [N, C, spatial…], which it takes as well. Its kernels are asked for where windows are fixed
+     * (tn_simplify_fixed). */
+    const char *blocked;
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */

@@ -26,6 +26,13 @@ typedef struct {
      * still there. NULL: the best. */
     const TnValue *choices;
     TnValue *chosen; /* a map that gets what is chosen now; NULL: nobody asks */
+    /* The bits of a sample's results do not depend on how many samples there are. Kernels of tables
+     * that do not say that they heed it are passed over. */
+    gboolean batch_invariant;
+    /* Bytes that the graph's variables and the arena may take together; 0: as many as need be. Where
+     * they would take more, values are computed again instead of kept; TN_ERROR_NO_MEMORY says what is
+     * missing if that is not enough. The results are the same bits. */
+    guint64 memory_limit;
     /* What was measured, for what `choices` do not say. NULL: nothing, ranks and `pays` decide. */
     const TnCosts *costs;
     TnChoiceSink choice_sink; /* sees every choice; NULL: nobody does */

@@ -12,11 +12,17 @@ local function common(rows)
     help = "of every random number: weights, order of samples, dropout" })
   table.insert(rows, 3, { name = "devices", type = "strings",
     help = "devices in the order in which they take operators; default cpu, with oneDNN's kernels where it can be used, then ref" })
+  table.insert(rows, { name = "batch_invariant", type = "bool", default = false,
+    help = "the bits of a sample's results do not depend on how many samples are computed at once" })
+  table.insert(rows, 4, { name = "memory_limit", type = "size", default = 0,
+    help = "what variables and intermediate results of a graph may take together, such as \"512 MiB\"; 0: what they need. Where that is more, results are computed again instead of kept: the same bits, in more time" })
   return rows
 end
 
 local function open_devices(self, job, method)
   job:seed(self.seed)
+  job:batch_invariant(self.batch_invariant)
+  job:memory_limit(self.memory_limit)
   for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu+onednn?", "ref" }) do
     batch.blame(function() return ("%s: devices[%d]"):format(core.where(self._spec), i) end, job[method], job, name)
   end

@@ -13,6 +13,7 @@
  *   prelu   x, slope T -> T       slope~x, out has x's shape: x where x > 0, else slope x
  *   gelu (approximate)            none: x/2 (1 + erf (x / sqrt 2))
  *                                 tanh: x/2 (1 + tanh (sqrt (2/pi) (x + 0.044715 x^3)))
+ *   gelu_grad (approximate)       x, g T -> T, of one shape: gelu's gradient in x
  *   hard_sigmoid (alpha, beta)    max (0, min (1, alpha x + beta))
  *   hard_swish                    x hard_sigmoid (x) with alpha 1/6, beta 1/2
  *   clip (min, max)               number; a bound of -DBL_MAX, DBL_MAX is none
@@ -31,6 +32,11 @@
  *   linear                x [lead…, in], w [out, in], b optional [out] -> [lead…, out]: x w^T + b
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
+ *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:
+ *                         x [N, C / L, h, w, L], w [M / L, C / L, k, k, L of C, L of M], or x
+ *                         [N, C, h, w] and w [M / L, k, k, C, L]; b optional [M], more optional as
+ *                         out -> [N, M / L, o, o, L]: conv + b + more, then max (., 0) if relu. What the
+ *                         compiler makes of convolutions (TnOp.blocked)
  *
  * Pooling (TnPoolAttrs) of x [N, C, s…] float; kernel_shape has a size for each spatial axis
  *   max_pool              padding never wins
@@ -77,7 +83,11 @@
  * Attention and recurrent cells (PyTorch's formulas and order of gates), float -> T
  *   scaled_dot_product_attention (causal, scale)   q [lead…, L, E], k [lead…, S, E],
  *               v [lead…, S, D], mask optional ~[lead…, L, S]: bool (what holds is attended) or
- *               T (added) -> [lead…, L, D]
+ *               T (added) -> [lead…, L, D], log_sum_exp C [lead…, L, 1]: of the masked products of
+ *               each row. A row that attends to nothing gives 0, and -inf there. What a place that is
+ *               not attended holds is multiplied by 0 or not read at all
+ *   scaled_dot_product_attention_grad (the same)   q, k, v, out, log_sum_exp, g, mask optional ->
+ *               dq, dk, dv
  *   rnn_cell (nonlinearity)   x [N, I], h [N, H], w_ih [H, I], w_hh [H, H], b_ih, b_hh optional
  *   lstm_cell   x, h, c, w_ih [4H, I], w_hh [4H, H], b_ih, b_hh optional -> h, c; gates i f g o
  *   gru_cell    x, h, w_ih [3H, I], w_hh [3H, H], b_ih, b_hh optional -> h; gates r z n
@@ -131,6 +141,11 @@ typedef struct {
     double alpha, beta; /* 1, 1 */
     gboolean trans_a, trans_b;
 } TnGemmAttrs;
+
+typedef struct {
+    TnConvAttrs conv; /* group 1 */
+    gboolean relu;
+} TnConvBlockedAttrs;
 
 /* ceil_mode rounds the number of windows up; what is read beyond the padding then is as if it were
  * not there. */

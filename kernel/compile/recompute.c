@@ -1,0 +1,344 @@
+/* recompute.c: under a memory limit, values that lie idle for long (those that a forward pass keeps for
+ * the gradients) are dropped and computed again just before they are read next: Chen et al., Training
+ * Deep Nets with Sublinear Memory Cost (2016).
+ *
+ * Which values are alive when is known of the plan alone, and what is fused with what changes with what
+ * is computed again. So the graph is fused and planned for trial, values are chosen (recompute-choose.c),
+ * their nodes are copied, and this is repeated with the graph that comes of it. Random nodes draw by
+ * their path and the position of their key, kernels go by what they are given: the copy has the same
+ * bits. */
+#include "recompute.h"
+
+#define MOST_ROUNDS 12
+/* A round that makes the arena smaller by less than this part of it is the last. */
+#define ENOUGH_BETTER 100
+
+/* --- The plan for trial ----------------------------------------------------------------------- */
+
+typedef struct {
+    TnCompiler c;
+    TnCompile options;
+    TnPlan plan;
+    gboolean planned;
+} Trial;
+
+static void
+trial_clear(Trial *trial)
+{
+    if (trial->planned) {
+        tn_plan_clear(&trial->plan);
+        tn_program_destroy(trial->plan.program);
+    }
+    tn_compiler_clear(&trial->c);
+}
+
+static gboolean
+trial_make(Trial *trial, const TnCompiler *c, GError **error)
+{
+    const guint n = c->graph->nodes->len;
+    *trial = (Trial){ .options = *c->options };
+    trial->options.chosen = NULL;
+    trial->options.sink = NULL;
+    trial->c = (TnCompiler){
+        .options = &trial->options,
+        .graph = tn_graph_ref(c->graph),
+        .claims = g_memdup2(c->claims, (n + 1) * sizeof *c->claims),
+        .n_spaces = c->n_spaces,
+        .space = g_memdup2(c->space, (c->options->n_devices + 1) * sizeof *c->space),
+        .again = c->again != NULL ? g_memdup2(c->again, (n + 1) * sizeof *c->again) : NULL,
+    };
+    if ((!tn_pass_skipped(c->options, "fuse") && !tn_pass_fuse(&trial->c, error)) ||
+        !tn_pass_transfer(&trial->c, error)) {
+        return FALSE;
+    }
+    trial->planned = TRUE;
+    return tn_plan_make(&trial->plan, &trial->c, error);
+}
+
+/* --- Where nodes are in the plan -------------------------------------------------------------- */
+
+/* val as the plan's graph has it; FALSE: inside a group. */
+static gboolean
+planned_value(const TnRecompute *r, TnVal val, TnVal *planned)
+{
+    *planned = val;
+    if (r->trace != NULL) {
+        const TnVal first = r->trace[val.node];
+        *planned = (TnVal){ first.node, first.out + val.out };
+        return first.out != TN_INSIDE;
+    }
+    return TRUE;
+}
+
+guint32
+tn_recompute_root(const TnRecompute *r, TnVal val)
+{
+    TnVal planned;
+    return planned_value(r, val, &planned)
+               ? tn_plan_value(r->plan, tn_plan_value_of(r->plan, planned))->root
+               : TN_NO_VALUE;
+}
+
+static void
+find_positions(TnRecompute *r)
+{
+    g_autofree const TnStep **of_node = g_new0(const TnStep *, r->plan->graph->nodes->len + 1);
+    for (guint i = 0; i < r->plan->steps->len; i++) {
+        const TnStep *step = tn_plan_step(r->plan, i);
+        if (step->kind == TN_STEP_KERNEL) {
+            of_node[step->node] = step;
+        }
+    }
+    for (guint i = 0; i < r->graph->nodes->len; i++) {
+        const TnGraphNode *node = tn_graph_node(r->graph, i);
+        const TnStep *step = of_node[r->trace != NULL ? r->trace[i].node : i];
+        r->position[i] = step != NULL ? step->position : 0;
+        r->scratch[i] = step != NULL ? tn_align(step->prepared.scratch) : 0;
+        if (step != NULL) {
+            continue;
+        }
+        for (gint k = 0; k < node->n_in; k++) {
+            if (!tn_val_is_none(node->in[k])) {
+                r->position[i] = MAX(r->position[i], r->position[node->in[k].node]);
+            }
+        }
+    }
+}
+
+/* --- Computing again -------------------------------------------------------------------------- */
+
+typedef struct {
+    const TnRecompute *r;
+    const gboolean *was_again;
+    guint32 *copy; /* of the old graph's nodes: the new one's that computes it again; TN_NO_VALUE */
+    GArray *claims; /* TnClaim: of the new graph's nodes */
+    GArray *again;  /* gboolean: likewise */
+} Copier;
+
+static void
+note_node(Copier *copier, guint number, TnClaim claim, gboolean again)
+{
+    g_array_set_size(copier->claims, number + 1);
+    g_array_set_size(copier->again, number + 1);
+    g_array_index(copier->claims, TnClaim, number) = claim;
+    g_array_index(copier->again, gboolean, number) = again;
+}
+
+static guint32 compute_again(Copier *copier, TnRewriter *rw, guint32 number, guint32 position);
+
+/* val for a reader at position, which may be a copy itself. */
+static TnVal
+value_for(Copier *copier, TnRewriter *rw, TnVal val, guint32 position, gboolean for_copy)
+{
+    if (tn_val_is_none(val) || tn_recompute_is_given(copier->r, val)) {
+        return tn_rewritten(rw, val);
+    }
+    const guint32 root = tn_recompute_root(copier->r, val);
+    const guint32 split = root != TN_NO_VALUE ? copier->r->split[root] : TN_NO_STEP;
+    const gboolean again = root == TN_NO_VALUE ? for_copy : split != TN_NO_STEP && position > split;
+    return again ? (TnVal){ compute_again(copier, rw, val.node, position), val.out }
+                 : tn_rewritten(rw, val);
+}
+
+static guint32
+compute_again(Copier *copier, TnRewriter *rw, guint32 number, guint32 position)
+{
+    const TnGraphNode *node = tn_graph_node(rw->from, number);
+    g_autofree TnVal *in = g_new(TnVal, (gsize)node->n_in + 1);
+    if (copier->copy[number] != TN_NO_VALUE) {
+        return copier->copy[number];
+    }
+    for (gint i = 0; i < node->n_in; i++) {
+        in[i] = value_for(copier, rw, node->in[i], position, TRUE);
+    }
+    g_autofree char *name = g_strconcat("again.", node->name, NULL);
+    copier->copy[number] = tn_graph_add_node(rw->to, node->op, node->attrs, name, node->path,
+                                             node->n_in, in, node->n_out, node->out);
+    note_node(copier, copier->copy[number], copier->r->claims[number], TRUE);
+    return copier->copy[number];
+}
+
+static gboolean
+copy_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
+          gboolean *done, GError **error)
+{
+    (void)in;
+    (void)done;
+    (void)error;
+    Copier *copier = rw->data;
+    TnVal use[TN_MAX_IN];
+    for (gint i = 0; i < node->n_in; i++) {
+        use[i] = value_for(copier, rw, node->in[i], copier->r->position[number], FALSE);
+    }
+    const TnVal val = tn_rewrite_copy(rw, node, use, out);
+    note_node(copier, val.node, copier->r->claims[number],
+              copier->was_again != NULL && copier->was_again[number]);
+    return TRUE;
+}
+
+static gint
+by_position(gconstpointer a, gconstpointer b, gpointer data)
+{
+    const guint32 i = *(const guint32 *)a, k = *(const guint32 *)b, *position = data;
+    return position[i] != position[k] ? (position[i] > position[k]) - (position[i] < position[k])
+                                      : (i > k) - (i < k);
+}
+
+/* The graph in the plan's order, with what is computed again where it is read first. */
+static gboolean
+copy_graph(TnCompiler *c, const TnRecompute *r, GError **error)
+{
+    const guint n = c->graph->nodes->len;
+    g_autofree guint32 *order = g_new(guint32, n + 1);
+    Copier copier = { .r = r,
+                      .was_again = c->again,
+                      .copy = g_new(guint32, n + 1),
+                      .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
+                      .again = g_array_new(FALSE, TRUE, sizeof(gboolean)) };
+    for (guint32 i = 0; i < n; i++) {
+        order[i] = i;
+        copier.copy[i] = TN_NO_VALUE;
+    }
+    g_qsort_with_data(order, (gint)n, sizeof *order, by_position, r->position);
+    TnGraph *graph = tn_rewrite(c->graph, NULL, order, copy_node, &copier, error);
+    g_free(copier.copy);
+    if (graph == NULL) {
+        g_array_unref(copier.claims);
+        g_array_unref(copier.again);
+        return FALSE;
+    }
+    tn_compiler_set_graph(c, graph);
+    c->claims = (TnClaim *)(void *)g_array_free(copier.claims, FALSE);
+    c->again = (gboolean *)(void *)g_array_free(copier.again, FALSE);
+    return TRUE;
+}
+
+/* --- The pass --------------------------------------------------------------------------------- */
+
+/* A graph with the arena that it takes. */
+typedef struct {
+    TnGraph *graph;
+    TnClaim *claims;
+    gboolean *again;
+    guint64 arena;
+} Found;
+
+static void
+found_clear(Found *found)
+{
+    if (found->graph != NULL) {
+        tn_graph_unref(found->graph);
+    }
+    g_free(found->claims);
+    g_free(found->again);
+}
+
+static void
+found_take(Found *found, const TnCompiler *c, guint64 arena)
+{
+    const guint n = c->graph->nodes->len + 1;
+    found_clear(found);
+    *found = (Found){ .graph = tn_graph_ref(c->graph),
+                      .claims = g_memdup2(c->claims, n * sizeof *c->claims),
+                      .again = g_memdup2(c->again, c->again != NULL ? n * sizeof *c->again : 0),
+                      .arena = arena };
+}
+
+static void
+found_use(const Found *found, TnCompiler *c)
+{
+    const guint n = found->graph->nodes->len + 1;
+    tn_compiler_set_graph(c, tn_graph_ref(found->graph));
+    c->claims = g_memdup2(found->claims, n * sizeof *found->claims);
+    c->again = g_memdup2(found->again, found->again != NULL ? n * sizeof *found->again : 0);
+}
+
+/* Copies in c->graph what is to be computed again for an arena of `aim`, going by a plan of it. *go_on:
+ * something is. */
+static gboolean
+choose_and_copy(TnCompiler *c, const Trial *trial, guint64 aim, gboolean *go_on, GError **error)
+{
+    const guint n = c->graph->nodes->len;
+    const TnProgram *program = trial->plan.program;
+    const guint64 gaps = program->arena_bytes - program->live_bytes;
+    TnRecompute r = { .graph = c->graph,
+                      .claims = c->claims,
+                      .plan = &trial->plan,
+                      .trace = trial->c.trace,
+                      .scratch = g_new0(gsize, n + 1),
+                      .position = g_new0(guint32, n + 1),
+                      .split = g_new(guint32, trial->plan.values->len + 1) };
+    find_positions(&r);
+    *go_on = tn_recompute_choose(&r, aim > gaps ? aim - gaps : 0);
+    const gboolean ok = !*go_on || copy_graph(c, &r, error);
+    g_free(r.scratch);
+    g_free(r.position);
+    g_free(r.split);
+    return ok;
+}
+
+/* Plans, copies and plans again until the arena is within aim, or becomes no smaller. *best: the
+ * smallest, of those that are smaller than it was. Gives the first arena; 0 with *error. */
+static guint64
+try_rounds(TnCompiler *c, guint64 aim, Found *best, GError **error)
+{
+    gboolean go_on = TRUE;
+    guint64 first = 0, before = G_MAXUINT64;
+    for (guint round = 0; go_on && round < MOST_ROUNDS; round++) {
+        Trial trial;
+        gboolean ok = trial_make(&trial, c, error);
+        const guint64 arena = ok ? trial.plan.program->arena_bytes : 0;
+        if (ok && arena < best->arena) {
+            found_take(best, c, arena);
+        }
+        go_on = arena > aim && arena < before - before / ENOUGH_BETTER;
+        before = arena;
+        first = round == 0 ? arena : first;
+        ok = ok && (!go_on || choose_and_copy(c, &trial, aim, &go_on, error));
+        trial_clear(&trial);
+        if (!ok) {
+            return 0;
+        }
+    }
+    return first;
+}
+
+/* The limit is aimed at first. If that misses it, what is tried does not depend on it, so that a limit
+ * that was said to be met next time is. */
+static gboolean
+recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **error)
+{
+    static const guint parts[] = { 2, 4, 64 };
+    found_take(begin, c, 0);
+    const guint64 whole = try_rounds(c, limit, best, error);
+    if (whole == 0 || best->arena <= limit) {
+        return whole > 0;
+    }
+    best->arena = whole;
+    for (gsize i = 0; i < G_N_ELEMENTS(parts) && best->arena > limit; i++) {
+        found_use(begin, c);
+        if (try_rounds(c, whole / parts[i], best, error) == 0) {
+            return FALSE;
+        }
+    }
+    c->least_bytes = best->arena;
+    return TRUE;
+}
+
+gboolean
+tn_pass_recompute(TnCompiler *c, GError **error)
+{
+    const guint64 variables = tn_compiler_variable_bytes(c), given = c->options->memory_limit;
+    Found begin = { NULL }, best = { .arena = G_MAXUINT64 };
+    if (given == 0 || (c->n_spaces > 1 && c->options->n_devices > 1)) {
+        return TRUE;
+    }
+    const gboolean ok =
+        recompute(c, given > variables ? given - variables : 0, &begin, &best, error);
+    if (ok && best.graph != NULL) {
+        found_use(&best, c);
+    }
+    found_clear(&begin);
+    found_clear(&best);
+    return ok;
+}

@@ -1,0 +1,256 @@
+/* attention_grad.c: the gradient of attention in f32: shares are computed again from the logarithms of
+ * the rows' sums, a block of rows against a block of keys at a time (Dao, "FlashAttention-2", 2023). One
+ * thread computes all of a matrix of keys, so that sums over rows of q have one order. */
+#include <math.h>
+
+#include "attention.h"
+#include "gemm_kernels.h"
+#include "softmax.h"
+#include "tables.h"
+
+/* Rows of q, and keys, of a block: a multiple of GEMM_ROWS and of any panel. */
+#define BLOCK 192
+/* From one row of a block to the next: no two of them a power of two apart. */
+#define PITCH (BLOCK + ATTENTION_LANES)
+
+typedef struct {
+    AttentionPlan plan;
+    AttentionSide g;
+    gint64 keys[TN_MAX_RANK], rest[TN_MAX_RANK]; /* leading axes of k, and those that share it */
+    gint64 n_keys;                               /* matrices k */
+    gint64 out_batch[TN_MAX_RANK], out_row, out_col;
+    gint64 sum_batch[TN_MAX_RANK], sum_row;
+    gint64 floats; /* of the copies for one k */
+} Backward;
+
+typedef struct {
+    const Backward *backward;
+    const TnRun *run;
+} Job;
+
+/* Matrices of one item, and of the k and v that it shares with others. */
+typedef struct {
+    const Backward *backward;
+    gint64 index[TN_MAX_RANK];
+    const float *q, *out, *log_sum, *g;
+    const void *mask;
+    AttentionPanels k_turned, v_turned, k_rows, q_rows, g_rows;
+    float *dq, *dk, *dv;
+} Item;
+
+/* Shares of a block, and the gradient of its scores; both begin at (row, key). */
+typedef struct {
+    gint64 row, rows, key, keys;
+    float p[BLOCK * PITCH], ds[BLOCK * PITCH];
+} Block;
+
+/* Sum of g times the result. */
+static float
+weighed(const Item *item, gint64 row)
+{
+    const Backward *b = item->backward;
+    const float *g = item->g + row * b->g.row, *out = item->out + row * b->out_row;
+    float sum = 0;
+    if (b->g.col == 1 && b->out_col == 1) {
+        softmax_dot[cpu_isa](g, out, b->g.cols, &sum);
+        return sum;
+    }
+    for (gint64 i = 0; i < b->g.cols; i++) {
+        sum += g[i * b->g.col] * out[i * b->out_col];
+    }
+    return sum;
+}
+
+/* Rows [first, first + rows) of the block: p, ds, and what they give to dq. */
+static void
+group(const Item *item, Block *block, gint64 first, gint64 rows)
+{
+    const Backward *b = item->backward;
+    const AttentionPlan *plan = &b->plan;
+    const gint64 row = block->row + first, key = block->key;
+    const gint64 n = plan->causal ? MIN(block->keys, row + rows - key) : block->keys;
+    const gint64 full = (n + ATTENTION_LANES - 1) / ATTENTION_LANES * ATTENTION_LANES;
+    float *p = block->p + first * PITCH, *ds = block->ds + first * PITCH;
+    AttentionPanels k = item->k_turned, v = item->v_turned, k_rows = item->k_rows;
+    if (n <= 0) {
+        return;
+    }
+    k.at += key / k.row * k.step;
+    v.at += key / v.row * v.step;
+    k_rows.at += key * k_rows.row;
+    attention_product(&(AttentionProduct){ rows, n, plan->e, item->q + row * plan->q.row,
+                                           plan->q.row, plan->q.col, k, p, PITCH, FALSE, TRUE });
+    attention_product(&(AttentionProduct){ rows, n, plan->d, item->g + row * b->g.row, b->g.row,
+                                           b->g.col, v, ds, PITCH, FALSE, TRUE });
+    for (gint64 i = 0; i < rows; i++) {
+        const gint64 seen = plan->causal ? CLAMP(row + i + 1 - key, 0, n) : n;
+        const float sum = item->log_sum[(row + i) * b->sum_row];
+        const AttentionBackward terms = { item->mask ? 1 : plan->scale, sum == -INFINITY ? 0 : sum,
+                                          plan->scale, weighed(item, row + i) };
+        if (item->mask != NULL) {
+            attention_masked(plan, attention_mask(plan, item->mask, item->index, row + i, key),
+                             p + i * PITCH, seen);
+        }
+        attention_backward_row[cpu_isa](p + i * PITCH, ds + i * PITCH, seen, full, &terms);
+    }
+    attention_product(&(AttentionProduct){ rows, plan->e, n, ds, PITCH, 1, k_rows,
+                                           item->dq + row * plan->e, plan->e, key > 0, FALSE });
+}
+
+/* What all rows of a block give to dv and dk. A causal mask leaves out the rows before a key. */
+static void
+columns(const Item *item, const Block *block)
+{
+    const AttentionPlan *plan = &item->backward->plan;
+    const gint64 to =
+        plan->causal ? MIN(block->keys, block->row + block->rows - block->key) : block->keys;
+    for (gint64 j = 0; j < to; j += GEMM_ROWS) {
+        const gint64 n = MIN(GEMM_ROWS, to - j), key = block->key + j;
+        const gint64 skip = plan->causal ? MAX(0, key - block->row) : 0;
+        const gint64 row = block->row + skip, at = skip * PITCH + j;
+        AttentionPanels g = item->g_rows, q = item->q_rows;
+        g.at += row * g.row;
+        q.at += row * q.row;
+        attention_product(&(AttentionProduct){ n, plan->d, block->rows - skip, block->p + at, 1,
+                                               PITCH, g, item->dv + key * plan->d, plan->d, TRUE,
+                                               FALSE });
+        attention_product(&(AttentionProduct){ n, plan->e, block->rows - skip, block->ds + at, 1,
+                                               PITCH, q, item->dk + key * plan->e, plan->e, TRUE,
+                                               FALSE });
+    }
+}
+
+static G_GNUC_NO_INLINE void
+run_item(const Item *item)
+{
+    const AttentionPlan *plan = &item->backward->plan;
+    Block block;
+    for (block.key = 0; block.key < plan->s; block.key += BLOCK) {
+        block.keys = MIN(BLOCK, plan->s - block.key);
+        for (block.row = plan->causal ? block.key : 0; block.row < plan->l; block.row += BLOCK) {
+            block.rows = MIN(BLOCK, plan->l - block.row);
+            for (gint64 i = 0; i < block.rows; i += GEMM_ROWS) {
+                group(item, &block, i, MIN(GEMM_ROWS, block.rows - i));
+            }
+            columns(item, &block);
+        }
+    }
+}
+
+/* All items that share one k and v. */
+static TnStatus
+run_keys(gpointer data, gsize chunk, gsize n_chunks)
+{
+    const Job *job = data;
+    const Backward *b = job->backward;
+    const AttentionPlan *plan = &b->plan;
+    const gint n = plan->lead;
+    gint64 keys[TN_MAX_RANK] = { 0 }, rest[TN_MAX_RANK] = { 0 };
+    float *copy = (float *)job->run->scratch + (gint64)chunk * b->floats;
+    float *k_turned = copy, *v_turned = k_turned + plan->k.turned_floats;
+    float *k_rows = v_turned + plan->v.turned_floats, *q_rows = k_rows + plan->k.panel_floats;
+    float *g_rows = q_rows + plan->q.panel_floats;
+    Item item = { .backward = b };
+    (void)n_chunks;
+    cpu_position(n, b->keys, (gint64)chunk, keys);
+    const float *k = (const float *)job->run->in[1] + cpu_dot(n, keys, plan->k.batch);
+    const float *v = (const float *)job->run->in[2] + cpu_dot(n, keys, plan->v.batch);
+    attention_turn(&plan->k, k, k_turned);
+    attention_turn(&plan->v, v, v_turned);
+    attention_copy(&plan->k, k, k_rows);
+    item.k_turned = attention_turned(&plan->k, k_turned);
+    item.v_turned = attention_turned(&plan->v, v_turned);
+    item.k_rows = attention_panels(&plan->k, k, k_rows);
+    item.dk = (float *)job->run->out[1] + (gint64)chunk * plan->s * plan->e;
+    item.dv = (float *)job->run->out[2] + (gint64)chunk * plan->s * plan->d;
+    memset(item.dk, 0, (gsize)(plan->s * plan->e) * sizeof(float));
+    memset(item.dv, 0, (gsize)(plan->s * plan->d) * sizeof(float));
+    do {
+        gint64 at = 0;
+        for (gint i = 0; i < n; i++) {
+            item.index[i] = keys[i] + rest[i];
+            at = at * plan->dims[i] + item.index[i];
+        }
+        item.q = (const float *)job->run->in[0] + cpu_dot(n, item.index, plan->q.batch);
+        item.out = (const float *)job->run->in[3] + cpu_dot(n, item.index, b->out_batch);
+        item.log_sum = (const float *)job->run->in[4] + cpu_dot(n, item.index, b->sum_batch);
+        item.g = (const float *)job->run->in[5] + cpu_dot(n, item.index, b->g.batch);
+        item.mask = plan->mask != TN_DTYPE_NONE ? job->run->in[6] : NULL;
+        item.dq = (float *)job->run->out[0] + at * plan->l * plan->e;
+        attention_copy(&plan->q, item.q, q_rows);
+        attention_copy(&b->g, item.g, g_rows);
+        item.q_rows = attention_panels(&plan->q, item.q, q_rows);
+        item.g_rows = attention_panels(&b->g, item.g, g_rows);
+        run_item(&item);
+    } while (cpu_next(n, b->rest, rest));
+    return TN_OK;
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    Job job = { state, run };
+    return tn_parallel_for((gsize)job.backward->n_keys, run_keys, &job);
+}
+
+static const TnArg *
+mask_of(const TnNode *node)
+{
+    return node->n_in > 6 ? &node->in[6] : NULL;
+}
+
+static gboolean
+same_leading(const TnType *a, const TnType *b)
+{
+    return a->rank == b->rank &&
+           memcmp(a->dims, b->dims, (gsize)(a->rank - 2) * sizeof *a->dims) == 0;
+}
+
+/* Each q has a result of its own, and k and v belong together. */
+static gboolean
+claims(const TnNode *node)
+{
+    return attention_claims(node, mask_of(node)) &&
+           same_leading(&node->in[0].type, &node->in[3].type) &&
+           same_leading(&node->in[1].type, &node->in[2].type);
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    Backward *b = g_new0(Backward, 1);
+    AttentionPlan *plan = &b->plan;
+    gint64 strides[TN_MAX_RANK];
+    (void)error;
+    attention_plan(plan, node, mask_of(node));
+    attention_side(&b->g, plan, &node->in[5], plan->s / GEMM_ROWS);
+    cpu_broadcast(&node->in[3], plan->lead + 2, strides);
+    memcpy(b->out_batch, strides, sizeof strides);
+    b->out_row = strides[plan->lead];
+    b->out_col = strides[plan->lead + 1];
+    cpu_broadcast(&node->in[4], plan->lead + 2, strides);
+    memcpy(b->sum_batch, strides, sizeof strides);
+    b->sum_row = strides[plan->lead];
+    for (gint i = 0; i < plan->lead; i++) {
+        b->keys[i] = plan->k.item[i] > 0 ? plan->dims[i] : 1;
+        b->rest[i] = plan->dims[i] / b->keys[i];
+    }
+    b->n_keys = cpu_count(plan->lead, b->keys);
+    b->floats = plan->k.turned_floats + plan->v.turned_floats + plan->k.panel_floats +
+                plan->q.panel_floats + b->g.panel_floats;
+    prepared->state = b;
+    prepared->scratch = (gsize)(b->n_keys * b->floats) * sizeof(float);
+    return TRUE;
+}
+
+static const TnKernel kernels[] = {
+    { .op = "scaled_dot_product_attention_grad",
+      .dtypes = TN_DT(F32),
+      .flags = TN_KERNEL_STRIDED,
+      .claims = claims,
+      .prepare = prepare,
+      .run = run,
+      .release = g_free },
+};
+
+const TnKernelTable cpu_attention_grad = CPU_TABLE(kernels);

@@ -1,0 +1,274 @@
+/* recurrent.c: rnn, lstm and gru over whole sequences in one call (as in Appleyard et al., "Optimizing
+ * performance of recurrent neural networks on GPUs", 2016). Weights are packed once a call. x's part of the
+ * sums is computed for so many steps at once as stay in the second-level cache; a step adds h's part and
+ * goes on to the gates while the sums are in the first-level one. */
+#include "recurrent.h"
+
+#include <tenon/nn.h>
+
+#include "tables.h"
+
+/* x's part of as many steps is computed at once. */
+#define DRIVE_BYTES (1 << 20)
+
+typedef struct {
+    const RecurrentGates *gates;
+    gboolean f64;
+    gint64 steps, samples, features, hidden;
+    gint w; /* position of w_ih */
+    gboolean biases[2];
+    gint64 panels, width; /* places times units: sums of a sample in a panel */
+    PanelProduct of_x, of_h;
+    gint64 at_once;               /* the most steps */
+    gint64 bytes;                 /* of packed weights */
+    gsize h_at, bias_at, sums_at; /* in scratch, behind x's weights */
+    RecurrentStepFn fn;
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    char *const *in, *const *out;
+    char *scratch;
+    gint64 at_once; /* steps whose x's part is computed together */
+} Job;
+
+static gint64
+size_of(const Plan *p)
+{
+    return p->f64 ? sizeof(double) : sizeof(float);
+}
+
+/* --- Packing ---------------------------------------------------------------------------------- */
+
+static void
+pack_weights(const Plan *p, const PanelProduct *product, const gint *order, const char *w,
+             gint64 panel, char *to)
+{
+    const gint64 unit = panel * p->gates->units, units = MIN(p->gates->units, p->hidden - unit);
+    for (gint i = 0; i < p->gates->gates; i++) {
+        const gint64 row = order[i] * p->hidden + unit;
+        panel_pack_rows(product, w + row * product->k * size_of(p), units, i * p->gates->units,
+                        p->gates->units, to + panel * panel_bytes(product));
+    }
+}
+
+/* What the sums of a panel begin with: -0, to which anything may be added, and the biases. */
+static void
+pack_bias(const Plan *p, const Job *job, gint64 panel)
+{
+    const RecurrentGates *gates = p->gates;
+    const gint64 unit = panel * gates->units, units = MIN(gates->units, p->hidden - unit);
+    char *bias = job->scratch + p->bias_at + panel * p->width * size_of(p);
+    for (gint64 i = 0; i < p->width; i++) {
+        if (p->f64) {
+            ((double *)bias)[i] = -0.0;
+        } else {
+            ((float *)bias)[i] = -0.0f;
+        }
+    }
+    for (gint side = 0; side < 2; side++) {
+        for (gint i = 0; p->biases[side] && i < gates->gates; i++) {
+            const gint gate = side == 0 ? gates->of_x[i] : gates->of_h[i];
+            const gint64 place = (i + (side == 0 ? 0 : gates->h_at)) * gates->units;
+            const char *from = job->in[p->w + 2 + side] + (gate * p->hidden + unit) * size_of(p);
+            for (gint64 u = 0; u < units; u++) {
+                if (p->f64) {
+                    ((double *)bias)[place + u] += ((const double *)from)[u];
+                } else {
+                    ((float *)bias)[place + u] += ((const float *)from)[u];
+                }
+            }
+        }
+    }
+}
+
+static void
+pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Job *job = data;
+    const Plan *p = job->plan;
+    (void)t, (void)row, (void)rows;
+    pack_weights(p, &p->of_x, p->gates->of_x, job->in[p->w], panel, job->scratch);
+    pack_weights(p, &p->of_h, p->gates->of_h, job->in[p->w + 1], panel, job->scratch + p->h_at);
+    pack_bias(p, job, panel);
+}
+
+/* --- Steps ------------------------------------------------------------------------------------ */
+
+/* Rows of a panel: those of the steps whose x's part is there, one after the other. */
+static char *
+sums_of(const Job *job, gint64 panel, gint64 row)
+{
+    const Plan *p = job->plan;
+    const gint64 at = (panel * job->at_once * p->samples + row) * p->width;
+    return job->scratch + p->sums_at + at * size_of(p);
+}
+
+static void
+drive_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows, char *sums)
+{
+    const Plan *p = job->plan;
+    const gint64 size = size_of(p);
+    const char *bias = job->scratch + p->bias_at + panel * p->width * size;
+    const char *x = job->in[0] + (t * p->samples + row) * p->features * size;
+    for (gint64 i = 0; i < rows; i++) {
+        memcpy(sums + i * p->width * size, bias, (gsize)(p->width * size));
+    }
+    panel_multiply(&p->of_x, rows, p->of_x.cols, x, p->features,
+                   job->scratch + panel * panel_bytes(&p->of_x), sums, p->width);
+}
+
+/* x's part of the next steps; where these are all the samples, all of them are neighbours. */
+static void
+drive(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Plan *p = job->plan;
+    const gint64 n = MIN(job->at_once, p->steps - t);
+    if (rows == p->samples) {
+        drive_rows(job, t, panel, 0, n * rows, sums_of(job, panel, 0));
+        return;
+    }
+    for (gint64 i = 0; i < n; i++) {
+        drive_rows(job, t + i, panel, row, rows, sums_of(job, panel, i * p->samples + row));
+    }
+}
+
+/* The state before step t, of a kind that begins as input `first` and whose sequence is output k. */
+static const char *
+before(const Job *job, gint first, gint k, gint64 t, gint64 row)
+{
+    const Plan *p = job->plan;
+    const char *from = t == 0 ? job->in[first] : job->out[k];
+    const gint64 at = (MAX(t - 1, 0) * p->samples + row) * p->hidden;
+    return from + at * size_of(p);
+}
+
+static void
+step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Job *job = data;
+    const Plan *p = job->plan;
+    const RecurrentGates *gates = p->gates;
+    const gint64 size = size_of(p), unit = panel * gates->units;
+    const gint64 at = ((t * p->samples + row) * p->hidden + unit) * size;
+    const gint64 gates_at = ((t * p->samples + row) * 4 * p->hidden + unit) * size;
+    const gboolean lstm = gates == &recurrent_gates[CELL_LSTM];
+    const char *h = before(job, 1, 0, t, row);
+    char *sums = sums_of(job, panel, t % job->at_once * p->samples + row);
+    if (t % job->at_once == 0) {
+        drive(job, t, panel, row, rows);
+    }
+    panel_multiply(&p->of_h, rows, p->of_h.cols, h, p->hidden,
+                   job->scratch + p->h_at + panel * panel_bytes(&p->of_h),
+                   sums + gates->h_at * gates->units * size, p->width);
+    const RecurrentStep step = {
+        .rows = rows,
+        .units = MIN(gates->units, p->hidden - unit),
+        .hidden = p->hidden,
+        .sums = sums,
+        .sums_row = p->width,
+        .width = gates->units,
+        .before = (lstm ? before(job, 2, 1, t, row) : h) + unit * size,
+        .out = job->out[0] + at,
+        .cells = lstm ? job->out[1] + at : NULL,
+        .gates = gates->parts > 1 ? job->out[lstm ? 2 : 1] + gates_at : NULL,
+    };
+    p->fn(&step);
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    const Plan *p = state;
+    const RecurrentGrid grid =
+        recurrent_grid(p->panels, p->samples, p->bytes, p->of_h.cols * p->hidden);
+    const Job job = { .plan = p,
+                      .in = (char *const *)run->in,
+                      .out = (char *const *)run->out,
+                      .scratch = run->scratch,
+                      .at_once = grid.apart ? 1 : p->at_once };
+    const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
+    return status == TN_OK ? recurrent_walk(&grid, 0, p->steps, 1, step_panel, &job) : status;
+}
+
+/* --- Preparing -------------------------------------------------------------------------------- */
+
+RecurrentCell
+recurrent_cell(const TnNode *node)
+{
+    const TnSequenceAttrs *attrs = node->attrs;
+    if (node->op->name[0] == 'r') {
+        return attrs->nonlinearity == TN_RNN_RELU ? CELL_RNN_RELU : CELL_RNN_TANH;
+    }
+    return node->op->name[0] == 'l' ? CELL_LSTM : CELL_GRU;
+}
+
+/* A call of few products is better off with the body, which packs nothing. */
+#define FEW_ROWS 4
+
+gboolean
+recurrent_claims(const TnNode *node)
+{
+    const TnDtype dtype = node->in[0].type.dtype;
+    const TnType *out = &node->out[0].type;
+    for (gint i = 0; i < node->n_in; i++) {
+        if (node->in[i].type.dtype != dtype && node->in[i].type.dtype != TN_DTYPE_NONE) {
+            return FALSE;
+        }
+    }
+    return node->out[0].count > 0 && out->dims[0] * out->dims[1] >= FEW_ROWS;
+}
+
+static gsize
+reserve(TnPrepared *prepared, gint64 bytes)
+{
+    const gsize at = (prepared->scratch + 63) & ~(gsize)63;
+    prepared->scratch = at + (gsize)bytes;
+    return at;
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    const RecurrentCell cell = recurrent_cell(node);
+    const RecurrentGates *gates = &recurrent_gates[cell];
+    const TnType *x = &node->in[0].type;
+    Plan *p = g_new0(Plan, 1);
+    (void)error;
+    p->gates = gates;
+    p->f64 = x->dtype == TN_DTYPE_F64;
+    p->steps = x->dims[0];
+    p->samples = x->dims[1];
+    p->features = x->dims[2];
+    p->hidden = node->in[1].type.dims[1];
+    p->w = cell == CELL_LSTM ? 3 : 2;
+    for (gint i = 0; i < 2; i++) {
+        const gint at = p->w + 2 + i;
+        p->biases[i] = node->n_in > at && node->in[at].type.dtype != TN_DTYPE_NONE;
+    }
+    p->panels = (p->hidden + gates->units - 1) / gates->units;
+    p->width = gates->parts * gates->units;
+    p->of_x = panel_product(p->f64, p->features, gates->gates * gates->units);
+    p->of_h = panel_product(p->f64, p->hidden, gates->gates * gates->units);
+    const gint64 of_x = p->panels * panel_bytes(&p->of_x), of_h = p->panels * panel_bytes(&p->of_h);
+    const gint64 step_bytes = p->samples * p->panels * p->width * size_of(p);
+    p->bytes = of_x + of_h;
+    p->at_once = CLAMP(DRIVE_BYTES / step_bytes, 1, p->steps);
+    reserve(prepared, of_x);
+    p->h_at = reserve(prepared, of_h);
+    p->bias_at = reserve(prepared, p->panels * p->width * size_of(p));
+    p->sums_at = reserve(prepared, p->at_once * step_bytes);
+    p->fn = gates->step[p->f64][cpu_isa];
+    prepared->state = p;
+    return TRUE;
+}
+
+#define ROW(name)                                                                                  \
+    {                                                                                              \
+        .op = (name), .dtypes = TN_DT(F32) | TN_DT(F64), .claims = recurrent_claims,               \
+        .prepare = prepare, .run = run, .release = g_free                                          \
+    }
+
+static const TnKernel kernels[] = { ROW("rnn"), ROW("lstm"), ROW("gru") };
+
+const TnKernelTable cpu_recurrent = CPU_TABLE(kernels);

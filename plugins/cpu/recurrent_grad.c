@@ -1,0 +1,189 @@
+/* recurrent_grad.c: back through the steps of rnn, lstm and gru in one call. A step adds to the gradient of
+ * its output what the sums behind it give through packed weights, and goes on to the derivatives of its
+ * gates. */
+#include "recurrent.h"
+
+#include <tenon/nn.h>
+
+#include "tables.h"
+
+/* Inputs that all have; then gates (not rnn), g, and the gradient of cells (lstm, optional). Outputs: the
+ * sums' gradients (gru: x's, then h's), the first state's, the first cell's (lstm). */
+enum { W_HH, FIRST, STATES, AFTER_STATES };
+
+/* Units of a panel, columns of w_hh: many are fastest, but there should be some panels to share out. */
+#define UNITS 64
+#define FEW_UNITS 32
+
+typedef struct {
+    RecurrentCell cell;
+    const RecurrentGates *gates;
+    gboolean f64, g_cells;
+    gint64 steps, samples, hidden, panels, units;
+    PanelProduct product;
+    gint64 bytes;            /* of packed weights */
+    gsize none_at, later_at; /* in scratch, behind the weights: units without a gradient; later */
+    RecurrentBackFn fn;
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    char *const *in, *const *out;
+    char *scratch;
+} Job;
+
+static gint64
+size_of(const Plan *p)
+{
+    return p->f64 ? sizeof(double) : sizeof(float);
+}
+
+static void
+pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Job *job = data;
+    const Plan *p = job->plan;
+    const gint64 unit = panel * p->units;
+    (void)t, (void)row, (void)rows;
+    panel_pack_columns(&p->product, job->in[W_HH] + unit * size_of(p), p->hidden,
+                       MIN(p->units, p->hidden - unit),
+                       job->scratch + panel * panel_bytes(&p->product));
+}
+
+/* n times -0, to which anything may be added. */
+static void
+clear(const Plan *p, gint64 n, char *to)
+{
+    for (gint64 i = 0; i < n; i++) {
+        if (p->f64) {
+            ((double *)to)[i] = -0.0;
+        } else {
+            ((float *)to)[i] = -0.0f;
+        }
+    }
+}
+
+/* Nothing is behind the last step. */
+static void
+begin(const Job *job, gint64 row, gint64 rows, gint64 unit, gint64 units, char *later)
+{
+    const Plan *p = job->plan;
+    clear(p, rows * p->units, later);
+    for (gint64 i = row; p->cell == CELL_LSTM && i < row + rows; i++) {
+        clear(p, units, job->out[2] + (i * p->hidden + unit) * size_of(p));
+    }
+}
+
+static void
+step(const Job *job, gint64 t, gint64 row, gint64 rows, gint64 unit, char *later)
+{
+    const Plan *p = job->plan;
+    const gboolean lstm = p->cell == CELL_LSTM, gru = p->cell == CELL_GRU, gated = lstm || gru;
+    const gint64 size = size_of(p), first = t * p->samples + row;
+    const gint64 at = (first * p->hidden + unit) * size;
+    const gint64 before = ((first - p->samples) * p->hidden + unit) * size;
+    const gint64 state = (row * p->hidden + unit) * size;
+    const gint64 sums_at = (first * p->gates->gates * p->hidden + unit) * size;
+    const RecurrentBack back = {
+        .rows = rows,
+        .units = MIN(p->units, p->hidden - unit),
+        .hidden = p->hidden,
+        .later = later,
+        .width = p->units,
+        .g = job->in[AFTER_STATES + gated] + at,
+        .g_cells = p->g_cells ? job->in[AFTER_STATES + 2] + at : job->scratch + p->none_at,
+        .g_cells_row = p->g_cells ? p->hidden : 0,
+        .now = job->in[STATES] + at,
+        .before = t > 0 ? job->in[STATES] + before : job->in[FIRST] + state,
+        .gates = gated ? job->in[AFTER_STATES] + (first * 4 * p->hidden + unit) * size : NULL,
+        .dc = lstm ? job->out[2] + state : NULL,
+        .dsums = job->out[0] + sums_at,
+        .dsums_h = gru ? job->out[1] + sums_at : NULL,
+    };
+    p->fn(&back);
+}
+
+static void
+give(const Job *job, gint64 row, gint64 rows, gint64 unit, const char *later)
+{
+    const Plan *p = job->plan;
+    const gint64 size = size_of(p), units = MIN(p->units, p->hidden - unit);
+    char *dh = job->out[p->cell == CELL_GRU ? 2 : 1];
+    for (gint64 i = 0; i < rows; i++) {
+        memcpy(dh + ((row + i) * p->hidden + unit) * size, later + i * p->units * size,
+               (gsize)(units * size));
+    }
+}
+
+/* Step -1: what the first one gives to the state before it. */
+static void
+back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Job *job = data;
+    const Plan *p = job->plan;
+    const gint64 size = size_of(p), unit = panel * p->units, k = p->product.k;
+    const gint64 units = MIN(p->units, p->hidden - unit);
+    const char *sums = job->out[p->cell == CELL_GRU ? 1 : 0];
+    char *later = job->scratch + p->later_at + (panel * p->samples + row) * p->units * size;
+    if (t == p->steps - 1) {
+        begin(job, row, rows, unit, units, later);
+    } else {
+        panel_multiply(&p->product, rows, units, sums + ((t + 1) * p->samples + row) * k * size, k,
+                       job->scratch + panel * panel_bytes(&p->product), later, p->units);
+    }
+    if (t >= 0) {
+        step(job, t, row, rows, unit, later);
+    } else {
+        give(job, row, rows, unit, later);
+    }
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    const Plan *p = state;
+    const RecurrentGrid grid =
+        recurrent_grid(p->panels, p->samples, p->bytes, p->product.k * p->units);
+    const Job job = { .plan = p,
+                      .in = (char *const *)run->in,
+                      .out = (char *const *)run->out,
+                      .scratch = run->scratch };
+    clear(p, p->units, job.scratch + p->none_at);
+    const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
+    return status == TN_OK ? recurrent_walk(&grid, p->steps - 1, -2, -1, back_panel, &job) : status;
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    const TnType *states = &node->in[STATES].type;
+    Plan *p = g_new0(Plan, 1);
+    (void)error;
+    p->cell = recurrent_cell(node);
+    p->gates = &recurrent_gates[p->cell];
+    p->f64 = states->dtype == TN_DTYPE_F64;
+    p->g_cells = node->n_in > 5 && node->in[5].type.dtype != TN_DTYPE_NONE;
+    p->steps = states->dims[0];
+    p->samples = states->dims[1];
+    p->hidden = states->dims[2];
+    p->units = p->hidden < 4 * UNITS ? FEW_UNITS : UNITS;
+    p->panels = (p->hidden + p->units - 1) / p->units;
+    p->product = panel_product(p->f64, p->gates->gates * p->hidden, p->units);
+    p->bytes = p->panels * panel_bytes(&p->product);
+    p->none_at = (gsize)(p->bytes + 63) & ~(gsize)63;
+    p->later_at = p->none_at + (gsize)(p->units * size_of(p));
+    p->fn = p->gates->back[p->f64][cpu_isa];
+    prepared->state = p;
+    prepared->scratch = p->later_at + (gsize)(p->panels * p->units * p->samples * size_of(p));
+    return TRUE;
+}
+
+#define ROW(name)                                                                                  \
+    {                                                                                              \
+        .op = (name), .dtypes = TN_DT(F32) | TN_DT(F64), .claims = recurrent_claims,               \
+        .prepare = prepare, .run = run, .release = g_free                                          \
+    }
+
+static const TnKernel kernels[] = { ROW("rnn_grad"), ROW("lstm_grad"), ROW("gru_grad") };
+
+const TnKernelTable cpu_recurrent_grad = CPU_TABLE(kernels);

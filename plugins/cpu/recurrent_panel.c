@@ -1,0 +1,168 @@
+/* recurrent_panel.c: products with panels of packed weights, and sharing out panels and rows. */
+#include "gemm_kernels.h"
+#include "gemm_pack.h"
+#include "recurrent.h"
+
+/* What of a panel is multiplied at once: it stays in the first-level cache, for all rows. */
+#define PANEL_BYTES 32768
+
+/* Multiplications that a chunk should have at least. */
+#define CHUNK_WORK 131072
+
+/* Samples of a block; of one that goes through all steps on its own, and bytes of weights that a core keeps
+ * in its second-level cache meanwhile. */
+#define MOST_ROWS 48
+#define LEAST_APART 8
+#define MOST_APART (3 << 19)
+
+static gint64
+size_of(const PanelProduct *p)
+{
+    return p->f64 ? sizeof(double) : sizeof(float);
+}
+
+PanelProduct
+panel_product(gboolean f64, gint64 k, gint64 cols)
+{
+    const GemmKernels *kernels = &gemm_kernels[cpu_isa];
+    const gint64 lanes = kernels->lanes[f64];
+    gint64 vectors = kernels->vectors;
+    while (cols / lanes % vectors != 0) {
+        vectors--;
+    }
+    return (PanelProduct){ f64, k, cols, vectors * lanes };
+}
+
+void
+panel_pack_rows(const PanelProduct *p, const void *w, gint64 n, gint64 first, gint64 room,
+                void *panel)
+{
+    const gint64 lanes = gemm_kernels[cpu_isa].lanes[p->f64], size = size_of(p);
+    for (gint64 j = 0; j < room; j += lanes) {
+        const gint64 col = first + j, at = col / p->width * p->width * p->k + col % p->width;
+        const GemmPart part = { p->f64, (const char *)w + j * p->k * size, 1, p->k };
+        gemm_pack_columns(&part, p->k, CLAMP(n - j, 0, lanes), lanes, p->width,
+                          (char *)panel + at * size);
+    }
+}
+
+void
+panel_pack_columns(const PanelProduct *p, const void *w, gint64 w_row, gint64 n, void *panel)
+{
+    const GemmPart part = { p->f64, w, w_row, 1 };
+    gemm_pack_b(&part, p->k, n, p->width, panel);
+}
+
+/* Groups of rows as even as can be: a short last one would take as long as a full one. */
+static void
+multiply_block(const PanelProduct *p, gint64 rows, gint64 k, const char *a, gint64 a_row,
+               const char *b, char *c, gint64 c_row)
+{
+    const GemmKernels *kernels = &gemm_kernels[cpu_isa];
+    const gint vectors = (gint)(p->width / kernels->lanes[p->f64]);
+    for (gint64 groups = (rows + GEMM_ROWS - 1) / GEMM_ROWS; groups > 0; groups--) {
+        const gint64 n = (rows + groups - 1) / groups;
+        kernels->fn[p->f64][n - 1][vectors - 1](k, a, a_row, 1, b, p->width, c, c_row, TRUE);
+        a += n * a_row * size_of(p);
+        c += n * c_row * size_of(p);
+        rows -= n;
+    }
+}
+
+void
+panel_multiply(const PanelProduct *p, gint64 rows, gint64 cols, const void *a, gint64 a_row,
+               const void *panel, void *c, gint64 c_row)
+{
+    const gint64 size = size_of(p), most = PANEL_BYTES / size / p->width;
+    for (gint64 k0 = 0; k0 < p->k; k0 += most) {
+        for (gint64 col = 0; col < cols; col += p->width) {
+            multiply_block(p, rows, MIN(most, p->k - k0), (const char *)a + k0 * size, a_row,
+                           (const char *)panel + (col * p->k + k0 * p->width) * size,
+                           (char *)c + col * size, c_row);
+        }
+    }
+}
+
+/* --- Running ---------------------------------------------------------------------------------- */
+
+static gint64
+parts_of(gint64 n, gint64 most)
+{
+    return (n + most - 1) / most;
+}
+
+RecurrentGrid
+recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost)
+{
+    const gint64 threads = tn_pool_threads();
+    const gint64 each = parts_of(samples, threads * parts_of(samples, threads * MOST_ROWS));
+    const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART;
+    const gint64 block = apart ? each : MIN(samples, MOST_ROWS);
+    return (RecurrentGrid){ panels, samples, block, apart,
+                            parts_of(CHUNK_WORK, MAX(1, block * cost)) };
+}
+
+typedef struct {
+    const RecurrentGrid *grid;
+    gint64 first, end, step, blocks;
+    RecurrentItemFn item;
+    gconstpointer job;
+} Walk;
+
+static void
+do_item(const Walk *walk, gint64 t, gint64 panel, gint64 block)
+{
+    const RecurrentGrid *grid = walk->grid;
+    const gint64 row = block * grid->block;
+    walk->item(walk->job, t, panel, row, MIN(grid->block, grid->samples - row));
+}
+
+static TnStatus
+block_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Walk *walk = data;
+    (void)n;
+    for (gint64 t = walk->first; t != walk->end; t += walk->step) {
+        for (gint64 panel = 0; panel < walk->grid->panels; panel++) {
+            do_item(walk, t, panel, (gint64)chunk);
+        }
+    }
+    return TN_OK;
+}
+
+static TnStatus
+step_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Walk *walk = data;
+    const RecurrentGrid *grid = walk->grid;
+    const gint64 end = MIN(grid->panels * walk->blocks, ((gint64)chunk + 1) * grid->per_chunk);
+    (void)n;
+    for (gint64 i = (gint64)chunk * grid->per_chunk; i < end; i++) {
+        do_item(walk, walk->first, i / walk->blocks, i % walk->blocks);
+    }
+    return TN_OK;
+}
+
+TnStatus
+recurrent_walk(const RecurrentGrid *grid, gint64 first, gint64 end, gint64 step,
+               RecurrentItemFn item, gconstpointer job)
+{
+    Walk walk = { grid, first, end, step, parts_of(grid->samples, grid->block), item, job };
+    if (grid->apart) {
+        return tn_parallel_for((gsize)walk.blocks, block_chunk, &walk);
+    }
+    const gint64 items = grid->panels * walk.blocks;
+    const gsize chunks = (gsize)parts_of(items, grid->per_chunk);
+    TnStatus status = TN_OK;
+    for (; walk.first != end && status == TN_OK; walk.first += step) {
+        status = tn_parallel_for(chunks, step_chunk, &walk);
+    }
+    return status;
+}
+
+TnStatus
+recurrent_panels(gint64 panels, RecurrentItemFn item, gconstpointer job)
+{
+    const RecurrentGrid grid = { .panels = panels, .samples = 1, .block = 1, .per_chunk = 1 };
+    return recurrent_walk(&grid, 0, 1, 1, item, job);
+}

@@ -1,0 +1,54 @@
+/* test_batch_invariant.c: with `batch_invariant` a sample has the same bits in a batch of any size and
+ * with any number of threads: tests/lua/batch_invariant.lua asks for it of every model. */
+// tn-test: timeout=300 label=threads
+#include <tenon/host.h>
+#include <tenon/pool.h>
+
+#include "tn_test.h"
+
+/* The number that stands for the bits of all results of the last batch. */
+static double
+digest(guint threads, const char *device)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    g_autofree char *path = tn_test_source_path("tests/lua/batch_invariant.lua");
+    g_autofree char *where = g_strdup_printf("device=%s", device);
+    const char *const settings[] = { where };
+    tn_pool_set_threads(threads);
+    g_autoptr(TnHost) host = tn_host_new(NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(TnSpec) root = tn_host_load(host, path, 1, settings, faults);
+    tn_faults_to_error(faults, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(TnJob) job = tn_job_prepare(host, root, NULL, FALSE, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPINT(tn_job_run(job, &error), ==, TN_OK);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(TnValue) result = tn_job_result(job);
+    return tn_value_get_double(tn_value_get(result, "digest"));
+}
+
+static void
+models(void)
+{
+    TN_ASSERT_CMPFLOAT(digest(1, "cpu"), ==, digest(3, "cpu"));
+}
+
+/* Beside a plugin whose kernels would be taken otherwise. */
+static void
+with_onednn(void)
+{
+    g_autoptr(GError) error = NULL;
+    if (!tn_registry_open("onednn", &error)) {
+        tn_test_skip("%s", error->message);
+        return;
+    }
+    TN_ASSERT_CMPFLOAT(digest(1, "cpu+onednn"), ==, digest(2, "cpu+onednn"));
+}
+
+static const TnTest tests[] = {
+    { "models", models },
+    { "with oneDNN", with_onednn },
+};
+TN_TEST_MAIN("batch invariant", tests)

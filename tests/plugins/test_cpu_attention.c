@@ -1,0 +1,300 @@
+/* Attention on the cpu device and its gradient against plain sums in f64: sizes around the borders of
+ * blocks and vectors, masks of every kind, shared and strided operands, rows that attend to nothing,
+ * NaN and infinities; the same bits with any number of threads. */
+// tn-test: timeout=60 label=threads
+#include "cpu_run.h"
+
+#include <tenon/nn.h>
+
+typedef enum { Q, K, V, OUT, SUM, G, MASK, N_PARTS } Part;
+
+typedef struct {
+    gint64 n, h, k_heads, l, s, e, d;
+    TnAttentionAttrs attrs;
+    char mask;        /* 0: none; b: bool; f: added; r: bool, one row for all */
+    gboolean strided; /* q, k, v and g lie as [n, l, h, e] */
+} Case;
+
+typedef struct {
+    const Case *c;
+    Array part[N_PARTS], dq, dk, dv;
+    gboolean gradients; /* are judged too */
+} Call;
+
+static gint64
+at4(const Array *array, gint64 n, gint64 h, gint64 row, gint64 col)
+{
+    const TnType *type = &array->arg.type;
+    return ((n % type->dims[0] * type->dims[1] + h % type->dims[1]) * type->dims[2] +
+            row % type->dims[2]) *
+               type->dims[3] +
+           col;
+}
+
+static double
+get(const Array *array, gint64 n, gint64 h, gint64 row, gint64 col)
+{
+    const gint64 *dims = array->arg.type.dims, *strides = array->arg.strides;
+    const gint64 at = n % dims[0] * strides[0] + h % dims[1] * strides[1] +
+                      row % dims[2] * strides[2] + col * strides[3];
+    return array->arg.type.dtype == TN_DTYPE_BOOL ? array->first[at]
+                                                  : (double)((const float *)array->first)[at];
+}
+
+static Array
+array4(TnDtype dtype, gint64 a, gint64 b, gint64 c, gint64 d, gboolean strided, guint64 *state)
+{
+    const gint64 dims[] = { a, b, c, d }, strides[] = { c * b * d, d, b * d, 1 };
+    Array array = array_new(tn_type(dtype, 4, dims), strided ? strides : NULL);
+    for (gint64 i = 0; i < array.arg.count; i++) {
+        const double x = noise_unit(state);
+        array_set(&array, i, dtype == TN_DTYPE_BOOL ? x < 0.7 : 4 * x - 2);
+    }
+    return array;
+}
+
+/* q, k, v, g and a mask of the case, whose row 1 attends to nothing. */
+static void
+call_new(Call *call, const Case *c)
+{
+    guint64 state = 88172645463325252u + (guint64)(c->l * 131 + c->s);
+    const gboolean st = c->strided;
+    *call = (Call){ .c = c, .gradients = TRUE };
+    call->part[Q] = array4(TN_DTYPE_F32, c->n, c->h, c->l, c->e, st, &state);
+    call->part[K] = array4(TN_DTYPE_F32, c->n, c->k_heads, c->s, c->e, st, &state);
+    call->part[V] = array4(TN_DTYPE_F32, c->n, c->k_heads, c->s, c->d, st, &state);
+    call->part[G] = array4(TN_DTYPE_F32, c->n, c->h, c->l, c->d, st, &state);
+    if (c->mask != 0) {
+        Array *mask = &call->part[MASK];
+        *mask = array4(c->mask == 'f' ? TN_DTYPE_F32 : TN_DTYPE_BOOL, c->mask == 'f' ? c->n : 1, 1,
+                       c->mask == 'r' ? 1 : c->l, c->s, FALSE, &state);
+        for (gint64 j = 0; mask->arg.type.dims[2] > 1 && j < c->s; j++) {
+            array_set(mask, at4(mask, 0, 0, 1, j), c->mask == 'f' ? -INFINITY : 0);
+        }
+    }
+}
+
+static void
+call_clear(Call *call)
+{
+    for (gint i = 0; i < N_PARTS; i++) {
+        array_clear(&call->part[i]);
+    }
+    array_clear(&call->dq);
+    array_clear(&call->dk);
+    array_clear(&call->dv);
+}
+
+static void
+run(Call *call)
+{
+    g_autoptr(GError) error = NULL;
+    const TnAttentionAttrs *attrs = &call->c->attrs;
+    const TnOp *op = tn_op_find("scaled_dot_product_attention", &error);
+    const TnOp *grad = tn_op_find("scaled_dot_product_attention_grad", &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const gint masked = call->c->mask != 0;
+    Array in[N_PARTS] = { call->part[Q], call->part[K], call->part[V], call->part[MASK] }, out[4];
+    gint n_out;
+    TN_REQUIRE(outputs_new(op, attrs, 3 + masked, in, NULL, &n_out, out, &error));
+    TN_ASSERT(kernel_run("cpu", op, attrs, 3 + masked, in, n_out, out, NULL) == TN_OK);
+    call->part[OUT] = out[0];
+    call->part[SUM] = out[1];
+    TN_REQUIRE(outputs_new(grad, attrs, 6 + masked, call->part, NULL, &n_out, out, &error));
+    TN_ASSERT(kernel_run("cpu", grad, attrs, 6 + masked, call->part, n_out, out, NULL) == TN_OK);
+    call->dq = out[0];
+    call->dk = out[1];
+    call->dv = out[2];
+    TN_ASSERT(array_intact(&call->part[OUT]) && array_intact(&call->part[SUM]));
+    TN_ASSERT(array_intact(&call->dq) && array_intact(&call->dk) && array_intact(&call->dv));
+}
+
+/* --- The same in f64 -------------------------------------------------------------------------- */
+
+typedef struct {
+    double *p, *out, *dk, *dv; /* a row's shares and result; gradients of all keys and values */
+    double worst;              /* difference, in units of what is tolerated */
+} Sums;
+
+static double
+score(const Call *call, gint64 n, gint64 h, gint64 i, gint64 j)
+{
+    const Case *c = call->c;
+    double sum = 0;
+    for (gint64 x = 0; x < c->e; x++) {
+        sum += get(&call->part[Q], n, h, i, x) * get(&call->part[K], n, h, j, x);
+    }
+    sum *= c->attrs.scale != 0 ? c->attrs.scale : 1 / sqrt((double)c->e);
+    const double mask = c->mask ? get(&call->part[MASK], n, 0, i, j) : 0;
+    sum = c->mask == 'f' ? sum + mask : c->mask && mask == 0 ? -INFINITY : sum;
+    return c->attrs.causal && j > i ? -INFINITY : sum;
+}
+
+/* Both NaN, both the same infinity, or near each other. */
+static void
+compare(Sums *sums, double got, double want)
+{
+    const gboolean odd = !isfinite(got) || !isfinite(want);
+    const gboolean same = (isnan(got) && isnan(want)) || got == want;
+    const double off = odd ? (same ? 0 : INFINITY) : fabs(got - want) / (2e-5 * (1 + fabs(want)));
+    sums->worst = off > sums->worst ? off : sums->worst;
+}
+
+static void
+row(const Call *call, Sums *sums, gint64 n, gint64 h, gint64 i)
+{
+    const Case *c = call->c;
+    const double scale = c->attrs.scale != 0 ? c->attrs.scale : 1 / sqrt((double)c->e);
+    double max = -INFINITY, total = 0, weighed = 0;
+    for (gint64 j = 0; j < c->s; j++) {
+        sums->p[j] = score(call, n, h, i, j);
+        max = sums->p[j] > max || isnan(sums->p[j]) ? sums->p[j] : max;
+    }
+    for (gint64 j = 0; j < c->s; j++) {
+        total += exp(sums->p[j] - max);
+    }
+    const double log_sum = isinf(max) ? max : max + log(total);
+    compare(sums, get(&call->part[SUM], n, h, i, 0), log_sum);
+    for (gint64 j = 0; j < c->s; j++) {
+        sums->p[j] = max == -INFINITY ? 0 : exp(sums->p[j] - log_sum);
+    }
+    for (gint64 x = 0; x < c->d; x++) {
+        sums->out[x] = 0;
+        for (gint64 j = 0; j < (c->attrs.causal ? MIN(i + 1, c->s) : c->s); j++) {
+            sums->out[x] += sums->p[j] * get(&call->part[V], n, h, j, x);
+        }
+        compare(sums, get(&call->part[OUT], n, h, i, x), sums->out[x]);
+        weighed += sums->out[x] * get(&call->part[G], n, h, i, x);
+    }
+    double dq[256] = { 0 };
+    for (gint64 j = 0; j < (c->attrs.causal ? MIN(i + 1, c->s) : c->s); j++) {
+        const gint64 key = (n * c->k_heads + h % c->k_heads) * c->s + j;
+        double dp = -weighed;
+        for (gint64 x = 0; x < c->d; x++) {
+            const double g = get(&call->part[G], n, h, i, x);
+            dp += g * get(&call->part[V], n, h, j, x);
+            sums->dv[key * c->d + x] += sums->p[j] * g;
+        }
+        for (gint64 x = 0; x < c->e; x++) {
+            dq[x] += sums->p[j] * dp * scale * get(&call->part[K], n, h, j, x);
+            sums->dk[key * c->e + x] += sums->p[j] * dp * scale * get(&call->part[Q], n, h, i, x);
+        }
+    }
+    for (gint64 x = 0; x < c->e && call->gradients; x++) {
+        compare(sums, get(&call->dq, n, h, i, x), dq[x]);
+    }
+}
+
+static void
+judge(const Call *call)
+{
+    const Case *c = call->c;
+    const gint64 keys = c->n * c->k_heads * c->s;
+    Sums sums = { g_new0(double, c->s), g_new0(double, c->d), g_new0(double, keys * c->e),
+                  g_new0(double, keys * c->d), 0 };
+    for (gint64 at = 0; at < c->n * c->h * c->l; at++) {
+        row(call, &sums, at / c->l / c->h, at / c->l % c->h, at % c->l);
+    }
+    for (gint64 i = 0; i < keys * c->e && call->gradients; i++) {
+        compare(&sums, array_get(&call->dk, i), sums.dk[i]);
+    }
+    for (gint64 i = 0; i < keys * c->d && call->gradients; i++) {
+        compare(&sums, array_get(&call->dv, i), sums.dv[i]);
+    }
+    if (sums.worst > 1) {
+        TN_FAIL("l %d, s %d, e %d, d %d, %s, mask %c: %g times what is tolerated", (int)c->l,
+                (int)c->s, (int)c->e, (int)c->d, c->attrs.causal ? "causal" : "all",
+                c->mask ? c->mask : '-', sums.worst);
+    }
+    g_free(sums.p);
+    g_free(sums.out);
+    g_free(sums.dk);
+    g_free(sums.dv);
+}
+
+/* --- Tests ------------------------------------------------------------------------------------ */
+
+static const Case cases[] = {
+    { 1, 1, 1, 1, 1, 1, 1, { FALSE, 0 }, 0, FALSE },
+    { 2, 3, 3, 7, 5, 4, 3, { FALSE, 0 }, 'b', FALSE },
+    { 2, 4, 4, 128, 128, 32, 32, { TRUE, 0 }, 0, TRUE },
+    { 1, 2, 2, 97, 97, 16, 64, { TRUE, 0.3 }, 'b', TRUE },
+    { 1, 2, 1, 50, 193, 24, 40, { FALSE, 0 }, 'f', TRUE },
+    { 2, 4, 1, 30, 70, 33, 80, { FALSE, -0.2 }, 'r', FALSE },
+    { 1, 1, 1, 200, 210, 20, 17, { TRUE, 0 }, 0, FALSE },
+    { 1, 1, 1, 210, 130, 8, 70, { TRUE, 0 }, 'f', TRUE },
+    { 1, 2, 2, 13, 600, 20, 32, { FALSE, 1 }, 0, FALSE },
+    { 1, 3, 3, 1, 77, 64, 64, { FALSE, 0 }, 0, TRUE },
+};
+
+static void
+open_all(void)
+{
+    open_plugins();
+    tn_registry_open("nn", NULL);
+}
+
+static void
+agrees(void)
+{
+    open_all();
+    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Call call;
+        call_new(&call, &cases[i]);
+        run(&call);
+        judge(&call);
+        call_clear(&call);
+    }
+}
+
+/* In q a whole row, in k a place that later rows alone see, and scores that are too large. */
+static void
+odd_numbers(void)
+{
+    static const Case some[] = { { 1, 2, 2, 40, 40, 16, 16, { TRUE, 0 }, 0, FALSE },
+                                 { 1, 1, 1, 20, 300, 8, 8, { FALSE, 0 }, 'b', FALSE } };
+    static const double odd[] = { NAN, INFINITY, -INFINITY, 1e30, -0.0 };
+    open_all();
+    for (guint i = 0; i < G_N_ELEMENTS(some) * G_N_ELEMENTS(odd); i++) {
+        const double x = odd[i / G_N_ELEMENTS(some)];
+        Call call;
+        call_new(&call, &some[i % G_N_ELEMENTS(some)]);
+        array_set(&call.part[Q], at4(&call.part[Q], 0, 0, 5, 2), x);
+        call.gradients = x != 1e30; /* differences of such numbers mean nothing */
+        run(&call);
+        judge(&call);
+        call_clear(&call);
+    }
+}
+
+static void
+any_threads(void)
+{
+    open_all();
+    for (guint i = 2; i < 6; i++) {
+        Call one, many;
+        call_new(&one, &cases[i]);
+        call_new(&many, &cases[i]);
+        tn_pool_set_threads(1);
+        run(&one);
+        tn_pool_set_threads(3);
+        run(&many);
+        const Array *pairs[][2] = { { &one.part[OUT], &many.part[OUT] },
+                                    { &one.part[SUM], &many.part[SUM] },
+                                    { &one.dq, &many.dq },
+                                    { &one.dk, &many.dk },
+                                    { &one.dv, &many.dv } };
+        for (guint k = 0; k < G_N_ELEMENTS(pairs); k++) {
+            TN_ASSERT(memcmp(pairs[k][0]->block, pairs[k][1]->block, pairs[k][0]->bytes) == 0);
+        }
+        call_clear(&one);
+        call_clear(&many);
+    }
+    tn_pool_set_threads(1);
+}
+
+static const TnTest tests[] = { { "agrees", agrees },
+                                { "odd_numbers", odd_numbers },
+                                { "any_threads", any_threads } };
+
+TN_TEST_MAIN("attention on cpu", tests)
