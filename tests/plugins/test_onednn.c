@@ -400,6 +400,13 @@ absent_library(void)
     TN_REQUIRE_NO_ERROR(error);
     TN_ASSERT_CMPSTR(tn_device_kind(device), "cpu");
     tn_device_unref(device);
+    /* What may be missing is no part of the name. */
+    device = tn_device_open("cpu+onednn?+absent?", NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPSTR(tn_device_name(device), "cpu");
+    tn_device_unref(device);
+    TN_ASSERT(tn_device_open("cpu+absent", NULL, &error) == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "device 'cpu+absent': ");
     TN_ASSERT(!tn_registry_open("onednn", &error));
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_PLUGIN, "plugin 'onednn'", words);
     TN_ASSERT_CMPINT(rank_of_conv(32, 64, 16, 64), ==, 0);
