@@ -391,7 +391,12 @@ cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *pack
                     (const char *)b + block.col * g->b_col * size, row, first, block.rows,
                     block.cols);
     } else if (g->thin) {
-        gemm_thin_run(g, a, b, c, block.col, block.cols);
+        CpuGemm thin = *g;
+        if (row != NULL) {
+            begin(g, row, first, block.rows, block.cols);
+            thin.accumulate = TRUE;
+        }
+        gemm_thin_run(&thin, a, b, c, block.col, block.cols);
     } else {
         own_region(g, a, b, c, block);
     }
