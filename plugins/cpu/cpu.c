@@ -169,13 +169,29 @@ TABLE(pool_lanes, "pooling over lanes of samples");
 TABLE(norm, "layer and batch normalisation");
 TABLE(recurrent, "sequences through recurrent networks");
 TABLE(recurrent_grad, "their gradients");
+TABLE(recurrent_narrow, "both in bf16 and f16");
 
-static const TnFactory *const factories[] = {
-    &device,           &table_adam,   &table_elementwise, &table_matmul,         &table_conv,
-    &table_conv_lanes, &table_reduce, &table_scan,        &table_movement,       &table_index,
-    &table_random,     &table_window, &table_softmax,     &table_cross_entropy,  &table_pool,
-    &table_pool_lanes, &table_norm,   &table_recurrent,   &table_recurrent_grad, NULL
-};
+static const TnFactory *const factories[] = { &device,
+                                              &table_adam,
+                                              &table_elementwise,
+                                              &table_matmul,
+                                              &table_conv,
+                                              &table_conv_lanes,
+                                              &table_reduce,
+                                              &table_scan,
+                                              &table_movement,
+                                              &table_index,
+                                              &table_random,
+                                              &table_window,
+                                              &table_softmax,
+                                              &table_cross_entropy,
+                                              &table_pool,
+                                              &table_pool_lanes,
+                                              &table_norm,
+                                              &table_recurrent,
+                                              &table_recurrent_grad,
+                                              &table_recurrent_narrow,
+                                              NULL };
 
 static const TnPlugin plugin = { TN_PLUGIN_HEAD(
                                      "cpu", TN_PLUGIN_VERSION, "Apache-2.0",
