@@ -185,8 +185,8 @@ step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
     }
 }
 
-static TnStatus
-run(void *state, const TnRun *run)
+TnStatus
+recurrent_run(void *state, const TnRun *run)
 {
     const Plan *p = state;
     const RecurrentGrid grid =
@@ -216,16 +216,22 @@ recurrent_cell(const TnNode *node)
 #define FEW_ROWS 4
 
 gboolean
+recurrent_worth(const TnNode *node)
+{
+    const TnType *out = &node->out[0].type;
+    return node->out[0].count > 0 && out->dims[0] * out->dims[1] >= FEW_ROWS;
+}
+
+gboolean
 recurrent_claims(const TnNode *node)
 {
     const TnDtype dtype = node->in[0].type.dtype;
-    const TnType *out = &node->out[0].type;
     for (gint i = 0; i < node->n_in; i++) {
         if (node->in[i].type.dtype != dtype && node->in[i].type.dtype != TN_DTYPE_NONE) {
             return FALSE;
         }
     }
-    return node->out[0].count > 0 && out->dims[0] * out->dims[1] >= FEW_ROWS;
+    return recurrent_worth(node);
 }
 
 static gsize
@@ -236,8 +242,8 @@ reserve(TnPrepared *prepared, gint64 bytes)
     return at;
 }
 
-static gboolean
-prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+gboolean
+recurrent_prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     const RecurrentCell cell = recurrent_cell(node);
     const RecurrentGates *gates = &recurrent_gates[cell];
@@ -275,7 +281,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 #define ROW(name)                                                                                  \
     {                                                                                              \
         .op = (name), .dtypes = TN_DT(F32) | TN_DT(F64), .claims = recurrent_claims,               \
-        .prepare = prepare, .run = run, .release = g_free                                          \
+        .prepare = recurrent_prepare, .run = recurrent_run, .release = g_free                      \
     }
 
 static const TnKernel kernels[] = { ROW("rnn"), ROW("lstm"), ROW("gru") };

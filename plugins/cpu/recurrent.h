@@ -87,7 +87,14 @@ typedef struct {
 extern const RecurrentGates recurrent_gates[N_CELLS];
 /* Of an operator or of its gradient. */
 RecurrentCell recurrent_cell(const TnNode *node);
+/* All inputs have one dtype; there is something to do, and more than the body is better off with. */
 gboolean recurrent_claims(const TnNode *node);
+gboolean recurrent_worth(const TnNode *node);
+/* The kernels, for f32 and f64. */
+gboolean recurrent_prepare(const TnNode *node, TnPrepared *prepared, GError **error);
+TnStatus recurrent_run(void *state, const TnRun *run);
+gboolean recurrent_grad_prepare(const TnNode *node, TnPrepared *prepared, GError **error);
+TnStatus recurrent_grad_run(void *state, const TnRun *run);
 
 /* --- Running ---------------------------------------------------------------------------------- */
 

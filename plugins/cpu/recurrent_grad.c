@@ -146,8 +146,8 @@ back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
     }
 }
 
-static TnStatus
-run(void *state, const TnRun *run)
+TnStatus
+recurrent_grad_run(void *state, const TnRun *run)
 {
     const Plan *p = state;
     const RecurrentGrid grid =
@@ -161,8 +161,8 @@ run(void *state, const TnRun *run)
     return status == TN_OK ? recurrent_walk(&grid, p->steps - 1, -2, -1, back_panel, &job) : status;
 }
 
-static gboolean
-prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+gboolean
+recurrent_grad_prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     const TnType *states = &node->in[STATES].type;
     Plan *p = g_new0(Plan, 1);
@@ -189,7 +189,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 #define ROW(name)                                                                                  \
     {                                                                                              \
         .op = (name), .dtypes = TN_DT(F32) | TN_DT(F64), .claims = recurrent_claims,               \
-        .prepare = prepare, .run = run, .release = g_free                                          \
+        .prepare = recurrent_grad_prepare, .run = recurrent_grad_run, .release = g_free            \
     }
 
 static const TnKernel kernels[] = { ROW("rnn_grad"), ROW("lstm_grad"), ROW("gru_grad") };

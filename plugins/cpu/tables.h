@@ -24,6 +24,7 @@
     X(attention_grad, "gradients of scaled dot product attention")                                 \
     X(recurrent, "sequences through recurrent networks")                                           \
     X(recurrent_grad, "their gradients")                                                           \
+    X(recurrent_narrow, "recurrent networks of bf16 and f16")                                      \
     X(adam, "steps of Adam")                                                                       \
     X(reduce, "reductions")                                                                        \
     X(scan, "positions of extremes, cumulative sums, sorting")                                     \
