@@ -2,6 +2,8 @@
 #include "gemm_bf16.h"
 #include "tables.h"
 
+#define PLAIN_WORK (1 << 20)
+
 typedef struct {
     CpuGemmBf16 gemm;
     gint lead; /* leading axes */
@@ -108,12 +110,21 @@ say_slow(void)
     }
 }
 
+/* Large products are faster in f32, copies included, where there are no instructions for these. */
+static gboolean
+claims(const TnNode *node)
+{
+    Matmul m = { 0 };
+    say_slow();
+    plan(&m, node);
+    return cpu_bf16 != CPU_BF16_PLAIN || m.gemm.m * m.gemm.n * m.gemm.k < PLAIN_WORK;
+}
+
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Matmul *m = g_new0(Matmul, 1);
     (void)error;
-    say_slow();
     plan(m, node);
     prepared->state = m;
     prepared->scratch = m->a_at + (gsize)m->batches * m->gemm.a_bytes;
@@ -190,7 +201,7 @@ run(void *state, const TnRun *run)
 #define ROW(name)                                                                                  \
     {                                                                                              \
         .op = (name), .dtypes = TN_DT(BF16), .flags = TN_KERNEL_STRIDED, .rank = 20,               \
-        .prepare = prepare, .run = run, .release = g_free                                          \
+        .claims = claims, .prepare = prepare, .run = run, .release = g_free                        \
     }
 
 static const TnKernel kernels[] = { ROW("matmul"), ROW("linear") };
