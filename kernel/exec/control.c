@@ -6,6 +6,15 @@
 #include <string.h>
 #include <tenon/base.h>
 
+/* Of nothing there may be no memory at all. */
+static void
+copy(void *to, const void *from, gsize bytes)
+{
+    if (bytes > 0) {
+        memcpy(to, from, bytes);
+    }
+}
+
 /* One run of a child; its failure is the instruction's. */
 static TnStatus
 run_child(const TnRun *run, TnExec *child)
@@ -69,7 +78,7 @@ tn_while_run(void *state, const TnRun *run)
     guint8 go = *(const guint8 *)run->in[0];
     TnStatus status = point(control, run, child, control->n_states, control->n_in);
     for (guint i = 0; i < control->n_states; i++) {
-        memcpy(run->out[i], run->in[i + 1], control->in_bytes[i]);
+        copy(run->out[i], run->in[i + 1], control->in_bytes[i]);
     }
     while (go != 0 && status == TN_OK) {
         for (guint i = 0; i < control->n_states && status == TN_OK; i++) {
@@ -130,7 +139,7 @@ tn_scan_run(void *state, const TnRun *run)
     TnStatus status =
         point(control, run, child, control->n_states + control->n_slices, control->n_in);
     for (guint i = 0; i < control->n_states; i++) {
-        memcpy(state_at(control, run, i, 0), run->in[i], control->in_bytes[i]);
+        copy(state_at(control, run, i, 0), run->in[i], control->in_bytes[i]);
     }
     for (gint64 step = 0; step < control->steps && status == TN_OK; step++) {
         status = scan_step(control, run, child, step);

@@ -485,11 +485,12 @@ tn_exec_fetch(TnExec *exec, guint i, void *memory, gsize bytes)
     const TnProgramOutput *output = &exec->program->outputs[i];
     TnDevice *device = exec->program->devices[output->device];
     const void *from = tn_exec_resolve(exec, &output->place);
-    if (!tn_device_is_host(device)) {
-        return bytes > 0 ? tn_device_copy(device, memory, from, bytes, TN_COPY_TO_HOST, NULL)
-                         : TN_OK;
+    if (bytes > 0 && !tn_device_is_host(device)) {
+        return tn_device_copy(device, memory, from, bytes, TN_COPY_TO_HOST, NULL);
     }
-    memcpy(memory, from, bytes);
+    if (bytes > 0) {
+        memcpy(memory, from, bytes);
+    }
     return TN_OK;
 }
 
