@@ -142,7 +142,7 @@ static inline gint64
 cpu_items_per_chunk(gint64 items, gint64 cost)
 {
     gint64 work;
-    if (__builtin_mul_overflow(items, MAX(1, cost), &work)) {
+    if (__builtin_mul_overflow(items, MAX(1, cost), &work) || work > G_MAXINT64 - CPU_GRAIN) {
         work = G_MAXINT64 - CPU_GRAIN;
     }
     if (work <= CPU_GRAIN) {
