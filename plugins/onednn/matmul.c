@@ -328,9 +328,8 @@ pays(const TnNode *node)
 
 #define ROW(op_)                                                                                   \
     {                                                                                              \
-        .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .flags = TN_KERNEL_STRIDED,               \
-        .rank = ONEDNN_RANK, .claims = claims, .prepare = prepare, .run = run, .release = release, \
-        .pays = pays                                                                               \
+        .op = (op_), .dtypes = TN_DT(F32), .flags = TN_KERNEL_STRIDED, .rank = ONEDNN_RANK,        \
+        .claims = claims, .prepare = prepare, .run = run, .release = release, .pays = pays         \
     }
 
 static const TnKernel kernels[] = { ROW("matmul"), ROW("linear") };

@@ -228,8 +228,8 @@ primitives(void)
     const TnOp *const *ops = tn_op_primitives(&n);
     for (guint i = 0; i < n; i++) {
         const TnOp *op = ops[i];
-        gboolean skip =
-            (op->flags & (TN_OP_SOURCE | TN_OP_EFFECT)) || tn_op_is_composite(op) || !op->sample;
+        gboolean skip = (op->flags & (TN_OP_SOURCE | TN_OP_EFFECT | TN_OP_CONTROL)) ||
+                        tn_op_is_composite(op) || !op->sample;
         for (gint dtype = TN_DTYPE_NONE + 1; !skip && dtype < TN_N_DTYPES; dtype++) {
             guint variant = 0;
             while (tn_dtype_in((TnDtype)dtype, dtypes_of(op)) &&
