@@ -321,7 +321,6 @@ static const NnCase blocked_cases[] = {
 };
 NN_SAMPLER(blocked_sample, blocked_cases, TnConvBlockedAttrs)
 
-/* Few elements are rectified: finite differences and rounded inputs may meet no kink. */
 static const NnCase winograd_cases[] = {
     { 2, { NN_SHAPE(1, 1, 3, 4, L), NN_SHAPE(36, 1, 1, L, L) } },
     { 4,
@@ -335,7 +334,25 @@ static const NnCase winograd_cases[] = {
     { 2, { NN_SHAPE(0, 1, 3, 4, L), NN_SHAPE(36, 1, 1, L, L) } },
 };
 
-/* Only what is a transformed window may be given. */
+/* Of whole number i: in [-1, 1]. */
+static double
+spread(gint64 i)
+{
+    return (double)(i * 7 % 23 - 11) / 11;
+}
+
+/* (transfer full), of type's dtype. */
+static TnTensor *
+tensor_of(TnType type, const double *values)
+{
+    TnType wide = type;
+    wide.dtype = TN_DTYPE_F64;
+    g_autoptr(TnTensor) tensor = tn_tensor_from(wide, values, NULL);
+    return tn_tensor_copy(tensor, NULL, type.dtype, NULL);
+}
+
+/* Only what is a transformed window may be given. Where results are rectified, they are far from 0: even
+ * channels above, odd ones below, as rounded inputs and finite differences may meet no kink. */
 static gboolean
 winograd_sample(TnSample *sample)
 {
@@ -343,20 +360,25 @@ winograd_sample(TnSample *sample)
                         sizeof(TnConvBlockedAttrs))) {
         return FALSE;
     }
+    const gboolean relu = ((const TnConvBlockedAttrs *)sample->attrs)->relu;
     const gint64 n = tn_type_count(&sample->in[1]) / (TILE * TILE);
-    g_autofree double *u = g_new(double, n *TILE *TILE);
+    const gint64 n_x = tn_type_count(&sample->in[0]);
+    g_autofree double *u = g_new0(double, n *TILE *TILE), *x = g_new(double, n_x + 1);
     for (gint64 i = 0; i < n * TILE * TILE; i++) {
         const gint64 at = i / n, window = i % n;
-        u[i] = 0;
         for (gint64 k = 0; k < 9; k++) {
+            const double w = spread(window * 9 + k);
             u[i] += winograd_g[at / TILE][k / 3] * winograd_g[at % TILE][k % 3] *
-                    (double)((window * 9 + k) * 7 % 23 - 11) / 11;
+                    (!relu        ? 2 * w - 1
+                     : window % 2 ? -w
+                                  : w);
         }
     }
-    TnType type = sample->in[1];
-    type.dtype = TN_DTYPE_F64;
-    g_autoptr(TnTensor) tensor = tn_tensor_from(type, u, NULL);
-    sample->value[1] = tn_tensor_copy(tensor, NULL, sample->in[1].dtype, NULL);
+    for (gint64 i = 0; relu && i < n_x; i++) {
+        x[i] = 1.2 + spread(i);
+    }
+    sample->value[0] = relu ? tensor_of(sample->in[0], x) : NULL;
+    sample->value[1] = tensor_of(sample->in[1], u);
     return TRUE;
 }
 

@@ -335,18 +335,17 @@ DEFINE(forward, ONEDNN_CONV)
 DEFINE(data, ONEDNN_CONV_DATA)
 DEFINE(weight, ONEDNN_CONV_WEIGHT)
 
-#define ROW(op_, name)                                                                             \
+#define ROW(op_, name, dtypes_)                                                                    \
     {                                                                                              \
-        .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .rank = ONEDNN_RANK,                      \
-        .claims = claims_##name, .prepare = prepare_##name, .run = run, .release = release,        \
-        .pays = pays_##name                                                                        \
+        .op = (op_), .dtypes = (dtypes_), .rank = ONEDNN_RANK, .claims = claims_##name,            \
+        .prepare = prepare_##name, .run = run, .release = release, .pays = pays_##name             \
     }
 
 static const TnKernel kernels[] = {
-    ROW("conv", forward),
-    ROW("conv_bias", forward),
-    ROW("conv_transpose", data),
-    ROW("conv_grad_weight", weight),
+    ROW("conv", forward, TN_DT(F32) | TN_DT(BF16)),
+    ROW("conv_bias", forward, TN_DT(F32) | TN_DT(BF16)),
+    ROW("conv_transpose", data, TN_DT(F32) | TN_DT(BF16)),
+    ROW("conv_grad_weight", weight, TN_DT(F32)), /* of bf16 the plugin cpu's is faster */
 };
 
 const TnKernelTable onednn_conv = ONEDNN_TABLE(kernels);

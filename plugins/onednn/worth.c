@@ -52,8 +52,6 @@ static const ConvRule conv_rules[] = {
     /* The plugin cpu computes bf16 in f32, with copies of everything. */
     { TN_DTYPE_BF16, ONEDNN_CONV, 1, 1, 1, 1, SMALL, ANY, ANY },
     { TN_DTYPE_BF16, ONEDNN_CONV_DATA, 1, 4, 1, 1, SMALL, ANY, ANY },
-    { TN_DTYPE_BF16, ONEDNN_CONV_WEIGHT, 2, 1, 16, 1, SMALL, ANY, 1 },
-    { TN_DTYPE_BF16, ONEDNN_CONV_WEIGHT, 2, 1, 16, 2048, SMALL, ANY, ANY },
 };
 
 /* A convolution's sizes as the rules count them. */
@@ -145,7 +143,6 @@ typedef struct {
 
 static const MatmulRule matmul_rules[] = {
     { TN_DTYPE_F32, 512, 256, 64, 1 << 27 },
-    { TN_DTYPE_BF16, 1, 1, 1, 1 << 17 },
 };
 
 gboolean
