@@ -114,8 +114,8 @@ void tn_plan_clear(TnPlan *plan);
 void tn_plan_views(TnPlan *plan); /* views.c: values, and which nodes are no instruction */
 void tn_plan_steps(TnPlan *plan); /* steps.c: steps, outputs that need a copy */
 void tn_plan_assigns(
-    TnPlan *plan); /* assign.c: results in variables' memory, or copies at the end */
-void tn_plan_once(TnPlan *plan);                         /* once.c */
+    TnPlan *plan);               /* assign.c: results in variables' memory, or copies at the end */
+void tn_plan_once(TnPlan *plan); /* once.c */
 gboolean tn_plan_prepare(TnPlan *plan, GError **error); /* emit.c: kernels' own preparation */
 void tn_plan_order(TnPlan *plan);                       /* order.c */
 gboolean tn_plan_arena(TnPlan *plan, GError **error);   /* arena.c: slots, in place, offsets */

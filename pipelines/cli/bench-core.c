@@ -212,9 +212,8 @@ measure_network(TnBench *bench, const Network *network, const char *precision, G
     if (narrow)
         g_ptr_array_add(all, (gpointer)precision);
     bench_forget_memory();
-    gboolean ok =
-        training_open(&t, config, network->graph, (gint)all->len,
-                      (const char *const *)all->pdata, network->classes, error);
+    gboolean ok = training_open(&t, config, network->graph, (gint)all->len,
+                                (const char *const *)all->pdata, network->classes, error);
     for (guint i = 0; ok && i < 3; i++)
         ok = call_network(network, &t, error);
     double begin = now(), end = begin + bench->seconds, last = begin;
