@@ -24,7 +24,7 @@ typedef struct {
     TnTensor *tensors[TN_MAX_IN + TN_MAX_OUT];
     void *in[TN_MAX_IN], *out[TN_MAX_OUT];
     GArray *candidates; /* of Candidate */
-} Trial;
+} Timing;
 
 /* --- Contents --------------------------------------------------------------------------------- */
 
@@ -72,16 +72,17 @@ make_argument(const TnArg *arg, TnTensor **tensor, void **memory, GError **error
 }
 
 static gboolean
-make_arguments(Trial *trial, GError **error)
+make_arguments(Timing *timing, GError **error)
 {
-    const TnNode *node = trial->node;
+    const TnNode *node = timing->node;
     for (gint i = 0; i < node->n_in; i++) {
-        if (!make_argument(&node->in[i], &trial->tensors[i], &trial->in[i], error)) {
+        if (!make_argument(&node->in[i], &timing->tensors[i], &timing->in[i], error)) {
             return FALSE;
         }
     }
     for (gint i = 0; i < node->n_out; i++) {
-        if (!make_argument(&node->out[i], &trial->tensors[TN_MAX_IN + i], &trial->out[i], error)) {
+        if (!make_argument(&node->out[i], &timing->tensors[TN_MAX_IN + i], &timing->out[i],
+                           error)) {
             return FALSE;
         }
     }
@@ -101,10 +102,10 @@ candidate_clear(Candidate *candidate)
 
 /* Microseconds of a run, of several that are timed together. */
 static double
-time_runs(const Trial *trial, const Candidate *candidate, gint64 runs)
+time_runs(const Timing *timing, const Candidate *candidate, gint64 runs)
 {
     const TnRun run = {
-        .size = sizeof(TnRun), .in = trial->in, .out = trial->out, .scratch = candidate->scratch
+        .size = sizeof(TnRun), .in = timing->in, .out = timing->out, .scratch = candidate->scratch
     };
     const TnFloatMode mode = tn_float_mode_enter();
     const gint64 begin = tn_time_ns();
@@ -119,28 +120,28 @@ time_runs(const Trial *trial, const Candidate *candidate, gint64 runs)
 
 /* Prepares a kernel and runs it once to warm up and once to know how long it takes. */
 static void
-add_candidate(Trial *trial, const TnKernel *kernel, double seconds)
+add_candidate(Timing *timing, const TnKernel *kernel, double seconds)
 {
     Candidate candidate = { .kernel = kernel, .prepared = { .size = sizeof(TnPrepared) } };
-    if (kernel->prepare != NULL && !kernel->prepare(trial->node, &candidate.prepared, NULL)) {
+    if (kernel->prepare != NULL && !kernel->prepare(timing->node, &candidate.prepared, NULL)) {
         return;
     }
-    candidate.scratch = tn_data_alloc_for(candidate.prepared.scratch, trial->node->name, NULL);
-    if (candidate.scratch != NULL && isfinite(time_runs(trial, &candidate, 1))) {
-        candidate.best = time_runs(trial, &candidate, 1);
+    candidate.scratch = tn_data_alloc_for(candidate.prepared.scratch, timing->node->name, NULL);
+    if (candidate.scratch != NULL && isfinite(time_runs(timing, &candidate, 1))) {
+        candidate.best = time_runs(timing, &candidate, 1);
         candidate.runs = CLAMP((gint64)(seconds * 1e6 / candidate.best), 1, 1000000);
-        g_array_append_val(trial->candidates, candidate);
+        g_array_append_val(timing->candidates, candidate);
     } else {
         candidate_clear(&candidate);
     }
 }
 
 static TnValue *
-row_of(const Trial *trial, const char *key)
+row_of(const Timing *timing, const char *key)
 {
     TnValue *row = tn_value_map(), *us = tn_value_map();
-    for (guint i = 0; i < trial->candidates->len; i++) {
-        const Candidate *candidate = &g_array_index(trial->candidates, Candidate, i);
+    for (guint i = 0; i < timing->candidates->len; i++) {
+        const Candidate *candidate = &g_array_index(timing->candidates, Candidate, i);
         g_autofree char *id = tn_kernel_id(candidate->kernel);
         /* Three digits are more than a clock is good for. */
         char text[G_ASCII_DTOSTR_BUF_SIZE];
@@ -156,17 +157,17 @@ row_of(const Trial *trial, const char *key)
 #define FAR_BEHIND 3
 
 static void
-time_in_turn(Trial *trial, guint rounds)
+time_in_turn(Timing *timing, guint rounds)
 {
     double best = INFINITY;
-    for (guint i = 0; i < trial->candidates->len; i++) {
-        best = MIN(best, g_array_index(trial->candidates, Candidate, i).best);
+    for (guint i = 0; i < timing->candidates->len; i++) {
+        best = MIN(best, g_array_index(timing->candidates, Candidate, i).best);
     }
-    for (guint k = 0; k < rounds * trial->candidates->len; k++) {
+    for (guint k = 0; k < rounds * timing->candidates->len; k++) {
         Candidate *candidate =
-            &g_array_index(trial->candidates, Candidate, k % trial->candidates->len);
+            &g_array_index(timing->candidates, Candidate, k % timing->candidates->len);
         if (candidate->best <= best * FAR_BEHIND) {
-            candidate->best = MIN(candidate->best, time_runs(trial, candidate, candidate->runs));
+            candidate->best = MIN(candidate->best, time_runs(timing, candidate, candidate->runs));
         }
     }
 }
@@ -174,27 +175,27 @@ time_in_turn(Trial *trial, guint rounds)
 TnValue *
 tn_costs_measure(const char *kind, const TnNode *node, double seconds, guint rounds, GError **error)
 {
-    Trial trial = { .node = node, .candidates = g_array_new(FALSE, TRUE, sizeof(Candidate)) };
+    Timing timing = { .node = node, .candidates = g_array_new(FALSE, TRUE, sizeof(Candidate)) };
     TnValue *row = NULL;
-    if (make_arguments(&trial, error)) {
+    if (make_arguments(&timing, error)) {
         g_autoptr(GPtrArray) kernels = tn_kernel_candidates(kind, node);
         for (guint i = 0; i < kernels->len; i++) {
-            add_candidate(&trial, g_ptr_array_index(kernels, i), seconds);
+            add_candidate(&timing, g_ptr_array_index(kernels, i), seconds);
         }
-        time_in_turn(&trial, rounds);
+        time_in_turn(&timing, rounds);
         g_autofree char *key = tn_node_key(kind, node);
-        if (trial.candidates->len > 0) {
-            row = row_of(&trial, key);
+        if (timing.candidates->len > 0) {
+            row = row_of(&timing, key);
         } else {
             g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s: no kernel could run it", key);
         }
     }
-    for (guint i = 0; i < trial.candidates->len; i++) {
-        candidate_clear(&g_array_index(trial.candidates, Candidate, i));
+    for (guint i = 0; i < timing.candidates->len; i++) {
+        candidate_clear(&g_array_index(timing.candidates, Candidate, i));
     }
-    for (guint i = 0; i < G_N_ELEMENTS(trial.tensors); i++) {
-        g_clear_pointer(&trial.tensors[i], tn_tensor_unref);
+    for (guint i = 0; i < G_N_ELEMENTS(timing.tensors); i++) {
+        g_clear_pointer(&timing.tensors[i], tn_tensor_unref);
     }
-    g_array_unref(trial.candidates);
+    g_array_unref(timing.candidates);
     return row;
 }
