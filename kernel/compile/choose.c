@@ -92,6 +92,14 @@ fastest(const char *kind, const TnNode *node, const TnCostRow *row, const TnKern
     return usual;
 }
 
+/* What was measured at one number of samples says nothing where that number may not show. */
+static const TnCostRow *
+measured(const TnCompile *options, const char *key)
+{
+    const gboolean asks = options->costs != NULL && !options->batch_invariant;
+    return asks ? tn_costs_find(options->costs, key) : NULL;
+}
+
 /* A node that nobody would take without the table stays so: what a composite's body takes is not
  * known. */
 static const TnKernel *
@@ -99,8 +107,7 @@ best(const TnCompile *options, const char *kind, const TnNode *node, const char 
      TnChoiceSource *source)
 {
     const TnKernel *usual = tn_kernel_find_known(kind, node);
-    const TnCostRow *row =
-        usual != NULL && options->costs != NULL ? tn_costs_find(options->costs, key) : NULL;
+    const TnCostRow *row = usual != NULL ? measured(options, key) : NULL;
     *source = row == NULL                  ? TN_CHOICE_RANK
               : strcmp(row->key, key) == 0 ? TN_CHOICE_MEASURED
                                            : TN_CHOICE_NEAR;
@@ -180,7 +187,7 @@ tn_choice_cost(const TnCompile *options, guint d, const TnNode *any)
     const TnNode view = asked(options, any), *node = &view;
     const char *kind = tn_device_kind(options->devices[d]);
     g_autofree char *key = tn_node_key(kind, node);
-    const TnCostRow *row = options->costs != NULL ? tn_costs_find(options->costs, key) : NULL;
+    const TnCostRow *row = measured(options, key);
     TnChoiceSource source = TN_CHOICE_RANK;
     const TnKernel *kernel = row != NULL ? best(options, kind, node, key, &source) : NULL;
     g_autofree char *id =

@@ -117,7 +117,8 @@ claims(const TnNode *node)
     Matmul m = { 0 };
     say_slow();
     plan(&m, node);
-    return cpu_bf16 != CPU_BF16_PLAIN || m.gemm.m * m.gemm.n * m.gemm.k < PLAIN_WORK;
+    const gint64 rows = node->batch_invariant ? 1 : m.gemm.m;
+    return cpu_bf16 != CPU_BF16_PLAIN || rows * m.gemm.n * m.gemm.k < PLAIN_WORK;
 }
 
 static gboolean

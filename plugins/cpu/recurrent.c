@@ -219,7 +219,8 @@ gboolean
 recurrent_worth(const TnNode *node)
 {
     const TnType *out = &node->out[0].type;
-    return node->out[0].count > 0 && out->dims[0] * out->dims[1] >= FEW_ROWS;
+    return node->out[0].count > 0 &&
+           (node->batch_invariant || out->dims[0] * out->dims[1] >= FEW_ROWS);
 }
 
 gboolean

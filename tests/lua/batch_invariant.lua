@@ -19,6 +19,7 @@ local models = {
   { "resnet50", resnet.resnet50 { 10, small = true, width = 8 }, { 3, 16, 16 } },
   { "lstm", recurrent.classifier { 10, hidden = 64 }, { 9, 16 } },
   { "gru", recurrent.classifier { 10, cell = "gru", hidden = 32, layers = 2 }, { 9, 16 } },
+  { "short lstm", recurrent.classifier { 10, hidden = 32 }, { 2, 16 } },
   { "language", recurrent.language_model { 50, width = 32, hidden = 64 }, { 9 }, tokens = 50 },
   { "gpt", gpt { 60, context = 24, width = 64, layers = 2, heads = 4 }, { 24 }, tokens = 60 },
   -- What the models have not: averages, norms over groups, sums over much and over little.
