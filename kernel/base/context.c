@@ -132,8 +132,9 @@ tn_context_devices(const TnContext *context)
 void
 tn_context_set_choices(TnContext *context, TnValue *choices)
 {
-    tn_value_unref(context->choices);
+    TnValue *old = context->choices;
     context->choices = choices ? tn_value_ref(choices) : NULL;
+    tn_value_unref(old);
 }
 
 const TnValue *
@@ -157,8 +158,9 @@ tn_context_batch_invariant(const TnContext *context)
 void
 tn_context_set_costs(TnContext *context, TnCosts *costs)
 {
-    tn_costs_unref(context->costs);
+    TnCosts *old = context->costs;
     context->costs = costs ? tn_costs_ref(costs) : NULL;
+    tn_costs_unref(old);
 }
 
 TnCosts *

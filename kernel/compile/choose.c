@@ -199,7 +199,6 @@ const TnKernel *
 tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void *attrs,
                    const char *name, gint n_in, const TnType *types, double *us)
 {
-    TnCompile quiet = *options; /* a node that is looked at may not come */
     TnNodeView view = { .node = { .size = sizeof(TnNode),
                                   .op = op,
                                   .attrs = attrs,
@@ -210,7 +209,6 @@ tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void
                                   .out = view.out } };
     TnType out[TN_MAX_OUT];
     TnTensor *values[TN_MAX_IN] = { NULL };
-    quiet.chosen = NULL;
     for (gint i = 0; i < n_in; i++) {
         tn_arg_contiguous(&view.in[i], &types[i]);
     }
@@ -220,11 +218,12 @@ tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void
     for (gint i = 0; i < view.node.n_out; i++) {
         tn_arg_contiguous(&view.out[i], &out[i]);
     }
-    if (!tn_choice_known(&quiet, d, &view.node)) {
+    if (!tn_choice_known(options, d, &view.node)) {
         return NULL;
     }
     if (us != NULL) {
         *us = tn_choice_cost(options, d, &view.node);
     }
-    return tn_choose_kernel(&quiet, d, &view.node);
+    /* Written, too, though the node may not come: what hangs on the answer is to be the same again. */
+    return tn_choose_kernel(options, d, &view.node);
 }

@@ -220,13 +220,48 @@ check_options(const TnGraph *graph, const TnCompile *options, GError **error)
     return TRUE;
 }
 
+/* A graph and the sizes that it is compiled for, as choices name it. */
+static char *
+name_of(const TnGraph *graph, const TnCompile *options)
+{
+    g_autoptr(GString) name = g_string_new("graph ");
+    g_string_append(name, tn_graph_name(graph));
+    for (guint i = 0; i < graph->inputs->len; i++) {
+        const TnGraphPort *port = &g_array_index(graph->inputs, TnGraphPort, i);
+        const TnType *type =
+            options->inputs != NULL ? &options->inputs[i] : tn_type_of(graph, port->val);
+        g_autofree char *text = tn_type_print(type);
+        g_string_append_printf(name, " %s", text);
+    }
+    return g_string_free(g_steal_pointer(&name), FALSE);
+}
+
+/* Choices made for other sizes say nothing of what these have instead: to compile as if there were none
+ * is what the run that made them did. */
+static void
+heed_choices(TnCompile *own, const TnGraph *graph)
+{
+    if (own->choices == NULL && own->chosen == NULL) {
+        return;
+    }
+    g_autofree char *name = name_of(graph, own);
+    if (tn_value_get(own->choices, name) == NULL) {
+        own->choices = NULL;
+    }
+    if (own->chosen != NULL) {
+        tn_value_set(own->chosen, name, tn_value_string("chosen"));
+    }
+}
+
 TnProgram *
 tn_compile(const TnGraph *graph, const TnCompile *options, GError **error)
 {
     if (!check_options(graph, options, error)) {
         return NULL;
     }
-    TnCompiler c = { .options = options, .graph = tn_graph_ref((TnGraph *)graph) };
+    TnCompile own = *options;
+    heed_choices(&own, graph);
+    TnCompiler c = { .options = &own, .graph = tn_graph_ref((TnGraph *)graph) };
     TnProgram *program = NULL;
     find_spaces(&c);
     if (tn_run_passes(&c, error)) {

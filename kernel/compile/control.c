@@ -55,8 +55,10 @@ compile_body(const TnCompile *options, const TnGraph *graph, const TnType *input
     TnCompile own = *options;
     own.inputs = inputs;
     own.values = NULL;
-    return own.sink != NULL || own.chosen != NULL ? tn_compile(graph, &own, error)
-                                                  : tn_compile_shared(graph, &own, error);
+    own.memory_limit = 0; /* the program around counts it as scratch */
+    return own.sink != NULL || own.chosen != NULL || own.choice_sink != NULL
+               ? tn_compile(graph, &own, error)
+               : tn_compile_shared(graph, &own, error);
 }
 
 /* How the node's inputs and outputs are those of its sub-graphs. */

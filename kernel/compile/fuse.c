@@ -582,6 +582,13 @@ rewrite_groups(Fuse *f, GError **error)
     if (graph == NULL) {
         return FALSE;
     }
+    /* A cast that groups do again is, where it was, what it widens. */
+    for (guint32 i = 0; i < n; i++) {
+        if (!keep[i]) {
+            const TnVal in = tn_graph_node(f->graph, i)->in[0], at = f->c->trace[in.node];
+            f->c->trace[i] = (TnVal){ at.node, at.out == TN_INSIDE ? TN_INSIDE : at.out + in.out };
+        }
+    }
     tn_compiler_set_graph(f->c, graph);
     f->c->claims = (TnClaim *)(void *)g_array_free(g_steal_pointer(&f->claims), FALSE);
     return TRUE;

@@ -276,7 +276,7 @@ static gboolean
 is_faster_plain(const Layout *l, const TnRewriter *rw, guint number, double us)
 {
     TnNodeView plain;
-    if (l->options->costs == NULL || l->options->choices != NULL || us == INFINITY) {
+    if (l->options->costs == NULL || us == INFINITY) {
         return FALSE;
     }
     tn_node_view(&plain, rw->from, number);

@@ -9,6 +9,8 @@
  * nodes compute in f32 from what is stored narrow: the casts become part of their groups. */
 #include "compile-private.h"
 
+#include <tenon/plugin.h>
+
 typedef struct {
     TnDtype narrow;
     GHashTable *made;    /* of a value of the new graph: TnVal, the same narrow */
@@ -57,9 +59,10 @@ static TnPrecision
 precision_of(const TnOp *op)
 {
     const gboolean moves = (op->flags & TN_OP_VIEW) && !(op->flags & TN_OP_ELEMENTWISE);
-    return op->precision != TN_PRECISION_WIDE ? (TnPrecision)op->precision
-           : moves                            ? TN_PRECISION_FOLLOW
-                                              : TN_PRECISION_WIDE;
+    const guint32 says = TN_HAS(op, precision) ? op->precision : TN_PRECISION_WIDE;
+    return says != TN_PRECISION_WIDE ? (TnPrecision)says
+           : moves                   ? TN_PRECISION_FOLLOW
+                                     : TN_PRECISION_WIDE;
 }
 
 /* --- Casts ------------------------------------------------------------------------------------ */

@@ -302,6 +302,15 @@ can_compute_again(const TnRecompute *r, guint32 number)
            r->claims[number].kernel != NULL;
 }
 
+/* To the end of every run: outputs, and what is computed once. */
+static gboolean
+stays(const TnPlan *plan, guint32 v)
+{
+    const TnPlanValue *value = tn_plan_value(plan, v);
+    return value->is_output ||
+           (value->producer != TN_NO_STEP && tn_plan_step(plan, value->producer)->once);
+}
+
 static void
 find_makers(Chooser *c)
 {
@@ -324,7 +333,7 @@ find_makers(Chooser *c)
         }
     }
     for (guint32 v = 0; v < r->plan->values->len; v++) {
-        if (tn_plan_value(r->plan, v)->is_output) {
+        if (stays(r->plan, v)) {
             c->maker[v] = TN_NO_VALUE;
         }
     }
@@ -366,7 +375,7 @@ find_uses(Chooser *c)
         add_bytes(c, (Span){ slot->first, slot->last, (gint64)slot->bytes });
     }
     for (guint32 v = 0; v < plan->values->len; v++) {
-        if (tn_plan_value(plan, v)->is_output) {
+        if (stays(plan, v)) {
             c->last[v] = c->n;
         }
     }

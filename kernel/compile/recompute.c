@@ -39,6 +39,7 @@ draft_make(Draft *draft, const TnCompiler *c, GError **error)
     *draft = (Draft){ .options = *c->options };
     draft->options.chosen = NULL;
     draft->options.sink = NULL;
+    draft->options.choice_sink = NULL;
     draft->c = (TnCompiler){
         .options = &draft->options,
         .graph = tn_graph_ref(c->graph),

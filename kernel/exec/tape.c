@@ -140,8 +140,9 @@ tn_tape_assign(TnTape *tape, TnVar *var, TnVal val, GError **error)
                     tn_var_info(var)->name, want, got != NULL ? got : "nothing");
         return FALSE;
     }
-    tn_var_touch(var);
-    return tn_tensor_copy_into(to, from, error);
+    const gboolean ok = tn_tensor_copy_into(to, from, error);
+    tn_var_touch(var); /* behind the write: who sees the version sees the elements */
+    return ok;
 }
 
 /* --- Programs of one node --------------------------------------------------------------------- */

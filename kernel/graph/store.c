@@ -223,21 +223,22 @@ tn_var_read(const TnVar *var, void *to, gsize bytes, GError **error)
 gboolean
 tn_var_write(TnVar *var, const void *from, gsize bytes, GError **error)
 {
+    const gboolean ok = transfer(var, (void *)from, bytes, TN_COPY_TO_DEVICE, error);
     tn_var_touch(var);
-    return transfer(var, (void *)from, bytes, TN_COPY_TO_DEVICE, error);
+    return ok;
 }
 
 guint64
 tn_var_version(const TnVar *var)
 {
-    return atomic_load_explicit(&var->version, memory_order_relaxed);
+    return atomic_load_explicit(&var->version, memory_order_acquire);
 }
 
 /* Writers are ordered by the owner of the store, so that none is lost. */
 void
 tn_var_touch(TnVar *var)
 {
-    atomic_store_explicit(&var->version, tn_var_version(var) + 1, memory_order_relaxed);
+    atomic_store_explicit(&var->version, tn_var_version(var) + 1, memory_order_release);
 }
 
 TnTensor *
@@ -255,12 +256,14 @@ tn_var_reset(TnVar *var, GError **error)
 {
     const gsize bytes = (gsize)tn_tensor_bytes(var->tensor);
     const guint64 key[2] = { var->seed, 0 };
-    tn_var_touch(var);
     if (var->is_key)
         return tn_var_write(var, key, sizeof key, error);
-    if (tn_device_is_host(tn_tensor_device(var->tensor)))
-        return tn_init_fill(&var->info, var->seed,
-                            tn_storage_memory(tn_tensor_storage(var->tensor)), error);
+    if (tn_device_is_host(tn_tensor_device(var->tensor))) {
+        const gboolean filled = tn_init_fill(
+            &var->info, var->seed, tn_storage_memory(tn_tensor_storage(var->tensor)), error);
+        tn_var_touch(var);
+        return filled;
+    }
     void *elements = tn_data_alloc_for(bytes, "initial values", error);
     const gboolean ok = elements && tn_init_fill(&var->info, var->seed, elements, error) &&
                         tn_var_write(var, elements, bytes, error);

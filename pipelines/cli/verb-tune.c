@@ -49,7 +49,8 @@ static const TnOption rows[] = {
 typedef struct {
     TnVerbCall *call;
     const TuneOptions *options;
-    TnContext *context; /* that signals cancel */
+    TnContext *context;  /* that signals cancel */
+    const TnContext *of; /* of the job whose graphs are looked at; NULL: the grid's */
     TnDevice *devices[2];
     gboolean measuring; /* else counting */
     guint at, total;
@@ -167,10 +168,13 @@ static gboolean
 compile_graph(TnGraph *graph, gpointer data, GError **error)
 {
     Tune *tune = data;
-    const TnCompile options = { .devices = tune->devices,
-                                .n_devices = G_N_ELEMENTS(tune->devices),
-                                .choice_sink = look_at,
-                                .choice_data = tune };
+    const TnCompile options = {
+        .devices = tune->devices,
+        .n_devices = G_N_ELEMENTS(tune->devices),
+        .choice_sink = look_at,
+        .choice_data = tune,
+        .precision = tune->of ? tn_context_precision(tune->of) : TN_DTYPE_NONE,
+    };
     if (!tn_graph_check(graph, error))
         return FALSE;
     g_autoptr(TnProgram) program = tn_compile(graph, &options, error);
@@ -188,10 +192,12 @@ each_of_config(Tune *tune, const char *path, GError **error)
         const char *name;
         TnGraph *graph;
         ok = job != NULL;
+        tune->of = job ? tn_job_context(job) : NULL;
         for (guint i = 0; ok && i < tn_job_n_functions(job); i++)
             ok = compile_graph(tn_function_graph(tn_job_function(job, i, &name)), tune, error);
         for (guint i = 0; ok && (graph = tn_job_stage_graph(job, i, &name)); i++)
             ok = compile_graph(graph, tune, error);
+        tune->of = NULL;
     }
     config_clear(&loaded);
     return ok;
