@@ -368,6 +368,33 @@ once(void)
     net_clear(&net);
 }
 
+/* The same program comes of what was chosen; another number of images is not bound by that. */
+static void
+as_chosen_before(void)
+{
+    TnDevice *const devices[] = { cpu, ref };
+    g_autoptr(TnValue) chosen = tn_value_map();
+    g_autoptr(GError) error = NULL;
+    Net net = network(2);
+    const gint64 dims[] = { 3, 3, 13, 11 };
+    const TnType other = tn_type(TN_DTYPE_F32, 4, dims);
+    TnCompile options = { .devices = devices, .n_devices = 2, .chosen = chosen };
+    g_autoptr(TnProgram) first = tn_compile(net.graph, &options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    for (guint i = 0; i < 2; i++) {
+        options = (TnCompile){ .devices = devices, .n_devices = 2, .inputs = i ? &other : NULL };
+        g_autoptr(TnProgram) free = tn_compile(net.graph, &options, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        options.choices = chosen;
+        g_autoptr(TnProgram) again = tn_compile(net.graph, &options, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        g_autofree char *want = tn_program_print(free), *got = tn_program_print(again);
+        TN_ASSERT_CMPSTR(got, want);
+        TN_ASSERT_CMPUINT(count_of(again, "conv_blocked", FALSE), ==, 5);
+    }
+    net_clear(&net);
+}
+
 static const TnTest tests[] = {
     { "same results", same_results },
     { "odd numbers", odd_numbers },
@@ -376,6 +403,7 @@ static const TnTest tests[] = {
     { "assigned", assigned },
     { "winograd", winograd },
     { "once", once },
+    { "as chosen before", as_chosen_before },
 };
 
 TN_TEST_MAIN_WITH("blocked", tests, set_up, tear_down)
