@@ -30,7 +30,7 @@ conv_shape(const TnConvAttrs *attrs, const TnType *x, const TnType *w, const TnT
     c.outs = cpu_count(3, c.o);
     c.depth = c.channels * c.taps;
     c.rows = c.o[0] * c.o[1];
-    c.block_rows = CLAMP(BLOCK_ELEMENTS / MAX(1, c.depth * c.o[2]), 1, MAX(1, c.rows));
+    c.block_rows = CLAMP(BLOCK_ELEMENTS / MAX(1, cpu_times(c.depth, c.o[2])), 1, MAX(1, c.rows));
     c.plain = c.taps == 1 && c.in == c.outs;
     for (gint i = 0; i < 3; i++) {
         c.plain = c.plain && c.stride[i] == 1 && c.pad[i] == 0;
@@ -41,7 +41,8 @@ conv_shape(const TnConvAttrs *attrs, const TnType *x, const TnType *w, const TnT
 gint64
 conv_col_bytes(const ConvShape *c)
 {
-    return (c->depth * c->block_rows * c->o[2] * (gint64)c->size + 63) & ~(gint64)63;
+    const gint64 elements = cpu_times(cpu_times(c->depth, c->block_rows), c->o[2]);
+    return (MIN(cpu_times(elements, (gint64)c->size), G_MAXINT64 - 63) + 63) & ~(gint64)63;
 }
 
 /* Outputs [*low, *high) of a row read inside the image through tap k of the last axis. */

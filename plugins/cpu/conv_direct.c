@@ -19,8 +19,8 @@ conv_frame_fits(const ConvShape *c)
     gint64 rows = c->o[1] + c->dilation[1] * (c->k[1] - 1);
     gint64 cols = c->o[2] + c->dilation[2] * (c->k[2] - 1);
     return flat && c->stride[1] == 1 && c->stride[2] == 1 && c->pad[1] >= 0 && c->pad[2] >= 0 &&
-           c->taps > 1 && 2 * c->o[2] >= cols && c->depth < G_MAXINT32 &&
-           MAX(c->channels, c->maps) * rows * cols <= MAX_FRAME;
+           c->taps > 1 && c->o[2] >= cols - cols / 2 && c->depth < G_MAXINT32 &&
+           cpu_times(cpu_times(MAX(c->channels, c->maps), rows), cols) <= MAX_FRAME;
 }
 
 static void

@@ -157,7 +157,7 @@ set_sizes(Plan *p, const TnConvAttrs *attrs, const TnType *x, const TnType *y)
         p->x[i] = x->dims[2 + i];
         p->y[i] = y->dims[2 + i];
         p->pad[i] = tn_conv_axis(attrs, 2, i).pad_begin;
-        p->tiles[i] = (p->y[i] + WINOGRAD_OUT - 1) / WINOGRAD_OUT;
+        p->tiles[i] = cpu_parts(p->y[i], WINOGRAD_OUT);
         p->all_tiles *= p->tiles[i];
     }
 }

@@ -81,7 +81,8 @@ static gboolean
 in_step(gint n, gint64 (*strides)[TN_MAX_RANK], gint outer, gint inner, gint64 size)
 {
     for (gint k = 0; k < n; k++) {
-        if (strides[k][outer] != strides[k][inner] * size) {
+        gint64 step;
+        if (__builtin_mul_overflow(strides[k][inner], size, &step) || strides[k][outer] != step) {
             return FALSE;
         }
     }

@@ -109,12 +109,27 @@ cpu_position(gint rank, const gint64 *dims, gint64 at, gint64 *index)
     }
 }
 
+/* a b of numbers that are not negative; the largest number where that is beyond it. */
+static inline gint64
+cpu_times(gint64 a, gint64 b)
+{
+    gint64 product;
+    return __builtin_mul_overflow(a, b, &product) ? G_MAXINT64 : product;
+}
+
+/* Parts of that size that n things make, the last one perhaps smaller. */
+static inline gint64
+cpu_parts(gint64 n, gint64 size)
+{
+    return n / size + (n % size != 0);
+}
+
 static inline gint64
 cpu_count(gint rank, const gint64 *dims)
 {
     gint64 count = 1;
     for (gint i = 0; i < rank; i++) {
-        count *= dims[i];
+        count = dims[i] == 0 ? 0 : cpu_times(count, dims[i]);
     }
     return count;
 }
@@ -149,5 +164,5 @@ cpu_items_per_chunk(gint64 items, gint64 cost)
         return MAX(1, items);
     }
     const gint64 chunks = ((work + CPU_GRAIN - 1) / CPU_GRAIN + 7) & ~(gint64)7;
-    return MAX(1, (items + chunks - 1) / chunks);
+    return MAX(1, cpu_parts(items, chunks));
 }

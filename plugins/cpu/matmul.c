@@ -137,7 +137,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     m->c_batch = g->m * g->n;
     m->regions = cpu_gemm_regions(g);
     m->items = m->batches * m->regions;
-    m->per_chunk = MAX(1, 65536 / MAX(1, g->rows * g->cols * g->k));
+    m->per_chunk = MAX(1, 65536 / MAX(1, cpu_times(cpu_times(g->rows, g->cols), g->k)));
     prepared->state = m;
     return TRUE;
 }

@@ -330,7 +330,8 @@ plan_new(const TnNode *node, const TnType *x, const TnType *y)
     p->outs = cpu_count(3, p->o);
     p->planes = x->dims[0] * x->dims[1];
     p->count_padding = attrs->count_include_pad;
-    p->per_chunk = cpu_items_per_chunk(p->planes, p->in + p->outs * cpu_count(3, p->k));
+    const gint64 reads = cpu_times(p->outs, cpu_count(3, p->k));
+    p->per_chunk = cpu_items_per_chunk(p->planes, MIN(p->in, G_MAXINT64 - reads) + reads);
     return p;
 }
 

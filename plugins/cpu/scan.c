@@ -252,7 +252,7 @@ plan_new(const TnNode *node, gint64 axis, gboolean same)
         }
     }
     plan->lines = cpu_count(plan->rank, plan->dims);
-    plan->per_chunk = cpu_items_per_chunk(plan->lines, plan->n * 4);
+    plan->per_chunk = cpu_items_per_chunk(plan->lines, cpu_times(plan->n, 4));
     return plan;
 }
 
@@ -303,8 +303,8 @@ prepare_sort(const TnNode *node, TnPrepared *prepared, GError **error)
     (void)error;
     plan->flag = attrs->descending;
     plan->line = sort_line;
-    plan->per_chunk = MAX(plan->per_chunk, (plan->lines + MAX_CHUNKS - 1) / MAX_CHUNKS);
-    gint64 chunks = (plan->lines + plan->per_chunk - 1) / plan->per_chunk;
+    plan->per_chunk = MAX(plan->per_chunk, cpu_parts(plan->lines, MAX_CHUNKS));
+    gint64 chunks = cpu_parts(plan->lines, plan->per_chunk);
     prepared->state = plan;
     prepared->scratch = (gsize)(chunks * 2 * plan->n) * sizeof(Item);
     return TRUE;

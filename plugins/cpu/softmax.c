@@ -145,7 +145,7 @@ prepare(const TnNode *node, TnPrepared *prepared,
     plan->row = row;
     plan->n = x->dims[x->rank - 1];
     plan->rows = cpu_count(x->rank - 1, x->dims);
-    plan->per_chunk = cpu_items_per_chunk(plan->rows, plan->n * 8);
+    plan->per_chunk = cpu_items_per_chunk(plan->rows, cpu_times(plan->n, 8));
     prepared->state = plan;
     return TRUE;
 }

@@ -412,10 +412,10 @@ choose_length(Plan *p, GError **error)
     if (program->grouped) {
         program->per_row = MIN(most / program->row, program->count / program->row);
         program->length = program->per_row * program->row;
-        program->n_tiles = (program->count + program->length - 1) / program->length;
+        program->n_tiles = cpu_parts(program->count, program->length);
     } else {
-        program->per_row = MAX(1, (program->row + most - 1) / most);
-        program->length = ((program->row + program->per_row - 1) / program->per_row + 15) & ~15;
+        program->per_row = MAX(1, cpu_parts(program->row, most));
+        program->length = (cpu_parts(program->row, program->per_row) + 15) & ~15;
         program->n_tiles = program->count / program->row * program->per_row;
     }
     gint64 filled = MAX(1, program->count / program->n_tiles);
