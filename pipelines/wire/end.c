@@ -14,10 +14,10 @@
 #define SILENCE_MS 2000
 #define HANDSHAKE_MS 5000
 #define MOST_CLOSED 5 /* connections in a row that were closed in the middle of the handshake */
-/* For a last goodbye to get as far as the system. Not longer: while a closed socket lingers it takes no
- * message, and libzmq 4.3 aborts the process if the connection then breaks and a heartbeat is due
- * (libzmq's issue 4364). */
-#define LINGER_MS 30
+/* For a last goodbye. While a closed socket lingers it takes no message, and libzmq 4.3 aborts the process if
+ * the connection then breaks and a heartbeat is due (its issue 4364), which is seldom; 30 ms made
+ * connections that came later wait. */
+#define LINGER_MS 300
 #define BACKLOG 4096  /* messages of a peer that nobody receives, before it is held back */
 /* The same of who joins. A connection that is held back has no heartbeats and is cut, so the server's
  * beats of two days must fit in: a stage may be long at one frame. */
