@@ -18,7 +18,7 @@
  * the connection then breaks and a heartbeat is due (its issue 4364), which is seldom; 30 ms made
  * connections that came later wait. */
 #define LINGER_MS 300
-#define BACKLOG 4096  /* messages of a peer that nobody receives, before it is held back */
+#define BACKLOG 4096 /* messages of a peer that nobody receives, before it is held back */
 /* The same of who joins. A connection that is held back has no heartbeats and is cut, so the server's
  * beats of two days must fit in: a stage may be long at one frame. */
 #define BACKLOG_BEATS (1 << 20)
