@@ -121,7 +121,8 @@ cpu_times(gint64 a, gint64 b)
 static inline gint64
 cpu_parts(gint64 n, gint64 size)
 {
-    return n / size + (n % size != 0);
+    const gint64 whole = MAX(1, size);
+    return n / whole + (n % whole != 0);
 }
 
 static inline gint64

@@ -320,7 +320,8 @@ prepare_batch(const TnNode *node, TnPrepared *prepared, GError **error)
     plan->batch = x->dims[0];
     plan->channels = x->dims[1];
     plan->run = cpu_count(x->rank - 2, x->dims + 2);
-    plan->per_chunk = CLAMP(PIECE / plan->run, 1, CLAMP(plan->channels / 16, 1, MOST_CHANNELS));
+    plan->per_chunk =
+        CLAMP(PIECE / MAX(1, plan->run), 1, CLAMP(plan->channels / 16, 1, MOST_CHANNELS));
     prepared->state = plan;
     return TRUE;
 }

@@ -135,24 +135,9 @@ onednn_pool_pays(gint64 reads)
     return take_all || reads >= 1 << 14;
 }
 
-/* Below these the plugin cpu's products win, which copy nothing. */
-typedef struct {
-    TnDtype dtype;
-    gint64 m, n, k, work; /* at least; work: of one product */
-} MatmulRule;
-
-static const MatmulRule matmul_rules[] = {
-    { TN_DTYPE_F32, 512, 256, 64, 1 << 27 },
-};
-
+/* In programs the plugin cpu's products win at every size; only a table of times asks for these. */
 gboolean
-onednn_matmul_pays(TnDtype dtype, gint64 m, gint64 n, gint64 k)
+onednn_matmul_pays(void)
 {
-    for (guint i = 0; i < G_N_ELEMENTS(matmul_rules); i++) {
-        const MatmulRule *r = &matmul_rules[i];
-        if (r->dtype == dtype && m >= r->m && n >= r->n && k >= r->k && m * n * k >= r->work) {
-            return TRUE;
-        }
-    }
     return take_all;
 }

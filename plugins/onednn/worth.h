@@ -17,4 +17,4 @@ gboolean onednn_winograd_pays(const OneDnnConv *conv);
 /* Whether averages over windows are, of so many elements read. */
 gboolean onednn_pool_pays(gint64 reads);
 /* Whether out [m, n] = a [m, k] b [k, n] is. */
-gboolean onednn_matmul_pays(TnDtype dtype, gint64 m, gint64 n, gint64 k);
+gboolean onednn_matmul_pays(void);
