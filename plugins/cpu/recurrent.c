@@ -12,12 +12,8 @@
 #define DRIVE_BYTES (1 << 20)
 
 typedef struct {
-    const RecurrentGates *gates;
+    RecurrentSizes s;
     gboolean f64;
-    gint64 steps, samples, features, hidden;
-    gint w; /* position of w_ih */
-    gboolean biases[2];
-    gint64 panels, width; /* places times units: sums of a sample in a panel */
     PanelProduct of_x, of_h;
     gint64 at_once;               /* the most steps */
     gint64 bytes;                 /* of packed weights */
@@ -44,41 +40,11 @@ static void
 pack_weights(const Plan *p, const PanelProduct *product, const gint *order, const char *w,
              gint64 panel, char *to)
 {
-    const gint64 unit = panel * p->gates->units, units = MIN(p->gates->units, p->hidden - unit);
-    for (gint i = 0; i < p->gates->gates; i++) {
-        const gint64 row = order[i] * p->hidden + unit;
-        panel_pack_rows(product, w + row * product->k * size_of(p), units, i * p->gates->units,
-                        p->gates->units, to + panel * panel_bytes(product));
-    }
-}
-
-/* What the sums of a panel begin with: -0, to which anything may be added, and the biases. */
-static void
-pack_bias(const Plan *p, const Job *job, gint64 panel)
-{
-    const RecurrentGates *gates = p->gates;
-    const gint64 unit = panel * gates->units, units = MIN(gates->units, p->hidden - unit);
-    char *bias = job->scratch + p->bias_at + panel * p->width * size_of(p);
-    for (gint64 i = 0; i < p->width; i++) {
-        if (p->f64) {
-            ((double *)bias)[i] = -0.0;
-        } else {
-            ((float *)bias)[i] = -0.0f;
-        }
-    }
-    for (gint side = 0; side < 2; side++) {
-        for (gint i = 0; p->biases[side] && i < gates->gates; i++) {
-            const gint gate = side == 0 ? gates->of_x[i] : gates->of_h[i];
-            const gint64 place = (i + (side == 0 ? 0 : gates->h_at)) * gates->units;
-            const char *from = job->in[p->w + 2 + side] + (gate * p->hidden + unit) * size_of(p);
-            for (gint64 u = 0; u < units; u++) {
-                if (p->f64) {
-                    ((double *)bias)[place + u] += ((const double *)from)[u];
-                } else {
-                    ((float *)bias)[place + u] += ((const float *)from)[u];
-                }
-            }
-        }
+    const gint64 unit = panel * p->s.gates->units, units = MIN(p->s.gates->units, p->s.hidden - unit);
+    for (gint i = 0; i < p->s.gates->gates; i++) {
+        const gint64 row = order[i] * p->s.hidden + unit;
+        panel_pack_rows(product, w + row * product->k * size_of(p), units, i * p->s.gates->units,
+                        p->s.gates->units, to + panel * panel_bytes(product));
     }
 }
 
@@ -88,9 +54,10 @@ pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
     const Job *job = data;
     const Plan *p = job->plan;
     (void)t, (void)row, (void)rows;
-    pack_weights(p, &p->of_x, p->gates->of_x, job->in[p->w], panel, job->scratch);
-    pack_weights(p, &p->of_h, p->gates->of_h, job->in[p->w + 1], panel, job->scratch + p->h_at);
-    pack_bias(p, job, panel);
+    pack_weights(p, &p->of_x, p->s.gates->of_x, job->in[p->s.w], panel, job->scratch);
+    pack_weights(p, &p->of_h, p->s.gates->of_h, job->in[p->s.w + 1], panel, job->scratch + p->h_at);
+    recurrent_pack_bias(&p->s, p->f64 ? TN_DTYPE_F64 : TN_DTYPE_F32, job->in, panel,
+                        job->scratch + p->bias_at + panel * p->s.width * size_of(p));
 }
 
 /* --- Steps ------------------------------------------------------------------------------------ */
@@ -100,7 +67,7 @@ static char *
 sums_of(const Job *job, gint64 panel, gint64 row)
 {
     const Plan *p = job->plan;
-    const gint64 at = (panel * job->at_once * p->samples + row) * p->width;
+    const gint64 at = (panel * job->at_once * p->s.samples + row) * p->s.width;
     return job->scratch + p->sums_at + at * size_of(p);
 }
 
@@ -109,13 +76,13 @@ drive_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows, char
 {
     const Plan *p = job->plan;
     const gint64 size = size_of(p);
-    const char *bias = job->scratch + p->bias_at + panel * p->width * size;
-    const char *x = job->in[0] + (t * p->samples + row) * p->features * size;
+    const char *bias = job->scratch + p->bias_at + panel * p->s.width * size;
+    const char *x = job->in[0] + (t * p->s.samples + row) * p->s.features * size;
     for (gint64 i = 0; i < rows; i++) {
-        memcpy(sums + i * p->width * size, bias, (gsize)(p->width * size));
+        memcpy(sums + i * p->s.width * size, bias, (gsize)(p->s.width * size));
     }
-    panel_multiply(&p->of_x, rows, p->of_x.cols, x, p->features,
-                   job->scratch + panel * panel_bytes(&p->of_x), sums, p->width);
+    panel_multiply(&p->of_x, rows, p->of_x.cols, x, p->s.features,
+                   job->scratch + panel * panel_bytes(&p->of_x), sums, p->s.width);
 }
 
 /* x's part of the next steps; where these are all the samples, all of them are neighbours. */
@@ -123,13 +90,13 @@ static void
 drive(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Plan *p = job->plan;
-    const gint64 n = MIN(job->at_once, p->steps - t);
-    if (rows == p->samples) {
+    const gint64 n = MIN(job->at_once, p->s.steps - t);
+    if (rows == p->s.samples) {
         drive_rows(job, t, panel, 0, n * rows, sums_of(job, panel, 0));
         return;
     }
     for (gint64 i = 0; i < n; i++) {
-        drive_rows(job, t + i, panel, row, rows, sums_of(job, panel, i * p->samples + row));
+        drive_rows(job, t + i, panel, row, rows, sums_of(job, panel, i * p->s.samples + row));
     }
 }
 
@@ -139,7 +106,7 @@ before(const Job *job, gint first, gint k, gint64 t, gint64 row)
 {
     const Plan *p = job->plan;
     const char *from = t == 0 ? job->in[first] : job->out[k];
-    const gint64 at = (MAX(t - 1, 0) * p->samples + row) * p->hidden;
+    const gint64 at = (MAX(t - 1, 0) * p->s.samples + row) * p->s.hidden;
     return from + at * size_of(p);
 }
 
@@ -147,22 +114,22 @@ static void
 step_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Plan *p = job->plan;
-    const RecurrentGates *gates = p->gates;
+    const RecurrentGates *gates = p->s.gates;
     const gint64 size = size_of(p), unit = panel * gates->units;
-    const gint64 at = ((t * p->samples + row) * p->hidden + unit) * size;
-    const gint64 gates_at = ((t * p->samples + row) * 4 * p->hidden + unit) * size;
+    const gint64 at = ((t * p->s.samples + row) * p->s.hidden + unit) * size;
+    const gint64 gates_at = ((t * p->s.samples + row) * 4 * p->s.hidden + unit) * size;
     const gboolean lstm = gates == &recurrent_gates[CELL_LSTM];
     const char *h = before(job, 1, 0, t, row);
-    char *sums = sums_of(job, panel, t % job->at_once * p->samples + row);
-    panel_multiply(&p->of_h, rows, p->of_h.cols, h, p->hidden,
+    char *sums = sums_of(job, panel, t % job->at_once * p->s.samples + row);
+    panel_multiply(&p->of_h, rows, p->of_h.cols, h, p->s.hidden,
                    job->scratch + p->h_at + panel * panel_bytes(&p->of_h),
-                   sums + gates->h_at * gates->units * size, p->width);
+                   sums + gates->h_at * gates->units * size, p->s.width);
     const RecurrentStep step = {
         .rows = rows,
-        .units = MIN(gates->units, p->hidden - unit),
-        .hidden = p->hidden,
+        .units = MIN(gates->units, p->s.hidden - unit),
+        .hidden = p->s.hidden,
         .sums = sums,
-        .sums_row = p->width,
+        .sums_row = p->s.width,
         .width = gates->units,
         .before = (lstm ? before(job, 2, 1, t, row) : h) + unit * size,
         .out = job->out[0] + at,
@@ -190,17 +157,17 @@ recurrent_run(void *state, const TnRun *run)
 {
     const Plan *p = state;
     const RecurrentGrid grid =
-        recurrent_grid(p->panels, p->samples, p->bytes, p->of_h.cols * p->hidden);
+        recurrent_grid(p->s.panels, p->s.samples, 1, p->bytes, p->of_h.cols * p->s.hidden);
     const Job job = { .plan = p,
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,
                       .scratch = run->scratch,
                       .at_once = grid.apart ? 1 : p->at_once };
-    const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
-    return status == TN_OK ? recurrent_walk(&grid, 0, p->steps, 1, step_panel, &job) : status;
+    const TnStatus status = recurrent_panels(p->s.panels, pack_panel, &job);
+    return status == TN_OK ? recurrent_walk(&grid, 0, p->s.steps, 1, step_panel, &job) : status;
 }
 
-/* --- Preparing -------------------------------------------------------------------------------- */
+/* --- Sizes ------------------------------------------------------------------------------------ */
 
 RecurrentCell
 recurrent_cell(const TnNode *node)
@@ -235,45 +202,81 @@ recurrent_claims(const TnNode *node)
     return recurrent_worth(node);
 }
 
-static gsize
-reserve(TnPrepared *prepared, gint64 bytes)
+RecurrentSizes
+recurrent_sizes(const TnNode *node)
+{
+    const RecurrentCell cell = recurrent_cell(node);
+    const RecurrentGates *gates = &recurrent_gates[cell];
+    const TnType *x = &node->in[0].type;
+    RecurrentSizes s = { gates, x->dims[0], x->dims[1], x->dims[2], node->in[1].type.dims[1] };
+    s.w = cell == CELL_LSTM ? 3 : 2;
+    for (gint i = 0; i < 2; i++) {
+        const gint at = s.w + 2 + i;
+        s.biases[i] = node->n_in > at && node->in[at].type.dtype != TN_DTYPE_NONE;
+    }
+    s.panels = (s.hidden + gates->units - 1) / gates->units;
+    s.width = gates->parts * gates->units;
+    return s;
+}
+
+gsize
+recurrent_reserve(TnPrepared *prepared, gint64 bytes)
 {
     const gsize at = (prepared->scratch + 63) & ~(gsize)63;
     prepared->scratch = at + (gsize)bytes;
     return at;
 }
 
+void
+recurrent_pack_bias(const RecurrentSizes *s, TnDtype dtype, char *const *in, gint64 panel, void *to)
+{
+    const gint64 unit = panel * s->gates->units, units = MIN(s->gates->units, s->hidden - unit);
+    for (gint64 i = 0; i < s->width; i++) {
+        if (dtype == TN_DTYPE_F64) {
+            ((double *)to)[i] = -0.0;
+        } else {
+            ((float *)to)[i] = -0.0f;
+        }
+    }
+    for (gint side = 0; side < 2; side++) {
+        for (gint i = 0; s->biases[side] && i < s->gates->gates; i++) {
+            const gint gate = side == 0 ? s->gates->of_x[i] : s->gates->of_h[i];
+            const gint64 place = (i + (side == 0 ? 0 : s->gates->h_at)) * s->gates->units;
+            const char *from =
+                in[s->w + 2 + side] + (gate * s->hidden + unit) * (gint64)tn_dtype_size(dtype);
+            for (gint64 u = 0; u < units; u++, from += tn_dtype_size(dtype)) {
+                double bias;
+                tn_dtype_convert(TN_DTYPE_F64, &bias, 1, dtype, from, 1, 1);
+                if (dtype == TN_DTYPE_F64) {
+                    ((double *)to)[place + u] += bias;
+                } else {
+                    ((float *)to)[place + u] += (float)bias;
+                }
+            }
+        }
+    }
+}
+
+/* --- Preparing -------------------------------------------------------------------------------- */
+
 gboolean
 recurrent_prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    const RecurrentCell cell = recurrent_cell(node);
-    const RecurrentGates *gates = &recurrent_gates[cell];
-    const TnType *x = &node->in[0].type;
     Plan *p = g_new0(Plan, 1);
     (void)error;
-    p->gates = gates;
-    p->f64 = x->dtype == TN_DTYPE_F64;
-    p->steps = x->dims[0];
-    p->samples = x->dims[1];
-    p->features = x->dims[2];
-    p->hidden = node->in[1].type.dims[1];
-    p->w = cell == CELL_LSTM ? 3 : 2;
-    for (gint i = 0; i < 2; i++) {
-        const gint at = p->w + 2 + i;
-        p->biases[i] = node->n_in > at && node->in[at].type.dtype != TN_DTYPE_NONE;
-    }
-    p->panels = (p->hidden + gates->units - 1) / gates->units;
-    p->width = gates->parts * gates->units;
-    p->of_x = panel_product(p->f64, p->features, gates->gates * gates->units);
-    p->of_h = panel_product(p->f64, p->hidden, gates->gates * gates->units);
-    const gint64 of_x = p->panels * panel_bytes(&p->of_x), of_h = p->panels * panel_bytes(&p->of_h);
-    const gint64 step_bytes = p->samples * p->panels * p->width * size_of(p);
+    p->s = recurrent_sizes(node);
+    p->f64 = node->in[0].type.dtype == TN_DTYPE_F64;
+    const RecurrentGates *gates = p->s.gates;
+    p->of_x = panel_product(p->f64, p->s.features, gates->gates * gates->units);
+    p->of_h = panel_product(p->f64, p->s.hidden, gates->gates * gates->units);
+    const gint64 of_x = p->s.panels * panel_bytes(&p->of_x), of_h = p->s.panels * panel_bytes(&p->of_h);
+    const gint64 step_bytes = p->s.samples * p->s.panels * p->s.width * size_of(p);
     p->bytes = of_x + of_h;
-    p->at_once = CLAMP(DRIVE_BYTES / step_bytes, 1, p->steps);
-    reserve(prepared, of_x);
-    p->h_at = reserve(prepared, of_h);
-    p->bias_at = reserve(prepared, p->panels * p->width * size_of(p));
-    p->sums_at = reserve(prepared, p->at_once * step_bytes);
+    p->at_once = CLAMP(DRIVE_BYTES / step_bytes, 1, p->s.steps);
+    recurrent_reserve(prepared, of_x);
+    p->h_at = recurrent_reserve(prepared, of_h);
+    p->bias_at = recurrent_reserve(prepared, p->s.panels * p->s.width * size_of(p));
+    p->sums_at = recurrent_reserve(prepared, p->at_once * step_bytes);
     p->fn = gates->step[p->f64][cpu_isa];
     prepared->state = p;
     return TRUE;

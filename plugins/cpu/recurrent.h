@@ -85,6 +85,23 @@ typedef struct {
 } RecurrentGates;
 
 extern const RecurrentGates recurrent_gates[N_CELLS];
+/* Of an operator, not its gradient. */
+typedef struct {
+    const RecurrentGates *gates;
+    gint64 steps, samples, features, hidden;
+    gint w;             /* position of w_ih */
+    gboolean biases[2]; /* x's, h's */
+    gint64 panels, width; /* places times units: sums of a sample in a panel */
+} RecurrentSizes;
+
+RecurrentSizes recurrent_sizes(const TnNode *node);
+/* What the `width` sums of a panel begin with, f64 for biases of f64, else f32: -0, to which anything may be
+ * added, and the biases. in: the node's. */
+void recurrent_pack_bias(const RecurrentSizes *sizes, TnDtype dtype, char *const *in, gint64 panel,
+                         void *to);
+/* So many bytes more of scratch, on lines of the cache; where. */
+gsize recurrent_reserve(TnPrepared *prepared, gint64 bytes);
+
 /* Of an operator or of its gradient. */
 RecurrentCell recurrent_cell(const TnNode *node);
 /* All inputs have one dtype; there is something to do, and more than the body is better off with. */
@@ -102,10 +119,12 @@ typedef struct {
     gint64 panels, samples, block; /* samples of a block */
     gboolean apart;
     gint64 per_chunk; /* items, where blocks are not apart */
+    void (*begin)(void); /* on a thread, before a chunk's items and after them; NULL: nothing */
+    void (*end)(void);
 } RecurrentGrid;
-/* bytes: of all packed weights; cost: multiplications of a sample in an item. For the threads that there
- * are now. */
-RecurrentGrid recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost);
+/* Blocks begin at multiples of `unit` samples. bytes: of all packed weights; cost: multiplications of a
+ * sample in an item. For the threads that there are now. */
+RecurrentGrid recurrent_grid(gint64 panels, gint64 samples, gint64 unit, gint64 bytes, gint64 cost);
 
 typedef void (*RecurrentItemFn)(gconstpointer job, gint64 t, gint64 panel, gint64 row, gint64 rows);
 /* Calls item for all panels and blocks at t = first, first + step … before end. Samples have nothing to do

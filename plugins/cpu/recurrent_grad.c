@@ -151,7 +151,7 @@ recurrent_grad_run(void *state, const TnRun *run)
 {
     const Plan *p = state;
     const RecurrentGrid grid =
-        recurrent_grid(p->panels, p->samples, p->bytes, p->product.k * p->units);
+        recurrent_grid(p->panels, p->samples, 1, p->bytes, p->product.k * p->units);
     const Job job = { .plan = p,
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,

@@ -97,14 +97,17 @@ parts_of(gint64 n, gint64 most)
 }
 
 RecurrentGrid
-recurrent_grid(gint64 panels, gint64 samples, gint64 bytes, gint64 cost)
+recurrent_grid(gint64 panels, gint64 samples, gint64 unit, gint64 bytes, gint64 cost)
 {
     const gint64 threads = tn_pool_threads();
     const gint64 each = parts_of(samples, threads * parts_of(samples, threads * MOST_ROWS));
     const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART;
-    const gint64 block = apart ? each : MIN(samples, MOST_ROWS);
-    return (RecurrentGrid){ panels, samples, block, apart,
-                            parts_of(CHUNK_WORK, MAX(1, block * cost)) };
+    const gint64 block = parts_of(apart ? each : MIN(samples, MOST_ROWS), unit) * unit;
+    return (RecurrentGrid){ .panels = panels,
+                            .samples = samples,
+                            .block = block,
+                            .apart = apart,
+                            .per_chunk = parts_of(CHUNK_WORK, MAX(1, block * cost)) };
 }
 
 typedef struct {
@@ -122,16 +125,34 @@ do_item(const Walk *walk, gint64 t, gint64 panel, gint64 block)
     walk->item(walk->job, t, panel, row, MIN(grid->block, grid->samples - row));
 }
 
+static void
+begin_chunk(const RecurrentGrid *grid)
+{
+    if (grid->begin != NULL) {
+        grid->begin();
+    }
+}
+
+static void
+end_chunk(const RecurrentGrid *grid)
+{
+    if (grid->end != NULL) {
+        grid->end();
+    }
+}
+
 static TnStatus
 block_chunk(gpointer data, gsize chunk, gsize n)
 {
     const Walk *walk = data;
     (void)n;
+    begin_chunk(walk->grid);
     for (gint64 t = walk->first; t != walk->end; t += walk->step) {
         for (gint64 panel = 0; panel < walk->grid->panels; panel++) {
             do_item(walk, t, panel, (gint64)chunk);
         }
     }
+    end_chunk(walk->grid);
     return TN_OK;
 }
 
@@ -142,9 +163,11 @@ step_chunk(gpointer data, gsize chunk, gsize n)
     const RecurrentGrid *grid = walk->grid;
     const gint64 end = MIN(grid->panels * walk->blocks, ((gint64)chunk + 1) * grid->per_chunk);
     (void)n;
+    begin_chunk(grid);
     for (gint64 i = (gint64)chunk * grid->per_chunk; i < end; i++) {
         do_item(walk, walk->first, i / walk->blocks, i % walk->blocks);
     }
+    end_chunk(grid);
     return TN_OK;
 }
 

@@ -24,6 +24,8 @@
     X(attention_grad, "gradients of scaled dot product attention")                                 \
     X(recurrent, "sequences through recurrent networks")                                           \
     X(recurrent_grad, "their gradients")                                                           \
+    X(recurrent_bf16, "sequences of bf16 through recurrent networks")                              \
+    X(recurrent_bf16_grad, "their gradients")                                                      \
     X(recurrent_narrow, "recurrent networks of bf16 and f16")                                      \
     X(adam, "steps of Adam")                                                                       \
     X(reduce, "reductions")                                                                        \

@@ -333,10 +333,14 @@ static void
 put_products(TnVjp *v, gint w, TnVal of_x, TnVal of_h)
 {
     TnGraph *graph = v->graph;
+    of_h = tn_val_equal(of_x, of_h) ? TN_VAL_NONE : nn_wide(graph, of_h);
+    of_x = nn_wide(graph, of_x);
     if (v->need[0]) {
         put(v, 0, tn_f_matmul(graph, of_x, nn_wide(graph, v->in[w])));
     }
-    if (v->need[w] && v->need[w + 1] && tn_val_equal(of_x, of_h)) {
+    const gboolean same = tn_val_is_none(of_h);
+    of_h = same ? of_x : of_h;
+    if (v->need[w] && v->need[w + 1] && same) {
         put_both(v, w, of_x);
     } else {
         if (v->need[w]) {
@@ -346,9 +350,13 @@ put_products(TnVjp *v, gint w, TnVal of_x, TnVal of_h)
             put(v, w + 1, weight_gradient(graph, of_h, states_before(v)));
         }
     }
+    TnVal bias = TN_VAL_NONE;
     for (gint i = w + 2; i < v->n_in; i++) {
         if (v->need[i] && !tn_val_is_none(v->in[i])) {
-            put(v, i, tn_f_reduce_to(graph, i == w + 2 ? of_x : of_h, v->in[i]));
+            bias = same && !tn_val_is_none(bias)
+                       ? bias
+                       : tn_f_reduce_to(graph, i == w + 2 ? of_x : of_h, v->in[i]);
+            put(v, i, bias);
         }
     }
 }
@@ -471,17 +479,20 @@ NN_SAMPLER(gru_sample, gru_cases, TnSequenceAttrs)
 NN_OP(rnn, NULL, "A plain recurrent network over a sequence",
       NN_IN(ROW("x", 3, "[steps, N, I]"), ROW("h", 2, "[N, H]"), WEIGHTS("")),
       NN_OUT(ROW("out", 3, "[steps, N, H]")), .attrs = TN_OPTIONS(TnSequenceAttrs, rnn_rows),
-      .infer = rnn_infer, .vjp = rnn_vjp, .body = rnn_body, .sample = rnn_sample);
+      .infer = rnn_infer, .vjp = rnn_vjp, .body = rnn_body, .sample = rnn_sample,
+      .precision = TN_PRECISION_NARROW);
 NN_OP(lstm, NULL, "A long short-term memory over a sequence; gates i, f, g, o",
       NN_IN(ROW("x", 3, "[steps, N, I]"), ROW("h", 2, "[N, H]"), ROW("c", 2, "[N, H]"),
             WEIGHTS("4 ")),
       NN_OUT(ROW("out", 3, "[steps, N, H]"), KEPT("cells", "[steps, N, H]"),
              KEPT("gates", "[steps, N, 4 H], for the gradient")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = lstm_infer, .vjp = lstm_vjp,
-      .body = lstm_body, .sample = lstm_sample);
+      .body = lstm_body, .sample = lstm_sample,
+      .precision = TN_PRECISION_NARROW);
 NN_OP(gru, NULL, "A gated recurrent unit over a sequence; gates r, z, n",
       NN_IN(ROW("x", 3, "[steps, N, I]"), ROW("h", 2, "[N, H]"), WEIGHTS("3 ")),
       NN_OUT(ROW("out", 3, "[steps, N, H]"),
              KEPT("gates", "[steps, N, 4 H], and h's part of n, for the gradient")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = gru_infer, .vjp = gru_vjp,
-      .body = gru_body, .sample = gru_sample);
+      .body = gru_body, .sample = gru_sample,
+      .precision = TN_PRECISION_NARROW);

@@ -17,7 +17,8 @@ grad_infer(TnInfer *infer, gint64 gates, gint n, const gint *parts, GError **err
     if (!nn_gate_rows(infer, 1, MAX(gates, 4), hidden, &rows, error)) {
         return FALSE;
     }
-    const gint64 w_hh[] = { gates * hidden, hidden };
+    rows = gates * hidden;
+    const gint64 w_hh[] = { rows, hidden };
     if (!nn_infer_want(infer, 0, 2, w_hh, "the gates of the state", error)) {
         return FALSE;
     }
@@ -28,7 +29,7 @@ grad_infer(TnInfer *infer, gint64 gates, gint n, const gint *parts, GError **err
         }
     }
     const gint64 steps = ((const TnSequenceAttrs *)infer->attrs)->steps;
-    infer->out[0] = nn_kept_type(&infer->in[1], steps, samples, gates * hidden);
+    infer->out[0] = tn_type(infer->in[1].dtype, 3, (const gint64[]){ steps, samples, rows });
     return TRUE;
 }
 
@@ -104,7 +105,7 @@ rnn_grad_body(TnBody *body, GError **error)
                             : tn_f_mul(graph, dh, tanh_slope(graph, y));
         later = tn_f_matmul(graph, sums.step[t], w_hh);
     }
-    body->out[0] = nn_steps_join(&sums);
+    nn_give(body, 0, nn_steps_join(&sums));
     nn_give(body, 1, later);
     return TRUE;
 }
@@ -139,7 +140,7 @@ lstm_grad_body(TnBody *body, GError **error)
         dh = tn_f_matmul(graph, sums.step[t], w_hh);
         dc = tn_f_mul(graph, dc, gate[1]);
     }
-    body->out[0] = nn_steps_join(&sums);
+    nn_give(body, 0, nn_steps_join(&sums));
     nn_give(body, 1, dh);
     nn_give(body, 2, dc);
     return TRUE;
@@ -171,8 +172,8 @@ gru_grad_body(TnBody *body, GError **error)
         of_h.step[t] = nn_beside(graph, 3, sum);
         dh = tn_f_add(graph, tn_f_mul(graph, dh, gate[1]), tn_f_matmul(graph, of_h.step[t], w_hh));
     }
-    body->out[0] = nn_steps_join(&of_x);
-    body->out[1] = nn_steps_join(&of_h);
+    nn_give(body, 0, nn_steps_join(&of_x));
+    nn_give(body, 1, nn_steps_join(&of_h));
     nn_give(body, 2, dh);
     return TRUE;
 }
@@ -218,28 +219,30 @@ NN_SAMPLER(gru_grad_sample, gru_grad_cases, TnSequenceAttrs)
     NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, NN_RANK(rank_, rank_), ##__VA_ARGS__)
 #define KEPT(name_, help_, ...)                                                                    \
     NN_ARG(name_, 'S', TN_DTYPES_FLOAT, help_, NN_RANK(3, 3), ##__VA_ARGS__)
-#define SUMS(name_, help_) NN_ARG(name_, 'C', NN_STAT, help_, NN_RANK(3, 3))
 
 NN_OP(rnn_grad, NULL, "Gradient of rnn's sums and its first state",
       NN_IN(ROW("w_hh", 2, "[H, H]"), ROW("h", 2, "[N, H]"),
             ROW("out", 3, "[steps, N, H], as rnn gave it", .n_kinks = 1, .gap = 0.05),
             ROW("g", 3, "[steps, N, H]")),
-      NN_OUT(SUMS("dsums", "[steps, N, H]"), ROW("dh", 2, "[N, H]")),
+      NN_OUT(ROW("dsums", 3, "[steps, N, H]"), ROW("dh", 2, "[N, H]")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, rnn_rows), .infer = rnn_grad_infer,
-      .body = rnn_grad_body, .sample = rnn_grad_sample);
+      .body = rnn_grad_body, .sample = rnn_grad_sample,
+      .precision = TN_PRECISION_NARROW);
 NN_OP(lstm_grad, NULL, "Gradient of lstm's sums and its first states",
       NN_IN(ROW("w_hh", 2, "[4 H, H]"), ROW("c", 2, "[N, H]"),
             KEPT("cells", "[steps, N, H], as lstm gave them"),
             KEPT("gates", "[steps, N, 4 H], likewise"), ROW("g", 3, "[steps, N, H]"),
             KEPT("g_cells", "[steps, N, H]", .flags = TN_ARG_OPTIONAL)),
-      NN_OUT(SUMS("dsums", "[steps, N, 4 H]"), ROW("dh", 2, "[N, H]"), ROW("dc", 2, "[N, H]")),
+      NN_OUT(ROW("dsums", 3, "[steps, N, 4 H]"), ROW("dh", 2, "[N, H]"), ROW("dc", 2, "[N, H]")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = lstm_grad_infer,
-      .body = lstm_grad_body, .sample = lstm_grad_sample);
+      .body = lstm_grad_body, .sample = lstm_grad_sample,
+      .precision = TN_PRECISION_NARROW);
 NN_OP(gru_grad, NULL, "Gradient of gru's sums, of x and of h, and its first state",
       NN_IN(ROW("w_hh", 2, "[3 H, H]"), ROW("h", 2, "[N, H]"),
             ROW("out", 3, "[steps, N, H], as gru gave it"),
             KEPT("gates", "[steps, N, 4 H], likewise"), ROW("g", 3, "[steps, N, H]")),
-      NN_OUT(SUMS("dsums_x", "[steps, N, 3 H]"), SUMS("dsums_h", "[steps, N, 3 H]"),
+      NN_OUT(ROW("dsums_x", 3, "[steps, N, 3 H]"), ROW("dsums_h", 3, "[steps, N, 3 H]"),
              ROW("dh", 2, "[N, H]")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = gru_grad_infer,
-      .body = gru_grad_body, .sample = gru_grad_sample);
+      .body = gru_grad_body, .sample = gru_grad_sample,
+      .precision = TN_PRECISION_NARROW);

@@ -101,7 +101,7 @@
  *                  after each step, gates S [L, N, 4H]: i f g o of each step
  *   gru (steps)    x, h, w_ih, w_hh, b_ih, b_hh optional -> out [L, N, H], gates S [L, N, 4H]: r z n
  *                  and W_hn h + b_hn of each step
- *   Their gradients, g that of out; dsums S: of the sums that the gates are functions of
+ *   Their gradients, g that of out; dsums: of the sums that the gates are functions of
  *   rnn_grad       w_hh, h, out, g -> dsums [L, N, H], dh [N, H]
  *   lstm_grad      w_hh, c, cells, gates, g, g_cells optional -> dsums [L, N, 4H], dh, dc [N, H]
  *   gru_grad       w_hh, h, out, gates, g -> dsums_x, dsums_h [L, N, 3H]: of x's and of h's part,
