@@ -14,7 +14,7 @@ static const gint gates_of[] = { 1, 4, 3 };
 typedef struct {
     Cell cell;
     gint64 steps, samples, features, hidden;
-    gboolean f64, relu, b_ih, b_hh, g_cells;
+    gboolean f64, bf16, relu, b_ih, b_hh, g_cells;
 } Case;
 
 static const Case cases[] = {
@@ -41,16 +41,35 @@ static const Case cases[] = {
     { LSTM, 4, 3, 5, 260, .f64 = TRUE },
     { GRU, 3, 19, 7, 45, .f64 = TRUE, .b_ih = TRUE, .b_hh = TRUE },
     { RNN, 4, 23, 2, 100, .f64 = TRUE, .b_ih = TRUE },
+    /* sizes that tiles have, whole and in part, and weights that a core cannot keep */
+    { LSTM, 4, 32, 32, 64, .bf16 = TRUE, .b_ih = TRUE, .b_hh = TRUE },
+    { LSTM, 3, 37, 7, 33, .bf16 = TRUE, .b_ih = TRUE, .g_cells = TRUE },
+    { LSTM, 3, 40, 33, 640, .bf16 = TRUE, .b_ih = TRUE, .b_hh = TRUE, .g_cells = TRUE },
+    { GRU, 4, 16, 64, 32, .bf16 = TRUE, .b_ih = TRUE, .b_hh = TRUE },
+    { GRU, 5, 39, 5, 50, .bf16 = TRUE, .b_hh = TRUE },
+    { GRU, 3, 130, 2, 272, .bf16 = TRUE },
+    { RNN, 5, 40, 9, 130, .bf16 = TRUE, .b_ih = TRUE },
+    { RNN, 6, 9, 3, 65, .bf16 = TRUE, .relu = TRUE, .b_ih = TRUE, .b_hh = TRUE },
+    { RNN, 3, 64, 64, 64, .bf16 = TRUE },
+    { LSTM, 20, 1, 3, 300, .bf16 = TRUE, .b_ih = TRUE },
+    { LSTM, 2, 4, 0, 3, .bf16 = TRUE, .b_hh = TRUE },
+    { GRU, 1, 11, 2, 1, .bf16 = TRUE, .b_ih = TRUE },
 };
 
 static guint64 state = 0x9e3779b97f4a7c15u;
 
+static TnDtype
+dtype_of(const Case *k)
+{
+    return k->f64 ? TN_DTYPE_F64 : k->bf16 ? TN_DTYPE_BF16 : TN_DTYPE_F32;
+}
+
 /* Uniform in [-reach, reach]. */
 static Array
-random_array(const Case *k, double reach, gint rank, gint64 a, gint64 b, gint64 c)
+random_array(TnDtype dtype, double reach, gint rank, gint64 a, gint64 b, gint64 c)
 {
     const gint64 dims[] = { a, b, c };
-    Array array = array_new(tn_type(k->f64 ? TN_DTYPE_F64 : TN_DTYPE_F32, rank, dims), NULL);
+    Array array = array_new(tn_type(dtype, rank, dims), NULL);
     for (gint64 i = 0; i < array.arg.count; i++) {
         array_set(&array, i, reach * (2 * noise_unit(&state) - 1));
     }
@@ -179,14 +198,18 @@ print_case(const Case *k, const char *op)
 {
     return g_strdup_printf("%s%s of %d steps, %d samples, %d features, %d units%s", op,
                            k->relu ? " (relu)" : "", (gint)k->steps, (gint)k->samples,
-                           (gint)k->features, (gint)k->hidden, k->f64 ? ", f64" : "");
+                           (gint)k->features, (gint)k->hidden,
+                           k->f64    ? ", f64"
+                           : k->bf16 ? ", bf16"
+                                     : "");
 }
 
 static void
 compare(const Case *k, const char *op, gint output, const Array *got, const double *want)
 {
     g_autofree char *text = print_case(k, op);
-    const double tolerance = k->f64 ? 1e-11 : 3e-5;
+    /* bf16: what products read and what is given is exact to 2^-9 */
+    const double tolerance = k->f64 ? 1e-11 : k->bf16 ? 0.01 : 3e-5;
     for (gint64 i = 0; i < got->arg.count; i++) {
         const double a = array_get(got, i), b = want[i];
         const gboolean same = a == b || (isnan(a) && isnan(b));
@@ -300,17 +323,18 @@ check_case(const Case *k, gboolean spoil)
     const gint gates = gates_of[k->cell], w = k->cell == LSTM ? 3 : 2;
     const gint64 rows = gates * k->hidden;
     const double reach = 1 / sqrt((double)k->hidden);
+    const TnDtype dtype = dtype_of(k);
     Array in[7] = { 0 }, out[TN_MAX_OUT], back[6] = { 0 }, back_out[TN_MAX_OUT];
     gint n_out = 0, n_back = 0, n_back_out = 0;
-    in[0] = random_array(k, 1, 3, k->steps, k->samples, k->features);
+    in[0] = random_array(dtype, 1, 3, k->steps, k->samples, k->features);
     for (gint i = 1; i < w; i++) {
-        in[i] = random_array(k, 1, 2, k->samples, k->hidden, 0);
+        in[i] = random_array(dtype, 1, 2, k->samples, k->hidden, 0);
     }
-    in[w] = random_array(k, reach, 2, rows, k->features, 0);
-    in[w + 1] = random_array(k, reach, 2, rows, k->hidden, 0);
+    in[w] = random_array(dtype, reach, 2, rows, k->features, 0);
+    in[w + 1] = random_array(dtype, reach, 2, rows, k->hidden, 0);
     for (gint i = 0; i < 2; i++) {
         if (i == 0 ? k->b_ih : k->b_hh) {
-            in[w + 2 + i] = random_array(k, reach, 1, rows, 0, 0);
+            in[w + 2 + i] = random_array(dtype, reach, 1, rows, 0, 0);
         }
     }
     for (gint i = 0; spoil && i < 3; i++) {
@@ -325,9 +349,9 @@ check_case(const Case *k, gboolean spoil)
         back[n_back++] = out[k->cell == LSTM ? 2 : 1];
     }
     const gint own = n_back;
-    back[n_back++] = random_array(k, 1, 3, k->steps, k->samples, k->hidden);
+    back[n_back++] = random_array(dtype, 1, 3, k->steps, k->samples, k->hidden);
     if (k->g_cells) {
-        back[n_back++] = random_array(k, 1, 3, k->steps, k->samples, k->hidden);
+        back[n_back++] = random_array(k->f64 ? TN_DTYPE_F64 : TN_DTYPE_F32, 1, 3, k->steps, k->samples, k->hidden);
     }
     run_all(k, grad_names[k->cell], n_back, back, &n_back_out, back_out);
     check_backward(k, n_back, back, n_back_out, back_out);
@@ -362,10 +386,12 @@ special_numbers(void)
 {
     open_plugins();
     TN_REQUIRE(tn_registry_open("nn", NULL));
-    for (gint i = 0; i < 8; i++) {
-        const Case k = {
-            (Cell)(i % 3), 4, 8, 3, 20, .f64 = i >= 4, .relu = i % 4 == 0, .b_ih = TRUE
-        };
+    for (gint i = 0; i < 12; i++) {
+        const Case k = { (Cell)(i % 3),     4,
+                         8,                 3,
+                         20,                .f64 = i / 4 == 1,
+                         .bf16 = i / 4 > 1, .relu = i % 4 == 0,
+                         .b_ih = TRUE };
         check_case(&k, TRUE);
     }
 }
@@ -373,7 +399,8 @@ special_numbers(void)
 static void
 other_instruction_sets(void)
 {
-    static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
+    static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                                        "TENON_CPU_ISA=avx512_bf16" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
         const char *const command[] = { self, "sequences", "special numbers", NULL };
