@@ -318,8 +318,8 @@ cpu_gemm_plan(CpuGemm *g)
     g->cols = work > REGION_WORK ? MIN(g->cols, MAX_COLS) : g->cols;
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
-    g->blas = !g->own && fits_blas(g) && blas_is_faster(g);
-    g->thin = g->own && gemm_thin_fits(g);
+    g->thin = gemm_thin_fits(g);
+    g->blas = !g->own && !g->thin && fits_blas(g) && blas_is_faster(g);
 }
 
 /* What a region is before anything is added to it. */

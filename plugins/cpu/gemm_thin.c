@@ -1,6 +1,7 @@
 /* gemm_thin.c: products of few rows. Sixteen columns of b, read along k, are turned round in registers,
  * sixteen places of k at a time; then each place is a vector of columns, multiplied with a number of
- * each row. */
+ * each row. A single row, where its bits need not be those of several, is multiplied along k, eight columns at
+ * a time: it takes little longer than reading b does. */
 #include "gemm_thin.h"
 
 #define L 16
@@ -110,6 +111,54 @@ typedef void (*SumsFn)(gint64 k, const float *const *columns, gint64 at, const f
 static const SumsFn sums[GEMM_THIN_ROWS + 1] = { NULL,   sums_1, sums_2, sums_3, sums_4,
                                                  sums_5, sums_6, sums_7, sums_8 };
 
+/* Columns of one row at once: fewer read no faster, more are too many streams. */
+#define DOTS 8
+
+/* Sums of each of eight vectors: of pairs, of fours, then of the four fours. */
+CPU_TARGET_AVX512 static CPU_INLINE V
+sums_of(const V *x)
+{
+    V pair[DOTS / 2], four[2];
+    UNROLL for (gint i = 0; i < DOTS / 2; i++)
+    {
+        pair[i] = LOW(x[2 * i], x[2 * i + 1]) + HIGH(x[2 * i], x[2 * i + 1]);
+    }
+    UNROLL for (gint i = 0; i < 2; i++)
+    {
+        four[i] = LOW2(pair[2 * i], pair[2 * i + 1]) + HIGH2(pair[2 * i], pair[2 * i + 1]);
+    }
+    const V eight = EVEN4(four[0], four[1]) + ODD4(four[0], four[1]);
+    return EVEN4(eight, eight) + ODD4(eight, eight);
+}
+
+CPU_TARGET_AVX512 static void
+dots(gint64 k, const float *const *columns, const float *a, V *total)
+{
+    V sum[DOTS];
+    gint64 p = 0;
+    UNROLL for (gint j = 0; j < DOTS; j++)
+    {
+        sum[j] = (V){ 0 };
+    }
+    for (; p + L <= k; p += L) {
+        const V x = *(const U *)(a + p);
+        UNROLL for (gint j = 0; j < DOTS; j++)
+        {
+            sum[j] += x * *(const U *)(columns[j] + p);
+        }
+    }
+    if (p < k) {
+        V x = { 0 };
+        memcpy(&x, a + p, (gsize)(k - p) * sizeof *a);
+        for (gint j = 0; j < DOTS; j++) {
+            V y = { 0 };
+            memcpy(&y, columns[j] + p, (gsize)(k - p) * sizeof *a);
+            sum[j] += x * y;
+        }
+    }
+    *total = sums_of(sum);
+}
+
 /* The last columns of panels, where they are few, are summed in shorter vectors without fused
  * multiply-adds (gemm.c). */
 gboolean
@@ -117,7 +166,15 @@ gemm_thin_fits(const CpuGemm *g)
 {
     const gint64 last = g->n % (4 * L);
     return cpu_isa == CPU_AVX512 && !g->f64 && g->a_col == 1 && g->b_row == 1 &&
-           g->m <= GEMM_THIN_ROWS && (last == 0 || last > 4);
+           (g->own ? g->m <= GEMM_THIN_ROWS && (last == 0 || last > 4) : g->m == 1);
+}
+
+static void
+store(gboolean add, const float *sum, float *to, gint64 cols)
+{
+    for (gint64 j = 0; j < cols; j++) {
+        to[j] = add ? sum[j] + to[j] : sum[j];
+    }
 }
 
 /* All rows of at most sixteen columns. */
@@ -130,24 +187,43 @@ tile(const CpuGemm *g, const float *const *columns, const float *a, float *c, gi
         const gboolean add = g->accumulate || k0 > 0;
         sums[g->m](MIN(GEMM_BLOCK_K, g->k - k0), columns, k0, a + k0, g->a_row, block);
         for (gint64 i = 0; i < g->m; i++) {
-            float *to = c + i * g->c_row;
-            for (gint64 j = 0; j < cols; j++) {
-                to[j] = add ? sum[i * L + j] + to[j] : sum[i * L + j];
-            }
+            store(add, sum + i * L, c + i * g->c_row, cols);
         }
     }
 }
 
-void
-gemm_thin_run(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
+static void
+thin_columns(const CpuGemm *g, const float *a, const float *b, float *c, gint64 cols)
 {
     for (gint64 j = 0; j < cols; j += L) {
         const float *columns[L];
         const gint64 n = MIN(L, cols - j);
         for (gint64 i = 0; i < L; i++) {
             /* The last one again where there are fewer. */
-            columns[i] = b + (col + j + MIN(i, n - 1)) * g->b_col;
+            columns[i] = b + (j + MIN(i, n - 1)) * g->b_col;
         }
-        tile(g, columns, a, c + col + j, n);
+        tile(g, columns, a, c + j, n);
     }
+}
+
+static void
+dot_columns(const CpuGemm *g, const float *a, const float *b, float *c, gint64 cols)
+{
+    for (gint64 j = 0; j < cols; j += DOTS) {
+        const float *columns[DOTS] = { b + j * g->b_col };
+        const gint64 n = MIN(DOTS, cols - j);
+        V total;
+        UNROLL for (gint64 i = 1; i < DOTS; i++)
+        {
+            columns[i] = columns[i - 1] + (i < n ? g->b_col : 0);
+        }
+        dots(g->k, columns, a, &total);
+        store(g->accumulate, (const float *)(const void *)&total, c + j, n);
+    }
+}
+
+void
+gemm_thin_run(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
+{
+    (g->own ? thin_columns : dot_columns)(g, a, b + col * g->b_col, c + col, cols);
 }

@@ -8,7 +8,7 @@
 
 /* Whether this is for the sizes and strides, on this processor. */
 gboolean gemm_thin_fits(const CpuGemm *gemm);
-/* Columns [col, col + cols) of all rows. Sums run over k in order, in blocks of GEMM_BLOCK_K that begin
- * with 0: the bits are those of the other products. */
+/* Columns [col, col + cols) of all rows. With gemm->own, sums run over k in order, in blocks of
+ * GEMM_BLOCK_K that begin with 0: the bits are those of the other products. */
 void gemm_thin_run(const CpuGemm *gemm, const float *a, const float *b, float *c, gint64 col,
                    gint64 cols);

@@ -63,6 +63,16 @@ tall(void)
     check(TN_DTYPE_F32, 391, 270, 300, 2);
 }
 
+static void
+one_row(void)
+{
+    static const gint64 ks[] = { 1, 15, 16, 17, 300, 784 }, cols[] = { 1, 7, 8, 9, 70 };
+    open_plugins();
+    for (guint i = 0; i < G_N_ELEMENTS(ks) * G_N_ELEMENTS(cols); i++) {
+        check(TN_DTYPE_F32, 1, ks[i % G_N_ELEMENTS(ks)], cols[i / G_N_ELEMENTS(ks)], 2);
+    }
+}
+
 /* The first rows of a product, batch-invariant: those of one with more rows, bit for bit. */
 static void
 check_rows(const Array *x, const Array *rest, gint n_in, gint64 rows, const Array *all)
@@ -116,7 +126,7 @@ other_instruction_sets(void)
     static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self, "tall", "few rows", NULL };
+        const char *const command[] = { self, "tall", "one row", "few rows", NULL };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
@@ -128,6 +138,7 @@ other_instruction_sets(void)
 
 static const TnTest tests[] = {
     { "tall", tall },
+    { "one row", one_row },
     { "few rows", few_rows },
     { "other instruction sets", other_instruction_sets },
 };
