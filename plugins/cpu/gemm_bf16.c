@@ -38,16 +38,9 @@ cpu_gemm_bf16_plan(CpuGemmBf16 *g)
 
 /* --- Copies ----------------------------------------------------------------------------------- */
 
-/* A matrix whose columns are copied: b, or a turned. */
-typedef struct {
-    const guint16 *from;
-    gint64 deep_stride, stride; /* from one of k to the next, and from one column to the next */
-    gint64 deep, columns;       /* that there are */
-} Columns;
-
 /* Whatever is there of a tile, element by element. */
 static void
-copy_part(const Columns *c, gint64 p0, gint64 j0, gboolean rows, guint16 *to)
+copy_part(const Bf16Columns *c, gint64 p0, gint64 j0, gboolean rows, guint16 *to)
 {
     const gint64 deep = MIN(BF16_DEEP, c->deep - p0), columns = MIN(BF16_TILE, c->columns - j0);
     memset(to, 0, BF16_TILE_BYTES);
@@ -60,9 +53,8 @@ copy_part(const Columns *c, gint64 p0, gint64 j0, gboolean rows, guint16 *to)
     }
 }
 
-/* Tiles of b: pairs of k beside each other, a row for each pair. */
-static void
-pack_columns(const Columns *c, gint64 group, gint64 tiles, guint16 *to)
+void
+cpu_gemm_bf16_pack_columns(const Bf16Columns *c, gint64 group, gint64 tiles, guint16 *to)
 {
     const Bf16Kernels *kernels = bf16_kernels();
     const gint64 j0 = group * BF16_TILE;
@@ -81,10 +73,9 @@ pack_columns(const Columns *c, gint64 group, gint64 tiles, guint16 *to)
     }
 }
 
-/* Tiles of a: 32 of k a row. Where rows are neighbours, pairs of k are put together first, and then
- * turned as single words. */
-static void
-pack_rows(const Columns *c, gint64 group, gint64 tiles, guint16 *to)
+/* Where rows are neighbours, pairs of k are put together first, and then turned as single words. */
+void
+cpu_gemm_bf16_pack_rows(const Bf16Columns *c, gint64 group, gint64 tiles, guint16 *to)
 {
     const Bf16Kernels *kernels = bf16_kernels();
     const gint64 j0 = group * BF16_TILE;
@@ -119,12 +110,12 @@ cpu_gemm_bf16_pack(const CpuGemmBf16 *g, const guint16 *a, const guint16 *b, gui
 {
     const gint64 of_b = groups(g->n), tile = BF16_TILE_BYTES / 2;
     if (part < of_b) {
-        const Columns columns = { b, g->b_row, g->b_col, g->k, g->n };
-        pack_columns(&columns, part, g->deep, b_to + part * g->deep * tile);
+        const Bf16Columns columns = { b, g->b_row, g->b_col, g->k, g->n };
+        cpu_gemm_bf16_pack_columns(&columns, part, g->deep, b_to + part * g->deep * tile);
     } else {
-        const Columns rows = { a, g->a_col, g->a_row, g->k, g->m };
+        const Bf16Columns rows = { a, g->a_col, g->a_row, g->k, g->m };
         part -= of_b;
-        pack_rows(&rows, part, g->deep, a_to + part * g->deep * tile);
+        cpu_gemm_bf16_pack_rows(&rows, part, g->deep, a_to + part * g->deep * tile);
     }
 }
 
@@ -179,14 +170,11 @@ cpu_gemm_bf16_region(const CpuGemmBf16 *g, const guint16 *a, const guint16 *a_pa
                      const guint16 *b_packed, const guint16 *bias, gint64 bias_stride, void *c,
                      gint64 region)
 {
-    const Bf16Kernels *kernels = bf16_kernels();
     const gint64 row0 = region / g->n_across * g->rows, row1 = MIN(g->m, row0 + g->rows);
     const gint64 col0 = region % g->n_across * g->cols, col1 = MIN(g->n, col0 + g->cols);
     float wide_bias[BF16_BLOCK];
     Region r = { g, a, a_packed, b_packed, bias != NULL ? wide_bias : NULL, c };
-    if (kernels->begin != NULL) {
-        kernels->begin();
-    }
+    bf16_begin();
     for (gint64 col = col0; col < col1; col += BF16_BLOCK) {
         if (bias != NULL) {
             tn_dtype_convert(TN_DTYPE_F32, wide_bias, 1, TN_DTYPE_BF16, bias + col * bias_stride,
@@ -196,7 +184,5 @@ cpu_gemm_bf16_region(const CpuGemmBf16 *g, const guint16 *a, const guint16 *a_pa
             block(&r, row, col);
         }
     }
-    if (kernels->end != NULL) {
-        kernels->end();
-    }
+    bf16_end();
 }

@@ -35,3 +35,20 @@ typedef struct {
 
 /* Of the processor, as far as TENON_CPU_ISA allows. */
 const Bf16Kernels *bf16_kernels(void);
+
+/* Around blocks on a thread. */
+static inline void
+bf16_begin(void)
+{
+    if (bf16_kernels()->begin != NULL) {
+        bf16_kernels()->begin();
+    }
+}
+
+static inline void
+bf16_end(void)
+{
+    if (bf16_kernels()->end != NULL) {
+        bf16_kernels()->end();
+    }
+}
