@@ -60,8 +60,7 @@ static void
 turn_block(const guint16 *ds, guint16 *to)
 {
     const Bf16Columns columns = { ds, BLOCK, 1, BLOCK, BLOCK };
-    cpu_gemm_bf16_pack_rows(&columns, 0, 1, to);
-    cpu_gemm_bf16_pack_rows(&columns, 1, 1, to + TILE);
+    cpu_gemm_bf16_pack_rows(&columns, 0, 2, to);
 }
 
 static void

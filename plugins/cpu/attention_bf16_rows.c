@@ -13,18 +13,15 @@ void
 attention_left(const AttentionMatrix *m, gint64 block, guint16 *to)
 {
     const Bf16Columns rows = { m->from, m->col, m->row, m->cols, m->rows };
-    const gint64 group = attention_blocks(m->cols) * BF16_TILE_BYTES / 2;
-    for (gint64 i = 0; i < 2; i++) {
-        cpu_gemm_bf16_pack_rows(&rows, 2 * block + i, attention_blocks(m->cols), to + i * group);
-    }
+    cpu_gemm_bf16_pack_rows(&rows, 2 * block, 2, to);
 }
 
 static void
 right(const Bf16Columns *columns, guint16 *to)
 {
-    const gint64 deep = attention_blocks(columns->deep);
-    for (gint64 i = 0; i < 2 * attention_blocks(columns->columns); i++) {
-        cpu_gemm_bf16_pack_columns(columns, i, deep, to + i * deep * BF16_TILE_BYTES / 2);
+    for (gint64 i = 0; i < attention_blocks(columns->columns); i++) {
+        cpu_gemm_bf16_pack_columns(columns, 2 * i, 2, to);
+        to += attention_blocks(columns->deep) * ATTENTION_AREA;
     }
 }
 

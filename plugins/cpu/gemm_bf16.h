@@ -30,11 +30,10 @@ typedef struct {
     gint64 deep, columns;       /* that there are */
 } Bf16Columns;
 
-/* 16 columns, number `group` of them, as tiles of b: pairs of k beside each other, a row for each pair; as
- * tiles of a: 32 of k a row. What is not there becomes 0. */
-void cpu_gemm_bf16_pack_columns(const Bf16Columns *columns, gint64 group, gint64 tiles,
-                                guint16 *to);
-void cpu_gemm_bf16_pack_rows(const Bf16Columns *columns, gint64 group, gint64 tiles, guint16 *to);
+/* n groups of 16 columns from group `first` on, one after the other, as tiles of b (pairs of k beside each
+ * other, a row for each pair) or of a (32 of k a row). What is not there becomes 0. */
+void cpu_gemm_bf16_pack_columns(const Bf16Columns *columns, gint64 first, gint64 n, guint16 *to);
+void cpu_gemm_bf16_pack_rows(const Bf16Columns *columns, gint64 first, gint64 n, guint16 *to);
 
 /* Chooses regions and copies for the sizes and strides, which are filled in. */
 void cpu_gemm_bf16_plan(CpuGemmBf16 *gemm);
