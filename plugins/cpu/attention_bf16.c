@@ -84,10 +84,23 @@ typedef struct {
     gint64 row, rows;
     guint16 *q;  /* its tiles */
     float *sums; /* of shares times v: blocks */
-    AttentionState state[BLOCK];
+    AttentionStates states;
 } Rows;
 
-/* Against `blocks` blocks of keys from key on, `seen` of them the most that a row sees. */
+static void
+mask_rows(const Rows *r, gint64 key, const AttentionSeen *seen, float *scores)
+{
+    const AttentionPlan *plan = &r->forward->plan;
+    for (gint64 i = 0; i < r->rows; i++) {
+        const gint64 n = CLAMP(seen->first + i * seen->more, 0, seen->n);
+        for (gint64 j = 0; j < n; j += BLOCK) {
+            attention_masked(plan, attention_mask(plan, r->mask, r->index, r->row + i, key + j),
+                             plan->mask_col, scores + j * BLOCK + i * BLOCK, MIN(BLOCK, n - j));
+        }
+    }
+}
+
+/* Against keys from `key` on, up to `end`. */
 static void
 meet(Rows *r, gint64 key, gint64 end)
 {
@@ -101,22 +114,16 @@ meet(Rows *r, gint64 key, gint64 end)
         attention_block_product(f->e_blocks, r->q, half, tile, r->k + (key / BLOCK + b) * 2 * half,
                                 half, FALSE, scores + b * AREA);
     }
-    for (gint64 i = 0; i < r->rows; i++) {
-        const gint64 row = r->row + i, seen = plan->causal ? CLAMP(row + 1 - key, 0, n) : n;
-        float factor, *line = scores + i * BLOCK;
-        for (gint64 b = 0; r->mask != NULL && b * BLOCK < seen; b++) {
-            attention_masked(plan, attention_mask(plan, r->mask, r->index, row, key + b * BLOCK),
-                             plan->mask_col, line + b * AREA, MIN(BLOCK, seen - b * BLOCK));
-        }
-        attention_bf16_row[cpu_isa](line, blocks, seen, r->mask != NULL ? 1 : plan->scale,
-                                    &r->state[i], &factor);
-        for (gint64 b = 0; key > 0 && factor != 1 && b < f->d_blocks; b++) {
-            for (gint64 j = 0; j < BLOCK; j++) {
-                r->sums[b * AREA + i * BLOCK + j] *= factor;
-            }
-        }
+    const AttentionSeen seen = { blocks, plan->causal ? r->row + 1 - key : n, plan->causal, n,
+                                 r->mask != NULL ? 1 : plan->scale };
+    if (r->mask != NULL) {
+        mask_rows(r, key, &seen, scores);
     }
-    bf16_kernels()->store(scores, NULL, blocks * AREA, shares);
+    attention_bf16_rows[cpu_isa](scores, &seen, &r->states);
+    for (gint64 b = 0; key > 0 && b < f->d_blocks; b++) {
+        attention_bf16_scale[cpu_isa](r->sums + b * AREA, r->states.factor);
+    }
+    bf16_kernels()->store_rows(scores, NULL, blocks * BLOCK, BLOCK, shares, BLOCK);
     for (gint64 b = 0; b < f->d_blocks; b++) {
         const gint64 group = f->s_blocks * tile;
         attention_block_product(blocks, shares, tile, AREA,
@@ -126,21 +133,22 @@ meet(Rows *r, gint64 key, gint64 end)
 }
 
 static void
-finish(const Rows *r, guint16 *out, float *log_sum)
+finish(Rows *r, guint16 *out, float *log_sum)
 {
     const Forward *f = r->forward;
-    for (gint64 i = 0; i < r->rows; i++) {
-        const AttentionState *state = &r->state[i];
-        const float inverse = state->max == -INFINITY ? 1 : 1 / state->sum;
-        for (gint64 b = 0; b < f->d_blocks; b++) {
-            float line[BLOCK];
-            for (gint64 j = 0; j < BLOCK; j++) {
-                line[j] = r->sums[b * AREA + i * BLOCK + j] * inverse;
-            }
-            bf16_kernels()->store(line, NULL, MIN(BLOCK, f->plan.d - b * BLOCK),
-                                  out + i * f->out_row + b * BLOCK);
+    const AttentionStates *states = &r->states;
+    float inverse[BLOCK];
+    for (gint64 i = 0; i < BLOCK; i++) {
+        const float max = states->max[i];
+        inverse[i] = max == -INFINITY ? 1 : 1 / states->sum[i];
+        if (i < r->rows) {
+            log_sum[i] = isinf(max) ? max : max + logf(states->sum[i]);
         }
-        log_sum[i] = isinf(state->max) ? state->max : state->max + logf(state->sum);
+    }
+    for (gint64 b = 0; b < f->d_blocks; b++) {
+        attention_bf16_scale[cpu_isa](r->sums + b * AREA, inverse);
+        bf16_kernels()->store_rows(r->sums + b * AREA, NULL, r->rows,
+                                   MIN(BLOCK, f->plan.d - b * BLOCK), out + b * BLOCK, f->out_row);
     }
 }
 
@@ -171,8 +179,9 @@ run_chunk(gpointer data, gsize chunk, gsize n)
         r.rows = MIN(BLOCK, last - r.row);
         const gint64 end = plan->causal ? MIN(plan->s, r.row + r.rows) : plan->s;
         attention_left(&q, r.row / BLOCK, r.q);
-        for (gint64 i = 0; i < r.rows; i++) {
-            r.state[i] = (AttentionState){ -INFINITY, 0 };
+        for (gint64 i = 0; i < BLOCK; i++) {
+            r.states.max[i] = -INFINITY;
+            r.states.sum[i] = 0;
         }
         for (gint64 key = 0; key < end; key += KEYS * BLOCK) {
             meet(&r, key, end);

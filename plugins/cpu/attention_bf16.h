@@ -50,10 +50,24 @@ attention_block_product(gint64 deep, const guint16 *a, gint64 a_half, gint64 ste
     bf16_kernels()->block(deep, &rows, sides, 2, add, c);
 }
 
-/* A row of scores in `blocks` blocks, ATTENTION_AREA apart, of which n are there: as AttentionForwardFn. */
-typedef void (*AttentionRowFn)(float *row, gint64 blocks, gint64 n, float scale,
-                               AttentionState *state, float *factor);
-extern const AttentionRowFn attention_bf16_row[CPU_N_ISA];
+/* Of the rows of a block: the largest score so far, the sum of e^(score - max), and the factor for what
+ * was computed with the earlier max (attention.h). */
+typedef struct {
+    float max[ATTENTION_BLOCK], sum[ATTENTION_BLOCK], factor[ATTENTION_BLOCK];
+} AttentionStates;
+
+/* Scores of a block's rows against `blocks` blocks of keys, of which the first row sees `first` and each
+ * next one `more` more, n at most. */
+typedef struct {
+    gint64 blocks, first, more, n;
+    float scale;
+} AttentionSeen;
+/* scores become e^(scale score - max), 0 where a key is not seen. */
+typedef void (*AttentionRowsFn)(float *scores, const AttentionSeen *seen, AttentionStates *states);
+extern const AttentionRowsFn attention_bf16_rows[CPU_N_ISA];
+/* Each row of a block times a factor of its own. */
+typedef void (*AttentionScaleFn)(float *block, const float *factors);
+extern const AttentionScaleFn attention_bf16_scale[CPU_N_ISA];
 
 /* A block with a row for each key and a column for each row of q. */
 typedef struct {
@@ -67,7 +81,9 @@ typedef struct {
 typedef void (*AttentionSharesFn)(float *scores, float *dp, const AttentionShares *shares);
 extern const AttentionSharesFn attention_bf16_shares[CPU_N_ISA];
 
-/* Sum of a times b, n numbers, a_step and b_step apart. */
+/* Products of n numbers of a and b, a_step and b_step apart, added up in lanes. */
 typedef void (*AttentionDotFn)(const guint16 *a, gint64 a_step, const guint16 *b, gint64 b_step,
-                               gint64 n, float *sum);
+                               gint64 n, float *lanes);
 extern const AttentionDotFn attention_bf16_dot[CPU_N_ISA];
+/* Sums of the lanes of each of a block's rows. */
+void attention_bf16_fold(const float *lanes, float *sums);

@@ -99,8 +99,8 @@ shares(const Item *item, Meeting *m, gint64 k, gint64 r)
         masked(item, scores, key, terms.keys, row);
     }
     attention_bf16_shares[cpu_isa](scores, dp, &terms);
-    bf16_kernels()->store(scores, NULL, AREA, m->p + (k * SIDE + r) * AREA);
-    bf16_kernels()->store(dp, NULL, AREA, ds);
+    bf16_kernels()->store_rows(scores, NULL, BLOCK, BLOCK, m->p + (k * SIDE + r) * AREA, BLOCK);
+    bf16_kernels()->store_rows(dp, NULL, BLOCK, BLOCK, ds, BLOCK);
     turn_block(ds, m->turned + (r * SIDE + k) * AREA);
 }
 
@@ -161,15 +161,19 @@ static void
 find_rows(const Item *item, const guint16 *out, const float *log_sum, const guint16 *g)
 {
     const Backward *b = item->backward;
-    for (gint64 i = 0; i < b->l_blocks * BLOCK; i++) {
-        item->base[i] = INFINITY;
-        item->weighed[i] = 0;
-        if (i < b->plan.l) {
-            const float sum = log_sum[i * b->sum.row];
-            item->base[i] = sum == -INFINITY ? 0 : sum;
-            attention_bf16_dot[cpu_isa](g + i * b->g.row, b->g.col, out + i * b->out.row,
-                                        b->out.col, b->plan.d, &item->weighed[i]);
+    for (gint64 first = 0; first < b->plan.l; first += BLOCK) {
+        float lanes[BLOCK * ATTENTION_LANES] __attribute__((aligned(64))) = { 0 };
+        for (gint64 i = 0; i < BLOCK; i++) {
+            const gint64 row = first + i;
+            item->base[row] = INFINITY;
+            if (row < b->plan.l) {
+                const float sum = log_sum[row * b->sum.row];
+                item->base[row] = sum == -INFINITY ? 0 : sum;
+                attention_bf16_dot[cpu_isa](g + row * b->g.row, b->g.col, out + row * b->out.row,
+                                            b->out.col, b->plan.d, lanes + i * ATTENTION_LANES);
+            }
         }
+        attention_bf16_fold(lanes, item->weighed + first);
     }
 }
 
@@ -177,11 +181,10 @@ find_rows(const Item *item, const guint16 *out, const float *log_sum, const guin
 static void
 finish(const float *sums, gint64 rows, gint64 cols, gint64 row, guint16 *to)
 {
-    const gint64 across = attention_blocks(cols);
-    for (gint64 i = 0; i < rows; i++) {
-        for (gint64 b = 0; b < across; b++) {
-            bf16_kernels()->store(sums + (i / BLOCK * across + b) * AREA + i % BLOCK * BLOCK, NULL,
-                                  MIN(BLOCK, cols - b * BLOCK), to + i * row + b * BLOCK);
+    for (gint64 i = 0; i < rows; i += BLOCK) {
+        for (gint64 j = 0; j < cols; j += BLOCK, sums += AREA) {
+            bf16_kernels()->store_rows(sums, NULL, MIN(BLOCK, rows - i), MIN(BLOCK, cols - j),
+                                       to + i * row + j, row);
         }
     }
 }

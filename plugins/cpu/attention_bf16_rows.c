@@ -39,78 +39,147 @@ attention_right(const AttentionMatrix *m, guint16 *to)
 
 /* --- Forward ---------------------------------------------------------------------------------- */
 
+/* Lanes of 16 rows at a time, turned so that a row's are below each other: a sum or the like of all rows
+ * is one of vectors. */
+static void
+turn_lanes(const float *lanes, gint64 first, float *turned)
+{
+    bf16_kernels()->turn((const void *)(lanes + first * LANES), 2 * LANES, (void *)turned);
+}
+
+static CPU_INLINE void
+sums_body(const float *turned, float *sums)
+{
+    float sum[LANES] = { 0 };
+    for (gint j = 0; j < LANES; j++) {
+        for (gint i = 0; i < LANES; i++) {
+            sum[i] += turned[j * LANES + i];
+        }
+    }
+    memcpy(sums, sum, sizeof sum);
+}
+
+typedef void (*FoldFn)(const float *turned, float *to);
+CPU_VERSIONS(sums, FoldFn, (const float *turned, float *sums), (turned, sums))
+
+static void
+fold(const FoldFn fn, const float *lanes, float *to)
+{
+    float turned[LANES * LANES] __attribute__((aligned(64)));
+    for (gint64 i = 0; i < BLOCK; i += LANES) {
+        turn_lanes(lanes, i, turned);
+        fn(turned, to + i);
+    }
+}
+
+void
+attention_bf16_fold(const float *lanes, float *to)
+{
+    fold(sums[cpu_isa], lanes, to);
+}
+
 typedef float V __attribute__((vector_size(LANES * sizeof(float))));
 typedef gint32 I __attribute__((vector_size(LANES * sizeof(float))));
 typedef V U __attribute__((aligned(sizeof(float)), may_alias));
 
-/* Lanes folded by halves. A NaN stays the largest. */
-static CPU_INLINE float
-largest_lane(const float *lanes)
-{
-    float m[LANES];
-    memcpy(m, lanes, sizeof m);
-    for (gint half = LANES / 2; half > 0; half /= 2) {
-        for (gint j = 0; j < half; j++) {
-            m[j] = m[j + half] > m[j] || m[j + half] != m[j + half] ? m[j + half] : m[j];
-        }
-    }
-    return m[0];
-}
-
-static CPU_INLINE float
-sum_of_lanes(const float *lanes)
-{
-    float m[LANES];
-    memcpy(m, lanes, sizeof m);
-    for (gint half = LANES / 2; half > 0; half /= 2) {
-        for (gint j = 0; j < half; j++) {
-            m[j] += m[j + half];
-        }
-    }
-    return m[0];
-}
-
-/* Vectors by name, for what compilers make of loops with a result differs. */
-#define ROW(isa, TARGET)                                                                           \
-    TARGET static void row_##isa(float *row, gint64 blocks, gint64 n, float scale,                 \
-                                 AttentionState *state, float *factor)                             \
+/* Vectors by name, for what compilers make of loops with a result differs. Scores are scaled in a loop of
+ * their own (attention_rows.c). */
+#define ROWS(isa, TARGET)                                                                          \
+    /* A NaN stays the largest. */                                                                 \
+    TARGET static void largest_##isa(const float *turned, float *largest)                          \
+    {                                                                                              \
+        V most = *(const U *)largest;                                                              \
+        for (gint j = 0; j < LANES; j++) {                                                         \
+            const V next = *(const U *)(turned + j * LANES);                                       \
+            const I is = (next > most) | (next != next);                                           \
+            most = (V)(((I)next & is) | ((I)most & ~is));                                          \
+        }                                                                                          \
+        *(U *)largest = most;                                                                      \
+    }                                                                                              \
+                                                                                                   \
+    TARGET static void scale_scores_##isa(float *scores, const AttentionSeen *s, float *lanes)     \
     {                                                                                              \
         const I lane = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };                   \
         const V none = (V){ 0 } - INFINITY;                                                        \
-        V most = (V){ 0 } + state->max, sum = { 0 };                                               \
-        float *x = row;                                                                            \
-        for (gint64 b = 0; b < blocks; b++, x += AREA) {                                           \
-            const gint in = (gint)CLAMP(n - b * BLOCK, 0, BLOCK);                                  \
-            for (gint j = 0; j < BLOCK; j += LANES) {                                              \
-                const V scaled = *(const U *)(x + j) * scale;                                      \
-                const I is_in = lane + j < in;                                                     \
-                const V next = (V)(((I)scaled & is_in) | ((I)none & ~is_in));                      \
-                const I is = (next > most) | (next != next);                                       \
-                *(U *)(x + j) = next;                                                              \
-                most = (V)(((I)next & is) | ((I)most & ~is));                                      \
+        for (gint64 i = 0; i < BLOCK; i++) {                                                       \
+            const gint64 seen = CLAMP(s->first + i * s->more, 0, s->n);                            \
+            float *x = scores + i * BLOCK;                                                         \
+            V most = none;                                                                         \
+            for (gint64 b = 0; b < s->blocks; b++, x += AREA) {                                    \
+                const gint in = (gint)CLAMP(seen - b * BLOCK, 0, BLOCK);                           \
+                for (gint j = 0; j < BLOCK; j += LANES) {                                          \
+                    const V scaled = *(const U *)(x + j) * s->scale;                               \
+                    const I is_in = lane + j < in;                                                 \
+                    const V next = (V)(((I)scaled & is_in) | ((I)none & ~is_in));                  \
+                    const I is = (next > most) | (next != next);                                   \
+                    *(U *)(x + j) = next;                                                          \
+                    most = (V)(((I)next & is) | ((I)most & ~is));                                  \
+                }                                                                                  \
             }                                                                                      \
+            *(U *)(lanes + i * LANES) = most;                                                      \
         }                                                                                          \
-        const float max = largest_lane((const float *)&most), base = max == -INFINITY ? 0 : max;   \
-        x = row;                                                                                   \
-        for (gint64 b = 0; b < blocks; b++, x += AREA) {                                           \
-            CPU_LOOP                                                                               \
-            for (gint j = 0; j < BLOCK; j++) {                                                     \
-                x[j] = vm_exp(x[j] - base);                                                        \
+    }                                                                                              \
+                                                                                                   \
+    TARGET static void exp_scores_##isa(float *scores, gint64 blocks, const float *base,           \
+                                        float *lanes)                                              \
+    {                                                                                              \
+        for (gint64 i = 0; i < BLOCK; i++) {                                                       \
+            float *x = scores + i * BLOCK;                                                         \
+            V sum = { 0 };                                                                         \
+            for (gint64 b = 0; b < blocks; b++, x += AREA) {                                       \
+                CPU_LOOP                                                                           \
+                for (gint j = 0; j < BLOCK; j++) {                                                 \
+                    x[j] = vm_exp(x[j] - base[i]);                                                 \
+                }                                                                                  \
+                sum += *(const U *)x;                                                              \
+                sum += *(const U *)(x + LANES);                                                    \
             }                                                                                      \
-            sum += *(const U *)x;                                                                  \
-            sum += *(const U *)(x + LANES);                                                        \
+            *(U *)(lanes + i * LANES) = sum;                                                       \
         }                                                                                          \
-        *factor = state->max == -INFINITY ? 1 : vm_exp(state->max - base);                         \
-        *state =                                                                                   \
-            (AttentionState){ max, state->sum * *factor + sum_of_lanes((const float *)&sum) };     \
+    }                                                                                              \
+                                                                                                   \
+    TARGET static void rows_##isa(float *scores, const AttentionSeen *s, AttentionStates *states)  \
+    {                                                                                              \
+        float lanes[BLOCK * LANES] __attribute__((aligned(64)));                                   \
+        float max[BLOCK], base[BLOCK], added[BLOCK];                                               \
+        memcpy(max, states->max, sizeof max);                                                      \
+        scale_scores_##isa(scores, s, lanes);                                                      \
+        fold(largest_##isa, lanes, max);                                                           \
+        for (gint i = 0; i < BLOCK; i++) {                                                         \
+            const float earlier = states->max[i];                                                  \
+            base[i] = max[i] == -INFINITY ? 0 : max[i];                                            \
+            const float factor = vm_exp(earlier - base[i]);                                        \
+            states->factor[i] = earlier == -INFINITY ? 1 : factor;                                 \
+        }                                                                                          \
+        exp_scores_##isa(scores, s->blocks, base, lanes);                                          \
+        fold(sums_##isa, lanes, added);                                                            \
+        for (gint i = 0; i < BLOCK; i++) {                                                         \
+            states->sum[i] = states->sum[i] * states->factor[i] + added[i];                        \
+            states->max[i] = max[i];                                                               \
+        }                                                                                          \
     }
 #define NO_TARGET
-ROW(portable, NO_TARGET)
-ROW(avx2, CPU_TARGET_AVX2)
-ROW(avx512, CPU_TARGET_AVX512)
+ROWS(portable, NO_TARGET)
+ROWS(avx2, CPU_TARGET_AVX2)
+ROWS(avx512, CPU_TARGET_AVX512)
 
-const AttentionRowFn attention_bf16_row[CPU_N_ISA] = {
-    [CPU_PORTABLE] = row_portable, [CPU_AVX2] = row_avx2, [CPU_AVX512] = row_avx512
+const AttentionRowsFn attention_bf16_rows[CPU_N_ISA] = {
+    [CPU_PORTABLE] = rows_portable, [CPU_AVX2] = rows_avx2, [CPU_AVX512] = rows_avx512
+};
+
+static CPU_INLINE void
+scale_body(float *block, const float *factors)
+{
+    for (gint i = 0; i < BLOCK; i++) {
+        for (gint j = 0; j < BLOCK; j++) {
+            block[i * BLOCK + j] *= factors[i];
+        }
+    }
+}
+CPU_FUNCTIONS(scale, (float *block, const float *factors), (block, factors))
+
+const AttentionScaleFn attention_bf16_scale[CPU_N_ISA] = {
+    [CPU_PORTABLE] = scale_portable, [CPU_AVX2] = scale_avx2, [CPU_AVX512] = scale_avx512
 };
 
 /* --- Gradient --------------------------------------------------------------------------------- */
@@ -145,28 +214,24 @@ const AttentionSharesFn attention_bf16_shares[CPU_N_ISA] = {
 };
 
 static CPU_INLINE void
-dot_body(const guint16 *a, gint64 a_step, const guint16 *b, gint64 b_step, gint64 n, float *sum)
+dot_body(const guint16 *a, gint64 a_step, const guint16 *b, gint64 b_step, gint64 n, float *lanes)
 {
-    float lanes[LANES] = { 0 };
+    float sum[LANES] = { 0 };
     gint64 i = 0;
-    *sum = 0;
     for (; a_step == 1 && b_step == 1 && i + LANES <= n; i += LANES) {
-        CPU_LOOP
         for (gint j = 0; j < LANES; j++) {
-            lanes[j] += bf16_wide(a[i + j]) * bf16_wide(b[i + j]);
+            sum[j] += bf16_wide(a[i + j]) * bf16_wide(b[i + j]);
         }
     }
-    for (gint j = 0; j < LANES; j++) {
-        *sum += lanes[j];
-    }
     for (; i < n; i++) {
-        *sum += bf16_wide(a[i * a_step]) * bf16_wide(b[i * b_step]);
+        sum[i % LANES] += bf16_wide(a[i * a_step]) * bf16_wide(b[i * b_step]);
     }
+    memcpy(lanes, sum, sizeof sum);
 }
 CPU_FUNCTIONS(dot,
               (const guint16 *a, gint64 a_step, const guint16 *b, gint64 b_step, gint64 n,
-               float *sum),
-              (a, a_step, b, b_step, n, sum))
+               float *lanes),
+              (a, a_step, b, b_step, n, lanes))
 
 const AttentionDotFn attention_bf16_dot[CPU_N_ISA] = {
     [CPU_PORTABLE] = dot_portable, [CPU_AVX2] = dot_avx2, [CPU_AVX512] = dot_avx512
