@@ -92,7 +92,7 @@ meet(const Item *item, gint64 row, gint64 rows, gint64 key, gint64 n, AttentionS
         float factor, *line = scores + i * KEYS;
         if (item->mask != NULL) {
             attention_masked(plan, attention_mask(plan, item->mask, item->index, row + i, key),
-                             line, seen);
+                             plan->mask_col, line, seen);
         }
         attention_forward_row[cpu_isa](line, seen, full, item->mask ? 1 : plan->scale, &state[i],
                                        &factor);
@@ -182,7 +182,7 @@ attention_claims(const TnNode *node, const TnArg *mask)
     }
     return (scale == 0 || fabs(scale) >= (double)FLT_MIN) &&
            (mask == NULL || mask->type.dtype == TN_DTYPE_NONE ||
-            mask->type.dtype == TN_DTYPE_BOOL || mask->type.dtype == TN_DTYPE_F32);
+            mask->type.dtype == TN_DTYPE_BOOL || mask->type.dtype == node->in[0].type.dtype);
 }
 
 static const TnArg *

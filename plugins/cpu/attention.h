@@ -32,12 +32,14 @@ typedef struct {
     float scale;
     gboolean causal;
     AttentionSide q, k, v;
-    TnDtype mask; /* none, bool or f32 */
+    TnDtype mask; /* none, bool, f32 or bf16 */
     gint64 mask_batch[TN_MAX_RANK], mask_row, mask_col;
 } AttentionPlan;
 
-/* Whether the kernels take it: f32, nothing empty. */
+/* Whether the kernels take it: nothing empty, the mask bool or of q's type. */
 gboolean attention_claims(const TnNode *node, const TnArg *mask);
+/* The same of the gradient: each q has a result of its own, and k and v belong together. */
+gboolean attention_grad_claims(const TnNode *node, const TnArg *mask);
 /* Sizes, scale, and the sides from inputs 0 to 2; mask NULL or absent: none. */
 void attention_plan(AttentionPlan *plan, const TnNode *node, const TnArg *mask);
 /* A side of its own from an argument [lead…, rows, cols] that broadcasts to the plan's leading axes;
@@ -66,8 +68,9 @@ void attention_product(const AttentionProduct *p);
 /* Where a row's mask begins. */
 const void *attention_mask(const AttentionPlan *plan, const void *mask, const gint64 *index,
                            gint64 row, gint64 col);
-/* Scores of a row become scale times themselves plus the mask. */
-void attention_masked(const AttentionPlan *plan, const void *mask, float *scores, gint64 n);
+/* n scores become scale times themselves plus the mask, whose elements are `step` apart. */
+void attention_masked(const AttentionPlan *plan, const void *mask, gint64 step, float *scores,
+                      gint64 n);
 
 /* Of a row: the largest score so far, and the sum of e^(score - max) (Milakov & Gimelshein, "Online
  * normalizer calculation for softmax", 2018). */

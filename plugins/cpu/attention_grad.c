@@ -89,7 +89,7 @@ group(const Item *item, Block *block, gint64 first, gint64 rows)
                                           plan->scale, weighed(item, row + i) };
         if (item->mask != NULL) {
             attention_masked(plan, attention_mask(plan, item->mask, item->index, row + i, key),
-                             p + i * PITCH, seen);
+                             plan->mask_col, p + i * PITCH, seen);
         }
         attention_backward_row[cpu_isa](p + i * PITCH, ds + i * PITCH, seen, full, &terms);
     }
@@ -206,13 +206,17 @@ same_leading(const TnType *a, const TnType *b)
            memcmp(a->dims, b->dims, (gsize)(a->rank - 2) * sizeof *a->dims) == 0;
 }
 
-/* Each q has a result of its own, and k and v belong together. */
+gboolean
+attention_grad_claims(const TnNode *node, const TnArg *mask)
+{
+    return attention_claims(node, mask) && same_leading(&node->in[0].type, &node->in[3].type) &&
+           same_leading(&node->in[1].type, &node->in[2].type);
+}
+
 static gboolean
 claims(const TnNode *node)
 {
-    return attention_claims(node, mask_of(node)) &&
-           same_leading(&node->in[0].type, &node->in[3].type) &&
-           same_leading(&node->in[1].type, &node->in[2].type);
+    return attention_grad_claims(node, mask_of(node));
 }
 
 static gboolean

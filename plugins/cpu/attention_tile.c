@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "attention.h"
+#include "bf16.h"
 #include "gemm_kernels.h"
 #include "gemm_pack.h"
 
@@ -124,17 +125,17 @@ attention_mask(const AttentionPlan *plan, const void *mask, const gint64 *index,
 }
 
 void
-attention_masked(const AttentionPlan *plan, const void *mask, float *scores, gint64 n)
+attention_masked(const AttentionPlan *plan, const void *mask, gint64 step, float *scores, gint64 n)
 {
     const guint8 *seen = mask;
     const float *added = mask;
-    if (plan->mask == TN_DTYPE_BOOL) {
-        for (gint64 i = 0; i < n; i++) {
-            scores[i] = seen[i * plan->mask_col] ? scores[i] * plan->scale : -INFINITY;
-        }
-    } else {
-        for (gint64 i = 0; i < n; i++) {
-            scores[i] = scores[i] * plan->scale + added[i * plan->mask_col];
+    const guint16 *narrow = mask;
+    for (gint64 i = 0; i < n; i++) {
+        const float scaled = scores[i] * plan->scale;
+        switch (plan->mask) {
+        case TN_DTYPE_BOOL: scores[i] = seen[i * step] ? scaled : -INFINITY; break;
+        case TN_DTYPE_BF16: scores[i] = scaled + bf16_wide(narrow[i * step]); break;
+        default: scores[i] = scaled + added[i * step]; break;
         }
     }
 }

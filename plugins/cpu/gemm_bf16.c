@@ -6,6 +6,8 @@
 /* Regions that a product should have, if each has this many multiplications. */
 #define REGIONS 16
 #define REGION_WORK (1 << 21)
+/* Columns of blocks that are computed beside each other, so that rows of the result are written in runs. */
+#define ACROSS 256
 
 static gint64
 groups(gint64 size)
@@ -19,6 +21,18 @@ round_up(gint64 value, gint64 to)
     return (value + to - 1) / to * to;
 }
 
+/* Of `most` regions how many lie below each other: a power of two, so that they are nearly square and
+ * what all of them read is least. */
+static gint64
+down_of(const CpuGemmBf16 *g, gint64 most)
+{
+    gint64 down = 1;
+    while (down < most && cpu_times(down * down, g->n) < cpu_times(most, g->m) / 2) {
+        down *= 2;
+    }
+    return down;
+}
+
 void
 cpu_gemm_bf16_plan(CpuGemmBf16 *g)
 {
@@ -28,7 +42,7 @@ cpu_gemm_bf16_plan(CpuGemmBf16 *g)
     g->b_bytes = (gsize)(groups(g->n) * g->deep) * BF16_TILE_BYTES;
     g->a_bytes = g->packs_a ? (gsize)(groups(g->m) * g->deep) * BF16_TILE_BYTES : 0;
     const gint64 most = CLAMP(g->m * g->n * MAX(g->k, 1) / REGION_WORK, 1, REGIONS);
-    const gint64 down = MIN(most, MAX(1, (g->m + block - 1) / block));
+    const gint64 down = CLAMP(down_of(g, most), 1, MAX(1, cpu_parts(g->m, block)));
     g->rows = round_up((g->m + down - 1) / down, block);
     const gint64 across = CLAMP(most / down, 1, MAX(1, g->n / (2 * block)));
     g->cols = round_up((g->n + across - 1) / across, block);
@@ -38,16 +52,9 @@ cpu_gemm_bf16_plan(CpuGemmBf16 *g)
 
 /* --- Copies ----------------------------------------------------------------------------------- */
 
-/* A matrix whose columns are copied: b, or a turned. */
-typedef struct {
-    const guint16 *from;
-    gint64 deep_stride, stride; /* from one of k to the next, and from one column to the next */
-    gint64 deep, columns;       /* that there are */
-} Columns;
-
 /* Whatever is there of a tile, element by element. */
 static void
-copy_part(const Columns *c, gint64 p0, gint64 j0, gboolean rows, guint16 *to)
+copy_part(const Bf16Columns *c, gint64 p0, gint64 j0, gboolean rows, guint16 *to)
 {
     const gint64 deep = MIN(BF16_DEEP, c->deep - p0), columns = MIN(BF16_TILE, c->columns - j0);
     memset(to, 0, BF16_TILE_BYTES);
@@ -60,71 +67,91 @@ copy_part(const Columns *c, gint64 p0, gint64 j0, gboolean rows, guint16 *to)
     }
 }
 
-/* Tiles of b: pairs of k beside each other, a row for each pair. */
+/* One tile of b: pairs of k beside each other, a row for each pair. */
 static void
-pack_columns(const Columns *c, gint64 group, gint64 tiles, guint16 *to)
+pack_column_tile(const Bf16Columns *c, gint64 p0, gint64 j0, guint16 *to)
 {
     const Bf16Kernels *kernels = bf16_kernels();
-    const gint64 j0 = group * BF16_TILE;
-    const gboolean full = j0 + BF16_TILE <= c->columns;
-    for (gint64 t = 0; t < tiles; t++, to += BF16_TILE_BYTES / 2) {
-        const gint64 p0 = t * BF16_DEEP;
-        const guint16 *from = c->from + j0 * c->stride + p0 * c->deep_stride;
-        const gboolean whole = full && p0 + BF16_DEEP <= c->deep;
-        if (whole && c->stride == 1) {
-            kernels->pair(from, c->deep_stride, to);
-        } else if (whole && c->deep_stride == 1) {
-            kernels->turn(from, c->stride, to);
-        } else {
-            copy_part(c, p0, j0, FALSE, to);
-        }
+    const guint16 *from = c->from + j0 * c->stride + p0 * c->deep_stride;
+    const gboolean whole = j0 + BF16_TILE <= c->columns && p0 + BF16_DEEP <= c->deep;
+    if (whole && c->stride == 1) {
+        kernels->pair(from, c->deep_stride, to);
+    } else if (whole && c->deep_stride == 1) {
+        kernels->turn(from, c->stride, to);
+    } else {
+        copy_part(c, p0, j0, FALSE, to);
     }
 }
 
-/* Tiles of a: 32 of k a row. Where rows are neighbours, pairs of k are put together first, and then
+/* One tile of a: 32 of k a row. Where rows are neighbours, pairs of k are put together first, and then
  * turned as single words. */
 static void
-pack_rows(const Columns *c, gint64 group, gint64 tiles, guint16 *to)
+pack_row_tile(const Bf16Columns *c, gint64 p0, gint64 j0, guint16 *to)
 {
     const Bf16Kernels *kernels = bf16_kernels();
-    const gint64 j0 = group * BF16_TILE;
-    const gboolean full = j0 + BF16_TILE <= c->columns;
+    const guint16 *from = c->from + j0 * c->stride + p0 * c->deep_stride;
+    const gboolean whole = j0 + BF16_TILE <= c->columns && p0 + BF16_DEEP <= c->deep;
     guint16 pairs[BF16_TILE_BYTES / 2] __attribute__((aligned(64)));
-    for (gint64 t = 0; t < tiles; t++, to += BF16_TILE_BYTES / 2) {
-        const gint64 p0 = t * BF16_DEEP;
-        const guint16 *from = c->from + j0 * c->stride + p0 * c->deep_stride;
-        const gboolean whole = full && p0 + BF16_DEEP <= c->deep;
-        if (whole && c->stride == 1) {
-            kernels->pair(from, c->deep_stride, pairs);
-            kernels->turn(pairs, BF16_DEEP, to);
-        } else if (whole && c->deep_stride == 1) {
-            for (gint64 j = 0; j < BF16_TILE; j++) {
-                memcpy(to + j * BF16_DEEP, from + j * c->stride, BF16_DEEP * sizeof *to);
+    if (whole && c->stride == 1) {
+        kernels->pair(from, c->deep_stride, pairs);
+        kernels->turn(pairs, BF16_DEEP, to);
+    } else if (whole && c->deep_stride == 1) {
+        for (gint64 j = 0; j < BF16_TILE; j++) {
+            memcpy(to + j * BF16_DEEP, from + j * c->stride, BF16_DEEP * sizeof *to);
+        }
+    } else {
+        copy_part(c, p0, j0, TRUE, to);
+    }
+}
+
+/* Groups side by side: where columns are neighbours, two of them are one line of the cache. */
+static void
+pack_groups(const Bf16Columns *c, gint64 first, gint64 n, gboolean rows, guint16 *to)
+{
+    const gint64 tiles = cpu_parts(c->deep, BF16_DEEP), tile = BF16_TILE_BYTES / 2;
+    for (gint64 t = 0; t < tiles; t++) {
+        for (gint64 i = 0; i < n; i++) {
+            guint16 *at = to + (i * tiles + t) * tile;
+            if (rows) {
+                pack_row_tile(c, t * BF16_DEEP, (first + i) * BF16_TILE, at);
+            } else {
+                pack_column_tile(c, t * BF16_DEEP, (first + i) * BF16_TILE, at);
             }
-        } else {
-            copy_part(c, p0, j0, TRUE, to);
         }
     }
 }
 
+void
+cpu_gemm_bf16_pack_columns(const Bf16Columns *c, gint64 first, gint64 n, guint16 *to)
+{
+    pack_groups(c, first, n, FALSE, to);
+}
+
+void
+cpu_gemm_bf16_pack_rows(const Bf16Columns *c, gint64 first, gint64 n, guint16 *to)
+{
+    pack_groups(c, first, n, TRUE, to);
+}
+
+/* A part is two groups. */
 gint64
 cpu_gemm_bf16_parts(const CpuGemmBf16 *g)
 {
-    return groups(g->n) + (g->packs_a ? groups(g->m) : 0);
+    return cpu_parts(g->n, 2 * BF16_TILE) + (g->packs_a ? cpu_parts(g->m, 2 * BF16_TILE) : 0);
 }
 
 void
 cpu_gemm_bf16_pack(const CpuGemmBf16 *g, const guint16 *a, const guint16 *b, guint16 *a_to,
                    guint16 *b_to, gint64 part)
 {
-    const gint64 of_b = groups(g->n), tile = BF16_TILE_BYTES / 2;
+    const gint64 of_b = cpu_parts(g->n, 2 * BF16_TILE), group = g->deep * BF16_TILE_BYTES / 2;
+    const gint64 first = 2 * (part < of_b ? part : part - of_b);
     if (part < of_b) {
-        const Columns columns = { b, g->b_row, g->b_col, g->k, g->n };
-        pack_columns(&columns, part, g->deep, b_to + part * g->deep * tile);
+        const Bf16Columns columns = { b, g->b_row, g->b_col, g->k, g->n };
+        pack_groups(&columns, first, MIN(2, groups(g->n) - first), FALSE, b_to + first * group);
     } else {
-        const Columns rows = { a, g->a_col, g->a_row, g->k, g->m };
-        part -= of_b;
-        pack_rows(&rows, part, g->deep, a_to + part * g->deep * tile);
+        const Bf16Columns rows = { a, g->a_col, g->a_row, g->k, g->m };
+        pack_groups(&rows, first, MIN(2, groups(g->m) - first), TRUE, a_to + first * group);
     }
 }
 
@@ -142,13 +169,13 @@ store_block(const Region *r, const float *sums, gint64 row, gint64 col)
 {
     const CpuGemmBf16 *g = r->gemm;
     const gint64 rows = MIN(BF16_BLOCK, g->m - row), cols = MIN(BF16_BLOCK, g->n - col);
-    for (gint64 i = 0; i < rows; i++, sums += BF16_BLOCK) {
-        const gint64 at = (row + i) * g->n + col;
-        if (!g->wide) {
-            bf16_kernels()->store(sums, r->bias, cols, (guint16 *)(void *)r->c + at);
-            continue;
-        }
-        float *to = (float *)(void *)r->c + at;
+    const gint64 at = row * g->n + col;
+    if (!g->wide) {
+        bf16_kernels()->store_rows(sums, r->bias, rows, cols, (guint16 *)(void *)r->c + at, g->n);
+        return;
+    }
+    float *to = (float *)(void *)r->c + at;
+    for (gint64 i = 0; i < rows; i++, sums += BF16_BLOCK, to += g->n) {
         for (gint64 j = 0; j < cols; j++) {
             to[j] = r->bias != NULL ? sums[j] + r->bias[j] : sums[j];
         }
@@ -179,24 +206,23 @@ cpu_gemm_bf16_region(const CpuGemmBf16 *g, const guint16 *a, const guint16 *a_pa
                      const guint16 *b_packed, const guint16 *bias, gint64 bias_stride, void *c,
                      gint64 region)
 {
-    const Bf16Kernels *kernels = bf16_kernels();
     const gint64 row0 = region / g->n_across * g->rows, row1 = MIN(g->m, row0 + g->rows);
     const gint64 col0 = region % g->n_across * g->cols, col1 = MIN(g->n, col0 + g->cols);
-    float wide_bias[BF16_BLOCK];
-    Region r = { g, a, a_packed, b_packed, bias != NULL ? wide_bias : NULL, c };
-    if (kernels->begin != NULL) {
-        kernels->begin();
-    }
-    for (gint64 col = col0; col < col1; col += BF16_BLOCK) {
+    float wide_bias[ACROSS];
+    Region r = { g, a, a_packed, b_packed, NULL, c };
+    bf16_begin();
+    for (gint64 left = col0; left < col1; left += ACROSS) {
+        const gint64 right = MIN(col1, left + ACROSS);
         if (bias != NULL) {
-            tn_dtype_convert(TN_DTYPE_F32, wide_bias, 1, TN_DTYPE_BF16, bias + col * bias_stride,
-                             bias_stride, (gsize)MIN(BF16_BLOCK, g->n - col));
+            tn_dtype_convert(TN_DTYPE_F32, wide_bias, 1, TN_DTYPE_BF16, bias + left * bias_stride,
+                             bias_stride, (gsize)(right - left));
         }
         for (gint64 row = row0; row < row1; row += BF16_BLOCK) {
-            block(&r, row, col);
+            for (gint64 col = left; col < right; col += BF16_BLOCK) {
+                r.bias = bias != NULL ? wide_bias + col - left : NULL;
+                block(&r, row, col);
+            }
         }
     }
-    if (kernels->end != NULL) {
-        kernels->end();
-    }
+    bf16_end();
 }

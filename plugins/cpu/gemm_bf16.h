@@ -23,6 +23,18 @@ typedef struct {
     gsize b_bytes, a_bytes;  /* copied */
 } CpuGemmBf16;
 
+/* A matrix whose columns are copied: b, or a turned. */
+typedef struct {
+    const guint16 *from;
+    gint64 deep_stride, stride; /* from one of k to the next, and from one column to the next */
+    gint64 deep, columns;       /* that there are */
+} Bf16Columns;
+
+/* n groups of 16 columns from group `first` on, one after the other, as tiles of b (pairs of k beside each
+ * other, a row for each pair) or of a (32 of k a row). What is not there becomes 0. */
+void cpu_gemm_bf16_pack_columns(const Bf16Columns *columns, gint64 first, gint64 n, guint16 *to);
+void cpu_gemm_bf16_pack_rows(const Bf16Columns *columns, gint64 first, gint64 n, guint16 *to);
+
 /* Chooses regions and copies for the sizes and strides, which are filled in. */
 void cpu_gemm_bf16_plan(CpuGemmBf16 *gemm);
 /* Copies in so many parts; a_to, b_to: room for a_bytes, b_bytes, on lines of the cache. */

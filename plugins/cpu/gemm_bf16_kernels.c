@@ -3,31 +3,13 @@
  * is the processor's. */
 #include "gemm_bf16_kernels.h"
 
+#include "bf16.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 /* --- Any processor ---------------------------------------------------------------------------- */
-
-static CPU_INLINE float
-wide(guint16 x)
-{
-    const guint32 bits = (guint32)x << 16;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-/* Rounds to nearest, ties to even; a NaN stays one. */
-static CPU_INLINE guint16
-narrow(float x)
-{
-    guint32 bits;
-    memcpy(&bits, &x, sizeof bits);
-    const guint32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-    const guint32 is_nan = -(guint32)((bits & 0x7fffffff) > 0x7f800000u);
-    return (guint16)((nan & is_nan) | (rounded & ~is_nan));
-}
 
 static CPU_INLINE void
 row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, gboolean add, float *sums)
@@ -38,7 +20,7 @@ row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, gboolean 
     }
     for (gint64 t = 0; t < deep; t++, a += step, b += BF16_TILE_BYTES / 2) {
         for (gint p = 0; p < BF16_DEEP / 2; p++) {
-            const float even = wide(a[2 * p]), odd = wide(a[2 * p + 1]);
+            const float even = bf16_wide(a[2 * p]), odd = bf16_wide(a[2 * p + 1]);
             for (gint j = 0; j < BF16_TILE; j++) {
                 guint32 pair;
                 memcpy(&pair, b + (p * BF16_TILE + j) * 2, sizeof pair);
@@ -94,12 +76,21 @@ store_body(const float *sums, const float *bias, gint64 n, guint16 *to)
 {
     if (bias != NULL) {
         for (gint64 j = 0; j < n; j++) {
-            to[j] = narrow(sums[j] + bias[j]);
+            to[j] = bf16_narrow(sums[j] + bias[j]);
         }
     } else {
         for (gint64 j = 0; j < n; j++) {
-            to[j] = narrow(sums[j]);
+            to[j] = bf16_narrow(sums[j]);
         }
+    }
+}
+
+static CPU_INLINE void
+store_rows_body(const float *sums, const float *bias, gint64 rows, gint64 n, guint16 *to,
+                gint64 stride)
+{
+    for (gint64 r = 0; r < rows; r++) {
+        store_body(sums + r * BF16_BLOCK, bias, n, to + r * stride);
     }
 }
 
@@ -112,10 +103,17 @@ CPU_FUNCTIONS(turn, (const guint16 *from, gint64 stride, guint16 *to), (from, st
 CPU_FUNCTIONS(store, (const float *sums, const float *bias, gint64 n, guint16 *to),
               (sums, bias, n, to))
 
+CPU_FUNCTIONS(store_rows,
+              (const float *sums, const float *bias, gint64 rows, gint64 n, guint16 *to,
+               gint64 stride),
+              (sums, bias, rows, n, to, stride))
+
+#define PLAIN(isa)                                                                                 \
+    {                                                                                              \
+        block_##isa, pair_##isa, turn_##isa, store_##isa, NULL, NULL, store_rows_##isa             \
+    }
 static const Bf16Kernels plain[CPU_N_ISA] = {
-    [CPU_PORTABLE] = { block_portable, pair_portable, turn_portable, store_portable, NULL, NULL },
-    [CPU_AVX2] = { block_avx2, pair_avx2, turn_avx2, store_avx2, NULL, NULL },
-    [CPU_AVX512] = { block_avx512, pair_avx512, turn_avx512, store_avx512, NULL, NULL },
+    [CPU_PORTABLE] = PLAIN(portable), [CPU_AVX2] = PLAIN(avx2), [CPU_AVX512] = PLAIN(avx512)
 };
 
 /* --- Copies of whole tiles -------------------------------------------------------------------- */
@@ -183,6 +181,28 @@ store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
     }
 }
 
+/* Both halves of a row by one instruction. */
+TARGET_PAIRS static void
+store_rows_pairs(const float *sums, const float *bias, gint64 rows, gint64 n, guint16 *to,
+                 gint64 stride)
+{
+    const __mmask32 in = n >= BF16_BLOCK ? 0xffffffff : (1u << n) - 1;
+    const __mmask16 in_left = (__mmask16)in, in_right = (__mmask16)(in >> BF16_TILE);
+    __m512 left_bias = _mm512_setzero_ps(), right_bias = left_bias;
+    if (bias != NULL) {
+        left_bias = _mm512_maskz_loadu_ps(in_left, bias);
+        right_bias = _mm512_maskz_loadu_ps(in_right, bias + BF16_TILE);
+    }
+    for (gint64 r = 0; r < rows; r++, sums += BF16_BLOCK, to += stride) {
+        __m512 left = _mm512_loadu_ps(sums), right = _mm512_loadu_ps(sums + BF16_TILE);
+        if (bias != NULL) {
+            left = _mm512_add_ps(left, left_bias);
+            right = _mm512_add_ps(right, right_bias);
+        }
+        _mm512_mask_storeu_epi16(to, in, (__m512i)_mm512_cvtne2ps_pbh(right, left));
+    }
+}
+
 /* Eight rows of 32 columns. */
 TARGET_PAIRS static void
 rows_pairs(gint64 deep, const guint16 *a, gint64 row, gint64 step, const guint16 *b0,
@@ -228,7 +248,7 @@ block_pairs(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, g
 }
 
 static const Bf16Kernels pairs = {
-    block_pairs, pair_fast, turn_fast, store_pairs, NULL, NULL,
+    block_pairs, pair_fast, turn_fast, store_pairs, NULL, NULL, store_rows_pairs,
 };
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
@@ -301,7 +321,7 @@ block_tiles(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, g
 }
 
 static const Bf16Kernels tiles = {
-    block_tiles, pair_fast, turn_fast, store_pairs, begin_tiles, end_tiles,
+    block_tiles, pair_fast, turn_fast, store_pairs, begin_tiles, end_tiles, store_rows_pairs,
 };
 #endif
 

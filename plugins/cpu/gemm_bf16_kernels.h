@@ -23,6 +23,9 @@ typedef void (*Bf16PairFn)(const guint16 *from, gint64 stride, guint16 *to);
 typedef void (*Bf16TurnFn)(const guint16 *from, gint64 stride, guint16 *to);
 /* n sums, plus a bias if there is one, rounded. */
 typedef void (*Bf16StoreFn)(const float *sums, const float *bias, gint64 n, guint16 *to);
+/* The same with the first n <= BF16_BLOCK sums of each row of a block, to rows `stride` apart. */
+typedef void (*Bf16StoreRowsFn)(const float *sums, const float *bias, gint64 rows, gint64 n,
+                                guint16 *to, gint64 stride);
 
 typedef struct {
     Bf16BlockFn block;
@@ -31,7 +34,25 @@ typedef struct {
     Bf16StoreFn store;
     void (*begin)(void); /* before blocks on a thread, and after them; NULL: nothing */
     void (*end)(void);
+    Bf16StoreRowsFn store_rows;
 } Bf16Kernels;
 
 /* Of the processor, as far as TENON_CPU_ISA allows. */
 const Bf16Kernels *bf16_kernels(void);
+
+/* Around blocks on a thread. */
+static inline void
+bf16_begin(void)
+{
+    if (bf16_kernels()->begin != NULL) {
+        bf16_kernels()->begin();
+    }
+}
+
+static inline void
+bf16_end(void)
+{
+    if (bf16_kernels()->end != NULL) {
+        bf16_kernels()->end();
+    }
+}

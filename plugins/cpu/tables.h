@@ -22,6 +22,8 @@
     X(gelu, "gelu and its gradient")                                                               \
     X(attention, "scaled dot product attention")                                                   \
     X(attention_grad, "gradients of scaled dot product attention")                                 \
+    X(attention_bf16, "scaled dot product attention of bf16")                                      \
+    X(attention_bf16_grad, "its gradients")                                                        \
     X(recurrent, "sequences through recurrent networks")                                           \
     X(recurrent_grad, "their gradients")                                                           \
     X(recurrent_bf16, "sequences of bf16 through recurrent networks")                              \

@@ -593,13 +593,13 @@ ATTRS_SAMPLER(clip_sample, TnClipAttrs, { -1, 1 }, { -1, DBL_MAX }, { -DBL_MAX, 
 #define KINK_AT_0 .kinks = { 0 }, .n_kinks = 1, .gap = 0.1
 #define KINKS(lo_, hi_, a, b)                                                                      \
     .lo = (lo_), .hi = (hi_), .kinks = { (a), (b) }, .n_kinks = 2, .gap = 0.1
-#define UNARY(ident, onnx_, set, help_, attrs_, sample_, formula_, rule_, vjp_, ...)               \
+#define UNARY(ident, onnx_, set, help_, attrs_, sample_, formula_, rule_, vjp_, says, ...)         \
     static const Unary ident##_row = {                                                             \
         .op = { NN_HEAD(ident, onnx_, help_), .flags = TN_OP_ELEMENTWISE,                          \
                 NN_IN(NN_ARG("x", 'T', set, "any shape", ##__VA_ARGS__)),                          \
                 NN_OUT(NN_ARG("out", 'T', set, "x's shape")), .attrs = attrs_,                     \
                 .infer = nn_infer_shape, .vjp = vjp_, .body = unary_body, .sample = sample_,       \
-                .in_place = 1 },                                                                   \
+                .in_place = 1, .precision = says },                                                \
         .formula = formula_,                                                                       \
         .rule = rule_,                                                                             \
     };                                                                                             \
@@ -607,10 +607,10 @@ ATTRS_SAMPLER(clip_sample, TnClipAttrs, { -1, 1 }, { -1, DBL_MAX }, { -DBL_MAX, 
 /* With a gradient rule, with attributes and one, with the body's gradient. */
 #define PLAIN(ident, onnx_, help_, ...)                                                            \
     UNARY(ident, onnx_, TN_DTYPES_FLOAT, help_, NO_ATTRS, unary_sample, ident##_formula,           \
-          ident##_rule, unary_vjp, ##__VA_ARGS__)
+          ident##_rule, unary_vjp, TN_PRECISION_WIDE, ##__VA_ARGS__)
 #define WITH(ident, onnx_, help_, Struct, rows_, sample_, ...)                                     \
     UNARY(ident, onnx_, TN_DTYPES_FLOAT, help_, TN_OPTIONS(Struct, rows_), sample_,                \
-          ident##_formula, ident##_rule, unary_vjp, ##__VA_ARGS__)
+          ident##_formula, ident##_rule, unary_vjp, TN_PRECISION_WIDE, ##__VA_ARGS__)
 
 PLAIN(relu, "Relu", "max (x, 0)", KINK_AT_0);
 WITH(leaky_relu, "LeakyRelu", "x where x > 0, else alpha x", TnAlphaAttrs, leaky_rows, alpha_sample,
@@ -624,7 +624,8 @@ WITH(selu, "Selu", "gamma x where x > 0, else gamma alpha (exp (x) - 1)", TnSelu
 WITH(thresholded_relu, "ThresholdedRelu", "x where x > alpha, else 0", TnAlphaAttrs,
      thresholded_rows, thresholded_sample, .kinks = { 0, 1 }, .n_kinks = 2, .gap = 0.1);
 UNARY(gelu, "Gelu", TN_DTYPES_FLOAT, "x times the normal distribution's cumulative function",
-      TN_OPTIONS(TnGeluAttrs, gelu_rows), gelu_sample, gelu_formula, gelu_rule, unary_vjp);
+      TN_OPTIONS(TnGeluAttrs, gelu_rows), gelu_sample, gelu_formula, gelu_rule, unary_vjp,
+      TN_PRECISION_FOLLOW);
 PLAIN(sigmoid, "Sigmoid", "1 / (1 + exp (-x))", .lo = -6, .hi = 6);
 PLAIN(log_sigmoid, NULL, "Logarithm of sigmoid", .lo = -6, .hi = 6, KINK_AT_0);
 PLAIN(silu, "Swish", "x sigmoid (x)", .lo = -6, .hi = 6);
@@ -635,8 +636,9 @@ WITH(hard_sigmoid, "HardSigmoid", "alpha x + beta within [0, 1]", TnHardSigmoidA
      hard_sigmoid_rows, hard_sigmoid_sample, KINKS(-4, 4, -2.5, 2.5));
 PLAIN(hard_swish, "HardSwish", "x times x / 6 + 1 / 2 within [0, 1]", KINKS(-4, 4, -3, 3));
 UNARY(clip, "Clip", TN_DTYPES_NUMBER, "x within [min, max]", TN_OPTIONS(TnClipAttrs, clip_rows),
-      clip_sample, clip_formula, clip_rule, unary_vjp, KINKS(-2, 2, -1, 1));
-UNARY(square, NULL, TN_DTYPES_NUMBER, "x x", NO_ATTRS, unary_sample, square_formula, NULL, NULL);
+      clip_sample, clip_formula, clip_rule, unary_vjp, TN_PRECISION_WIDE, KINKS(-2, 2, -1, 1));
+UNARY(square, NULL, TN_DTYPES_NUMBER, "x x", NO_ATTRS, unary_sample, square_formula, NULL, NULL,
+      TN_PRECISION_WIDE);
 PLAIN(rsqrt, NULL, "1 / sqrt (x)", .lo = 0.2, .hi = 4);
 PLAIN(tan, "Tan", "Tangent of radians", .lo = -1.2, .hi = 1.2);
 PLAIN(sinh, "Sinh", "Hyperbolic sine", KINK_AT_0);
@@ -739,4 +741,4 @@ NN_OP(gelu_grad, NULL, "Gradient of gelu in x", .flags = TN_OP_ELEMENTWISE,
             NN_ARG("g", 'T', TN_DTYPES_FLOAT, "x's shape")),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "x's shape")),
       .attrs = TN_OPTIONS(TnGeluAttrs, gelu_rows), .infer = gelu_grad_infer, .body = gelu_grad_body,
-      .sample = gelu_grad_sample, .in_place = 3);
+      .sample = gelu_grad_sample, .in_place = 3, .precision = TN_PRECISION_FOLLOW);

@@ -290,7 +290,8 @@ NN_OP(scaled_dot_product_attention, "Attention", "softmax (q k^T scale + mask) v
             MASK_ROW),
       NN_OUT(M_ROW("out", "[lead…, L, D]"), SUM_ROW),
       .attrs = TN_OPTIONS(TnAttentionAttrs, attention_rows), .infer = attention_infer,
-      .vjp = attention_vjp, .body = attention_body, .sample = attention_sample);
+      .vjp = attention_vjp, .body = attention_body, .sample = attention_sample,
+      .precision = TN_PRECISION_FOLLOW);
 
 NN_OP(scaled_dot_product_attention_grad, NULL,
       "Gradients of scaled_dot_product_attention from its results and g",
@@ -298,4 +299,5 @@ NN_OP(scaled_dot_product_attention_grad, NULL,
             M_ROW("out", "[lead…, L, D]"), SUM_ROW, M_ROW("g", "[lead…, L, D]"), MASK_ROW),
       NN_OUT(M_ROW("dq", "q's"), M_ROW("dk", "k's"), M_ROW("dv", "v's")),
       .attrs = TN_OPTIONS(TnAttentionAttrs, attention_rows), .infer = attention_grad_infer,
-      .body = attention_grad_body, .sample = attention_grad_sample);
+      .body = attention_grad_body, .sample = attention_grad_sample,
+      .precision = TN_PRECISION_FOLLOW);

@@ -1,7 +1,7 @@
-/* Attention on the cpu device and its gradient against plain sums in f64: sizes around the borders of
- * blocks and vectors, masks of every kind, shared and strided operands, rows that attend to nothing,
+/* Attention on the cpu device and its gradient, of f32 and of bf16, against plain sums in f64: sizes around
+ * the borders of blocks and vectors, masks of every kind, shared and strided operands, rows that attend to nothing,
  * NaN and infinities; the same bits with any number of threads. */
-// tn-test: timeout=60 label=threads
+// tn-test: timeout=120 label=threads
 #include "cpu_run.h"
 
 #include <tenon/nn.h>
@@ -17,6 +17,7 @@ typedef struct {
 
 typedef struct {
     const Case *c;
+    TnDtype dtype;
     Array part[N_PARTS], dq, dk, dv;
     gboolean gradients; /* are judged too */
 } Call;
@@ -37,8 +38,18 @@ get(const Array *array, gint64 n, gint64 h, gint64 row, gint64 col)
     const gint64 *dims = array->arg.type.dims, *strides = array->arg.strides;
     const gint64 at = n % dims[0] * strides[0] + h % dims[1] * strides[1] +
                       row % dims[2] * strides[2] + col * strides[3];
-    return array->arg.type.dtype == TN_DTYPE_BOOL ? array->first[at]
-                                                  : (double)((const float *)array->first)[at];
+    const float *wide = (const float *)array->first;
+    const guint16 *narrow = (const guint16 *)array->first;
+    float x = 0;
+    guint32 bits;
+    switch (array->arg.type.dtype) {
+    case TN_DTYPE_BOOL: return array->first[at];
+    case TN_DTYPE_BF16:
+        bits = (guint32)narrow[at] << 16;
+        memcpy(&x, &bits, sizeof x);
+        return (double)x;
+    default: return (double)wide[at];
+    }
 }
 
 static Array
@@ -55,18 +66,18 @@ array4(TnDtype dtype, gint64 a, gint64 b, gint64 c, gint64 d, gboolean strided, 
 
 /* q, k, v, g and a mask of the case, whose row 1 attends to nothing. */
 static void
-call_new(Call *call, const Case *c)
+call_new(Call *call, const Case *c, TnDtype dtype)
 {
     guint64 state = 88172645463325252u + (guint64)(c->l * 131 + c->s);
     const gboolean st = c->strided;
-    *call = (Call){ .c = c, .gradients = TRUE };
-    call->part[Q] = array4(TN_DTYPE_F32, c->n, c->h, c->l, c->e, st, &state);
-    call->part[K] = array4(TN_DTYPE_F32, c->n, c->k_heads, c->s, c->e, st, &state);
-    call->part[V] = array4(TN_DTYPE_F32, c->n, c->k_heads, c->s, c->d, st, &state);
-    call->part[G] = array4(TN_DTYPE_F32, c->n, c->h, c->l, c->d, st, &state);
+    *call = (Call){ .c = c, .dtype = dtype, .gradients = TRUE };
+    call->part[Q] = array4(dtype, c->n, c->h, c->l, c->e, st, &state);
+    call->part[K] = array4(dtype, c->n, c->k_heads, c->s, c->e, st, &state);
+    call->part[V] = array4(dtype, c->n, c->k_heads, c->s, c->d, st, &state);
+    call->part[G] = array4(dtype, c->n, c->h, c->l, c->d, st, &state);
     if (c->mask != 0) {
         Array *mask = &call->part[MASK];
-        *mask = array4(c->mask == 'f' ? TN_DTYPE_F32 : TN_DTYPE_BOOL, c->mask == 'f' ? c->n : 1, 1,
+        *mask = array4(c->mask == 'f' ? dtype : TN_DTYPE_BOOL, c->mask == 'f' ? c->n : 1, 1,
                        c->mask == 'r' ? 1 : c->l, c->s, FALSE, &state);
         for (gint64 j = 0; mask->arg.type.dims[2] > 1 && j < c->s; j++) {
             array_set(mask, at4(mask, 0, 0, 1, j), c->mask == 'f' ? -INFINITY : 0);
@@ -113,7 +124,7 @@ run(Call *call)
 
 typedef struct {
     double *p, *out, *dk, *dv; /* a row's shares and result; gradients of all keys and values */
-    double worst;              /* difference, in units of what is tolerated */
+    double tolerated, worst;   /* difference, the latter in units of the former */
 } Sums;
 
 static double
@@ -136,7 +147,8 @@ compare(Sums *sums, double got, double want)
 {
     const gboolean odd = !isfinite(got) || !isfinite(want);
     const gboolean same = (isnan(got) && isnan(want)) || got == want;
-    const double off = odd ? (same ? 0 : INFINITY) : fabs(got - want) / (2e-5 * (1 + fabs(want)));
+    const double off =
+        odd ? (same ? 0 : INFINITY) : fabs(got - want) / (sums->tolerated * (1 + fabs(want)));
     sums->worst = off > sums->worst ? off : sums->worst;
 }
 
@@ -190,8 +202,14 @@ judge(const Call *call)
 {
     const Case *c = call->c;
     const gint64 keys = c->n * c->k_heads * c->s;
-    Sums sums = { g_new0(double, c->s), g_new0(double, c->d), g_new0(double, keys * c->e),
-                  g_new0(double, keys * c->d), 0 };
+    Sums sums = { g_new0(double, c->s),
+                  g_new0(double, c->d),
+                  g_new0(double, keys * c->e),
+                  g_new0(double, keys * c->d),
+                  0,
+                  0 };
+    /* Shares and gradients of scores are rounded to bf16 in between. */
+    sums.tolerated = call->dtype == TN_DTYPE_BF16 ? 0.05 : 2e-5;
     for (gint64 at = 0; at < c->n * c->h * c->l; at++) {
         row(call, &sums, at / c->l / c->h, at / c->l % c->h, at % c->l);
     }
@@ -202,9 +220,9 @@ judge(const Call *call)
         compare(&sums, array_get(&call->dv, i), sums.dv[i]);
     }
     if (sums.worst > 1) {
-        TN_FAIL("l %d, s %d, e %d, d %d, %s, mask %c: %g times what is tolerated", (int)c->l,
-                (int)c->s, (int)c->e, (int)c->d, c->attrs.causal ? "causal" : "all",
-                c->mask ? c->mask : '-', sums.worst);
+        TN_FAIL("%s, l %d, s %d, e %d, d %d, %s, mask %c: %g times what is tolerated",
+                tn_dtype_name(call->dtype), (int)c->l, (int)c->s, (int)c->e, (int)c->d,
+                c->attrs.causal ? "causal" : "all", c->mask ? c->mask : '-', sums.worst);
     }
     g_free(sums.p);
     g_free(sums.out);
@@ -234,13 +252,15 @@ open_all(void)
     tn_registry_open("nn", NULL);
 }
 
+static const TnDtype dtypes[] = { TN_DTYPE_F32, TN_DTYPE_BF16 };
+
 static void
 agrees(void)
 {
     open_all();
-    for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+    for (guint i = 0; i < 2 * G_N_ELEMENTS(cases); i++) {
         Call call;
-        call_new(&call, &cases[i]);
+        call_new(&call, &cases[i / 2], dtypes[i % 2]);
         run(&call);
         judge(&call);
         call_clear(&call);
@@ -255,12 +275,13 @@ odd_numbers(void)
                                  { 1, 1, 1, 20, 300, 8, 8, { FALSE, 0 }, 'b', FALSE } };
     static const double odd[] = { NAN, INFINITY, -INFINITY, 1e30, -0.0 };
     open_all();
-    for (guint i = 0; i < G_N_ELEMENTS(some) * G_N_ELEMENTS(odd); i++) {
-        const double x = odd[i / G_N_ELEMENTS(some)];
+    for (guint i = 0; i < 2 * G_N_ELEMENTS(some) * G_N_ELEMENTS(odd); i++) {
+        const double x = odd[i / 2 / G_N_ELEMENTS(some)];
         Call call;
-        call_new(&call, &some[i % G_N_ELEMENTS(some)]);
+        call_new(&call, &some[i / 2 % G_N_ELEMENTS(some)], dtypes[i % 2]);
         array_set(&call.part[Q], at4(&call.part[Q], 0, 0, 5, 2), x);
-        call.gradients = x != 1e30; /* differences of such numbers mean nothing */
+        /* Differences of such numbers mean nothing; blocks of bf16 multiply them by 0 as well. */
+        call.gradients = x != 1e30 && (isfinite(x) || call.dtype == TN_DTYPE_F32);
         run(&call);
         judge(&call);
         call_clear(&call);
@@ -271,10 +292,10 @@ static void
 any_threads(void)
 {
     open_all();
-    for (guint i = 2; i < 6; i++) {
+    for (guint i = 4; i < 12; i++) {
         Call one, many;
-        call_new(&one, &cases[i]);
-        call_new(&many, &cases[i]);
+        call_new(&one, &cases[i / 2], dtypes[i % 2]);
+        call_new(&many, &cases[i / 2], dtypes[i % 2]);
         tn_pool_set_threads(1);
         run(&one);
         tn_pool_set_threads(3);
@@ -293,8 +314,26 @@ any_threads(void)
     tn_pool_set_threads(1);
 }
 
+static void
+other_instruction_sets(void)
+{
+    static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                                        "TENON_CPU_ISA=avx512", "TENON_CPU_ISA=avx512_bf16" };
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
+        const char *const command[] = { self, "agrees", "odd_numbers", NULL };
+        const char *const env[] = { sets[i], NULL };
+        TnChildOptions options = { .env = env, .timeout = 100 };
+        g_auto(TnChild) child = { 0 };
+        if (tn_test_spawn(&child, command, &options)) {
+            TN_ASSERT_EXIT(&child, 0);
+        }
+    }
+}
+
 static const TnTest tests[] = { { "agrees", agrees },
                                 { "odd_numbers", odd_numbers },
-                                { "any_threads", any_threads } };
+                                { "any_threads", any_threads },
+                                { "other_instruction_sets", other_instruction_sets } };
 
 TN_TEST_MAIN("attention on cpu", tests)
