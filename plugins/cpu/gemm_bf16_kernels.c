@@ -3,31 +3,13 @@
  * is the processor's. */
 #include "gemm_bf16_kernels.h"
 
+#include "bf16.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
 /* --- Any processor ---------------------------------------------------------------------------- */
-
-static CPU_INLINE float
-wide(guint16 x)
-{
-    const guint32 bits = (guint32)x << 16;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-/* Rounds to nearest, ties to even; a NaN stays one. */
-static CPU_INLINE guint16
-narrow(float x)
-{
-    guint32 bits;
-    memcpy(&bits, &x, sizeof bits);
-    const guint32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-    const guint32 is_nan = -(guint32)((bits & 0x7fffffff) > 0x7f800000u);
-    return (guint16)((nan & is_nan) | (rounded & ~is_nan));
-}
 
 static CPU_INLINE void
 row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, gboolean add, float *sums)
@@ -38,7 +20,7 @@ row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, gboolean 
     }
     for (gint64 t = 0; t < deep; t++, a += step, b += BF16_TILE_BYTES / 2) {
         for (gint p = 0; p < BF16_DEEP / 2; p++) {
-            const float even = wide(a[2 * p]), odd = wide(a[2 * p + 1]);
+            const float even = cpu_bf16_wide(a[2 * p]), odd = cpu_bf16_wide(a[2 * p + 1]);
             for (gint j = 0; j < BF16_TILE; j++) {
                 guint32 pair;
                 memcpy(&pair, b + (p * BF16_TILE + j) * 2, sizeof pair);
@@ -94,11 +76,11 @@ store_body(const float *sums, const float *bias, gint64 n, guint16 *to)
 {
     if (bias != NULL) {
         for (gint64 j = 0; j < n; j++) {
-            to[j] = narrow(sums[j] + bias[j]);
+            to[j] = cpu_bf16_narrow(sums[j] + bias[j]);
         }
     } else {
         for (gint64 j = 0; j < n; j++) {
-            to[j] = narrow(sums[j]);
+            to[j] = cpu_bf16_narrow(sums[j]);
         }
     }
 }
@@ -169,7 +151,7 @@ turn_fast(const guint16 *from, gint64 stride, guint16 *to)
 #define TARGET_PAIRS                                                                               \
     __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
-/* Rounds as `narrow` does, but that results too small to be normal become zero. */
+/* Rounds as cpu_bf16_narrow does, but that results too small to be normal become zero. */
 TARGET_PAIRS static void
 store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
 {
