@@ -296,15 +296,40 @@ take_cast(const TnSimplify *s, TnConvBlockedAttrs *attrs, TnDtype narrow, TnDtyp
     return narrow != TN_DTYPE_F32 && (widens || narrows);
 }
 
-/* What is added as it is, or as numbers of x's type of which it was widened. */
+/* A convolution whose f32 nobody else reads, as one that gives x's type; else TN_VAL_NONE. */
 static TnVal
-added(const TnSimplify *s, TnVal other, TnDtype narrow, gboolean wide)
+stored_narrow(TnSimplify *s, gint i, TnDtype narrow)
 {
-    const TnVal *stored = wide ? tn_simplify_inputs(s, other, "cast") : NULL;
-    const TnVal more = stored != NULL ? stored[0] : other;
+    const TnVal *in;
+    if (tn_simplify_inputs(s, s->in[i], "conv_blocked") == NULL || !tn_simplify_sole(s, i)) {
+        return TN_VAL_NONE;
+    }
+    const gint n_in = tn_graph_node_inputs(s->graph, s->in[i].node, &in);
+    TnConvBlockedAttrs attrs =
+        *(const TnConvBlockedAttrs *)tn_graph_node_attrs(s->graph, s->in[i].node);
+    TnVal all[TN_MAX_IN];
+    memcpy(all, in, (gsize)n_in * sizeof *all);
+    attrs.wide = FALSE;
+    return tn_graph_type(s->graph, in[0])->dtype == narrow
+               ? tn_simplify_add(s, "conv_blocked", &attrs, n_in, all)
+               : TN_VAL_NONE;
+}
+
+/* What is added, as numbers of x's type: as it is, as what it was widened from, or as another convolution
+ * gives it. */
+static TnVal
+added(TnSimplify *s, gint i, TnDtype narrow)
+{
+    const TnVal *stored = tn_simplify_inputs(s, s->in[i], "cast");
+    TnVal more = s->in[i];
     TnType type = *s->type;
     type.dtype = narrow;
-    return tn_type_equal(tn_graph_type(s->graph, more), &type) ? more : TN_VAL_NONE;
+    if (narrow != tn_graph_type(s->graph, more)->dtype) {
+        more = stored != NULL ? stored[0] : stored_narrow(s, i, narrow);
+    }
+    return !tn_val_is_none(more) && tn_type_equal(tn_graph_type(s->graph, more), &type)
+               ? more
+               : TN_VAL_NONE;
 }
 
 /* A sum with an image, max (., 0), or another dtype, of a result that nobody else reads is the operator's
@@ -332,7 +357,7 @@ blocked_simplify(TnSimplify *s)
     } else if (s->n_in != 2 || attrs.relu) {
         return TN_VAL_NONE;
     } else if (strcmp(s->op->name, "add") == 0 && tn_val_is_none(with[3])) {
-        with[3] = added(s, s->in[1 - s->of], narrow, attrs.wide);
+        with[3] = added(s, 1 - s->of, narrow);
         if (tn_val_is_none(with[3])) {
             return TN_VAL_NONE;
         }
