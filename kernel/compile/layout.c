@@ -1,4 +1,4 @@
-/* layout.c: images laid for kernels that compute sixteen samples or sixteen channels at once.
+/* layout.c: images laid for kernels that compute sixteen samples, or sixteen or 32 channels at once.
  *
  * Either axis of x [N, C, h, w] is split, and the sixteen become the last axis: [N / 16, C, h, w, 16]
  * or [N, C / 16, h, w, 16]. To an operator that sees the axis as one of many alike, sixteen samples, or
@@ -23,17 +23,25 @@
 
 #define RANK 4 /* [N, C, h, w] */
 
-/* The axis that is split. */
-typedef enum { SAMPLES, CHANNELS, N_AXES, NOT_LAID } Axis;
+/* What is split: samples, channels, channels of numbers that are multiplied in pairs. */
+typedef enum { SAMPLES, CHANNELS, PAIRED, N_SPLITS, NOT_LAID } Split;
+
+/* The axis of that, and the length of its last part. */
+static const struct {
+    gint axis;
+    gint64 lanes;
+} splits[N_SPLITS] = {
+    [SAMPLES] = { 0, TN_LANES }, [CHANNELS] = { 1, TN_LANES }, [PAIRED] = { 1, TN_PAIR_LANES }
+};
 
 typedef struct {
     TnCompiler *c;
     const TnCompile *options;
     const TnClaim *claims;
-    const gboolean *fixed;    /* of the old graph's nodes */
-    GHashTable *laid[N_AXES]; /* of a value of the new graph: TnVal, the same split */
+    const gboolean *fixed;      /* of the old graph's nodes */
+    GHashTable *laid[N_SPLITS]; /* of a value of the new graph: TnVal, the same split */
     GHashTable
-        *made[N_AXES]; /* values that came of a split node: those of laid that cost nothing */
+        *made[N_SPLITS]; /* values that came of a split node: those of laid that cost nothing */
 } Layout;
 
 static guint64 *
@@ -51,12 +59,12 @@ find(GHashTable *table, TnVal val)
 }
 
 static TnType
-laid_type(const TnType *type, Axis axis)
+laid_type(const TnType *type, Split way)
 {
     TnType laid = *type;
     laid.rank = RANK + 1;
-    laid.dims[axis] = type->dims[axis] / TN_LANES;
-    laid.dims[RANK] = TN_LANES;
+    laid.dims[splits[way].axis] = type->dims[splits[way].axis] / splits[way].lanes;
+    laid.dims[RANK] = splits[way].lanes;
     return laid;
 }
 
@@ -70,9 +78,10 @@ longer_type(const TnType *type)
 }
 
 static gboolean
-is_images(const TnType *type, Axis axis)
+is_images(const TnType *type, Split way)
 {
-    return type->rank == RANK && type->dims[axis] > 0 && type->dims[axis] % TN_LANES == 0;
+    const gint64 size = type->dims[splits[way].axis];
+    return type->rank == RANK && size > 0 && size % splits[way].lanes == 0;
 }
 
 /* --- Movements -------------------------------------------------------------------------------- */
@@ -97,15 +106,15 @@ move_axis(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint from, gint to)
     return transpose(rw, node, x, rank, perm);
 }
 
-/* x with an axis as two, the second of TN_LANES. */
+/* x with an axis as two, the second of `lanes`. */
 static TnVal
-split_axis(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint axis)
+split_axis(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint axis, gint64 lanes)
 {
     TnType type = *tn_type_of(rw->to, x);
     memmove(type.dims + axis + 1, type.dims + axis,
             (gsize)(type.rank++ - axis) * sizeof *type.dims);
-    type.dims[axis] /= TN_LANES;
-    type.dims[axis + 1] = TN_LANES;
+    type.dims[axis] /= lanes;
+    type.dims[axis + 1] = lanes;
     return tn_rewrite_reshape(rw, node, x, &type);
 }
 
@@ -118,26 +127,27 @@ only_type(TnRewriter *rw, const TnGraphNode *node, const TnType *type)
 }
 
 static TnVal
-to_laid(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Axis axis)
+to_laid(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Split way)
 {
-    const TnVal *known = find(l->laid[axis], x);
+    const TnVal *known = find(l->laid[way], x);
     if (known != NULL) {
         return *known;
     }
-    const TnVal split = split_axis(rw, node, x, (gint)axis);
-    const TnVal laid = move_axis(rw, node, split, (gint)axis + 1, RANK);
-    g_hash_table_insert(l->laid[axis], key_of(x), g_memdup2(&laid, sizeof laid));
+    const gint axis = splits[way].axis;
+    const TnVal split = split_axis(rw, node, x, axis, splits[way].lanes);
+    const TnVal laid = move_axis(rw, node, split, axis + 1, RANK);
+    g_hash_table_insert(l->laid[way], key_of(x), g_memdup2(&laid, sizeof laid));
     return laid;
 }
 
 static TnVal
 from_laid(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal laid, const TnType *type,
-          Axis axis)
+          Split way)
 {
-    const TnVal split = move_axis(rw, node, laid, RANK, (gint)axis + 1);
+    const TnVal split = move_axis(rw, node, laid, RANK, splits[way].axis + 1);
     const TnVal back = tn_rewrite_reshape(rw, node, split, type);
-    g_hash_table_insert(l->laid[axis], key_of(back), g_memdup2(&laid, sizeof laid));
-    g_hash_table_add(l->made[axis], key_of(back));
+    g_hash_table_insert(l->laid[way], key_of(back), g_memdup2(&laid, sizeof laid));
+    g_hash_table_add(l->made[way], key_of(back));
     return back;
 }
 
@@ -196,13 +206,13 @@ longer(TnRewriter *rw, const TnGraphNode *node, TnVal x)
 }
 
 /* How an input is there at no cost. */
-static Axis
-axis_of_inputs(const Layout *l, const TnGraphNode *node, const TnVal *in)
+static Split
+way_of_inputs(const Layout *l, const TnGraphNode *node, const TnVal *in)
 {
     for (gint i = 0; i < node->n_in; i++) {
-        for (Axis axis = 0; axis < N_AXES && tn_reads_data(node->op, i, in[i]); axis++) {
-            if (find(l->made[axis], in[i]) != NULL) {
-                return axis;
+        for (Split way = 0; way < N_SPLITS && tn_reads_data(node->op, i, in[i]); way++) {
+            if (find(l->made[way], in[i]) != NULL) {
+                return way;
             }
         }
     }
@@ -210,7 +220,7 @@ axis_of_inputs(const Layout *l, const TnGraphNode *node, const TnVal *in)
 }
 
 static gboolean
-is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Axis axis,
+is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Split way,
            gboolean *window)
 {
     gboolean images = FALSE;
@@ -221,7 +231,7 @@ is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Axis 
             continue;
         }
         const TnType *type = tn_type_of(rw->to, in[i]);
-        if ((flags & TN_ARG_SPATIAL) && !is_images(type, axis)) {
+        if ((flags & TN_ARG_SPATIAL) && !is_images(type, way)) {
             return FALSE;
         }
         *window = *window || ((flags & TN_ARG_WINDOW) && type->rank == RANK);
@@ -232,14 +242,14 @@ is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Axis 
 
 /* Input i of a spatial node as it would be. */
 static TnType
-spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Axis axis)
+spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Split way)
 {
     const guint32 flags = tn_op_input(node->op, i)->flags;
     if (tn_val_is_none(x)) {
         return (TnType){ 0 };
     }
     const TnType *type = tn_type_of(rw->to, x);
-    return flags & TN_ARG_SPATIAL  ? laid_type(type, axis)
+    return flags & TN_ARG_SPATIAL  ? laid_type(type, way)
            : flags & TN_ARG_WINDOW ? longer_type(type)
                                    : *type;
 }
@@ -259,11 +269,11 @@ kernel_for(const Layout *l, guint number, const TnGraphNode *node, const TnOp *o
 /* Microseconds that it takes to lay the inputs that are not laid yet. */
 static double
 moving_cost(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in,
-            Axis axis)
+            Split way)
 {
     double bytes = 0;
     for (gint i = 0; i < node->n_in; i++) {
-        if (tn_reads_data(node->op, i, in[i]) && find(l->made[axis], in[i]) == NULL &&
+        if (tn_reads_data(node->op, i, in[i]) && find(l->made[way], in[i]) == NULL &&
             (tn_op_input(node->op, i)->flags & TN_ARG_SPATIAL)) {
             bytes += (double)tn_type_bytes(tn_type_of(rw->to, in[i]));
         }
@@ -284,48 +294,48 @@ is_faster_plain(const Layout *l, const TnRewriter *rw, guint number, double us)
 }
 
 static TnVal
-spatial_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Axis axis)
+spatial_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Split way)
 {
     const guint32 flags = tn_op_input(node->op, i)->flags;
     if (tn_val_is_none(x) || !(flags & (TN_ARG_SPATIAL | TN_ARG_WINDOW))) {
         return x;
     }
     if (flags & TN_ARG_SHAPE) {
-        const TnType laid = spatial_type(rw, node, i, x, axis);
+        const TnType laid = spatial_type(rw, node, i, x, way);
         return only_type(rw, node, &laid);
     }
-    return flags & TN_ARG_SPATIAL ? to_laid(l, rw, node, x, axis) : longer(rw, node, x);
+    return flags & TN_ARG_SPATIAL ? to_laid(l, rw, node, x, way) : longer(rw, node, x);
 }
 
 static gboolean
 lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in,
-            Axis axis, TnVal *out)
+            Split way, TnVal *out)
 {
     gboolean window;
-    if (axis == NOT_LAID || !is_spatial(rw, node, in, axis, &window) ||
-        (window ? axis != SAMPLES : axis_of_inputs(l, node, in) != axis)) {
+    if (way == NOT_LAID || !is_spatial(rw, node, in, way, &window) ||
+        (window ? way != SAMPLES : way_of_inputs(l, node, in) != way)) {
         return FALSE;
     }
     g_autofree void *attrs = longer_attrs(node);
     TnType types[TN_MAX_IN];
     for (gint i = 0; i < node->n_in; i++) {
-        types[i] = spatial_type(rw, node, i, in[i], axis);
+        types[i] = spatial_type(rw, node, i, in[i], way);
     }
     double us = INFINITY;
     const TnKernel *kernel = kernel_for(l, number, node, node->op, attrs, node->n_in, types, &us);
     if (kernel == NULL || !(kernel->flags & TN_KERNEL_LANES) ||
-        is_faster_plain(l, rw, number, us + moving_cost(l, rw, node, in, axis))) {
+        is_faster_plain(l, rw, number, us + moving_cost(l, rw, node, in, way))) {
         return FALSE;
     }
     TnVal laid[TN_MAX_IN];
     for (gint i = 0; i < node->n_in; i++) {
-        laid[i] = spatial_input(l, rw, node, i, in[i], axis);
+        laid[i] = spatial_input(l, rw, node, i, in[i], way);
     }
     const TnVal first = tn_rewrite_add(rw, node, node->op, attrs, node->n_in, laid);
     for (gint i = 0; i < node->n_out; i++) {
         const guint32 flags = tn_op_output(node->op, i)->flags;
         const TnVal val = { first.node, (guint32)i };
-        out[i] = flags & TN_ARG_SPATIAL  ? from_laid(l, rw, node, val, &node->out[i], axis)
+        out[i] = flags & TN_ARG_SPATIAL  ? from_laid(l, rw, node, val, &node->out[i], way)
                  : flags & TN_ARG_WINDOW ? tn_rewrite_reshape(rw, node, val, &node->out[i])
                                          : val;
     }
@@ -334,33 +344,52 @@ lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
 
 /* --- Blocks of channels ----------------------------------------------------------------------- */
 
+/* Channels of narrow numbers are in pairs. */
+static Split
+way_of_blocks(const TnRewriter *rw, TnVal x)
+{
+    return tn_dtype_size(tn_type_of(rw->to, x)->dtype) == 2 ? PAIRED : CHANNELS;
+}
+
 /* Whether channels of x make whole blocks; else it is taken as it is. */
 static gboolean
 in_blocks(const TnRewriter *rw, TnVal x)
 {
-    return is_images(tn_type_of(rw->to, x), CHANNELS);
+    return is_images(tn_type_of(rw->to, x), way_of_blocks(rw, x));
 }
 
-/* [M, C, kernel…] as [M / 16, C / 16, kernel…, 16, 16] or [M / 16, kernel…, C, 16]. */
+/* The last two axes [c, m] as [c / 2, m, 2] of whole blocks, else as [c, m, 1]. */
 static TnVal
-window_in_blocks(TnRewriter *rw, const TnGraphNode *node, TnVal w, gboolean blocks)
+in_pairs(TnRewriter *rw, const TnGraphNode *node, TnVal w, gboolean blocks)
 {
     const gint rank = tn_type_of(rw->to, w)->rank;
+    return blocks ? move_axis(rw, node, split_axis(rw, node, w, rank - 2, 2), rank - 1, rank)
+                  : longer(rw, node, w);
+}
+
+/* [M, C, kernel…] as [M / 16, C / 16, kernel…, 16, 16] or [M / 16, kernel…, C, 16]; maybe in pairs. */
+static TnVal
+window_in_blocks(TnRewriter *rw, const TnGraphNode *node, TnVal w, Split way, gboolean blocks)
+{
+    const gint rank = tn_type_of(rw->to, w)->rank;
+    const gint64 lanes = splits[way].lanes;
     TnVal val = w;
     if (blocks) {
-        val = move_axis(rw, node, split_axis(rw, node, val, 1), 2, rank);
+        val = move_axis(rw, node, split_axis(rw, node, val, 1, lanes), 2, rank);
     } else {
         val = move_axis(rw, node, val, 1, rank - 1);
     }
-    val = split_axis(rw, node, val, 0);
-    return move_axis(rw, node, val, 1, tn_type_of(rw->to, val)->rank - 1);
+    val = split_axis(rw, node, val, 0, lanes);
+    val = move_axis(rw, node, val, 1, tn_type_of(rw->to, val)->rank - 1);
+    return way == PAIRED ? in_pairs(rw, node, val, blocks) : val;
 }
 
 /* Whether the node has images of `RANK` axes and fixed windows, whose channels out make blocks. */
 static gboolean
 may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
 {
-    const gint64 lanes = in_blocks(rw, in[0]) ? TN_LANES : 1;
+    const Split way = way_of_blocks(rw, in[0]);
+    const gint64 maps = splits[way].lanes, channels = in_blocks(rw, in[0]) ? maps : 1;
     gboolean windows = FALSE;
     for (gint i = 0; i < node->n_in; i++) {
         const guint32 flags = tn_op_input(node->op, i)->flags;
@@ -370,13 +399,13 @@ may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const 
         if (flags & TN_ARG_WINDOW) {
             windows = TRUE;
             const TnType *type = tn_type_of(rw->to, in[i]);
-            if (!l->fixed[node->in[i].node] || !is_images(type, SAMPLES) ||
-                type->dims[1] % lanes != 0) {
+            if (!l->fixed[node->in[i].node] || type->rank != RANK || type->dims[0] % maps != 0 ||
+                type->dims[1] % channels != 0) {
                 return FALSE;
             }
         }
     }
-    return windows && is_images(&node->out[0], CHANNELS);
+    return windows && is_images(&node->out[0], way);
 }
 
 static gboolean
@@ -388,14 +417,15 @@ lay_blocked(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
         return FALSE;
     }
     const gint n_in = (gint)op->n_inputs;
+    const Split way = way_of_blocks(rw, in[0]);
     const gboolean blocks = in_blocks(rw, in[0]);
     TnVal laid[TN_MAX_IN];
     TnType types[TN_MAX_IN] = { 0 };
     for (gint i = 0; i < n_in; i++) {
         const guint32 flags = i < node->n_in ? tn_op_input(node->op, i)->flags : 0;
-        laid[i] = i >= node->n_in                      ? TN_VAL_NONE
-                  : flags & TN_ARG_WINDOW              ? window_in_blocks(rw, node, in[i], blocks)
-                  : (flags & TN_ARG_SPATIAL) && blocks ? to_laid(l, rw, node, in[i], CHANNELS)
+        laid[i] = i >= node->n_in         ? TN_VAL_NONE
+                  : flags & TN_ARG_WINDOW ? window_in_blocks(rw, node, in[i], way, blocks)
+                  : (flags & TN_ARG_SPATIAL) && blocks ? to_laid(l, rw, node, in[i], way)
                                                        : in[i];
         types[i] = tn_val_is_none(laid[i]) ? types[i] : *tn_type_of(rw->to, laid[i]);
     }
@@ -406,7 +436,7 @@ lay_blocked(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
         return FALSE;
     }
     const TnVal val = tn_rewrite_add(rw, node, op, attrs, n_in, laid);
-    out[0] = from_laid(l, rw, node, val, &node->out[0], CHANNELS);
+    out[0] = from_laid(l, rw, node, val, &node->out[0], way);
     return TRUE;
 }
 
@@ -415,11 +445,11 @@ lay_blocked(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
 /* An input of an element-wise node: split where it has the axis, else with one axis more, so that it
  * broadcasts as before. */
 static TnVal
-element_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Axis axis)
+element_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Split way)
 {
     TnType type = *tn_type_of(rw->to, x);
     const gint missing = RANK - type.rank;
-    if (missing > (gint)axis || type.dims[(gint)axis - missing] == 1) {
+    if (missing > splits[way].axis || type.dims[splits[way].axis - missing] == 1) {
         return type.rank == 0 ? x : longer(rw, node, x);
     }
     if (missing > 0) {
@@ -430,26 +460,26 @@ element_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Axis 
         type.rank = RANK;
         x = tn_rewrite_reshape(rw, node, x, &type);
     }
-    return to_laid(l, rw, node, x, axis);
+    return to_laid(l, rw, node, x, way);
 }
 
 static gboolean
-lay_elements(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Axis axis,
+lay_elements(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Split way,
              TnVal *out)
 {
-    if (!(node->op->flags & TN_OP_ELEMENTWISE) || node->n_out != 1 || axis == NOT_LAID ||
-        !is_images(&node->out[0], axis)) {
+    if (!(node->op->flags & TN_OP_ELEMENTWISE) || node->n_out != 1 || way == NOT_LAID ||
+        !is_images(&node->out[0], way)) {
         return FALSE;
     }
     TnVal laid[TN_MAX_IN];
     for (gint i = 0; i < node->n_in; i++) {
-        laid[i] = tn_val_is_none(in[i]) ? in[i] : element_input(l, rw, node, in[i], axis);
+        laid[i] = tn_val_is_none(in[i]) ? in[i] : element_input(l, rw, node, in[i], way);
     }
     const TnVal val = tn_rewrite_add(rw, node, node->op, node->attrs, node->n_in, laid);
     if (tn_val_is_none(val)) {
         return FALSE;
     }
-    out[0] = from_laid(l, rw, node, val, &node->out[0], axis);
+    out[0] = from_laid(l, rw, node, val, &node->out[0], way);
     return TRUE;
 }
 
@@ -481,7 +511,8 @@ lay_places(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, 
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         is = is || node->op == tn_op_find(names[i], NULL);
     }
-    if (!is || find(l->made[CHANNELS], in[0]) == NULL) {
+    const Split way = way_of_inputs(l, node, in);
+    if (!is || way == NOT_LAID || way == SAMPLES) {
         return FALSE;
     }
     const TnReduceAttrs *attrs = node->attrs;
@@ -490,7 +521,7 @@ lay_places(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, 
         axes |= 1u << (attrs->axes.v[i] < 0 ? attrs->axes.v[i] + RANK : attrs->axes.v[i]);
     }
     const TnReduceAttrs places = { .axes = { .n = 2, .v = { 2, 3 } }, .keepdims = TRUE };
-    const TnVal laid = to_laid(l, rw, node, in[0], CHANNELS);
+    const TnVal laid = to_laid(l, rw, node, in[0], way);
     if (axes != (1u << 2 | 1u << 3)) {
         return FALSE;
     }
@@ -506,16 +537,15 @@ layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
     Layout *l = rw->data;
     (void)error;
     /* What a random node draws for an element goes by where that lies. */
-    const Axis axis = axis_of_inputs(l, node, in);
+    const Split way = way_of_inputs(l, node, in);
     /* Whether samples can be split hangs on how many there are; blocks sum in an order of their own. */
     const gboolean blocks_first = l->options->batch_invariant;
-    *done =
-        l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
-        ((blocks_first && lay_blocked(l, rw, number, node, in, out)) ||
-         lay_spatial(l, rw, number, node, in, SAMPLES, out) ||
-         lay_spatial(l, rw, number, node, in, axis, out) ||
-         lay_blocked(l, rw, number, node, in, out) || lay_elements(l, rw, node, in, axis, out) ||
-         lay_sum(l, rw, node, in, out) || lay_places(l, rw, node, in, out));
+    *done = l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
+            ((blocks_first && lay_blocked(l, rw, number, node, in, out)) ||
+             lay_spatial(l, rw, number, node, in, SAMPLES, out) ||
+             lay_spatial(l, rw, number, node, in, way, out) ||
+             lay_blocked(l, rw, number, node, in, out) || lay_elements(l, rw, node, in, way, out) ||
+             lay_sum(l, rw, node, in, out) || lay_places(l, rw, node, in, out));
     return TRUE;
 }
 
@@ -528,15 +558,15 @@ tn_pass_layout(TnCompiler *c, GError **error)
     Layout l = {
         .c = c, .options = c->options, .claims = claims, .fixed = tn_fixed_nodes(&fixed, from, from)
     };
-    for (Axis axis = 0; axis < N_AXES; axis++) {
-        l.laid[axis] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
-        l.made[axis] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    for (Split way = 0; way < N_SPLITS; way++) {
+        l.laid[way] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+        l.made[way] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     }
     gboolean ok = tn_rewrite_into(c, NULL, layout_node, &l, error), changed = FALSE;
-    for (Axis axis = 0; axis < N_AXES; axis++) {
-        changed = changed || g_hash_table_size(l.made[axis]) > 0;
-        g_hash_table_unref(l.laid[axis]);
-        g_hash_table_unref(l.made[axis]);
+    for (Split way = 0; way < N_SPLITS; way++) {
+        changed = changed || g_hash_table_size(l.made[way]) > 0;
+        g_hash_table_unref(l.laid[way]);
+        g_hash_table_unref(l.made[way]);
     }
     tn_fixed_clear(&fixed);
     /* Without movements there and back, and without readers that only those have. */

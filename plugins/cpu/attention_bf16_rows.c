@@ -220,11 +220,11 @@ dot_body(const guint16 *a, gint64 a_step, const guint16 *b, gint64 b_step, gint6
     gint64 i = 0;
     for (; a_step == 1 && b_step == 1 && i + LANES <= n; i += LANES) {
         for (gint j = 0; j < LANES; j++) {
-            sum[j] += bf16_wide(a[i + j]) * bf16_wide(b[i + j]);
+            sum[j] += cpu_bf16_wide(a[i + j]) * cpu_bf16_wide(b[i + j]);
         }
     }
     for (; i < n; i++) {
-        sum[i % LANES] += bf16_wide(a[i * a_step]) * bf16_wide(b[i * b_step]);
+        sum[i % LANES] += cpu_bf16_wide(a[i * a_step]) * cpu_bf16_wide(b[i * b_step]);
     }
     memcpy(lanes, sum, sizeof sum);
 }

@@ -134,7 +134,7 @@ attention_masked(const AttentionPlan *plan, const void *mask, gint64 step, float
         const float scaled = scores[i] * plan->scale;
         switch (plan->mask) {
         case TN_DTYPE_BOOL: scores[i] = seen[i * step] ? scaled : -INFINITY; break;
-        case TN_DTYPE_BF16: scores[i] = scaled + bf16_wide(narrow[i * step]); break;
+        case TN_DTYPE_BF16: scores[i] = scaled + cpu_bf16_wide(narrow[i * step]); break;
         default: scores[i] = scaled + added[i * step]; break;
         }
     }

@@ -1,10 +1,10 @@
-/* bf16.h: single numbers of bf16, so that loops over them become vector code. */
+/* bf16.h: single numbers of bf16, for loops that any processor runs. */
 #pragma once
 
 #include "cpu.h"
 
 static CPU_INLINE float
-bf16_wide(guint16 x)
+cpu_bf16_wide(guint16 x)
 {
     const guint32 bits = (guint32)x << 16;
     float f;
@@ -14,7 +14,7 @@ bf16_wide(guint16 x)
 
 /* Rounds to nearest, ties to even; a NaN stays one. */
 static CPU_INLINE guint16
-bf16_narrow(float x)
+cpu_bf16_narrow(float x)
 {
     guint32 bits;
     memcpy(&bits, &x, sizeof bits);

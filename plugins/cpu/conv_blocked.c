@@ -158,7 +158,8 @@ static gboolean
 claims(const TnNode *node)
 {
     const TnConvBlockedAttrs *attrs = node->attrs;
-    return (attrs->conv.group == 1 || node->in[0].type.rank == 5) && node->in[0].count > 0 &&
+    return node->in[1].type.rank == node->in[0].type.rank + 1 &&
+           (attrs->conv.group == 1 || node->in[0].type.rank == 5) && node->in[0].count > 0 &&
            node->in[1].count > 0 && node->out[0].count > 0;
 }
 

@@ -87,7 +87,7 @@ widen_body(const guint16 *from, gint64 n, float *to)
 {
     CPU_LOOP
     for (gint64 i = 0; i < n; i++) {
-        to[i] = bf16_wide(from[i]);
+        to[i] = cpu_bf16_wide(from[i]);
     }
 }
 typedef void (*WidenFn)(const guint16 *from, gint64 n, float *to);

@@ -20,7 +20,7 @@ row_body(gint64 deep, const guint16 *a, gint64 step, const guint16 *b, gboolean 
     }
     for (gint64 t = 0; t < deep; t++, a += step, b += BF16_TILE_BYTES / 2) {
         for (gint p = 0; p < BF16_DEEP / 2; p++) {
-            const float even = bf16_wide(a[2 * p]), odd = bf16_wide(a[2 * p + 1]);
+            const float even = cpu_bf16_wide(a[2 * p]), odd = cpu_bf16_wide(a[2 * p + 1]);
             for (gint j = 0; j < BF16_TILE; j++) {
                 guint32 pair;
                 memcpy(&pair, b + (p * BF16_TILE + j) * 2, sizeof pair);
@@ -76,11 +76,11 @@ store_body(const float *sums, const float *bias, gint64 n, guint16 *to)
 {
     if (bias != NULL) {
         for (gint64 j = 0; j < n; j++) {
-            to[j] = bf16_narrow(sums[j] + bias[j]);
+            to[j] = cpu_bf16_narrow(sums[j] + bias[j]);
         }
     } else {
         for (gint64 j = 0; j < n; j++) {
-            to[j] = bf16_narrow(sums[j]);
+            to[j] = cpu_bf16_narrow(sums[j]);
         }
     }
 }
@@ -167,7 +167,7 @@ turn_fast(const guint16 *from, gint64 stride, guint16 *to)
 #define TARGET_PAIRS                                                                               \
     __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
-/* Rounds as `narrow` does, but that results too small to be normal become zero. */
+/* Rounds as cpu_bf16_narrow does, but that results too small to be normal become zero. */
 TARGET_PAIRS static void
 store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
 {

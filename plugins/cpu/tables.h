@@ -12,9 +12,11 @@
     X(conv_bf16, "gradients of convolutions of bf16")                                              \
     X(conv_lanes, "convolutions over lanes of samples")                                            \
     X(conv_blocked, "convolutions over blocks of channels")                                        \
+    X(conv_blocked_bf16, "convolutions of bf16 over blocks of channels")                           \
     X(conv_winograd, "convolutions of 3 x 3 over blocks of channels")                              \
     X(pool, "pooling")                                                                             \
     X(pool_lanes, "pooling over lanes of samples")                                                 \
+    X(pool_bf16, "maxima of bf16 over windows")                                                    \
     X(norm, "layer and batch normalisation")                                                       \
     X(norm_bf16, "batch normalisation of bf16")                                                    \
     X(softmax, "softmax and log_softmax")                                                          \

@@ -4,6 +4,7 @@
 #include "nn.h"
 
 #define L TN_LANES
+#define WIDE TN_PAIR_LANES /* channels of a block, where windows are in pairs */
 
 #define CONV(member_, type_, help_, ...)                                                           \
     {                                                                                              \
@@ -19,6 +20,8 @@ static const TnOption blocked_rows[] = {
     CONV(pads, TN_OPT_INTS, "zeros around x: begins, then ends; empty: 0", FROM(0)),
     CONV(dilations, TN_OPT_INTS, "distances within the kernel; empty: 1", FROM(1)),
     NN_ATTR(TnConvBlockedAttrs, relu, TN_OPT_BOOL, "max (., 0) of the result", .dflt = "false"),
+    NN_ATTR(TnConvBlockedAttrs, wide, TN_OPT_BOOL, "the result is f32, whatever x is",
+            .dflt = "false"),
 };
 
 static const TnOption winograd_rows[] = {
@@ -28,25 +31,34 @@ static const TnOption winograd_rows[] = {
 
 /* --- Infer ------------------------------------------------------------------------------------ */
 
-/* x and w as conv has them; FALSE if they are not in blocks. */
+/* x and w as conv has them; FALSE if they are not in blocks. lanes: channels of one. */
 static gboolean
-plain_types(const TnInfer *infer, gint64 group, TnType *plain)
+plain_types(const TnInfer *infer, gint64 group, TnType *plain, gint64 *lanes)
 {
-    const TnType *x = &infer->in[0], *w = &infer->in[1];
-    const gboolean blocks = x->rank == 5;
+    const TnType *x = &infer->in[0];
+    TnType w = infer->in[1];
+    const gboolean blocks = x->rank == 5, pairs = w.rank > x->rank + 1;
     const gint k = blocks ? 2 : 1;
-    const gint64 last = w->dims[w->rank - 1];
-    if (w->rank != (blocks ? 6 : 5) || last != L ||
-        (blocks && (x->dims[4] != L || w->dims[4] != L || w->dims[1] * group != x->dims[1]))) {
+    *lanes = pairs ? WIDE : L;
+    if (pairs) { /* [M, pairs of C, 2 of C] as if they were single */
+        const gint64 pair = w.dims[--w.rank];
+        if (pair != (blocks ? 2 : 1)) {
+            return FALSE;
+        }
+        w.dims[w.rank - 2] *= pair;
+    }
+    if (w.rank != x->rank + 1 || w.dims[w.rank - 1] != *lanes ||
+        (blocks &&
+         (x->dims[4] != *lanes || w.dims[4] != *lanes || w.dims[1] * group != x->dims[1]))) {
         return FALSE;
     }
     plain[0] = *x;
     plain[0].rank = 4;
-    plain[0].dims[1] = x->dims[1] * (blocks ? L : 1);
-    plain[1] = (TnType){ .dtype = w->dtype,
+    plain[0].dims[1] = x->dims[1] * (blocks ? *lanes : 1);
+    plain[1] = (TnType){ .dtype = w.dtype,
                          .rank = 4,
-                         .dims = { w->dims[0] * L, blocks ? w->dims[1] * L : w->dims[3], w->dims[k],
-                                   w->dims[k + 1] } };
+                         .dims = { w.dims[0] * *lanes, blocks ? w.dims[1] * *lanes : w.dims[3],
+                                   w.dims[k], w.dims[k + 1] } };
     return TRUE;
 }
 
@@ -56,23 +68,25 @@ blocked_infer(TnInfer *infer, GError **error)
     const TnConvBlockedAttrs *attrs = infer->attrs;
     const TnOp *conv = tn_op_find("conv", error);
     TnType plain[2], out[TN_MAX_OUT];
+    gint64 lanes;
     gint n_out;
     if (conv == NULL) {
         return FALSE;
     }
-    if (!plain_types(infer, attrs->conv.group, plain) ||
-        (plain[1].dims[0] / L) % MAX(1, attrs->conv.group) != 0) {
+    if (!plain_types(infer, attrs->conv.group, plain, &lanes) ||
+        (plain[1].dims[0] / lanes) % MAX(1, attrs->conv.group) != 0) {
         return nn_infer_fail(
             infer, 1, error,
-            "must be in blocks of %d that go with those of x and do not span groups", L);
+            "must be in blocks of %d that go with those of x and do not span groups", (int)lanes);
     }
     if (!tn_op_infer(conv, &attrs->conv, infer->name, 2, plain, NULL, &n_out, out, error)) {
         return FALSE;
     }
     infer->out[0] = out[0];
     infer->out[0].rank = 5;
-    infer->out[0].dims[1] /= L;
-    infer->out[0].dims[4] = L;
+    infer->out[0].dims[1] /= lanes;
+    infer->out[0].dims[4] = lanes;
+    infer->out[0].dtype = attrs->wide ? TN_DTYPE_F32 : infer->in[0].dtype;
     return (!nn_present(infer, 2) ||
             nn_infer_want(infer, 2, 1, &out[0].dims[1], "the channels out", error)) &&
            (!nn_present(infer, 3) ||
@@ -90,11 +104,11 @@ join_last(TnGraph *graph, TnVal x, gint rank)
 }
 
 static TnVal
-split_last(TnGraph *graph, TnVal x, gint rank)
+split_last(TnGraph *graph, TnVal x, gint rank, gint64 lanes)
 {
     TnReshapeAttrs attrs = { .shape = { .rank = rank + 1 } };
     attrs.shape.dims[rank - 1] = -1;
-    attrs.shape.dims[rank] = L;
+    attrs.shape.dims[rank] = lanes;
     return nn_1(graph, "reshape", &attrs, x);
 }
 
@@ -107,24 +121,28 @@ plain_images(TnGraph *graph, TnVal x)
 }
 
 static TnVal
-blocked_images(TnGraph *graph, TnVal x)
+blocked_images(TnGraph *graph, TnVal x, gint64 lanes)
 {
     static const gint64 channels_last[] = { 0, 2, 3, 1 }, back[] = { 0, 3, 1, 2, 4 };
-    return tn_f_transpose(graph, split_last(graph, tn_f_transpose(graph, x, 4, channels_last), 4),
-                          5, back);
+    return tn_f_transpose(
+        graph, split_last(graph, tn_f_transpose(graph, x, 4, channels_last), 4, lanes), 5, back);
 }
 
 static TnVal
-plain_window(TnGraph *graph, TnVal w)
+plain_window(TnGraph *graph, TnVal w, gboolean blocks, gboolean pairs)
 {
     static const gint64 whole[] = { 1, 2, 3, 0, 4 }, to[] = { 3, 2, 0, 1 };
-    static const gint64 maps[] = { 2, 3, 1, 4, 0, 5 }, channels[] = { 0, 1, 4, 2, 3 },
-                        back[] = { 2, 3, 0, 1 };
-    if (tn_f_rank(graph, w) == 5) {
+    static const gint64 maps[] = { 2, 3, 1, 4, 0, 5 }, maps_first[] = { 2, 3, 1, 5, 0, 4 },
+                        channels[] = { 0, 1, 4, 2, 3 }, back[] = { 2, 3, 0, 1 },
+                        beside[] = { 0, 1, 2, 3, 5, 4, 6 };
+    if (!blocks) {
+        w = pairs ? join_last(graph, w, 6) : w;
         return tn_f_transpose(graph, join_last(graph, tn_f_transpose(graph, w, 5, whole), 5), 4,
                               to);
     }
-    const TnVal by_map = join_last(graph, tn_f_transpose(graph, w, 6, maps), 6);
+    w = pairs ? join_last(graph, tn_f_transpose(graph, w, 7, beside), 7) : w;
+    const TnVal by_map =
+        join_last(graph, tn_f_transpose(graph, w, 6, pairs ? maps_first : maps), 6);
     return tn_f_transpose(graph, join_last(graph, tn_f_transpose(graph, by_map, 5, channels), 5), 4,
                           back);
 }
@@ -134,14 +152,17 @@ blocked_body(TnBody *body, GError **error)
 {
     TnGraph *graph = body->graph;
     const TnConvBlockedAttrs *attrs = body->attrs;
-    const TnVal bias = nn_in(body, 2), more = nn_in(body, 3), w = plain_window(graph, body->in[1]);
-    const TnVal x =
-        tn_f_rank(graph, body->in[0]) == 5 ? plain_images(graph, body->in[0]) : body->in[0];
+    const TnVal bias = nn_in(body, 2), more = nn_in(body, 3);
+    const gint rank = tn_f_rank(graph, body->in[0]);
+    const gboolean pairs = tn_f_rank(graph, body->in[1]) > rank + 1;
+    const TnVal w = plain_window(graph, body->in[1], rank == 5, pairs);
+    const TnVal x = rank == 5 ? plain_images(graph, body->in[0]) : body->in[0];
     (void)error;
     TnVal y = tn_val_is_none(bias) ? nn_2(graph, "conv", &attrs->conv, x, w)
                                    : nn_3(graph, "conv_bias", &attrs->conv, x, w, bias);
-    y = blocked_images(graph, y);
-    y = tn_val_is_none(more) ? y : tn_f_add(graph, y, more);
+    y = blocked_images(graph, y, pairs ? WIDE : L);
+    y = attrs->wide ? nn_to(graph, y, TN_DTYPE_F32) : y;
+    y = tn_val_is_none(more) ? y : tn_f_add(graph, y, nn_to(graph, more, nn_dtype(graph, y)));
     body->out[0] = attrs->relu ? tn_f_max(graph, y, tn_f_const(graph, y, 0)) : y;
     return TRUE;
 }
@@ -265,7 +286,54 @@ with_winograd(TnSimplify *s)
 
 /* --- What follows ----------------------------------------------------------------------------- */
 
-/* A sum with an image, or max (., 0), of a result that nobody else reads is the operator's own. */
+/* A cast of the result: to f32, of which what follows is computed, or back. */
+static gboolean
+take_cast(const TnSimplify *s, TnConvBlockedAttrs *attrs, TnDtype narrow, TnDtype from)
+{
+    const gboolean widens = s->type->dtype == TN_DTYPE_F32 && from == narrow;
+    const gboolean narrows = s->type->dtype == narrow && from == TN_DTYPE_F32;
+    attrs->wide = widens;
+    return narrow != TN_DTYPE_F32 && (widens || narrows);
+}
+
+/* A convolution whose f32 nobody else reads, as one that gives x's type; else TN_VAL_NONE. */
+static TnVal
+stored_narrow(TnSimplify *s, gint i, TnDtype narrow)
+{
+    const TnVal *in;
+    if (tn_simplify_inputs(s, s->in[i], "conv_blocked") == NULL || !tn_simplify_sole(s, i)) {
+        return TN_VAL_NONE;
+    }
+    const gint n_in = tn_graph_node_inputs(s->graph, s->in[i].node, &in);
+    TnConvBlockedAttrs attrs =
+        *(const TnConvBlockedAttrs *)tn_graph_node_attrs(s->graph, s->in[i].node);
+    TnVal all[TN_MAX_IN];
+    memcpy(all, in, (gsize)n_in * sizeof *all);
+    attrs.wide = FALSE;
+    return tn_graph_type(s->graph, in[0])->dtype == narrow
+               ? tn_simplify_add(s, "conv_blocked", &attrs, n_in, all)
+               : TN_VAL_NONE;
+}
+
+/* What is added, as numbers of x's type: as it is, as what it was widened from, or as another convolution
+ * gives it. */
+static TnVal
+added(TnSimplify *s, gint i, TnDtype narrow)
+{
+    const TnVal *stored = tn_simplify_inputs(s, s->in[i], "cast");
+    TnVal more = s->in[i];
+    TnType type = *s->type;
+    type.dtype = narrow;
+    if (narrow != tn_graph_type(s->graph, more)->dtype) {
+        more = stored != NULL ? stored[0] : stored_narrow(s, i, narrow);
+    }
+    return !tn_val_is_none(more) && tn_type_equal(tn_graph_type(s->graph, more), &type)
+               ? more
+               : TN_VAL_NONE;
+}
+
+/* A sum with an image, max (., 0), or another dtype, of a result that nobody else reads is the operator's
+ * own; then what is between is not rounded. */
 static TnVal
 blocked_simplify(TnSimplify *s)
 {
@@ -273,21 +341,28 @@ blocked_simplify(TnSimplify *s)
     if (s->of < 0) {
         return strcmp(s->op->name, "conv_blocked") == 0 ? with_winograd(s) : TN_VAL_NONE;
     }
-    if (s->n_in != 2 || !tn_simplify_sole(s, s->of)) {
-        return TN_VAL_NONE;
-    }
-    const TnVal val = s->in[s->of], other = s->in[1 - s->of];
+    const TnVal val = s->in[s->of];
     const TnVal *in;
     const gint n_in = tn_graph_node_inputs(s->graph, val.node, &in);
+    const TnDtype narrow = tn_graph_type(s->graph, in[0])->dtype;
     TnConvBlockedAttrs attrs = *(const TnConvBlockedAttrs *)tn_graph_node_attrs(s->graph, val.node);
-    if (attrs.relu) {
+    TnVal with[] = { in[0], in[1], n_in > 2 ? in[2] : TN_VAL_NONE, n_in > 3 ? in[3] : TN_VAL_NONE };
+    if (!tn_simplify_sole(s, s->of)) {
         return TN_VAL_NONE;
     }
-    TnVal with[] = { in[0], in[1], n_in > 2 ? in[2] : TN_VAL_NONE, n_in > 3 ? in[3] : TN_VAL_NONE };
-    if (strcmp(s->op->name, "add") == 0 && tn_val_is_none(with[3]) &&
-        tn_type_equal(tn_graph_type(s->graph, other), s->type)) {
-        with[3] = other;
-    } else if (strcmp(s->op->name, "max") == 0 && tn_simplify_splat(s, other, &zero) && zero == 0) {
+    if (strcmp(s->op->name, "cast") == 0) {
+        if (!take_cast(s, &attrs, narrow, tn_graph_type(s->graph, val)->dtype)) {
+            return TN_VAL_NONE;
+        }
+    } else if (s->n_in != 2 || attrs.relu) {
+        return TN_VAL_NONE;
+    } else if (strcmp(s->op->name, "add") == 0 && tn_val_is_none(with[3])) {
+        with[3] = added(s, 1 - s->of, narrow);
+        if (tn_val_is_none(with[3])) {
+            return TN_VAL_NONE;
+        }
+    } else if (strcmp(s->op->name, "max") == 0 && tn_simplify_splat(s, s->in[1 - s->of], &zero) &&
+               zero == 0) {
         attrs.relu = TRUE;
     } else {
         return TN_VAL_NONE;
@@ -318,6 +393,13 @@ static const NnCase blocked_cases[] = {
       { NN_SHAPE(1, 2, 4, 4, L), NN_SHAPE(2, 1, 3, 3, L, L) },
       .attrs = &(const TnConvBlockedAttrs){ { 2, .pads = NN_INTS(1, 1, 1, 1) }, TRUE } },
     { 2, { NN_SHAPE(0, 1, 3, 4, L), NN_SHAPE(1, 1, 1, 1, L, L) } },
+    { 4,
+      { NN_SHAPE(1, 2, 3, 4, WIDE), NN_SHAPE(1, 2, 3, 2, WIDE / 2, WIDE, 2), NN_SHAPE(WIDE),
+        NN_SHAPE(1, 1, 2, 3, WIDE) },
+      .attrs = BLOCKED(TRUE, .pads = NN_INTS(1, 0, 0, 0)) },
+    { 2,
+      { NN_SHAPE(1, 3, 5, 4), NN_SHAPE(1, 3, 2, 3, WIDE, 1) },
+      .attrs = BLOCKED(FALSE, .strides = NN_INTS(2, 1), .pads = NN_INTS(1, 0, 0, 1)) },
 };
 NN_SAMPLER(blocked_sample, blocked_cases, TnConvBlockedAttrs)
 
@@ -385,11 +467,13 @@ winograd_sample(TnSample *sample)
 #define ARG(name_, help_, ...) NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, ##__VA_ARGS__)
 NN_OP(conv_blocked, NULL, "Convolution of images in blocks of channels, and what follows it",
       NN_IN(ARG("x", "[N, C / 16, h, w, 16] or [N, C, h, w]", NN_RANK(4, 5)),
-            ARG("w", "[M / 16, C / 16 / group, k, k, 16 of C, 16 of M] or [M / 16, k, k, C, 16]",
-                NN_RANK(5, 6)),
+            ARG("w",
+                "[M / 16, C / 16 / group, k, k, 16 of C, 16 of M] or [M / 16, k, k, C, 16]; in "
+                "pairs, for blocks of 32: […, 16, 32 of M, 2 of C], […, C, 32, 1]",
+                NN_RANK(5, 7)),
             ARG("b", "[M]", NN_RANK(1, 1), .flags = TN_ARG_OPTIONAL),
             ARG("more", "out's shape: added", NN_RANK(5, 5), .flags = TN_ARG_OPTIONAL)),
-      NN_OUT(ARG("out", "[N, M / 16, o, o, 16]")),
+      NN_OUT(NN_ARG("out", 'O', TN_DTYPES_FLOAT, "[N, M / 16, o, o, 16]")),
       .attrs = TN_OPTIONS(TnConvBlockedAttrs, blocked_rows), .infer = blocked_infer,
       .body = blocked_body, .sample = blocked_sample, .simplify = blocked_simplify);
 NN_OP(conv_winograd, NULL, "Convolution of images in blocks by Winograd's F (4 x 4, 3 x 3)",

@@ -505,12 +505,34 @@ sees_something(const TnPoolAttrs *attrs)
     return !attrs->ceil_mode;
 }
 
+/* The largest of narrow numbers is the largest of what they were widened to, where a device takes them
+ * as they are stored. */
+static TnVal
+max_pool_of_narrow(TnSimplify *s)
+{
+    const TnVal *cast = tn_simplify_inputs(s, s->in[0], "cast");
+    if (cast == NULL || !tn_simplify_sole(s, 0)) {
+        return TN_VAL_NONE;
+    }
+    const TnVal x = cast[0];
+    const TnDtype wide = s->type->dtype, narrow = tn_graph_type(s->graph, x)->dtype;
+    if (wide != TN_DTYPE_F32 || (narrow != TN_DTYPE_BF16 && narrow != TN_DTYPE_F16) ||
+        !tn_simplify_has_kernel(s, "max_pool", s->attrs, 1, &x)) {
+        return TN_VAL_NONE;
+    }
+    const TnVal best = tn_simplify_add(s, "max_pool", s->attrs, 1, &x);
+    return tn_simplify_add(s, "cast", &(const TnCastAttrs){ wide }, 1, &best);
+}
+
 /* max_pool (max (x, c)) is max (max_pool (x), c), of fewer elements. */
 static TnVal
 max_pool_simplify(TnSimplify *s)
 {
     TnVal x;
     double c;
+    if (s->of < 0 && !rectified(s, s->in[0], &x, &c)) {
+        return max_pool_of_narrow(s);
+    }
     if (s->of >= 0 || !rectified(s, s->in[0], &x, &c) || !sees_something(s->attrs)) {
         return TN_VAL_NONE;
     }

@@ -122,6 +122,7 @@ typedef enum {
     TN_KERNEL_LANES = 1 << 3,
 } TnKernelFlags;
 #define TN_LANES 16
+#define TN_PAIR_LANES 32 /* channels of a block of numbers of two bytes (TnOp.blocked) */
 
 /* A kernel: one operator on one kind of device. */
 typedef struct {

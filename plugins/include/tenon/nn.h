@@ -35,8 +35,10 @@
  *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:
  *                         x [N, C / L, h, w, L], w [M / L, C / L / group, k, k, L of C, L of M], or x
  *                         [N, C, h, w] and w [M / L, k, k, C, L]; b optional [M], more optional as
- *                         out -> [N, M / L, o, o, L]: conv + b + more, then max (., 0) if relu. What the
- *                         compiler makes of convolutions (TnOp.blocked)
+ *                         out -> [N, M / L, o, o, L]: conv + b + more, then max (., 0) if relu; f32 if
+ *                         wide. With windows in pairs, w [M / L, C / L / group, k, k, L / 2, L of M, 2 of C] or
+ *                         [M / L, k, k, C, L, 1], L is TN_PAIR_LANES. What the compiler makes of convolutions
+ *                         (TnOp.blocked)
  *   conv_winograd (TnConvBlockedAttrs)   the same of 3 x 3 windows in steps of 1 by Winograd's
  *                         F (4 x 4, 3 x 3): u [36, M / L, C / L, L of C, L of M] for w, each window g
  *                         as G g G^T
@@ -147,7 +149,7 @@ typedef struct {
 
 typedef struct {
     TnConvAttrs conv;
-    gboolean relu;
+    gboolean relu, wide; /* wide: the result is f32 */
 } TnConvBlockedAttrs;
 
 /* ceil_mode rounds the number of windows up; what is read beyond the padding then is as if it were

@@ -1,0 +1,371 @@
+/* conv_blocked_bf16.c: convolutions of images of bf16 in blocks of 32 channels (conv_blocked), windows in
+ * pairs. What sixteen neighbouring places see of a block at one place of the window is a tile as the
+ * processor multiplies them, right where it lies. Padding is copied first, with the zeros around; where
+ * channels are not in blocks, what each place sees of a row of the window is put beside each other.
+ *
+ * A line is places that see memory at equal distances: of images without padding and steps all places,
+ * else of padded ones all as well, with some between rows that are nobody's and are dropped, or the
+ * places of a row. Sums run over blocks, rows, columns and channels in order, whatever chunk a place
+ * belongs to; chunks are some blocks of channels out and some pairs of tiles, and depend on the sizes
+ * alone. (Georganas et al., "Harnessing deep learning via a single building block", IPDPS 2020.) */
+#include "conv_bf16_kernels.h"
+#include "cpu.h"
+#include "tables.h"
+
+#include <tenon/nn.h>
+
+#define L CONV_BF16_L
+#define ROWS CONV_BF16_ROWS
+/* Multiplications that a chunk should have. */
+#define GRAIN (1 << 23)
+
+typedef struct {
+    gint64 images, blocks_in, blocks_out;
+    gint64 seen_blocks, made_blocks; /* of a group of channels that does not meet the others */
+    gint64 x[2], padded[2], y[2], pad[2], stride[2];
+    gint64 channels, columns,
+        across;             /* if plain: of x; of the window, and the distance between them */
+    gint64 deep;            /* if plain: steps of a row of the window */
+    gboolean plain, copies; /* plain: x is [N, C, h, w] */
+    gint64 lines, length;   /* of an image */
+    gint64 line, pitch; /* numbers of x from a line to the next; places of a line to a row's next */
+    gint rows;          /* of a tile */
+    gint64 line_tiles, tiles; /* of a line, of all images */
+    gint64 groups, bands;     /* chunks: of blocks out, of tiles */
+    gint64 copy_items, copies_per_chunk;
+    gint64 x_block, x_image, copy_row; /* numbers, as they are read */
+    gsize weights_at;                  /* in scratch, if plain */
+    ConvBf16Reads reads;
+    const ConvBf16Kernels *kernels;
+    gint n_in;
+    gboolean relu, wide;
+    gint64 at[];
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    const guint16 *given, *x, *w, *bias, *more; /* x, w: as they are read */
+    guint16 *copy;
+    char *out;
+} Job;
+
+/* --- Copies ----------------------------------------------------------------------------------- */
+
+/* A row of an image with the zeros around it. */
+static void
+pad_row(const Plan *p, const guint16 *x, guint16 *to)
+{
+    const gint64 inside = p->x[1] * L, begin = p->pad[1] * L;
+    memset(to, 0, (gsize)begin * sizeof *to);
+    memcpy(to + begin, x, (gsize)inside * sizeof *to);
+    memset(to + begin + inside, 0, (gsize)(p->copy_row - begin - inside) * sizeof *to);
+}
+
+/* Of a row of an image [C, h, w], for each place along it the columns of its window, [C] each. */
+static void
+spread_row(const Plan *p, const guint16 *x, guint16 *to)
+{
+    const gint64 plane = p->x[0] * p->x[1], step = p->deep * L;
+    memset(to, 0, (gsize)p->copy_row * sizeof *to);
+    for (gint64 k = 0; k < p->columns; k++) {
+        const gint64 from = k * p->across - p->pad[1];
+        for (gint64 c = 0; c < p->channels; c++) {
+            guint16 *at = to + k * p->channels + c;
+            for (gint64 j = 0; j < p->y[1]; j++) {
+                const gint64 column = from + j * p->stride[1];
+                if (column >= 0 && column < p->x[1]) {
+                    at[j * step] = x[c * plane + column];
+                }
+            }
+        }
+    }
+}
+
+/* Items are the padded rows of all images and blocks. */
+static TnStatus
+copy_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const Job *job = data;
+    const Plan *p = job->plan;
+    const gint64 first = (gint64)chunk * p->copies_per_chunk;
+    const gint64 end = MIN(p->copy_items, first + p->copies_per_chunk);
+    (void)n;
+    for (gint64 i = first; i < end; i++) {
+        const gint64 plane = i / p->padded[0], row = i % p->padded[0] - p->pad[0];
+        guint16 *to = job->copy + i * p->copy_row;
+        if (row < 0 || row >= p->x[0]) {
+            memset(to, 0, (gsize)p->copy_row * sizeof *to);
+        } else if (p->plain) {
+            spread_row(p, job->given + (plane * p->channels * p->x[0] + row) * p->x[1], to);
+        } else {
+            pad_row(p, job->given + (plane * p->x[0] + row) * p->x[1] * L, to);
+        }
+    }
+    return TN_OK;
+}
+
+/* Windows [M / L, k, k C, L, 1] in pairs, zeros behind each row. */
+static void
+pair_weights(const Plan *p, const guint16 *w, guint16 *to)
+{
+    const gint64 seen = p->columns * p->channels, rows = p->reads.steps / p->deep;
+    memset(to, 0, (gsize)(p->blocks_out * p->reads.steps * CONV_BF16_WEIGHTS) * sizeof *to);
+    for (gint64 r = 0; r < p->blocks_out * rows; r++, to += p->deep * CONV_BF16_WEIGHTS) {
+        for (gint64 k = 0; k < seen; k++, w += L) {
+            for (gint64 m = 0; m < L; m++) {
+                to[(k / 2 * L + m) * 2 + k % 2] = w[m];
+            }
+        }
+    }
+}
+
+/* --- Running ---------------------------------------------------------------------------------- */
+
+/* A tile of all: where its places begin in x, which of them are its own, and where they go. */
+typedef struct {
+    const guint16 *x;
+    gint64 image, line, place; /* the first of its own, of the line */
+    gint64 skip, n;            /* places that another tile has; own ones */
+} Tile;
+
+static Tile
+tile_at(const Job *job, gint64 number)
+{
+    const Plan *p = job->plan;
+    const gint64 line = number / p->line_tiles, place = number % p->line_tiles * ROWS;
+    const gint64 first = MIN(place, p->length - p->rows);
+    Tile tile = { .image = line / p->lines, .line = line % p->lines, .place = place };
+    tile.skip = place - first;
+    tile.n = p->rows - tile.skip;
+    tile.x = job->x + tile.image * p->x_image + tile.line * p->line + first * p->reads.apart;
+    return tile;
+}
+
+/* The tile's own places of one block out; without those between rows. */
+static void
+store_tile(const Job *job, const Tile *tile, gint64 block, const float *bias, const float *sums)
+{
+    const Plan *p = job->plan;
+    const gint64 plane = (tile->image * p->blocks_out + block) * p->y[0] * p->y[1];
+    const gint64 size = p->wide ? sizeof(float) : sizeof(guint16);
+    sums += tile->skip * L;
+    for (gint64 place = tile->place, left = tile->n, n; left > 0; left -= n, place += n) {
+        const gint64 row = tile->line + place / p->pitch, column = place % p->pitch;
+        n = MIN(left, p->pitch - column);
+        const gint64 own = MIN(n, p->y[1] - column);
+        if (own > 0) {
+            const gint64 at = (plane + row * p->y[1] + column) * L;
+            p->kernels->store(sums, own, bias, job->more != NULL ? job->more + at : NULL, p->relu,
+                              p->wide, job->out + at * size);
+        }
+        sums += n * L;
+    }
+}
+
+static TnStatus
+run_chunk(gpointer data, gsize chunk, gsize n_chunks)
+{
+    const Job *job = data;
+    const Plan *p = job->plan;
+    const gint64 band = (gint64)chunk % p->bands, group = (gint64)chunk / p->bands;
+    const gint64 pairs = cpu_parts(p->tiles, 2);
+    const gint64 first = pairs * band / p->bands * 2;
+    const gint64 end = MIN(p->tiles, pairs * (band + 1) / p->bands * 2);
+    const gint64 last_block = p->blocks_out * (group + 1) / p->groups;
+    float sums[CONV_BF16_SUMS] __attribute__((aligned(64))), bias[L];
+    (void)n_chunks;
+    if (p->kernels->begin != NULL) {
+        p->kernels->begin(p->rows);
+    }
+    for (gint64 block = p->blocks_out * group / p->groups; block < last_block; block++) {
+        const gint64 seen = block / p->made_blocks * p->seen_blocks * p->x_block;
+        const guint16 *w = job->w + block * p->reads.steps * CONV_BF16_WEIGHTS;
+        if (job->bias != NULL) {
+            tn_dtype_convert(TN_DTYPE_F32, bias, 1, TN_DTYPE_BF16, job->bias + block * L, 1, L);
+        }
+        for (gint64 t = first; t < end; t += 2) {
+            const Tile a = tile_at(job, t), b = t + 1 < end ? tile_at(job, t + 1) : a;
+            const guint16 *x[] = { a.x + seen, t + 1 < end ? b.x + seen : NULL };
+            p->kernels->block(&p->reads, x, p->rows, w, sums);
+            store_tile(job, &a, block, job->bias != NULL ? bias : NULL, sums);
+            if (t + 1 < end) {
+                store_tile(job, &b, block, job->bias != NULL ? bias : NULL, sums + p->rows * L);
+            }
+        }
+    }
+    if (p->kernels->end != NULL) {
+        p->kernels->end();
+    }
+    return TN_OK;
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    const Plan *p = state;
+    guint16 *weights = (void *)((char *)run->scratch + p->weights_at);
+    Job job = { .plan = p,
+                .given = run->in[0],
+                .x = p->copies ? run->scratch : run->in[0],
+                .w = p->plain ? weights : run->in[1],
+                .bias = p->n_in > 2 ? run->in[2] : NULL,
+                .more = p->n_in > 3 ? run->in[3] : NULL,
+                .copy = run->scratch,
+                .out = run->out[0] };
+    if (p->plain) {
+        pair_weights(p, run->in[1], weights);
+    }
+    if (p->copies) {
+        const TnStatus status =
+            tn_parallel_for((gsize)cpu_parts(p->copy_items, p->copies_per_chunk), copy_chunk, &job);
+        if (status != TN_OK) {
+            return status;
+        }
+    }
+    return tn_parallel_for((gsize)(p->groups * p->bands), run_chunk, &job);
+}
+
+/* --- Planning --------------------------------------------------------------------------------- */
+
+static gboolean
+claims(const TnNode *node)
+{
+    const TnConvBlockedAttrs *attrs = node->attrs;
+    const TnType *x = &node->in[0].type, *w = &node->in[1].type;
+    return w->rank == x->rank + 2 && (attrs->conv.group == 1 || x->rank == 5) &&
+           node->in[0].count > 0 && node->in[1].count > 0 && node->out[0].count > 0;
+}
+
+static void
+set_sizes(Plan *p, const TnConvAttrs *attrs, const TnType *x, const TnType *w, const TnType *y)
+{
+    const gint64 *window = w->dims + (x->rank == 4 ? 1 : 2);
+    p->plain = x->rank == 4;
+    p->images = x->dims[0];
+    p->channels = p->plain ? x->dims[1] : L;
+    p->blocks_in = p->plain ? 1 : x->dims[1];
+    p->blocks_out = y->dims[1];
+    p->seen_blocks = p->blocks_in / attrs->group;
+    p->made_blocks = p->blocks_out / attrs->group;
+    p->copies = p->plain;
+    for (gint i = 0; i < 2; i++) {
+        const TnConvAxis axis = tn_conv_axis(attrs, 2, i);
+        p->x[i] = x->dims[2 + i];
+        p->y[i] = y->dims[2 + i];
+        p->pad[i] = axis.pad_begin;
+        p->stride[i] = axis.stride;
+        p->padded[i] = p->x[i] + axis.pad_begin + axis.pad_end;
+        p->copies = p->copies || p->padded[i] != p->x[i];
+    }
+    p->columns = window[1];
+    p->across = tn_conv_axis(attrs, 2, 1).dilation;
+    p->deep = p->plain ? cpu_parts(p->columns * p->channels, L) : 1;
+    p->copy_row = p->plain ? p->y[1] * p->deep * L : p->padded[1] * L;
+    p->x_block = p->padded[0] * p->copy_row;
+    p->x_image = p->blocks_in * p->x_block;
+}
+
+/* Steps in the order of the weights. */
+static void
+set_reads(Plan *p, const TnConvAttrs *attrs, gint64 rows)
+{
+    const gint64 down = tn_conv_axis(attrs, 2, 0).dilation;
+    const gint64 columns = p->plain ? p->deep : p->columns;
+    ConvBf16Reads *r = &p->reads;
+    r->at = p->at;
+    r->apart = p->plain ? p->deep * L : p->stride[1] * L;
+    for (gint64 b = 0; b < p->seen_blocks; b++) {
+        for (gint64 i = 0; i < rows; i++) {
+            for (gint64 j = 0; j < columns; j++) {
+                p->at[r->steps++] =
+                    b * p->x_block + i * down * p->copy_row + j * (p->plain ? 1 : p->across) * L;
+            }
+        }
+    }
+}
+
+/* One line an image where places follow each other and that makes fewer tiles. */
+static void
+set_lines(Plan *p)
+{
+    const gint64 row = p->plain ? p->y[1] : p->padded[1];
+    const gint64 whole = (p->y[0] - 1) * row + p->y[1];
+    p->lines = p->y[0];
+    p->length = p->y[1];
+    p->line = p->stride[0] * p->copy_row;
+    p->pitch = row;
+    if (p->stride[0] == 1 && (p->plain || p->stride[1] == 1) &&
+        cpu_parts(whole, ROWS) <= p->lines * cpu_parts(p->length, ROWS)) {
+        p->lines = 1;
+        p->length = whole;
+    }
+    p->rows = (gint)MIN(ROWS, p->length);
+    p->line_tiles = cpu_parts(p->length, ROWS);
+    p->tiles = p->images * p->lines * p->line_tiles;
+}
+
+/* Bands read all weights each, groups all of the images: so many of both that least is read. */
+static void
+set_chunks(Plan *p)
+{
+    const gint64 pairs = cpu_parts(p->tiles, 2);
+    const gint64 weights = p->blocks_out * p->reads.steps * CONV_BF16_WEIGHTS;
+    const gint64 work = cpu_times(pairs * 2 * ROWS, weights);
+    const gint64 images = p->images * p->x_image;
+    gint64 chunks = 1, least = G_MAXINT64;
+    while (chunks < 64 && chunks * 2 <= work / GRAIN) {
+        chunks *= 2;
+    }
+    p->groups = p->bands = 1;
+    for (gint64 groups = 1; groups <= MIN(chunks, p->blocks_out); groups *= 2) {
+        const gint64 bands = MIN(chunks / groups, pairs);
+        const gint64 read = bands * weights + groups * images;
+        if (bands * groups > p->bands * p->groups ||
+            (bands * groups == p->bands * p->groups && read < least)) {
+            p->groups = groups;
+            p->bands = bands;
+            least = read;
+        }
+    }
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    const TnConvBlockedAttrs *attrs = node->attrs;
+    const TnType *x = &node->in[0].type, *w = &node->in[1].type;
+    const gint64 *window = w->dims + (x->rank == 4 ? 1 : 2);
+    const gint64 blocks = x->rank == 4 ? 1 : x->dims[1];
+    const gint64 columns = x->rank == 4 ? cpu_parts(window[1] * x->dims[1], L) : window[1];
+    (void)error;
+    Plan *p = g_malloc0(sizeof *p + (gsize)(blocks * window[0] * columns) * sizeof *p->at);
+    p->kernels = conv_bf16_kernels();
+    p->n_in = node->n_in;
+    p->relu = attrs->relu;
+    p->wide = node->out[0].type.dtype == TN_DTYPE_F32;
+    set_sizes(p, &attrs->conv, x, w, &node->out[0].type);
+    set_reads(p, &attrs->conv, window[0]);
+    set_lines(p);
+    set_chunks(p);
+    p->copy_items = p->images * p->blocks_in * p->padded[0];
+    p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->copy_row);
+    prepared->state = p;
+    p->weights_at = p->copies ? (gsize)(p->images * p->x_image) * sizeof(guint16) : 0;
+    prepared->scratch = p->weights_at;
+    if (p->plain) {
+        prepared->scratch +=
+            (gsize)(p->blocks_out * p->reads.steps * CONV_BF16_WEIGHTS) * sizeof(guint16);
+    }
+    return TRUE;
+}
+
+static const TnKernel kernels[] = {
+    { .op = "conv_blocked",
+      .dtypes = TN_DT(BF16),
+      .claims = claims,
+      .prepare = prepare,
+      .run = run,
+      .release = g_free },
+};
+
+const TnKernelTable cpu_conv_blocked_bf16 = CPU_TABLE(kernels);
