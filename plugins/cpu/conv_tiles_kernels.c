@@ -3,12 +3,11 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#endif
 
 #define LANES BF16_TILE
 #define TILE (BF16_TILE_BYTES / 2)
 
-/* --- Any processor ---------------------------------------------------------------------------- */
+/* --- AVX512_BF16 ------------------------------------------------------------------------------ */
 
 static void
 list_by_blocks(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
@@ -23,41 +22,6 @@ list_by_blocks(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *s
     }
 }
 
-static CPU_INLINE void
-zip_body(const guint16 *a, const guint16 *b, gint64 n, guint16 *to, gint64 step)
-{
-    for (gint64 i = 0; i < n; i++, a += LANES, b += LANES, to += step) {
-        for (gint j = 0; j < LANES; j++) {
-            to[2 * j] = a[j];
-            to[2 * j + 1] = b[j];
-        }
-    }
-}
-
-static void
-put_by_store(const float *sums, gint64 step, gint64 n, float bias, guint16 *to)
-{
-    float all[LANES];
-    for (gint j = 0; j < LANES; j++) {
-        all[j] = bias;
-    }
-    for (gint64 i = 0; i < n; i++) {
-        bf16_kernels()->store(sums + i * step, all, LANES, to + i * LANES);
-    }
-}
-
-CPU_FUNCTIONS(zip, (const guint16 *a, const guint16 *b, gint64 n, guint16 *to, gint64 step),
-              (a, b, n, to, step))
-
-static const TilesKernels plain[CPU_N_ISA] = {
-    [CPU_PORTABLE] = { list_by_blocks, zip_portable, put_by_store },
-    [CPU_AVX2] = { list_by_blocks, zip_avx2, put_by_store },
-    [CPU_AVX512] = { list_by_blocks, zip_avx512, put_by_store },
-};
-
-/* --- AVX512_BF16 ------------------------------------------------------------------------------ */
-
-#if defined(__x86_64__)
 #define TARGET_PAIRS                                                                               \
     __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
@@ -132,18 +96,16 @@ list_tiles(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
 }
 
 static const TilesKernels tiles = { list_tiles, zip_fast, put_fast };
-#endif
 
 const TilesKernels *
 conv_tiles_kernels(void)
 {
-#if defined(__x86_64__)
-    if (cpu_bf16 == CPU_BF16_TILES) {
-        return &tiles;
-    }
-    if (cpu_bf16 == CPU_BF16_PAIRS) {
-        return &pairs;
-    }
-#endif
-    return &plain[cpu_isa];
+    return cpu_bf16 == CPU_BF16_TILES ? &tiles : &pairs;
 }
+#else
+const TilesKernels *
+conv_tiles_kernels(void)
+{
+    return NULL;
+}
+#endif

@@ -24,5 +24,5 @@ typedef struct {
     TilesPutFn put;
 } TilesKernels;
 
-/* Of the processor, as far as TENON_CPU_ISA allows. */
+/* Of the processor, as far as TENON_CPU_ISA allows; only where it multiplies bf16. */
 const TilesKernels *conv_tiles_kernels(void);
