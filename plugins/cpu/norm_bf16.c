@@ -350,8 +350,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 
 #define ROW(name, run_)                                                                            \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DT(BF16), .claims = claims, .prepare = prepare, .run = (run_),  \
-        .release = g_free                                                                          \
+        .op = (name), .dtypes = TN_DT(BF16), .flags = TN_KERNEL_LANES, .claims = claims,           \
+        .prepare = prepare, .run = (run_), .release = g_free                                       \
     }
 
 static const TnKernel kernels[] = {

@@ -11,6 +11,8 @@
     X(conv, "convolutions and their transposes")                                                   \
     X(conv_bf16, "gradients of convolutions of bf16")                                              \
     X(conv_lanes, "convolutions over lanes of samples")                                            \
+    X(conv_tiles, "convolutions of bf16 over lanes of samples")                                    \
+    X(conv_tiles_weight, "gradients of their weights")                                             \
     X(conv_blocked, "convolutions over blocks of channels")                                        \
     X(conv_blocked_bf16, "convolutions of bf16 over blocks of channels")                           \
     X(conv_winograd, "convolutions of 3 x 3 over blocks of channels")                              \

@@ -511,6 +511,8 @@ NN_SAMPLER(instance_sample, instance_cases, TnEpsilonAttrs)
 
 #define F TN_DTYPES_FLOAT
 #define X_ROW(help_, ...) NN_ARG("x", 'T', F, help_, NN_RANK(__VA_ARGS__))
+#define IMAGES(name_, help_, ...)                                                                  \
+    NN_ARG(name_, 'T', F, help_, .flags = TN_ARG_SPATIAL, ##__VA_ARGS__)
 #define P_ROW(name_, help_, ...) NN_ARG(name_, 'P', F, help_, ##__VA_ARGS__)
 #define S_ROW(name_, help_, ...) NN_ARG(name_, 'S', F, help_, ##__VA_ARGS__)
 #define POSITIVE .lo = 0.3, .hi = 2
@@ -524,15 +526,16 @@ NN_OP(batch_normalization, "BatchNormalization", "Normalised by given statistics
       .simplify = batch_simplify, .precision = TN_PRECISION_FOLLOW);
 NN_OP(batch_normalization_training, NULL,
       "Normalised by the batch's own statistics of each channel",
-      NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
-      NN_OUT(NN_ARG("out", 'T', F, "x's shape"), NN_ARG("mean", 'S', NN_STAT, "[C]"),
+      NN_IN(IMAGES("x", "[N, C, s…]", NN_RANK(2, TN_MAX_RANK)), P_ROW("scale", "[C]"),
+            P_ROW("bias", "[C]")),
+      NN_OUT(IMAGES("out", "x's shape"), NN_ARG("mean", 'S', NN_STAT, "[C]"),
              NN_ARG("var", 'S', NN_STAT, "[C], of the population")),
       ATTRS(TnEpsilonAttrs, epsilon_rows), .infer = training_infer, .vjp = training_vjp,
       .body = training_body, .sample = training_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(batch_normalization_grad, NULL, "Gradient of batch_normalization_training's first output",
-      NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), S_ROW("mean", "[C]"),
-            S_ROW("var", "[C]", POSITIVE), NN_ARG("g", 'T', F, "x's shape")),
-      NN_OUT(NN_ARG("dx", 'T', F, "x's shape"), P_ROW("dscale", "[C]"), P_ROW("dbias", "[C]")),
+      NN_IN(IMAGES("x", "[N, C, s…]", NN_RANK(2, TN_MAX_RANK)), P_ROW("scale", "[C]"),
+            S_ROW("mean", "[C]"), S_ROW("var", "[C]", POSITIVE), IMAGES("g", "x's shape")),
+      NN_OUT(IMAGES("dx", "x's shape"), P_ROW("dscale", "[C]"), P_ROW("dbias", "[C]")),
       ATTRS(TnEpsilonAttrs, epsilon_rows), .infer = batch_grad_infer, .body = batch_grad_body,
       .sample = batch_grad_sample, .precision = TN_PRECISION_FOLLOW);
 NN_OP(layer_normalization, "LayerNormalization", "Normalised over the axes from one on",

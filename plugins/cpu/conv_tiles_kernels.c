@@ -1,0 +1,111 @@
+/* conv_tiles_kernels.c: lists of products of tiles, and what stands before and after them. */
+#include "conv_tiles_kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define LANES BF16_TILE
+#define TILE (BF16_TILE_BYTES / 2)
+
+/* --- AVX512_BF16 ------------------------------------------------------------------------------ */
+
+static void
+list_by_blocks(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
+{
+    if (n == 0 && !add) {
+        memset(sums, 0, BF16_BLOCK * BF16_BLOCK * sizeof *sums);
+    }
+    for (gint64 i = 0; i < n; i++) {
+        const Bf16Rows rows = { { list[i].a, list[i].a + TILE }, BF16_DEEP, 0 };
+        const guint16 *const b[2] = { list[i].b, list[i].b + TILE };
+        bf16_kernels()->block(1, &rows, b, n_b, add || i > 0, sums);
+    }
+}
+
+#define TARGET_PAIRS                                                                               \
+    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+
+TARGET_PAIRS static void
+zip_fast(const guint16 *a, const guint16 *b, gint64 n, guint16 *to, gint64 step)
+{
+    for (gint64 i = 0; i < n; i++, a += LANES, b += LANES, to += step) {
+        const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)a));
+        const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)b));
+        _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
+}
+
+TARGET_PAIRS static void
+put_fast(const float *sums, gint64 step, gint64 n, float bias, guint16 *to)
+{
+    const __m512 more = _mm512_set1_ps(bias);
+    for (gint64 i = 0; i < n; i++, sums += step, to += LANES) {
+        const __m512 x = _mm512_add_ps(_mm512_loadu_ps(sums), more);
+        _mm256_storeu_si256((void *)to, (__m256i)_mm512_cvtneps_pbh(x));
+    }
+}
+
+static const TilesKernels pairs = { list_by_blocks, zip_fast, put_fast };
+
+/* --- AMX -------------------------------------------------------------------------------------- */
+
+#define TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
+
+/* Tiles 0 to 3 are sums, 4 and 5 of a, 6 and 7 of b, as set up by bf16_kernels ()->begin. */
+TARGET_TILES static void
+list_tiles(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
+{
+    const gint64 out = BF16_BLOCK * sizeof(float);
+    if (add) {
+        _tile_loadd(0, sums, out);
+        _tile_loadd(1, sums + LANES, out);
+        _tile_loadd(2, sums + LANES * BF16_BLOCK, out);
+        _tile_loadd(3, sums + LANES * BF16_BLOCK + LANES, out);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    if (n_b == 2) {
+        for (gint64 i = 0; i < n; i++) {
+            const guint16 *a = list[i].a, *b = list[i].b;
+            _tile_loadd(6, b, 64);
+            _tile_loadd(4, a, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(7, b + TILE, 64);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_loadd(5, a + TILE, 64);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        _tile_stored(1, sums + LANES, out);
+        _tile_stored(3, sums + LANES * BF16_BLOCK + LANES, out);
+    } else {
+        for (gint64 i = 0; i < n; i++) {
+            const guint16 *a = list[i].a;
+            _tile_loadd(6, list[i].b, 64);
+            _tile_loadd(4, a, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(5, a + TILE, 64);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+    }
+    _tile_stored(0, sums, out);
+    _tile_stored(2, sums + LANES * BF16_BLOCK, out);
+}
+
+static const TilesKernels tiles = { list_tiles, zip_fast, put_fast };
+
+const TilesKernels *
+conv_tiles_kernels(void)
+{
+    return cpu_bf16 == CPU_BF16_TILES ? &tiles : &pairs;
+}
+#else
+const TilesKernels *
+conv_tiles_kernels(void)
+{
+    return NULL;
+}
+#endif
