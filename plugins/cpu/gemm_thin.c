@@ -1,4 +1,5 @@
-/* gemm_thin.c: products of few rows. Sixteen columns of b, read along k, are turned round in registers,
+/* gemm_thin.c: products of few rows with a matrix whose columns lie in memory one after the other.
+ * Sixteen columns of b, read along k, are turned round in registers,
  * sixteen places of k at a time; then each place is a vector of columns, multiplied with a number of
  * each row. */
 #include "gemm_thin.h"
@@ -116,7 +117,7 @@ gboolean
 gemm_thin_fits(const CpuGemm *g)
 {
     const gint64 last = g->n % (4 * L);
-    return cpu_isa == CPU_AVX512 && !g->f64 && g->a_col == 1 && g->b_row == 1 &&
+    return cpu_isa == CPU_AVX512 && !g->f64 && g->a_col == 1 && (g->b_row == 1 || g->b_col == 1) &&
            g->m <= GEMM_THIN_ROWS && (last == 0 || last > 4);
 }
 
@@ -141,6 +142,10 @@ tile(const CpuGemm *g, const float *const *columns, const float *a, float *c, gi
 void
 gemm_thin_run(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
 {
+    if (g->b_col == 1) {
+        gemm_thin_rows(g, a, b, c, col, cols);
+        return;
+    }
     for (gint64 j = 0; j < cols; j += L) {
         const float *columns[L];
         const gint64 n = MIN(L, cols - j);
