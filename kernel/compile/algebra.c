@@ -113,8 +113,14 @@ tn_simplify_has_kernel(const TnSimplify *simplify, const char *name, const void 
     const TnOp *op = tn_op_find(name, NULL);
     TnType types[TN_MAX_IN] = { 0 };
     gboolean has = FALSE;
+    /* As the pass `precision` will have it. */
+    const gboolean narrows = op != NULL && TN_HAS(op, precision) &&
+                             op->precision == TN_PRECISION_NARROW &&
+                             options->precision != TN_DTYPE_NONE;
     for (gint i = 0; i < n_in; i++) {
         types[i] = tn_val_is_none(in[i]) ? types[i] : *tn_match_type(m, in[i]);
+        types[i].dtype =
+            narrows && types[i].dtype == TN_DTYPE_F32 ? options->precision : types[i].dtype;
     }
     for (guint d = 0; op != NULL && d < options->n_devices && !has; d++) {
         has = tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types, NULL) != NULL;

@@ -1,7 +1,8 @@
-/* gemm_thin.c: products of few rows. Sixteen columns of b, read along k, are turned round in registers,
+/* gemm_thin.c: products of few rows with a matrix whose columns lie in memory one after the other.
+ * Sixteen columns of b, read along k, are turned round in registers,
  * sixteen places of k at a time; then each place is a vector of columns, multiplied with a number of
- * each row. A single row, where its bits need not be those of several, is multiplied along k, eight columns at
- * a time: it takes little longer than reading b does. */
+ * each row. A single row, where its bits need not be those of several, is multiplied along k, eight
+ * columns at a time: it takes little longer than reading b does. */
 #include "gemm_thin.h"
 
 #define L 16
@@ -165,8 +166,10 @@ gboolean
 gemm_thin_fits(const CpuGemm *g)
 {
     const gint64 last = g->n % (4 * L);
-    return cpu_isa == CPU_AVX512 && !g->f64 && g->a_col == 1 && g->b_row == 1 &&
-           (g->own ? g->m <= GEMM_THIN_ROWS && (last == 0 || last > 4) : g->m == 1);
+    return cpu_isa == CPU_AVX512 && !g->f64 && g->a_col == 1 &&
+           (g->own ? g->m <= GEMM_THIN_ROWS && (last == 0 || last > 4) &&
+                             (g->b_row == 1 || g->b_col == 1)
+                   : g->m == 1 && g->b_row == 1);
 }
 
 static void
@@ -225,5 +228,9 @@ dot_columns(const CpuGemm *g, const float *a, const float *b, float *c, gint64 c
 void
 gemm_thin_run(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
 {
-    (g->own ? thin_columns : dot_columns)(g, a, b + col * g->b_col, c + col, cols);
+    if (g->own && g->b_col == 1) {
+        gemm_thin_rows(g, a, b, c, col, cols);
+    } else {
+        (g->own ? thin_columns : dot_columns)(g, a, b + col * g->b_col, c + col, cols);
+    }
 }

@@ -1,5 +1,5 @@
-/* gemm_thin.h: products of few rows with a matrix whose columns lie in memory one after the other, in
- * f32 with AVX-512: columns are turned round in registers, so nothing is packed. */
+/* gemm_thin.h: products of few rows, in f32 with AVX-512: nothing is packed, columns that lie one after
+ * the other in memory are turned round in registers. */
 #pragma once
 
 #include "gemm.h"
@@ -12,3 +12,6 @@ gboolean gemm_thin_fits(const CpuGemm *gemm);
  * GEMM_BLOCK_K that begin with 0: the bits are those of the other products. */
 void gemm_thin_run(const CpuGemm *gemm, const float *a, const float *b, float *c, gint64 col,
                    gint64 cols);
+/* The same of a matrix whose columns are neighbours. */
+void gemm_thin_rows(const CpuGemm *gemm, const float *a, const float *b, float *c, gint64 col,
+                    gint64 cols);

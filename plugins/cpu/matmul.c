@@ -95,9 +95,9 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     (void)error;
     if (strcmp(node->op->name, "linear") == 0) {
         b = transposed(&b);
-        m->bias = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
-        m->bias_stride = m->bias ? node->in[2].strides[0] : 0;
     }
+    m->bias = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
+    m->bias_stride = m->bias ? node->in[2].strides[0] : 0;
     m->a = a;
     m->b = b;
     m->out = *out;
@@ -273,7 +273,21 @@ run_converted(void *state, const TnRun *run)
     return status;
 }
 
+/* OpenBLAS is as fast from weights as they are, but sums by the number of rows. */
+static gboolean
+turned_claims(const TnNode *node)
+{
+    return node->batch_invariant;
+}
+
 static const TnKernel kernels[] = {
+    /* Not strided, so that w is turned in memory. */
+    { .op = "linear_turned",
+      .dtypes = TN_DT(F32) | TN_DT(F64),
+      .claims = turned_claims,
+      .prepare = prepare,
+      .run = run_float,
+      .release = g_free },
     { .op = "linear",
       .dtypes = TN_DT(F32) | TN_DT(F64),
       .flags = TN_KERNEL_STRIDED,

@@ -21,7 +21,8 @@ typedef struct {
     gint64 kept[TN_MAX_RANK], kept_strides[TN_MAX_RANK];
     gint64 reduced[TN_MAX_RANK], reduced_strides[TN_MAX_RANK];
     gint64 n_kept, n_reduced;
-    gboolean invariant;  /* what is kept says nothing of how it is computed */
+    gboolean invariant; /* what is kept says nothing of how it is computed */
+    gboolean within; /* an axis of size 1 that may be the samples lies within the last kept one */
     gboolean by_columns; /* the last kept axis has neighbours, the last reduced one has not */
     gint64 slices;       /* of the first reduced axis */
     gint64 items, per_chunk;
@@ -265,22 +266,51 @@ run(void *state, const TnRun *run)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
+/* Another reduced axis: one with the last where that is walked in step. Not if samples may lie between
+ * (`apart`), of which there may be one. */
+static void
+add_reduced(Plan *plan, gint64 dim, gint64 stride, gboolean apart)
+{
+    const gint last = plan->reduced_rank - 1;
+    if (dim == 1) {
+        return;
+    }
+    if (last >= 0 && !apart && plan->reduced_strides[last] == dim * stride) {
+        plan->reduced[last] *= dim;
+        plan->reduced_strides[last] = stride;
+    } else {
+        plan->reduced[plan->reduced_rank] = dim;
+        plan->reduced_strides[plan->reduced_rank++] = stride;
+    }
+}
+
 static void
 split_axes(Plan *plan, const TnArg *in, guint32 mask)
 {
+    gint last_kept = -1, since = -1; /* since: the last kept axis that a reduced one came before */
     for (gint i = 0; i < in->type.rank; i++) {
         if (mask >> i & 1) {
-            plan->reduced[plan->reduced_rank] = in->type.dims[i];
-            plan->reduced_strides[plan->reduced_rank++] = in->strides[i];
+            add_reduced(plan, in->type.dims[i], in->strides[i],
+                        plan->invariant && last_kept != since);
+            since = last_kept;
         } else {
             plan->kept[plan->kept_rank] = in->type.dims[i];
             plan->kept_strides[plan->kept_rank++] = in->strides[i];
+            last_kept = i;
         }
     }
     plan->n_kept = cpu_count(plan->kept_rank, plan->kept);
     plan->n_reduced = cpu_count(plan->reduced_rank, plan->reduced);
     plan->kept_rank = cpu_collapse(plan->kept_rank, plan->kept, 1, &plan->kept_strides);
-    plan->reduced_rank = cpu_collapse(plan->reduced_rank, plan->reduced, 1, &plan->reduced_strides);
+    if (plan->invariant && last_kept >= 0 && in->type.dims[last_kept] == 1) {
+        plan->kept[plan->kept_rank] = 1;
+        plan->kept_strides[plan->kept_rank++] = in->strides[last_kept];
+    } else {
+        for (gint i = 0; i < last_kept; i++) {
+            plan->within =
+                plan->within || (!(mask >> i & 1) && in->type.dims[i] == 1 && in->strides[i] == 1);
+        }
+    }
     if (plan->reduced_rank == 0) {
         plan->reduced_rank = 1;
         plan->reduced[0] = plan->n_reduced;
@@ -293,9 +323,10 @@ choose_items(Plan *plan)
 {
     gint64 total = plan->n_kept * plan->n_reduced, last = plan->kept_rank - 1;
     gint64 width = plan->kept_rank > 0 ? plan->kept[last] : 1;
+    const gboolean pays =
+        width >= 8 && (plan->reduced_strides[plan->reduced_rank - 1] != 1 || plan->n_reduced < 4);
     plan->by_columns = plan->columns != NULL && plan->kept_rank > 0 &&
-                       plan->kept_strides[last] == 1 && (width >= 8 || plan->invariant) &&
-                       (plan->reduced_strides[plan->reduced_rank - 1] != 1 || plan->n_reduced < 4);
+                       plan->kept_strides[last] == 1 && (plan->invariant ? !plan->within : pays);
     gint64 blocks =
         plan->by_columns ? plan->n_kept / width * ((width + COLUMNS - 1) / COLUMNS) : plan->n_kept;
     plan->slices = 1;

@@ -134,6 +134,22 @@ linear_vjp(TnVjp *v, GError **error)
     return TRUE;
 }
 
+/* Fixed weights, turned once, where a device finds that it pays. */
+static TnVal
+linear_simplify(TnSimplify *s)
+{
+    if (s->of >= 0 || strcmp(s->op->name, "linear") != 0 || !tn_simplify_fixed(s, s->in[1])) {
+        return TN_VAL_NONE;
+    }
+    const TnTransposeAttrs turn = { .perm = NN_INTS(1, 0) };
+    const TnVal in[] = { s->in[0], tn_simplify_add(s, "transpose", &turn, 1, &s->in[1]),
+                         s->n_in > 2 ? s->in[2] : TN_VAL_NONE };
+    const gint n_in = tn_val_is_none(in[2]) ? 2 : 3;
+    return tn_simplify_has_kernel(s, "linear_turned", NULL, n_in, in)
+               ? tn_simplify_add(s, "linear_turned", NULL, n_in, in)
+               : TN_VAL_NONE;
+}
+
 static const NnCase linear_cases[] = {
     { 3, { NN_SHAPE(4), NN_SHAPE(3, 4), NN_SHAPE(3) } },
     { 3, { NN_SHAPE(5, 4), NN_SHAPE(3, 4), NN_SHAPE(3) } },
@@ -150,8 +166,53 @@ NN_OP(linear, NULL, "x w^T + b over the last axis",
             NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[out, in]", NN_RANK(2, 2)),
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[out]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[lead…, out]")), .infer = linear_infer,
-      .vjp = linear_vjp, .body = linear_body, .sample = linear_sample,
+      .vjp = linear_vjp, .body = linear_body, .sample = linear_sample, .simplify = linear_simplify,
       .precision = TN_PRECISION_NARROW);
+
+/* --- linear_turned --------------------------------------------------------------------------- */
+
+static gboolean
+turned_infer(TnInfer *infer, GError **error)
+{
+    const TnType *x = &infer->in[0];
+    const TnType *w = &infer->in[1];
+    const gint64 wanted[] = { x->dims[x->rank - 1], w->dims[1] };
+    if (!nn_infer_want(infer, 1, 2, wanted, "the last axis of 'x'", error) ||
+        (nn_present(infer, 2) &&
+         !nn_infer_want(infer, 2, 1, &w->dims[1], "the last axis of 'w'", error))) {
+        return FALSE;
+    }
+    infer->out[0] = *x;
+    infer->out[0].dims[x->rank - 1] = w->dims[1];
+    return TRUE;
+}
+
+static gboolean
+turned_body(TnBody *body, GError **error)
+{
+    TnGraph *graph = body->graph;
+    const TnVal in[] = { body->in[0], tn_f_transpose_matrix(graph, body->in[1]), nn_in(body, 2) };
+    (void)error;
+    body->out[0] = tn_graph_op(graph, "linear", NULL, tn_val_is_none(in[2]) ? 2 : 3, in, NULL);
+    return TRUE;
+}
+
+static const NnCase turned_cases[] = {
+    { 3, { NN_SHAPE(4), NN_SHAPE(4, 3), NN_SHAPE(3) } },
+    { 3, { NN_SHAPE(5, 4), NN_SHAPE(4, 3), NN_SHAPE(3) } },
+    { 2, { NN_SHAPE(2, 3, 4), NN_SHAPE(4, 5) } },
+    { 3, { NN_SHAPE(3, 40), NN_SHAPE(40, 67), NN_SHAPE(67) } },
+    { 3, { NN_SHAPE(0, 4), NN_SHAPE(4, 3), NN_SHAPE(3) } },
+    { 3, { NN_SHAPE(2, 0), NN_SHAPE(0, 3), NN_SHAPE(3) } },
+};
+NN_SAMPLER(turned_sample, turned_cases, char)
+
+NN_OP(linear_turned, NULL, "x w + b over the last axis, for weights that were turned once",
+      NN_IN(NN_ARG("x", 'T', TN_DTYPES_FLOAT, "[lead…, in]", NN_RANK(1, TN_MAX_RANK)),
+            NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[in, out]", NN_RANK(2, 2)),
+            NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[out]", .flags = TN_ARG_OPTIONAL)),
+      NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[lead…, out]")), .infer = turned_infer,
+      .body = turned_body, .sample = turned_sample, .precision = TN_PRECISION_NARROW);
 
 /* --- Convolutions with a bias ---------------------------------------------------------------- */
 

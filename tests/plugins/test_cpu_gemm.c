@@ -75,15 +75,16 @@ one_row(void)
 
 /* The first rows of a product, batch-invariant: those of one with more rows, bit for bit. */
 static void
-check_rows(const Array *x, const Array *rest, gint n_in, gint64 rows, const Array *all)
+check_rows(const char *op, const Array *x, const Array *rest, gint n_in, gint64 rows,
+           const Array *all)
 {
     Array in[] = { array_copy(x, NULL), rest[0], rest[n_in - 2] }, got[TN_MAX_OUT];
     gint n_out;
     in[0].arg.type.dims[0] = rows;
     in[0].arg.count = rows * x->arg.type.dims[1];
-    op_run("cpu", "linear", NULL, n_in, in, &n_out, got);
+    op_run("cpu", op, NULL, n_in, in, &n_out, got);
     if (memcmp(got[0].first, all->first, (gsize)got[0].arg.count * sizeof(float)) != 0) {
-        TN_FAIL("%d rows of %d, %d columns, %d inputs: other bits", (int)rows,
+        TN_FAIL("%s: %d rows of %d, %d columns, %d inputs: other bits", op, (int)rows,
                 (int)x->arg.type.dims[1], (int)all->arg.type.dims[1], n_in);
     }
     array_clear(&in[0]);
@@ -106,13 +107,18 @@ few_rows(void)
         for (gint64 j = 0; j < n; j++) {
             array_set(&rest[1], j, array_get(&bias, j));
         }
+        Array turned[] = { matrix(TN_DTYPE_F32, k, n, FALSE), rest[1] };
+        for (gint64 j = 0; j < k * n; j++) {
+            array_set(&turned[0], j, array_get(&rest[0], j % n * k + j / n));
+        }
         Array in[] = { x, rest[0], rest[1] }, all[TN_MAX_OUT];
         gint n_out;
         op_run("cpu", "linear", NULL, n_in, in, &n_out, all);
         for (gint64 rows = 1; rows <= 18; rows++) {
-            check_rows(&x, rest, n_in, rows, &all[0]);
+            check_rows("linear", &x, rest, n_in, rows, &all[0]);
+            check_rows("linear_turned", &x, turned, n_in, rows, &all[0]);
         }
-        Array *const used[] = { &x, &bias, &rest[0], &rest[1], &all[0] };
+        Array *const used[] = { &x, &bias, &rest[0], &rest[1], &turned[0], &all[0] };
         for (guint j = 0; j < G_N_ELEMENTS(used); j++) {
             array_clear(used[j]);
         }
