@@ -13,6 +13,8 @@
     X(conv_lanes, "convolutions over lanes of samples")                                            \
     X(conv_blocked, "convolutions over blocks of channels")                                        \
     X(conv_winograd, "convolutions of 3 x 3 over blocks of channels")                              \
+    X(quantized, "convolutions of 8-bit numbers")                                                  \
+    X(quantized_pool, "maxima over windows of 8-bit numbers")                                      \
     X(pool, "pooling")                                                                             \
     X(pool_lanes, "pooling over lanes of samples")                                                 \
     X(norm, "layer and batch normalisation")                                                       \
