@@ -85,16 +85,20 @@ copy_chunk(gpointer data, gsize chunk, gsize n)
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-/* Number of the result's place for place `at` of a line; -1: it is none. */
+/* How many places from place `at` of a line on are neighbours in the result as well, from number *to on,
+ * or, negative, how many are none of it. */
 static gint64
-place_of(const Plan *p, gint64 line, gint64 at)
+neighbours(const Plan *p, gint64 line, gint64 at, gint64 left, gint64 *to)
 {
-    if (p->image_places == 0) {
-        return line * p->places + at;
+    if (p->image_places == p->y[0] * p->y[1] || p->image_places == 0) {
+        *to = line * p->places + at;
+        return left;
     }
     const gint64 image = at / p->image_places, rest = at % p->image_places;
     const gint64 row = rest / p->row_places, col = rest % p->row_places;
-    return row < p->y[0] && col < p->y[1] ? (image * p->y[0] + row) * p->y[1] + col : -1;
+    const gboolean there = row < p->y[0] && col < p->y[1];
+    *to = (image * p->y[0] + row) * p->y[1] + col;
+    return there ? MIN(left, p->y[1] - col) : -MIN(left, p->row_places - col);
 }
 
 /* Where the line's first place is. */
@@ -118,11 +122,12 @@ finish_block(const Job *job, gint64 line, gint64 first, gint64 places, gint64 pa
     finish.offset += map;
     finish.scale += map;
     finish.bias += map;
-    for (gint64 i = 0; i < places; i++) {
-        const gint64 place = place_of(p, line, first + i);
-        if (place >= 0) {
+    for (gint64 i = 0, n; i < places; i += ABS(n)) {
+        gint64 place;
+        n = neighbours(p, line, first + i, places - i, &place);
+        if (n > 0) {
             const gint64 at = place * p->maps + map;
-            p->kernels->finish(&finish, sums + i * QUANTIZED_MAPS, maps,
+            p->kernels->finish(&finish, sums + i * QUANTIZED_MAPS, n, maps, p->maps,
                                job->more != NULL ? job->more + at * more_size : NULL,
                                job->out + at * size);
         }

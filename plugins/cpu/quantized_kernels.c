@@ -62,35 +62,40 @@ finished(const QuantizedFinish *f, gint32 sum, gint64 j, const void *more)
 }
 
 static CPU_INLINE void
-finish_body(const QuantizedFinish *f, const gint32 *sums, gint64 maps, const void *more, void *out)
+finish_body(const QuantizedFinish *f, const gint32 *sums, gint64 places, gint64 maps, gint64 apart,
+            const void *more, void *out)
 {
     const float low = 0 - f->y_zero, high = 255 - f->y_zero;
-    for (gint64 j = 0; j < maps; j++) {
-        float y = finished(f, sums[j], j, more);
-        if (f->narrow) {
-            y *= f->y_inverse;
-            y = y > low ? y : low;
-            y = y < high ? y : high;
-            ((guint8 *)out)[j] = (guint8)(y + ROUNDER - ROUNDER + f->y_zero);
-        } else {
-            ((float *)out)[j] = y;
+    const gint64 more_step = f->more_narrow ? apart : apart * (gint64)sizeof(float);
+    for (gint64 p = 0; p < places; p++, sums += QUANTIZED_MAPS) {
+        const void *also = f->has_more ? (const char *)more + p * more_step : NULL;
+        for (gint64 j = 0; j < maps; j++) {
+            float y = finished(f, sums[j], j, also);
+            if (f->narrow) {
+                y *= f->y_inverse;
+                y = y > low ? y : low;
+                y = y < high ? y : high;
+                ((guint8 *)out)[p * apart + j] = (guint8)(y + ROUNDER - ROUNDER + f->y_zero);
+            } else {
+                ((float *)out)[p * apart + j] = y;
+            }
         }
     }
 }
 
 static void
-finish_portable(const QuantizedFinish *finish, const gint32 *sums, gint64 maps, const void *more,
-                void *out)
+finish_portable(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
+                gint64 apart, const void *more, void *out)
 {
-    finish_body(finish, sums, maps, more, out);
+    finish_body(finish, sums, places, maps, apart, more, out);
 }
 
 #if defined(__x86_64__)
 CPU_TARGET_AVX2 static void
-finish_avx2(const QuantizedFinish *finish, const gint32 *sums, gint64 maps, const void *more,
-            void *out)
+finish_avx2(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
+            gint64 apart, const void *more, void *out)
 {
-    finish_body(finish, sums, maps, more, out);
+    finish_body(finish, sums, places, maps, apart, more, out);
 }
 
 /* --- AVX2: pairs of 16-bit numbers ------------------------------------------------------------ */
@@ -198,37 +203,65 @@ block_fours(const QuantizedReads *reads, const guint8 *x, gint64 places, const g
     }
 }
 
-/* As finish_body, sixteen maps at once. */
-CPU_TARGET_AVX512 static void
-finish_wide(const QuantizedFinish *f, const gint32 *sums, gint64 maps, const void *more, void *out)
+/* What finish_body does for sixteen maps, the cases taken out of the loop over places. */
+CPU_TARGET_AVX512 static CPU_INLINE void
+finish_maps(const QuantizedFinish *f, const gint32 *sums, gint64 places, gint64 apart, __mmask16 in,
+            gboolean narrow, gboolean has_more, gboolean more_narrow, const void *more, void *out)
 {
     const __m512 low = _mm512_set1_ps(0 - f->y_zero), high = _mm512_set1_ps(255 - f->y_zero);
-    const __m512i zero = _mm512_set1_epi32((gint32)f->y_zero);
-    for (gint64 j = 0; j < maps; j += 16) {
-        const __mmask16 in = maps - j >= 16 ? 0xffff : (__mmask16)((1u << (maps - j)) - 1);
-        const __m512i sum = _mm512_add_epi32(_mm512_maskz_loadu_epi32(in, sums + j),
-                                             _mm512_maskz_loadu_epi32(in, f->offset + j));
-        __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_maskz_loadu_ps(in, f->scale + j));
-        y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(in, f->bias + j));
-        if (f->has_more && f->more_narrow) {
-            const __m128i bytes = _mm_maskz_loadu_epi8(in, (const guint8 *)more + j);
-            const __m512 steps = _mm512_sub_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)),
-                                               _mm512_set1_ps(f->more_zero));
-            y = _mm512_add_ps(y, _mm512_mul_ps(steps, _mm512_set1_ps(f->more_scale)));
-        } else if (f->has_more) {
-            y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(in, (const float *)more + j));
+    const __m512 inverse = _mm512_set1_ps(f->y_inverse), zero = _mm512_setzero_ps();
+    const __m512 more_scale = _mm512_set1_ps(f->more_scale),
+                 more_zero = _mm512_set1_ps(f->more_zero);
+    const __m512i moved = _mm512_set1_epi32((gint32)f->y_zero);
+    const __m512i offset = _mm512_maskz_loadu_epi32(in, f->offset);
+    const __m512 scale = _mm512_maskz_loadu_ps(in, f->scale);
+    const __m512 bias = _mm512_maskz_loadu_ps(in, f->bias);
+    for (gint64 p = 0; p < places; p++) {
+        const __m512i sum = _mm512_loadu_si512(sums + p * QUANTIZED_MAPS);
+        __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, offset)), scale);
+        y = _mm512_add_ps(y, bias);
+        if (has_more && more_narrow) {
+            const __m128i bytes = _mm_maskz_loadu_epi8(in, (const guint8 *)more + p * apart);
+            const __m512 steps =
+                _mm512_sub_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)), more_zero);
+            y = _mm512_add_ps(y, _mm512_mul_ps(steps, more_scale));
+        } else if (has_more) {
+            y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(in, (const float *)more + p * apart));
         }
         if (f->relu) {
-            y = _mm512_max_ps(_mm512_setzero_ps(), y); /* the second one where one is NaN */
+            y = _mm512_max_ps(zero, y); /* the second one where one is NaN */
         }
-        if (!f->narrow) {
-            _mm512_mask_storeu_ps((float *)out + j, in, y);
-            continue;
+        if (narrow) {
+            y = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(y, inverse), low), high);
+            const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(y), moved);
+            _mm_mask_storeu_epi8((guint8 *)out + p * apart, in, _mm512_cvtepi32_epi8(q));
+        } else {
+            _mm512_mask_storeu_ps((float *)out + p * apart, in, y);
         }
-        y = _mm512_mul_ps(y, _mm512_set1_ps(f->y_inverse));
-        y = _mm512_min_ps(_mm512_max_ps(y, low), high);
-        const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(y), zero);
-        _mm_mask_storeu_epi8((guint8 *)out + j, in, _mm512_cvtepi32_epi8(q));
+    }
+}
+
+CPU_TARGET_AVX512 static void
+finish_wide(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
+            gint64 apart, const void *more, void *out)
+{
+    QuantizedFinish f = *finish;
+    const gint64 size = f.narrow ? 1 : sizeof(float), more_size = f.more_narrow ? 1 : sizeof(float);
+    for (gint64 j = 0; j < maps; j += M) {
+        const __mmask16 in = maps - j >= M ? 0xffff : (__mmask16)((1u << (maps - j)) - 1);
+        void *to = (char *)out + j * size;
+        const void *also = f.has_more ? (const char *)more + j * more_size : NULL;
+        if (f.narrow && !f.has_more) {
+            finish_maps(&f, sums + j, places, apart, in, TRUE, FALSE, FALSE, also, to);
+        } else if (f.narrow && f.more_narrow) {
+            finish_maps(&f, sums + j, places, apart, in, TRUE, TRUE, TRUE, also, to);
+        } else {
+            finish_maps(&f, sums + j, places, apart, in, f.narrow, f.has_more, f.more_narrow, also,
+                        to);
+        }
+        f.offset += M;
+        f.scale += M;
+        f.bias += M;
     }
 }
 

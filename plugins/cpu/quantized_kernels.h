@@ -30,9 +30,10 @@ typedef struct {
      * NULL: one. */
     void (*block)(const QuantizedReads *reads, const guint8 *x, gint64 places, const gint8 *w0,
                   const gint8 *w1, gint32 *sums);
-    /* A place's sums of `maps` maps. */
-    void (*finish)(const QuantizedFinish *finish, const gint32 *sums, gint64 maps, const void *more,
-                   void *out);
+    /* The sums of `maps` maps of neighbouring places, whose results are `apart` elements apart, as are
+     * those of more. */
+    void (*finish)(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
+                   gint64 apart, const void *more, void *out);
     /* Around blocks of so many places on a thread; NULL: nothing. */
     void (*begin)(gint64 places);
     void (*end)(void);

@@ -13,6 +13,7 @@
     X(conv_lanes, "convolutions over lanes of samples")                                            \
     X(conv_blocked, "convolutions over blocks of channels")                                        \
     X(conv_winograd, "convolutions of 3 x 3 over blocks of channels")                              \
+    X(quantize, "numbers as 8-bit ones")                                                           \
     X(quantized, "convolutions of 8-bit numbers")                                                  \
     X(quantized_pool, "maxima over windows of 8-bit numbers")                                      \
     X(pool, "pooling")                                                                             \
