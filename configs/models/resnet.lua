@@ -6,6 +6,7 @@
 --     resnet.resnet18 { 10, small = true, width = 16 }    -- for images of 32 x 32
 local tn = require "tenon"
 local nn = tn.nn
+local quantize = require "tenon.quantize"
 
 -- No bias, as batch normalisation follows; normal with the variance 2 / (fan out), which keeps the
 -- size of gradients (He et al., "Delving deep into rectifiers", 2015).
@@ -27,6 +28,7 @@ table.insert(rows, { name = "downsample", type = "component", of = "layer", help
 local Block = tn.component {
   interface = "tenon.layer/1", name = "resnet_block", help = "x plus two or three convolutions of it", options = rows,
   forward = function(self, x)
+    x = quantize.image(x) -- read by a convolution and by the sum
     local y = self.bn2(self.conv2(self.bn1(self.conv1(x)):relu()))
     if self.conv3 then y = self.bn3(self.conv3(y:relu())) end
     return (y + (self.downsample and self.downsample(x) or x)):relu()

@@ -154,6 +154,7 @@ typedef struct {
     guint threads;     /* 0: all */
     const char *what;
     const char *narrow; /* the same with products of bf16; NULL: not measured */
+    const char *bytes;  /* and in 8 bits */
 } Network;
 
 static const Network networks[] = {
@@ -173,7 +174,7 @@ static const Network networks[] = {
       "GPT 4 layers, width 256, 8 heads, 128 tokens, batch 8, AdamW, f32",
       "GPT 4 layers, width 256, 8 heads, 128 tokens, batch 8, AdamW, bf16" },
     { "infer_resnet50", "infer", 1000, 0, "ms", 1e3, 1, 0, "ResNet-50 224x224 batch 1, f32",
-      "ResNet-50 224x224 batch 1, bf16" },
+      "ResNet-50 224x224 batch 1, bf16", "ResNet-50 224x224 batch 1, int8" },
     { "infer_tiny", "infer", 10, 0, "us", 1e6, 1000, 1,
       "MLP 784-128-10 batch 1, f32, one thread, per call" },
 };
@@ -197,20 +198,21 @@ report_network(TnBench *bench, const Network *network, gint64 batch, const char 
     bench->report(bench, variant, value, network->unit, what);
 }
 
-/* One precision of a network: its figures are called `variant` and `mean`. */
+/* One precision of a network, which `what` describes; variant: its name, NULL for f32. */
 static gboolean
-measure_network(TnBench *bench, const Network *network, const char *precision, GError **error)
+measure_network(TnBench *bench, const Network *network, const char *variant, const char *what,
+                GError **error)
 {
     Training t = { NULL };
-    const gboolean narrow = precision != NULL;
-    const char *const variant = narrow ? "bf16" : NULL, *const mean = narrow ? "bf16_mean" : "mean";
+    g_autofree char *precision = g_strconcat("precision=", variant, NULL);
+    g_autofree char *mean = variant ? g_strconcat(variant, "_mean", NULL) : g_strdup("mean");
     g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
     g_autofree char *config = g_strconcat("module:tenon.bench.", network->name, NULL);
     g_autoptr(GPtrArray) all = g_ptr_array_new();
     for (gint i = 0; i < n_overrides; i++)
         g_ptr_array_add(all, (gpointer)overrides[i]);
-    if (narrow)
-        g_ptr_array_add(all, (gpointer)precision);
+    if (variant)
+        g_ptr_array_add(all, precision);
     bench_forget_memory();
     gboolean ok = training_open(&t, config, network->graph, (gint)all->len,
                                 (const char *const *)all->pdata, network->classes, error);
@@ -224,8 +226,7 @@ measure_network(TnBench *bench, const Network *network, const char *precision, G
         last = at;
     }
     if (ok) {
-        report_network(bench, network, t.batch, variant, median(times),
-                       narrow ? network->narrow : network->what);
+        report_network(bench, network, t.batch, variant, median(times), what);
         report_network(bench, network, t.batch, mean, (last - begin) / times->len,
                        network->items ? "the same, mean of all steps"
                                       : "the same, mean of all calls");
@@ -245,9 +246,13 @@ run_network(TnBench *bench, GError **error)
     const guint threads = tn_pool_threads();
     if (network->threads)
         tn_pool_set_threads(network->threads);
-    const gboolean ok =
-        measure_network(bench, network, NULL, error) &&
-        (network->narrow == NULL || measure_network(bench, network, "precision=bf16", error));
+    const struct {
+        const char *variant, *what;
+    } all[] = { { NULL, network->what }, { "bf16", network->narrow }, { "int8", network->bytes } };
+    gboolean ok = TRUE;
+    for (gsize i = 0; ok && i < G_N_ELEMENTS(all); i++)
+        ok = all[i].what == NULL ||
+             measure_network(bench, network, all[i].variant, all[i].what, error);
     if (network->threads)
         tn_pool_set_threads(threads);
     return ok;

@@ -500,6 +500,19 @@ job_save(lua_State *L)
     return 1;
 }
 
+/* job:export(name): parameters and statistics into a file of the run's folder; false without one. */
+static int
+job_export(lua_State *L)
+{
+    TnJob *job = the_job(L);
+    GError *error = NULL;
+    if (job->run && !tn_checkpoint_export(job->run, luaL_checkstring(L, 2),
+                                          tn_context_store(job->context), &error))
+        return tn_host_raise(L, error);
+    lua_pushboolean(L, job->run != NULL);
+    return 1;
+}
+
 /* job:newest(): step of the newest readable checkpoint, or nil. */
 static int
 job_newest(lua_State *L)
@@ -670,6 +683,7 @@ tn_job_open(lua_State *L)
         { "progress", job_progress },
         { "flush", job_flush },
         { "save", job_save },
+        { "export", job_export },
         { "newest", job_newest },
         { "load", job_load },
         { "reset", job_reset },

@@ -88,33 +88,55 @@ make_metadata(guint64 step, const TnValue *state)
     return metadata;
 }
 
+/* Variables of these roles (bits) into a file of the run's folder. */
+static gboolean
+save_variables(TnRunDir *run, const char *name, TnStore *store, guint roles,
+               const TnValue *metadata, GError **error)
+{
+    const guint n_all = tn_store_n(store);
+    g_autofree TnNamedTensor *tensors = g_new0(TnNamedTensor, n_all + 1);
+    guint n = 0;
+    gboolean ok = TRUE;
+    for (guint i = 0; ok && i < n_all; i++) {
+        TnVar *var = tn_store_at(store, i);
+        if (roles & 1u << tn_var_info(var)->role) {
+            tensors[n] = (TnNamedTensor){ tn_var_info(var)->name, tn_var_get(var, error) };
+            ok = tensors[n].tensor != NULL;
+            n += ok;
+        }
+    }
+    ok = ok && tn_safetensors_save_below(run->path, name, n, tensors, metadata, error);
+    for (guint i = 0; i < n; i++)
+        tn_tensor_unref(tensors[i].tensor);
+    return ok;
+}
+
 gboolean
 tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store, const TnValue *state, guint keep,
                    GError **error)
 {
-    guint n = tn_store_n(store);
-    g_autofree TnNamedTensor *tensors = g_new0(TnNamedTensor, n + 1);
     g_autofree char *name = checkpoint_name(step);
     g_autoptr(TnValue) metadata = make_metadata(step, state);
-    gboolean ok = TRUE;
-    for (guint i = 0; ok && i < n; i++) {
-        TnVar *var = tn_store_at(store, i);
-        tensors[i] = (TnNamedTensor){ tn_var_info(var)->name, tn_var_get(var, error) };
-        ok = tensors[i].tensor != NULL;
-    }
     /* Metrics first: a resumed run never claims less than its checkpoint knows. */
     tn_run_flush(run);
-    ok = ok && tn_safetensors_save_below(run->path, name, n, tensors, metadata, error);
-    for (guint i = 0; i < n; i++)
-        if (tensors[i].tensor)
-            tn_tensor_unref(tensors[i].tensor);
-    if (!ok) {
+    if (!save_variables(run, name, store, G_MAXUINT, metadata, error)) {
         tn_error_prefix(error, "checkpoint of step %" G_GUINT64_FORMAT " (the last good one stays)",
                         step);
         return FALSE;
     }
     drop_old(run, keep);
     return TRUE;
+}
+
+gboolean
+tn_checkpoint_export(TnRunDir *run, const char *name, TnStore *store, GError **error)
+{
+    if (strchr(name, '/') || name[0] == '.' || !g_str_has_suffix(name, ".safetensors")) {
+        g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
+                    "'%s': must be the name of a file that ends in .safetensors", name);
+        return FALSE;
+    }
+    return save_variables(run, name, store, 1u << TN_ROLE_PARAM | 1u << TN_ROLE_STAT, NULL, error);
 }
 
 void

@@ -16,6 +16,9 @@
     X(conv_blocked, "convolutions over blocks of channels")                                        \
     X(conv_blocked_bf16, "convolutions of bf16 over blocks of channels")                           \
     X(conv_winograd, "convolutions of 3 x 3 over blocks of channels")                              \
+    X(quantize, "numbers as 8-bit ones")                                                           \
+    X(quantized, "convolutions of 8-bit numbers")                                                  \
+    X(quantized_pool, "maxima over windows of 8-bit numbers")                                      \
     X(pool, "pooling")                                                                             \
     X(pool_lanes, "pooling over lanes of samples")                                                 \
     X(pool_bf16, "maxima of bf16 over windows")                                                    \

@@ -24,7 +24,10 @@
     X(square) X(rsqrt) X(tan) X(sinh) X(cosh) X(expm1) X(log1p) X(isinf)                           \
     X(reduce_mean) X(reduce_l1) X(reduce_l2) X(reduce_sum_square) X(reduce_log_sum)                \
     X(reduce_log_sum_exp) X(softmax) X(log_softmax) X(softmax_grad) X(log_softmax_grad)            \
-    X(gemm) X(linear) X(linear_turned) X(conv_bias) X(conv_transpose_bias) X(conv_blocked) X(conv_winograd)         \
+    X(quantize_linear) X(dequantize_linear) X(conv_integer) X(matmul_integer)                      \
+    X(qlinear_conv) X(qlinear_matmul) X(quantized_conv) X(from_channels_last)                      \
+    X(gemm) X(linear) X(linear_turned) X(conv_bias) X(conv_transpose_bias) X(conv_blocked)         \
+    X(conv_winograd)                                                                               \
     X(max_pool) X(max_pool_grad) X(average_pool) X(average_pool_grad) X(global_average_pool)       \
     X(global_max_pool)                                                                             \
     X(batch_normalization) X(batch_normalization_training) X(batch_normalization_grad)             \
@@ -82,7 +85,7 @@ NN_OPERATORS(NN_DECLARE)
 
 /* --- Samples --------------------------------------------------------------------------------- */
 
-#define NN_CASE_IN 8
+#define NN_CASE_IN 12
 /* One variant. A shape of rank -1: the input is absent. dtype none: the suite's. */
 typedef struct {
     gint n_in;

@@ -4,6 +4,7 @@
 local core = require "tenon.core"
 local tn = require "tenon"
 local layer = require "tenon.layer"
+local quantize = require "tenon.quantize"
 
 -- nn.NAME and the component itself.
 local nn = {}
@@ -53,6 +54,7 @@ define("linear", "x times a matrix, plus a bias, over the last axis", {
     local inputs = x.shape[x.rank]
     local weight = self:param("weight", { self.out, inputs }, self.init or "fan_in_uniform")
     local bias = self.bias and self:param("bias", { self.out }, self.bias_init or uniform(1 / math.sqrt(inputs)))
+    x, weight = quantize.operands(x, weight)
     return x:linear(weight, bias or nil)
   end,
 })
@@ -139,6 +141,7 @@ local function conv_forward(rank)
     end
     local shape = { self.channels, inputs // self.groups, table.unpack(kernel) }
     local weight = self:param("weight", shape, self.init or "fan_in_uniform")
+    if self.groups == 1 then x, weight = quantize.operands(x, weight) end
     if not self.bias then return x:conv(weight, attributes) end
     local fan = shape[2]
     for _, size in ipairs(kernel) do fan = fan * size end

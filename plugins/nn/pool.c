@@ -215,7 +215,9 @@ max_pool_body(TnBody *body, GError **error)
     const TnInts pads = all_pads(attrs);
     gint64 axes[TN_MAX_RANK];
     (void)error;
-    const TnVal wide = padded(graph, body->in[0], &pads, -INFINITY, 1);
+    const TnDtype dtype = nn_dtype(graph, body->in[0]);
+    const double lowest = dtype == TN_DTYPE_U8 ? 0 : dtype == TN_DTYPE_I8 ? -128 : -INFINITY;
+    const TnVal wide = padded(graph, body->in[0], &pads, lowest, 1);
     const TnVal view = windows(graph, attrs, wide);
     body->out[0] = tn_f_reduce_max(graph, view, last_axes(attrs, axes), axes, FALSE);
     return TRUE;
@@ -575,14 +577,17 @@ max_pool_grad_simplify(TnSimplify *s)
 
 /* --- The table ------------------------------------------------------------------------------- */
 
-#define Y_ROW(name_, help_)                                                                        \
-    NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, NN_RANK(3, 5), .flags = TN_ARG_SPATIAL)
+#define IMAGES(name_, dtypes_, help_)                                                              \
+    NN_ARG(name_, 'T', dtypes_, help_, NN_RANK(3, 5), .flags = TN_ARG_SPATIAL)
+#define Y_ROW(name_, help_) IMAGES(name_, TN_DTYPES_FLOAT, help_)
 #define X_ROW(help_) Y_ROW("x", help_)
+#define MAX_DTYPES (TN_DTYPES_FLOAT | TN_DT(U8) | TN_DT(I8))
 #define ATTRS .attrs = TN_OPTIONS(TnPoolAttrs, pool_rows)
 
-NN_OP(max_pool, "MaxPool", "Largest of each window", NN_IN(X_ROW("[N, C, s…]")),
-      NN_OUT(Y_ROW("out", "[N, C, o…]")), ATTRS, .infer = pool_infer, .vjp = max_pool_vjp,
-      .body = max_pool_body, .sample = pool_sample, .simplify = max_pool_simplify);
+NN_OP(max_pool, "MaxPool", "Largest of each window", NN_IN(IMAGES("x", MAX_DTYPES, "[N, C, s…]")),
+      NN_OUT(IMAGES("out", MAX_DTYPES, "[N, C, o…]")), ATTRS, .infer = pool_infer,
+      .vjp = max_pool_vjp, .body = max_pool_body, .sample = pool_sample,
+      .simplify = max_pool_simplify);
 NN_OP(max_pool_grad, NULL, "Gradient of max_pool: to the first largest of each window",
       NN_IN(X_ROW("[N, C, s…]"), Y_ROW("g", "[N, C, o…]")), NN_OUT(Y_ROW("out", "x's shape")),
       ATTRS, .infer = max_pool_grad_infer, .body = max_pool_grad_body,

@@ -70,6 +70,10 @@ TN_API gboolean tn_run_write_provenance(TnRunDir *run, TnContext *context, int a
  * the newest `keep` (0: all) and those in pinned steps. */
 TN_API gboolean tn_checkpoint_save(TnRunDir *run, guint64 step, TnStore *store,
                                    const TnValue *state, guint keep, GError **error);
+/* What a model is to be used with elsewhere, parameters and statistics, into the run's file NAME, which
+ * ends in .safetensors; replaced atomically. TN_ERROR_CONFIG for another name. */
+TN_API gboolean tn_checkpoint_export(TnRunDir *run, const char *name, TnStore *store,
+                                     GError **error);
 /* A pinned step's checkpoint is not removed by later saves (the best one so far). */
 TN_API void tn_checkpoint_pin(TnRunDir *run, guint64 step);
 TN_API void tn_checkpoint_unpin(TnRunDir *run, guint64 step);

@@ -16,14 +16,14 @@ local function common(rows)
     help = "the bits of a sample's results do not depend on how many samples are computed at once" })
   table.insert(rows, 4, { name = "memory_limit", type = "size", default = 0,
     help = "what variables and intermediate results of a graph may take together, such as \"512 MiB\"; 0: what they need. Where that is more, results are computed again instead of kept: the same bits, in more time" })
-  table.insert(rows, 4, { name = "precision", type = "enum", choices = { "f32", "bf16" }, default = "f32",
-    help = "what products are computed from; sums, and all else, are f32" })
+  table.insert(rows, 4, { name = "precision", type = "enum", choices = { "f32", "bf16", "int8" }, default = "f32",
+    help = "what products are computed from; sums, and all else, are f32. int8: those of models that a stage calibrated" })
   return rows
 end
 
 local function open_devices(self, job, method)
   job:seed(self.seed)
-  job:precision(self.precision)
+  job:precision(self.precision == "int8" and "f32" or self.precision) -- graphs say themselves what is in 8 bits
   job:batch_invariant(self.batch_invariant)
   job:memory_limit(self.memory_limit)
   for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu+onednn?", "ref" }) do
@@ -73,7 +73,7 @@ tn.component {
     open_devices(self, job, "device")
     local pure, ours = split(self.stages)
     job:pipeline(pure)
-    local experiment = { job = job, seed = self.seed, stages = {} }
+    local experiment = { job = job, seed = self.seed, precision = self.precision, stages = {} }
     for _, name in ipairs(ours) do
       local stage = self.stages[name]
       stage.stage_name = name

@@ -3,7 +3,7 @@
 local core = require "tenon.core"
 local tn = require "tenon"
 local batch = require "tenon.batch"
-local layer = require "tenon.layer"
+local quantize = require "tenon.quantize"
 
 -- Options of both, behind those given.
 local function rows(...)
@@ -73,7 +73,7 @@ tn.component {
   help = "writes what a model makes of the frames of another stage",
   writes = true,
   options = rows(
-    { name = "of", type = "string", sibling = true, help = "stage that trains the model" },
+    { name = "of", type = "string", sibling = true, help = "stage that trains the model, or calibrates it" },
     { name = "model", type = "component", of = "layer", help = "the model, where no stage trains it" },
     { name = "weights", type = "path", help = "checkpoint that such a model's variables are read from" },
     { name = "input", type = "string", help = "field the model is given; default: the training's" },
@@ -90,12 +90,16 @@ tn.component {
     self.input = rawget(self, "input") or trained and rawget(trained, "input")
     prepare(self, experiment.job, function(values, names, output)
       local input = batch.pick(self, "input", 1, values, names)
-      output(self.output, (layer.with_training(false, own or trained.model, input)))
+      local prediction, ranges = quantize.inference(experiment, own or trained.model, own or trained.calibrates, input)
+      self.source, self.ranges = trained, ranges
+      output(self.output, prediction)
     end)
   end,
 
   run = function(self)
+    if self.source and self.source.calibrates and not self.source:calibrate() then return nil end
     if self.weights then core.load_weights(self.weights) end
+    quantize.check(self, self.ranges)
     return write(self)
   end,
 }

@@ -2,4 +2,5 @@
 require "tenon.train"
 require "tenon.evaluate"
 require "tenon.sink"
+require "tenon.calibrate"
 return {}

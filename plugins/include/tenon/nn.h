@@ -44,8 +44,29 @@
  *                         F (4 x 4, 3 x 3): u [36, M / L, C / L, L of C, L of M] for w, each window g
  *                         as G g G^T
  *
+ * Numbers of 8 bits: real = scale (q - zero point); q is u8 or i8. ONNX's; scales f32, zero points as what
+ * they belong to, each [] or one for each place of an axis
+ *   quantize_linear (axis)        x f32, scale, zero point optional (u8) -> q
+ *   dequantize_linear (axis)      q or i32, scale, zero point optional -> f32
+ *   conv_integer (TnConvAttrs), matmul_integer   a, b, their zero points optional -> i32
+ *   qlinear_conv (TnConvAttrs), qlinear_matmul   a, b with scale and zero point each, those of the result
+ *                         -> q
+ *   quantized_conv (TnQuantizedConvAttrs)   what the compiler makes of convolutions and products of
+ *                         dequantised numbers by fixed weights. x u8 [N, s…, C] with the channels last,
+ *                         w i8 in tiles (below), x_zero u8, offset i32 [M], scale, bias f32 [M], more
+ *                         optional f32 or u8 [N, o…, M] (then with more_scale, more_zero), y_scale
+ *                         and y_zero u8 optional -> [N, o…, M] f32, or u8 where y_scale is given:
+ *                         scale (offset + sum (x w)) + bias + more, then max (., 0) if relu, then
+ *                         times 1 / y_scale, rounded and moved by y_zero. Beside the images lies
+ *                         x_zero. One of [N, C] is a product of matrices
+ *   from_channels_last    all [N, s…, C] -> [N, C, s…]
+ *
+ * w of quantized_conv is [M / 16, rows, l / 64, 16, 16 of M, 4]: the last kernel axis and the channels
+ * make `rows` rows of l = k C numbers, cut into tiles of 64, each as four, for four products at
+ * once; zeros where M or l are no multiples.
+ *
  * Pooling (TnPoolAttrs) of x [N, C, s…] float; kernel_shape has a size for each spatial axis
- *   max_pool              padding never wins
+ *   max_pool              padding never wins; 8-bit integers too
  *   max_pool_grad         x, g T -> T: each element of g to the first largest of its window
  *   average_pool          padding counts if count_include_pad; what ceil_mode adds never does
  *   average_pool_grad     g T, like any (x) -> T
@@ -152,6 +173,15 @@ typedef struct {
     TnConvAttrs conv;
     gboolean relu, wide; /* wide: the result is f32 */
 } TnConvBlockedAttrs;
+
+/* quantized_conv. kernel_shape has a size for each spatial axis; the last one's dilation is 1. */
+typedef struct {
+    TnWindowAttrs window;
+    gint64 channels, maps; /* of x, of the result */
+    gboolean relu;
+} TnQuantizedConvAttrs;
+#define TN_QUANTIZED_MAPS 16 /* of a tile of weights */
+#define TN_QUANTIZED_DEEP 64 /* numbers of a row of one */
 
 /* ceil_mode rounds the number of windows up; what is read beyond the padding then is as if it were
  * not there. */
