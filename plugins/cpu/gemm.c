@@ -16,7 +16,7 @@
 /* Multiplications that a region should have at least. */
 #define REGION_WORK 262144
 #define MAX_COLS 512
-#define PACKED_ROWS 96
+#define PACKED_ROWS 48
 
 /* A part of the result, and of k. */
 typedef struct {
@@ -302,6 +302,18 @@ blas_is_faster(const CpuGemm *g)
     return (g->b_col != 1 && g->m < 16) || (g->n < 16 && g->k > 4 && work < 32768);
 }
 
+/* Where a is packed it is so for each region beside another, so regions are rather one below the other: as
+ * many as two, four or eight threads end at the same time with. */
+static gint64
+rows_apart(gint64 m, gint64 work)
+{
+    gint64 down = 1;
+    while (down < 8 && m >= 2 * down * PACKED_ROWS && work >= 2 * down * REGION_WORK) {
+        down *= 2;
+    }
+    return down;
+}
+
 /* Rows of one block, and columns enough for a few regions where there is work for several
  * threads. */
 void
@@ -309,13 +321,15 @@ cpu_gemm_plan(CpuGemm *g)
 {
     gint64 width = panel_width(g), work = g->m * g->n * g->k;
     gint64 down = work > REGION_WORK ? (g->m + BLOCK_ROWS - 1) / BLOCK_ROWS : 1;
-    if (g->a_col != 1) { /* is packed for each region beside another: few of these, then */
-        down = MAX(down, MIN(work / REGION_WORK, MIN(8, g->m / PACKED_ROWS)));
+    if (g->a_col != 1) {
+        down = MAX(down, rows_apart(g->m, work));
     }
     gint64 across = CLAMP(work / REGION_WORK, 1, 8) / MAX(1, down);
+    if (work > REGION_WORK && g->a_col == 1) {
+        across = MAX(across, (g->n + MAX_COLS - 1) / MAX_COLS);
+    }
     g->rows = MAX(1, round_up((g->m + down - 1) / MAX(1, down), GEMM_ROWS));
     g->cols = MAX(width, round_up((g->n + MAX(1, across) - 1) / MAX(1, across), width));
-    g->cols = work > REGION_WORK ? MIN(g->cols, MAX_COLS) : g->cols;
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
     g->thin = gemm_thin_fits(g);

@@ -8,9 +8,12 @@
 #include "gemm_kernels.h"
 
 #define LINE 16
-/* Groups of rows that are packed at once where rows are neighbours, and columns that are fetched ahead. */
+/* Groups of rows that are packed at once where rows are neighbours. */
 #define GROUPS 8
+/* Rows, or lines of a row, that are fetched ahead: no prefetcher follows so many streams, nor strides of
+ * whole pages, and weights come from the third-level cache in every step. */
 #define AHEAD 8
+#define LINES_AHEAD 2
 
 /* Four vectors of four become their columns, interleaved in two steps. */
 #define TRANSPOSE4(V, a, b, c, d)                                                                  \
@@ -60,6 +63,9 @@
         for (gint64 p = 0; p < even; p += LINE) {                                                  \
             gint64 n = MIN(LINE, even - p);                                                        \
             for (gint64 j = 0; j < full; j += 4) {                                                 \
+                for (gint64 q = 0; q < 4; q++) {                                                   \
+                    __builtin_prefetch(from + (j + q) * col + p + LINES_AHEAD * LINE);             \
+                }                                                                                  \
                 turn_##suffix(from + j * col + p, col, n, step, to + p * step + j);                \
             }                                                                                      \
         }                                                                                          \
@@ -79,6 +85,9 @@
                 T *line = to + j * k + p * width;                                                  \
                 gint64 n = MIN(width, cols - j);                                                   \
                 if (col == 1 && n == 64) {                                                         \
+                    for (gint64 q = 0; q < 64; q += LINE) {                                        \
+                        __builtin_prefetch(from + AHEAD * row + j + q);                            \
+                    }                                                                              \
                     memcpy(line, from + j, 64 * sizeof(T));                                        \
                     continue;                                                                      \
                 }                                                                                  \
