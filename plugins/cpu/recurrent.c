@@ -40,7 +40,8 @@ static void
 pack_weights(const Plan *p, const PanelProduct *product, const gint *order, const char *w,
              gint64 panel, char *to)
 {
-    const gint64 unit = panel * p->s.gates->units, units = MIN(p->s.gates->units, p->s.hidden - unit);
+    const gint64 unit = panel * p->s.gates->units,
+                 units = MIN(p->s.gates->units, p->s.hidden - unit);
     for (gint i = 0; i < p->s.gates->gates; i++) {
         const gint64 row = order[i] * p->s.hidden + unit;
         panel_pack_rows(product, w + row * product->k * size_of(p), units, i * p->s.gates->units,
@@ -269,7 +270,8 @@ recurrent_prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     const RecurrentGates *gates = p->s.gates;
     p->of_x = panel_product(p->f64, p->s.features, gates->gates * gates->units);
     p->of_h = panel_product(p->f64, p->s.hidden, gates->gates * gates->units);
-    const gint64 of_x = p->s.panels * panel_bytes(&p->of_x), of_h = p->s.panels * panel_bytes(&p->of_h);
+    const gint64 of_x = p->s.panels * panel_bytes(&p->of_x),
+                 of_h = p->s.panels * panel_bytes(&p->of_h);
     const gint64 step_bytes = p->s.samples * p->s.panels * p->s.width * size_of(p);
     p->bytes = of_x + of_h;
     p->at_once = CLAMP(DRIVE_BYTES / step_bytes, 1, p->s.steps);

@@ -89,8 +89,8 @@ extern const RecurrentGates recurrent_gates[N_CELLS];
 typedef struct {
     const RecurrentGates *gates;
     gint64 steps, samples, features, hidden;
-    gint w;             /* position of w_ih */
-    gboolean biases[2]; /* x's, h's */
+    gint w;               /* position of w_ih */
+    gboolean biases[2];   /* x's, h's */
     gint64 panels, width; /* places times units: sums of a sample in a panel */
 } RecurrentSizes;
 
@@ -118,7 +118,7 @@ TnStatus recurrent_grad_run(void *state, const TnRun *run);
 typedef struct {
     gint64 panels, samples, block; /* samples of a block */
     gboolean apart;
-    gint64 per_chunk; /* items, where blocks are not apart */
+    gint64 per_chunk;    /* items, where blocks are not apart */
     void (*begin)(void); /* on a thread, before a chunk's items and after them; NULL: nothing */
     void (*end)(void);
 } RecurrentGrid;

@@ -131,8 +131,7 @@ static guint16 *
 copy_of_h(const Job *job, gint64 t, gint64 row)
 {
     const Plan *p = job->plan;
-    return (guint16 *)(void *)(job->scratch + p->h_at) +
-           (t % 2 * p->rows + row) * p->of_h.row;
+    return (guint16 *)(void *)(job->scratch + p->h_at) + (t % 2 * p->rows + row) * p->of_h.row;
 }
 
 static guint16 *
@@ -157,7 +156,8 @@ sum_up(const Job *job, gint64 t, gint64 panel, gint64 row, float *sums)
 {
     const Plan *p = job->plan;
     const gint64 of_h = p->s.gates->h_at * p->s.gates->units, of_x = p->of_x.groups * BF16_TILE;
-    const float *bias = (const float *)(const void *)(job->scratch + p->bias_at) + panel * p->s.width;
+    const float *bias =
+        (const float *)(const void *)(job->scratch + p->bias_at) + panel * p->s.width;
     const char *w = job->scratch + panel * tile_bytes(&p->of_x);
     const char *w_h = job->scratch + p->of_h_at + panel * tile_bytes(&p->of_h);
     for (gint i = 0; of_x < p->s.width && i < TILE_ROWS; i++) {
@@ -180,7 +180,7 @@ step_block(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
     float *state = f32_at(job, p->state_at, row) + unit;
     float *cells = lstm ? (float *)(void *)job->out[1] + at * hidden + unit : NULL;
     float *gates = (float *)(void *)job->out[lstm ? 2 : 1];
-    const float *before = !lstm ? state
+    const float *before = !lstm    ? state
                           : t == 0 ? f32_at(job, p->cells_at, row) + unit
                                    : cells - p->s.samples * hidden;
     sum_up(job, t, panel, row, sums);
@@ -246,8 +246,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     recurrent_reserve(prepared, s->panels * tile_bytes(&p->of_x));
     p->of_h_at = recurrent_reserve(prepared, s->panels * tile_bytes(&p->of_h));
     p->bias_at = recurrent_reserve(prepared, s->panels * s->width * (gint64)sizeof(float));
-    p->x_at = recurrent_reserve(prepared,
-                                p->copies_x ? s->steps * p->rows * p->of_x.row * size : 0);
+    p->x_at =
+        recurrent_reserve(prepared, p->copies_x ? s->steps * p->rows * p->of_x.row * size : 0);
     p->h_at = recurrent_reserve(prepared, p->copies_h ? 2 * p->rows * p->of_h.row * size : 0);
     p->state_at = recurrent_reserve(prepared, s->samples * s->hidden * (gint64)sizeof(float));
     p->cells_at = recurrent_reserve(

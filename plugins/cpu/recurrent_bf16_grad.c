@@ -256,10 +256,10 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->g_at = recurrent_reserve(prepared, p->samples * p->hidden * wide);
     p->state_at = recurrent_reserve(prepared, p->samples * p->hidden * wide);
     p->dc_at = recurrent_reserve(prepared, p->samples * p->hidden * wide);
-    p->sums_at = recurrent_reserve(prepared, (1 + (p->cell == CELL_GRU)) * p->samples * p->all * wide);
+    p->sums_at =
+        recurrent_reserve(prepared, (1 + (p->cell == CELL_GRU)) * p->samples * p->all * wide);
     p->none_at = recurrent_reserve(prepared, p->hidden * wide);
-    p->copies_at =
-        recurrent_reserve(prepared, p->copies ? 2 * p->rows * p->product.row * 2 : 0);
+    p->copies_at = recurrent_reserve(prepared, p->copies ? 2 * p->rows * p->product.row * 2 : 0);
     p->fn = p->gates->back[0][cpu_isa];
     prepared->state = p;
     return TRUE;

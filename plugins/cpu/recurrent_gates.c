@@ -4,8 +4,8 @@
 
 #include "vmath.h"
 
-/* 1 / x for 1 <= x < 2^126: a first guess off by an eighth, from the exponent with its sign turned, and two steps of third order
- * (Householder's). A division takes as long as all of a gate's other arithmetic. */
+/* 1 / x for 1 <= x < 2^126: a first guess off by an eighth, from the exponent with its sign turned, and two
+ * steps of third order (Householder's). A division takes as long as all of a gate's other arithmetic. */
 static CPU_INLINE float
 one_over(float x)
 {
@@ -17,35 +17,46 @@ one_over(float x)
     return y;
 }
 
-/* e^x within what one_over takes; beyond it sigmoid and tanh are what they are there. The limit is one of
- * words: compilers work out what follows a limit of floats for both its outcomes. */
+/* The sign of x, and its size if that is no more than `most`, whose word it is. A limit of words: compilers
+ * work out for both its outcomes what follows a limit of floats. A NaN becomes a number. */
 static CPU_INLINE float
-gate_exp(float x)
+at_most(float x, guint32 most)
 {
-    const guint32 bits = vm_bits(x), size = bits & 0x7fffffffu, most = 0x42aa0000u; /* 85 */
-    const float near = vm_float(MIN(size, most) | (bits & 0x80000000u));
+    const guint32 size = vm_bits(x) & 0x7fffffffu;
+    return vm_float(MIN(size, most) | (vm_bits(x) & 0x80000000u));
+}
+
+/* e^x - less, which is 0 or 1, within what one_over takes; vm_exp's polynomial. Near 0 that of less = 1 is as
+ * exact as x. */
+static CPU_INLINE float
+gate_exp(float x, float less)
+{
+    const float near = at_most(x, 0x42aa0000u); /* 85 */
     const float shifted = near * 0x1.715476p0f + VM_ROUND, n = shifted - VM_ROUND;
-    const guint32 scale = (vm_bits(shifted) - vm_bits(VM_ROUND) + 127) << 23;
+    const float scale = vm_float((vm_bits(shifted) - vm_bits(VM_ROUND) + 127) << 23);
     const float r = (near - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
     float q = 0x1.6a2352p-10f;
     q = q * r + 0x1.123a6ap-7f;
     q = q * r + 0x1.5558f4p-5f;
     q = q * r + 0x1.555490p-3f;
     q = q * r + 0x1.fffffcp-2f;
-    const float y = (1.0f + (r + r * r * q)) * vm_float(scale);
-    return x != x ? x : y;
+    return (r + r * r * q) * scale + (scale - less);
 }
 
 static CPU_INLINE float
 gate_sigmoid(float x)
 {
-    return one_over(1.0f + gate_exp(-x));
+    const float y = one_over(1.0f + gate_exp(-x, 0.0f));
+    return x != x ? x : y;
 }
 
 static CPU_INLINE float
 gate_tanh(float x)
 {
-    return 1.0f - 2.0f * one_over(1.0f + gate_exp(2.0f * x));
+    const float e = gate_exp(2.0f * x, 1.0f);
+    const float size = fabsf(e * one_over(e + 2.0f));
+    const float y = copysignf(at_most(size, 0x3f800000u), x); /* 1 */
+    return x != x ? x : y;
 }
 
 /* All that is written for a type. UNITS: what follows is about unit u of a sample, whose pointers are
@@ -54,7 +65,7 @@ gate_tanh(float x)
     CPU_LOOP                                                                                       \
     for (gint64 u = 0; u < s->units; u++)
 
-#define DEFINE(T, suffix, SIGMOID, TANH)                                                            \
+#define DEFINE(T, suffix, SIGMOID, TANH)                                                           \
     static CPU_INLINE T sigmoid_slope_##suffix(T y)                                                \
     {                                                                                              \
         return y * (1 - y);                                                                        \
@@ -124,9 +135,9 @@ gate_tanh(float x)
             T *gate = (T *)s->gates + n * 4 * s->hidden;                                           \
             UNITS                                                                                  \
             {                                                                                      \
-                const T i = SIGMOID(sum[u]), f = SIGMOID(sum[s->width + u]);     \
+                const T i = SIGMOID(sum[u]), f = SIGMOID(sum[s->width + u]);                       \
                 const T g = TANH(sum[2 * s->width + u]);                                           \
-                const T o = SIGMOID(sum[3 * s->width + u]);                               \
+                const T o = SIGMOID(sum[3 * s->width + u]);                                        \
                 const T cell = f * before[u] + i * g;                                              \
                 gate[u] = i;                                                                       \
                 gate[s->hidden + u] = f;                                                           \
@@ -172,8 +183,8 @@ gate_tanh(float x)
             T *out = (T *)s->out + n * s->hidden, *gate = (T *)s->gates + n * 4 * s->hidden;       \
             UNITS                                                                                  \
             {                                                                                      \
-                const T r = SIGMOID(sum[s->width + u]);                                   \
-                const T z = SIGMOID(sum[2 * s->width + u]);                               \
+                const T r = SIGMOID(sum[s->width + u]);                                            \
+                const T z = SIGMOID(sum[2 * s->width + u]);                                        \
                 const T q = sum[3 * s->width + u], x = TANH(sum[u] + r * q);                       \
                 gate[u] = r;                                                                       \
                 gate[s->hidden + u] = z;                                                           \

@@ -145,18 +145,10 @@ multiply_tiles(const TileProduct *p, const guint16 *a, gint64 a_row, const guint
                const float *from, gint64 from_row, float *to, gint64 to_row)
 {
     switch (p->groups) {
-    case 1:
-        tiles_body(1, p->deep, a, a_row, b, from, from_row, to, to_row);
-        break;
-    case 2:
-        tiles_body(2, p->deep, a, a_row, b, from, from_row, to, to_row);
-        break;
-    case 3:
-        tiles_body(3, p->deep, a, a_row, b, from, from_row, to, to_row);
-        break;
-    default:
-        tiles_body(4, p->deep, a, a_row, b, from, from_row, to, to_row);
-        break;
+    case 1: tiles_body(1, p->deep, a, a_row, b, from, from_row, to, to_row); break;
+    case 2: tiles_body(2, p->deep, a, a_row, b, from, from_row, to, to_row); break;
+    case 3: tiles_body(3, p->deep, a, a_row, b, from, from_row, to, to_row); break;
+    default: tiles_body(4, p->deep, a, a_row, b, from, from_row, to, to_row); break;
     }
 }
 #endif

@@ -487,12 +487,10 @@ NN_OP(lstm, NULL, "A long short-term memory over a sequence; gates i, f, g, o",
       NN_OUT(ROW("out", 3, "[steps, N, H]"), KEPT("cells", "[steps, N, H]"),
              KEPT("gates", "[steps, N, 4 H], for the gradient")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = lstm_infer, .vjp = lstm_vjp,
-      .body = lstm_body, .sample = lstm_sample,
-      .precision = TN_PRECISION_NARROW);
+      .body = lstm_body, .sample = lstm_sample, .precision = TN_PRECISION_NARROW);
 NN_OP(gru, NULL, "A gated recurrent unit over a sequence; gates r, z, n",
       NN_IN(ROW("x", 3, "[steps, N, I]"), ROW("h", 2, "[N, H]"), WEIGHTS("3 ")),
       NN_OUT(ROW("out", 3, "[steps, N, H]"),
              KEPT("gates", "[steps, N, 4 H], and h's part of n, for the gradient")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = gru_infer, .vjp = gru_vjp,
-      .body = gru_body, .sample = gru_sample,
-      .precision = TN_PRECISION_NARROW);
+      .body = gru_body, .sample = gru_sample, .precision = TN_PRECISION_NARROW);

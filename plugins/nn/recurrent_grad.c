@@ -226,8 +226,7 @@ NN_OP(rnn_grad, NULL, "Gradient of rnn's sums and its first state",
             ROW("g", 3, "[steps, N, H]")),
       NN_OUT(ROW("dsums", 3, "[steps, N, H]"), ROW("dh", 2, "[N, H]")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, rnn_rows), .infer = rnn_grad_infer,
-      .body = rnn_grad_body, .sample = rnn_grad_sample,
-      .precision = TN_PRECISION_NARROW);
+      .body = rnn_grad_body, .sample = rnn_grad_sample, .precision = TN_PRECISION_NARROW);
 NN_OP(lstm_grad, NULL, "Gradient of lstm's sums and its first states",
       NN_IN(ROW("w_hh", 2, "[4 H, H]"), ROW("c", 2, "[N, H]"),
             KEPT("cells", "[steps, N, H], as lstm gave them"),
@@ -235,8 +234,7 @@ NN_OP(lstm_grad, NULL, "Gradient of lstm's sums and its first states",
             KEPT("g_cells", "[steps, N, H]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(ROW("dsums", 3, "[steps, N, 4 H]"), ROW("dh", 2, "[N, H]"), ROW("dc", 2, "[N, H]")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = lstm_grad_infer,
-      .body = lstm_grad_body, .sample = lstm_grad_sample,
-      .precision = TN_PRECISION_NARROW);
+      .body = lstm_grad_body, .sample = lstm_grad_sample, .precision = TN_PRECISION_NARROW);
 NN_OP(gru_grad, NULL, "Gradient of gru's sums, of x and of h, and its first state",
       NN_IN(ROW("w_hh", 2, "[3 H, H]"), ROW("h", 2, "[N, H]"),
             ROW("out", 3, "[steps, N, H], as gru gave it"),
@@ -244,5 +242,4 @@ NN_OP(gru_grad, NULL, "Gradient of gru's sums, of x and of h, and its first stat
       NN_OUT(ROW("dsums_x", 3, "[steps, N, 3 H]"), ROW("dsums_h", 3, "[steps, N, 3 H]"),
              ROW("dh", 2, "[N, H]")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = gru_grad_infer,
-      .body = gru_grad_body, .sample = gru_grad_sample,
-      .precision = TN_PRECISION_NARROW);
+      .body = gru_grad_body, .sample = gru_grad_sample, .precision = TN_PRECISION_NARROW);

@@ -351,7 +351,8 @@ check_case(const Case *k, gboolean spoil)
     const gint own = n_back;
     back[n_back++] = random_array(dtype, 1, 3, k->steps, k->samples, k->hidden);
     if (k->g_cells) {
-        back[n_back++] = random_array(k->f64 ? TN_DTYPE_F64 : TN_DTYPE_F32, 1, 3, k->steps, k->samples, k->hidden);
+        back[n_back++] = random_array(k->f64 ? TN_DTYPE_F64 : TN_DTYPE_F32, 1, 3, k->steps,
+                                      k->samples, k->hidden);
     }
     run_all(k, grad_names[k->cell], n_back, back, &n_back_out, back_out);
     check_backward(k, n_back, back, n_back_out, back_out);
@@ -387,13 +388,88 @@ special_numbers(void)
     open_plugins();
     TN_REQUIRE(tn_registry_open("nn", NULL));
     for (gint i = 0; i < 12; i++) {
-        const Case k = { (Cell)(i % 3),     4,
-                         8,                 3,
-                         20,                .f64 = i / 4 == 1,
-                         .bf16 = i / 4 > 1, .relu = i % 4 == 0,
-                         .b_ih = TRUE };
+        const Case k = {
+            (Cell)(i % 3),      4,           8, 3, 20, .f64 = i / 4 == 1, .bf16 = i / 4 > 1,
+            .relu = i % 4 == 0, .b_ih = TRUE
+        };
         check_case(&k, TRUE);
     }
+}
+
+/* The first samples of a sequence [steps, samples, n] or of states [samples, n]. */
+static Array
+first_samples(const Array *from, gint64 samples)
+{
+    const gint rank = from->arg.type.rank;
+    const gsize n = (gsize)from->arg.type.dims[rank - 1] * tn_dtype_size(from->arg.type.dtype);
+    const gsize all = (gsize)from->arg.type.dims[rank - 2];
+    const gint64 steps = rank == 3 ? from->arg.type.dims[0] : 1;
+    TnType type = from->arg.type;
+    type.dims[rank - 2] = samples;
+    Array array = array_new(type, NULL);
+    for (gint64 t = 0; t < steps; t++) {
+        memcpy(array.first + (gsize)(t * samples) * n, from->first + (gsize)t * all * n,
+               (gsize)samples * n);
+    }
+    return array;
+}
+
+/* A sample's bits are those that it has among others. */
+static void
+check_invariant(Cell cell, TnDtype dtype, const gint64 *sizes)
+{
+    const TnSequenceAttrs attrs = { 5, TN_RNN_TANH };
+    const gint64 most = 70, features = 9, hidden = 40, rows = gates_of[cell] * hidden;
+    const gint w = cell == LSTM ? 3 : 2;
+    Array in[5], all[TN_MAX_OUT];
+    gint n_out;
+    in[0] = random_array(dtype, 1, 3, attrs.steps, most, features);
+    for (gint i = 1; i < w; i++) {
+        in[i] = random_array(dtype, 1, 2, most, hidden, 0);
+    }
+    in[w] = random_array(dtype, 0.2, 2, rows, features, 0);
+    in[w + 1] = random_array(dtype, 0.2, 2, rows, hidden, 0);
+    op_run("cpu", names[cell], &attrs, w + 2, in, &n_out, all);
+    for (; *sizes > 0; sizes++) {
+        Array few[5], got[TN_MAX_OUT];
+        for (gint i = 0; i < w + 2; i++) {
+            few[i] = i < w ? first_samples(&in[i], *sizes) : in[i];
+        }
+        op_run("cpu", names[cell], &attrs, w + 2, few, &n_out, got);
+        Array want = first_samples(&all[0], *sizes);
+        if (memcmp(got[0].first, want.first, (gsize)tn_type_bytes(&want.arg.type)) != 0) {
+            TN_FAIL("%s of %s: %d samples have other bits", names[cell], tn_dtype_name(dtype),
+                    (gint)*sizes);
+        }
+        array_clear(&want);
+        for (gint i = 0; i < w; i++) {
+            array_clear(&few[i]);
+        }
+        for (gint i = 0; i < n_out; i++) {
+            array_clear(&got[i]);
+        }
+    }
+    for (gint i = 0; i < w + 2; i++) {
+        array_clear(&in[i]);
+    }
+    for (gint i = 0; i < n_out; i++) {
+        array_clear(&all[i]);
+    }
+}
+
+static void
+numbers_of_samples(void)
+{
+    static const gint64 sizes[] = { 1, 2, 7, 15, 16, 17, 33, 64, 0 };
+    open_plugins();
+    TN_REQUIRE(tn_registry_open("nn", NULL));
+    batch_invariant = TRUE;
+    for (gint i = 0; i < 6; i++) {
+        tn_pool_set_threads(1 + (guint)i % 2);
+        check_invariant((Cell)(i % 3), i < 3 ? TN_DTYPE_F32 : TN_DTYPE_BF16, sizes);
+    }
+    tn_pool_set_threads(1);
+    batch_invariant = FALSE;
 }
 
 static void
@@ -403,7 +479,8 @@ other_instruction_sets(void)
                                         "TENON_CPU_ISA=avx512_bf16" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self, "sequences", "special numbers", NULL };
+        const char *const command[] = { self, "sequences", "special numbers", "numbers of samples",
+                                        NULL };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
@@ -416,6 +493,7 @@ other_instruction_sets(void)
 static const TnTest tests[] = {
     { "sequences", sequences },
     { "special numbers", special_numbers },
+    { "numbers of samples", numbers_of_samples },
     { "other instruction sets", other_instruction_sets },
 };
 
