@@ -1,5 +1,5 @@
-/* bench-core.c: steps and inference of networks, what a pipeline costs a step, two trainings at once,
- * and the time to start.
+/* bench-core.c: steps and inference of networks, how long they take to compile, what a pipeline costs a
+ * step, two trainings at once, and the time to start.
  *
  * A network's case is an ordinary config (pipelines/lua/tenon/bench), prepared like any job; measured
  * is the program of one of its graphs, run over and over on one batch, as the peers are: median time
@@ -17,6 +17,7 @@
 #include <tenon/base.h>
 #include <tenon/host.h>
 #include <tenon/pool.h>
+#include <tenon/program.h>
 
 #define LEAST_STEPS 5
 
@@ -255,6 +256,47 @@ run_network(TnBench *bench, GError **error)
              measure_network(bench, network, all[i].variant, all[i].what, error);
     if (network->threads)
         tn_pool_set_threads(threads);
+    return ok;
+}
+
+/* --- Compiling -------------------------------------------------------------------------------- */
+
+/* Graphs of networks' configs, from built to ready to run. */
+static const struct {
+    const char *name, *network, *graph, *what;
+    gint64 classes;
+} compiled[] = {
+    { "compile_mlp", "train_mlp", "step", "the program of a step of train_mlp, from its graph",
+      10 },
+    { "compile_resnet50", "infer_resnet50", "infer",
+      "the program of infer_resnet50, from its graph", 1000 },
+};
+
+static gboolean
+compile_network(TnBench *bench, GError **error)
+{
+    guint row = 0;
+    while (strcmp(compiled[row].name, bench->name) != 0)
+        row++; /* every case that comes here has one */
+    Training t = { NULL };
+    TnCompile options;
+    g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autofree char *config = g_strconcat("module:tenon.bench.", compiled[row].network, NULL);
+    gboolean ok = training_open(&t, config, compiled[row].graph, n_overrides, overrides,
+                                compiled[row].classes, error);
+    if (ok)
+        tn_compile_init(&options, tn_job_context(t.job));
+    const double end = now() + bench->seconds;
+    while (ok && (now() < end || times->len < LEAST_STEPS)) {
+        const double begin = now();
+        g_autoptr(TnProgram) program = tn_compile(tn_function_graph(t.step), &options, error);
+        const double took = 1e3 * (now() - begin);
+        ok = program != NULL;
+        g_array_append_val(times, took);
+    }
+    if (ok)
+        bench->report(bench, NULL, median(times), "ms", compiled[row].what);
+    training_clear(&t);
     return ok;
 }
 
@@ -548,6 +590,9 @@ static const TnBenchCase cases[] = {
     { sizeof(TnBenchCase), "train_gpt", "steps of a GPT", run_network },
     { sizeof(TnBenchCase), "infer_resnet50", "an image through ResNet-50", run_network },
     { sizeof(TnBenchCase), "infer_tiny", "a sample through a tiny network", run_network },
+    { sizeof(TnBenchCase), "compile_mlp", "compiling a multilayer perceptron's step",
+      compile_network },
+    { sizeof(TnBenchCase), "compile_resnet50", "compiling ResNet-50", compile_network },
     { sizeof(TnBenchCase), "train_mlp_pipeline", "what reading and mapping cost a step",
       train_mlp_pipeline },
     { sizeof(TnBenchCase), "train_mlp_two_jobs", "two trainings at once on the same processors",

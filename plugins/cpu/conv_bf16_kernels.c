@@ -39,8 +39,9 @@ place_body(const ConvBf16Reads *r, const guint16 *x, const guint16 *w, float *su
 
 static CPU_INLINE void
 block_body(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-           float *sums)
+           const ConvBf16Fetch *fetch, float *sums)
 {
+    (void)fetch;
     for (gint g = 0; g < CONV_BF16_GROUPS && x[g] != NULL; g++) {
         for (gint i = 0; i < rows; i++) {
             place_body(r, x[g] + i * r->apart, w, sums + (g * rows + i) * L);
@@ -68,8 +69,8 @@ store_body(const float *sums, gint64 n, const float *bias, const guint16 *more, 
 
 CPU_FUNCTIONS(block,
               (const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-               float *sums),
-              (r, x, rows, w, sums))
+               const ConvBf16Fetch *fetch, float *sums),
+              (r, x, rows, w, fetch, sums))
 CPU_FUNCTIONS(store,
               (const float *sums, gint64 n, const float *bias, const guint16 *more, gboolean relu,
                gboolean wide, void *out),
@@ -166,8 +167,9 @@ places_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, const guint16 *w,
 
 static void
 block_pairs(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-            float *sums)
+            const ConvBf16Fetch *fetch, float *sums)
 {
+    (void)fetch;
     for (gint g = 0; g < CONV_BF16_GROUPS && x[g] != NULL; g++) {
         for (gint i = 0; i < rows; i += 8) {
             places_pairs(r, x[g] + i * r->apart, MIN(8, rows - i), w, sums + (g * rows + i) * L);
@@ -209,9 +211,28 @@ end_tiles(void)
     _tile_release();
 }
 
-TARGET_TILES static void
-block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-            float *sums)
+/* Steps from the weights that are read to those that are fetched: memory answers that late. */
+#define AHEAD 4
+
+/* A step's lines of the next tiles, and of weights. Where they are known to be near, this would take
+ * longer than it saves. */
+static CPU_INLINE void
+fetch_step(const ConvBf16Reads *r, gint64 s, gint rows, const guint16 *w, gboolean weights,
+           const guint16 *const *next)
+{
+    for (gint i = 0; weights && i < CONV_BF16_WEIGHTS / L; i++) {
+        __builtin_prefetch(w + AHEAD * CONV_BF16_WEIGHTS + i * L);
+    }
+    for (gint g = 0; next != NULL && g < CONV_BF16_GROUPS; g++) {
+        for (gint i = 0; next[g] != NULL && i < rows; i++) {
+            __builtin_prefetch(next[g] + r->at[s] + i * r->apart);
+        }
+    }
+}
+
+TARGET_TILES static inline __attribute__((always_inline)) void
+block_with(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
+           gboolean weights, const guint16 *const *next, float *sums)
 {
     const gint64 row = r->apart * (gint64)sizeof *w, line = 2 * L * (gint64)sizeof *w;
     const gint64 out = L * (gint64)sizeof *sums;
@@ -223,6 +244,7 @@ block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const gu
         _tile_zero(3);
         for (gint64 s = 0; s < r->steps; s++, w += CONV_BF16_WEIGHTS) {
             const gint64 at = r->at[s];
+            fetch_step(r, s, rows, w, weights, next);
             _tile_loadd(4, a + at, row);
             _tile_loadd(6, w, line);
             _tile_dpbf16ps(0, 4, 6);
@@ -236,6 +258,7 @@ block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const gu
         _tile_stored(3, sums + rows * L + L / 2, out);
     } else {
         for (gint64 s = 0; s < r->steps; s++, w += CONV_BF16_WEIGHTS) {
+            fetch_step(r, s, rows, w, weights, next);
             _tile_loadd(4, a + r->at[s], row);
             _tile_loadd(6, w, line);
             _tile_dpbf16ps(0, 4, 6);
@@ -245,6 +268,21 @@ block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const gu
     }
     _tile_stored(0, sums, out);
     _tile_stored(1, sums + L / 2, out);
+}
+
+TARGET_TILES static void
+block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
+            const ConvBf16Fetch *fetch, float *sums)
+{
+    if (fetch->weights && fetch->x[0] != NULL) {
+        block_with(r, x, rows, w, TRUE, fetch->x, sums);
+    } else if (fetch->weights) {
+        block_with(r, x, rows, w, TRUE, NULL, sums);
+    } else if (fetch->x[0] != NULL) {
+        block_with(r, x, rows, w, FALSE, fetch->x, sums);
+    } else {
+        block_with(r, x, rows, w, FALSE, NULL, sums);
+    }
 }
 
 static const ConvBf16Kernels tiles = { block_tiles, store_pairs, begin_tiles, end_tiles };

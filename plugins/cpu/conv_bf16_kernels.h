@@ -19,10 +19,16 @@ typedef struct {
     gint64 apart; /* from a place of a group to the next */
 } ConvBf16Reads;
 
+/* What of memory is not in the cache yet and is fetched on the way. */
+typedef struct {
+    gboolean weights;              /* those that are read, and some beyond */
+    const guint16 *x[CONV_BF16_GROUPS]; /* of the next block's groups; NULL: none */
+} ConvBf16Fetch;
+
 /* sums [group][rows][32]; x: the first place of each group, x[1] NULL: there is one group. rows: of
  * each group, as `begin` was told. w: [steps][16][32][2]. */
 typedef void (*ConvBf16BlockFn)(const ConvBf16Reads *reads, const guint16 *const *x, gint rows,
-                                const guint16 *w, float *sums);
+                                const guint16 *w, const ConvBf16Fetch *fetch, float *sums);
 /* n places: sums + bias + more, max (., 0) if relu, rounded, or as f32 if wide. bias: 32 numbers; more:
  * [n][32]; both may be NULL. */
 typedef void (*ConvBf16StoreFn)(const float *sums, gint64 n, const float *bias, const guint16 *more,

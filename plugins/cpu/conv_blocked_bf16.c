@@ -16,8 +16,11 @@
 
 #define L CONV_BF16_L
 #define ROWS CONV_BF16_ROWS
-/* Multiplications that a chunk should have. */
-#define GRAIN (1 << 23)
+/* Multiplications that a chunk should have: of the first few, and of more. */
+#define GRAIN (1 << 21)
+#define FEW 4
+#define LARGE_GRAIN (1 << 24)
+#define MOST 64
 
 typedef struct {
     gint64 images, blocks_in, blocks_out;
@@ -34,7 +37,8 @@ typedef struct {
     gint64 groups, bands;     /* chunks: of blocks out, of tiles */
     gint64 copy_items, copies_per_chunk;
     gint64 x_block, x_image, copy_row; /* numbers, as they are read */
-    gsize weights_at;                  /* in scratch, if plain */
+    gint64 line_numbers;               /* if plain: of a padded row, and what is read beyond it */
+    gsize weights_at, turned_at;       /* in scratch, if plain */
     ConvBf16Reads reads;
     const ConvBf16Kernels *kernels;
     gint n_in;
@@ -45,7 +49,7 @@ typedef struct {
 typedef struct {
     const Plan *plan;
     const guint16 *given, *x, *w, *bias, *more; /* x, w: as they are read */
-    guint16 *copy;
+    guint16 *copy, *turned;                     /* turned: a row for each chunk of copies */
     char *out;
 } Job;
 
@@ -61,25 +65,39 @@ pad_row(const Plan *p, const guint16 *x, guint16 *to)
     memset(to + begin + inside, 0, (gsize)(p->copy_row - begin - inside) * sizeof *to);
 }
 
-/* Of a row of an image [C, h, w], for each place along it the columns of its window, [C] each. */
+/* A row of an image [C, h, w] as [w, C], with the zeros around it. */
 static void
-spread_row(const Plan *p, const guint16 *x, guint16 *to)
+turn_row(const Plan *p, const guint16 *x, guint16 *line)
 {
-    const gint64 plane = p->x[0] * p->x[1], step = p->deep * L;
-    memset(to, 0, (gsize)p->copy_row * sizeof *to);
-    for (gint64 k = 0; k < p->columns; k++) {
-        const gint64 from = k * p->across - p->pad[1];
-        for (gint64 c = 0; c < p->channels; c++) {
-            guint16 *at = to + k * p->channels + c;
-            for (gint64 j = 0; j < p->y[1]; j++) {
-                const gint64 column = from + j * p->stride[1];
-                if (column >= 0 && column < p->x[1]) {
-                    at[j * step] = x[c * plane + column];
-                }
-            }
+    const gint64 plane = p->x[0] * p->x[1], channels = p->channels;
+    memset(line, 0, (gsize)p->line_numbers * sizeof *line);
+    for (gint64 c = 0; c < channels; c++) {
+        guint16 *to = line + p->pad[1] * channels + c;
+        for (gint64 j = 0; j < p->x[1]; j++) {
+            to[j * channels] = x[c * plane + j];
         }
     }
 }
+
+/* Of such a row, for each place along it what its window sees, and zeros up to whole steps. */
+static CPU_INLINE void
+spread_body(const Plan *p, const guint16 *line, guint16 *to)
+{
+    const gint64 seen = p->columns * p->channels, step = p->stride[1] * p->channels;
+    for (gint64 j = 0; j < p->y[1]; j++, line += step) {
+        for (gint64 d = 0; d < p->deep; d++, to += L) {
+            guint16 part[L];
+            memcpy(part, line + d * L, sizeof part);
+            for (gint i = 0; i < L; i++) {
+                part[i] = d * L + i < seen ? part[i] : 0;
+            }
+            memcpy(to, part, sizeof part);
+        }
+    }
+}
+
+typedef void (*SpreadFn)(const Plan *p, const guint16 *line, guint16 *to);
+CPU_VERSIONS(spread, SpreadFn, (const Plan *p, const guint16 *line, guint16 *to), (p, line, to))
 
 /* Items are the padded rows of all images and blocks. */
 static TnStatus
@@ -96,7 +114,9 @@ copy_chunk(gpointer data, gsize chunk, gsize n)
         if (row < 0 || row >= p->x[0]) {
             memset(to, 0, (gsize)p->copy_row * sizeof *to);
         } else if (p->plain) {
-            spread_row(p, job->given + (plane * p->channels * p->x[0] + row) * p->x[1], to);
+            guint16 *line = job->turned + (gint64)chunk * p->line_numbers;
+            turn_row(p, job->given + (plane * p->channels * p->x[0] + row) * p->x[1], line);
+            spread[cpu_isa](p, line, to);
         } else {
             pad_row(p, job->given + (plane * p->x[0] + row) * p->x[1] * L, to);
         }
@@ -162,36 +182,72 @@ store_tile(const Job *job, const Tile *tile, gint64 block, const float *bias, co
     }
 }
 
+/* One block out of tiles [first, end). The first pair of tiles finds weights that were not read before,
+ * the first block of a chunk images likewise. */
+static void
+run_block(const Job *job, gint64 block, gint64 seen, gint64 first, gint64 end, gboolean is_first,
+          const float *bias)
+{
+    const Plan *p = job->plan;
+    const guint16 *w = job->w + block * p->reads.steps * CONV_BF16_WEIGHTS;
+    float sums[CONV_BF16_SUMS] __attribute__((aligned(64)));
+    Tile now[2] = { tile_at(job, first) }, next[2] = { { NULL } };
+    if (first + 1 < end) {
+        now[1] = tile_at(job, first + 1);
+    }
+    for (gint64 t = first; t < end; t += 2) {
+        ConvBf16Fetch fetch = { .weights = t == first };
+        const guint16 *x[2] = { now[0].x + seen, now[1].x != NULL ? now[1].x + seen : NULL };
+        for (gint i = 0; i < 2; i++) {
+            next[i] = t + 2 + i < end ? tile_at(job, t + 2 + i) : (Tile){ NULL };
+            fetch.x[i] = is_first && next[i].x != NULL ? next[i].x + seen : NULL;
+        }
+        p->kernels->block(&p->reads, x, p->rows, w, &fetch, sums);
+        for (gint i = 0; i < 2 && x[i] != NULL; i++) {
+            store_tile(job, &now[i], block, bias, sums + i * p->rows * L);
+            now[i] = next[i];
+        }
+    }
+}
+
+/* The band that is begun at position `order`: with two threads, which mostly take turns, one does the
+ * first half and the other the second, with four a quarter each, as of the images before and after. */
+static gint64
+band_at(const Plan *p, gint64 order)
+{
+    gint64 band = 0;
+    if ((p->bands & (p->bands - 1)) != 0) {
+        return order;
+    }
+    for (gint64 bit = p->bands; bit > 1; bit /= 2, order /= 2) {
+        band = band * 2 + order % 2;
+    }
+    return band;
+}
+
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n_chunks)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const gint64 band = (gint64)chunk % p->bands, group = (gint64)chunk / p->bands;
+    const gint64 band = band_at(p, (gint64)chunk % p->bands), group = (gint64)chunk / p->bands;
     const gint64 pairs = cpu_parts(p->tiles, 2);
     const gint64 first = pairs * band / p->bands * 2;
     const gint64 end = MIN(p->tiles, pairs * (band + 1) / p->bands * 2);
+    const gint64 first_block = p->blocks_out * group / p->groups;
     const gint64 last_block = p->blocks_out * (group + 1) / p->groups;
-    float sums[CONV_BF16_SUMS] __attribute__((aligned(64))), bias[L];
+    float bias[L];
     (void)n_chunks;
     if (p->kernels->begin != NULL) {
         p->kernels->begin(p->rows);
     }
-    for (gint64 block = p->blocks_out * group / p->groups; block < last_block; block++) {
+    for (gint64 block = first_block; block < last_block; block++) {
         const gint64 seen = block / p->made_blocks * p->seen_blocks * p->x_block;
-        const guint16 *w = job->w + block * p->reads.steps * CONV_BF16_WEIGHTS;
         if (job->bias != NULL) {
             tn_dtype_convert(TN_DTYPE_F32, bias, 1, TN_DTYPE_BF16, job->bias + block * L, 1, L);
         }
-        for (gint64 t = first; t < end; t += 2) {
-            const Tile a = tile_at(job, t), b = t + 1 < end ? tile_at(job, t + 1) : a;
-            const guint16 *x[] = { a.x + seen, t + 1 < end ? b.x + seen : NULL };
-            p->kernels->block(&p->reads, x, p->rows, w, sums);
-            store_tile(job, &a, block, job->bias != NULL ? bias : NULL, sums);
-            if (t + 1 < end) {
-                store_tile(job, &b, block, job->bias != NULL ? bias : NULL, sums + p->rows * L);
-            }
-        }
+        run_block(job, block, seen, first, end, block == first_block,
+                  job->bias != NULL ? bias : NULL);
     }
     if (p->kernels->end != NULL) {
         p->kernels->end();
@@ -211,6 +267,7 @@ run(void *state, const TnRun *run)
                 .bias = p->n_in > 2 ? run->in[2] : NULL,
                 .more = p->n_in > 3 ? run->in[3] : NULL,
                 .copy = run->scratch,
+                .turned = (void *)((char *)run->scratch + p->turned_at),
                 .out = run->out[0] };
     if (p->plain) {
         pair_weights(p, run->in[1], weights);
@@ -232,8 +289,9 @@ claims(const TnNode *node)
 {
     const TnConvBlockedAttrs *attrs = node->attrs;
     const TnType *x = &node->in[0].type, *w = &node->in[1].type;
-    return w->rank == x->rank + 2 && (attrs->conv.group == 1 || x->rank == 5) &&
-           node->in[0].count > 0 && node->in[1].count > 0 && node->out[0].count > 0;
+    const gboolean easy = attrs->conv.group == 1 && tn_conv_axis(&attrs->conv, 2, 1).dilation == 1;
+    return w->rank == x->rank + 2 && (easy || x->rank == 5) && node->in[0].count > 0 &&
+           node->in[1].count > 0 && node->out[0].count > 0;
 }
 
 static void
@@ -260,6 +318,7 @@ set_sizes(Plan *p, const TnConvAttrs *attrs, const TnType *x, const TnType *w, c
     p->columns = window[1];
     p->across = tn_conv_axis(attrs, 2, 1).dilation;
     p->deep = p->plain ? cpu_parts(p->columns * p->channels, L) : 1;
+    p->line_numbers = p->padded[1] * p->channels + p->deep * L;
     p->copy_row = p->plain ? p->y[1] * p->deep * L : p->padded[1] * L;
     p->x_block = p->padded[0] * p->copy_row;
     p->x_image = p->blocks_in * p->x_block;
@@ -313,15 +372,14 @@ set_chunks(Plan *p)
     const gint64 work = cpu_times(pairs * 2 * ROWS, weights);
     const gint64 images = p->images * p->x_image;
     gint64 chunks = 1, least = G_MAXINT64;
-    while (chunks < 64 && chunks * 2 <= work / GRAIN) {
+    while (chunks < MOST && chunks * 2 <= work / (chunks < FEW ? GRAIN : LARGE_GRAIN)) {
         chunks *= 2;
     }
     p->groups = p->bands = 1;
     for (gint64 groups = 1; groups <= MIN(chunks, p->blocks_out); groups *= 2) {
         const gint64 bands = MIN(chunks / groups, pairs);
         const gint64 read = bands * weights + groups * images;
-        if (bands * groups > p->bands * p->groups ||
-            (bands * groups == p->bands * p->groups && read < least)) {
+        if ((read < least && bands * groups >= MIN(chunks, FEW)) || groups == 1) {
             p->groups = groups;
             p->bands = bands;
             least = read;
@@ -351,10 +409,13 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->copy_row);
     prepared->state = p;
     p->weights_at = p->copies ? (gsize)(p->images * p->x_image) * sizeof(guint16) : 0;
-    prepared->scratch = p->weights_at;
+    prepared->scratch = p->turned_at = p->weights_at;
     if (p->plain) {
-        prepared->scratch +=
+        p->turned_at +=
             (gsize)(p->blocks_out * p->reads.steps * CONV_BF16_WEIGHTS) * sizeof(guint16);
+        prepared->scratch = p->turned_at + (gsize)(cpu_parts(p->copy_items, p->copies_per_chunk) *
+                                                   p->line_numbers) *
+                                               sizeof(guint16);
     }
     return TRUE;
 }

@@ -31,38 +31,53 @@ ordered(guint16 x)
     return (x & 0x7fff) > 0x7f80 ? 0x7fff : whole;
 }
 
-/* Row `row` of the results. */
+/* Row `row` of the results; lanes: p's, known to the compiler where that is common. */
 static CPU_INLINE void
-max_row_body(const Plan *p, const guint16 *plane, gint64 row, gint16 *columns, guint16 *out)
+row_of(const Plan *p, const guint16 *plane, gint64 row, gint64 lanes, gint16 *columns, guint16 *out)
 {
-    const gint64 width = p->s[1] * p->lanes, lanes = p->lanes;
+    const gint64 width = p->s[1] * lanes;
     for (gint64 i = 0; i < width; i++) {
         columns[i] = LEAST;
     }
     for (gint64 k = 0; k < p->k[0]; k++) {
         const gint64 line = row * p->stride[0] - p->pad[0] + k * p->dilation[0];
+        if (line < 0 || line >= p->s[0]) {
+            continue;
+        }
         const guint16 *x = plane + line * width;
-        for (gint64 i = 0; i < width && line >= 0 && line < p->s[0]; i++) {
+        for (gint64 i = 0; i < width; i++) {
             const gint16 y = ordered(x[i]);
             columns[i] = y > columns[i] ? y : columns[i];
         }
     }
     for (gint64 j = 0; j < p->o[1]; j++) {
-        const gint64 first = j * p->stride[1] - p->pad[1];
         gint16 *to = (gint16 *)out + j * lanes;
         for (gint64 i = 0; i < lanes; i++) {
             to[i] = LEAST;
         }
         for (gint64 k = 0; k < p->k[1]; k++) {
-            const gint64 column = first + k * p->dilation[1];
+            const gint64 column = j * p->stride[1] - p->pad[1] + k * p->dilation[1];
+            if (column < 0 || column >= p->s[1]) {
+                continue;
+            }
             const gint16 *from = columns + column * lanes;
-            for (gint64 i = 0; i < lanes && column >= 0 && column < p->s[1]; i++) {
+            for (gint64 i = 0; i < lanes; i++) {
                 to[i] = from[i] > to[i] ? from[i] : to[i];
             }
         }
         for (gint64 i = 0; i < lanes; i++) {
             to[i] = (gint16)(to[i] ^ ((to[i] >> 15) & 0x7fff));
         }
+    }
+}
+
+static CPU_INLINE void
+max_row_body(const Plan *p, const guint16 *plane, gint64 row, gint16 *columns, guint16 *out)
+{
+    if (p->lanes == TN_PAIR_LANES) {
+        row_of(p, plane, row, TN_PAIR_LANES, columns, out);
+    } else {
+        row_of(p, plane, row, p->lanes, columns, out);
     }
 }
 

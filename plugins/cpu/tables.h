@@ -8,6 +8,7 @@
     X(elementwise, "element-wise operators, alone and fused")                                      \
     X(matmul, "products of matrices")                                                              \
     X(matmul_bf16, "products of matrices of bf16")                                                 \
+    X(linear_thin_bf16, "linear layers of bf16 for a few samples")                                 \
     X(conv, "convolutions and their transposes")                                                   \
     X(conv_bf16, "gradients of convolutions of bf16")                                              \
     X(conv_lanes, "convolutions over lanes of samples")                                            \

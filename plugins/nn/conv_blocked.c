@@ -261,9 +261,10 @@ with_winograd(TnSimplify *s)
 {
     const TnConvBlockedAttrs *attrs = s->attrs;
     const TnType *w = tn_graph_type(s->graph, s->in[1]);
-    if (s->n_in != 4 || w->rank != 6 || w->dims[2] != 3 || w->dims[3] != 3 ||
-        attrs->conv.group != 1 || !all_ones(&attrs->conv.strides) ||
-        !all_ones(&attrs->conv.dilations) || !tn_simplify_fixed(s, s->in[1])) {
+    if (s->n_in != 4 || w->rank != 6 || tn_graph_type(s->graph, s->in[0])->rank != 5 ||
+        w->dims[2] != 3 || w->dims[3] != 3 || attrs->conv.group != 1 ||
+        !all_ones(&attrs->conv.strides) || !all_ones(&attrs->conv.dilations) ||
+        !tn_simplify_fixed(s, s->in[1])) {
         return TN_VAL_NONE;
     }
     const gint64 blocks[] = { w->dims[0], w->dims[1] };
@@ -332,7 +333,20 @@ added(TnSimplify *s, gint i, TnDtype narrow)
                : TN_VAL_NONE;
 }
 
-/* A sum with an image, max (., 0), or another dtype, of a result that nobody else reads is the operator's
+/* A number for each channel, as a vector; else TN_VAL_NONE. */
+static TnVal
+added_bias(TnSimplify *s, TnVal other, TnDtype narrow)
+{
+    const TnType *type = tn_graph_type(s->graph, other), *out = s->type;
+    const TnReshapeAttrs vector = { .shape = NN_SHAPE(out->dims[1] * out->dims[4]) };
+    return type->dtype == narrow && type->rank == 5 && type->dims[0] == 1 &&
+                   type->dims[1] == out->dims[1] && type->dims[2] == 1 && type->dims[3] == 1 &&
+                   type->dims[4] == out->dims[4]
+               ? tn_simplify_add(s, "reshape", &vector, 1, &other)
+               : TN_VAL_NONE;
+}
+
+/* A bias, a sum with an image, max (., 0), or another dtype, of a result that nobody else reads is the operator's
  * own; then what is between is not rounded. */
 static TnVal
 blocked_simplify(TnSimplify *s)
@@ -357,8 +371,12 @@ blocked_simplify(TnSimplify *s)
     } else if (s->n_in != 2 || attrs.relu) {
         return TN_VAL_NONE;
     } else if (strcmp(s->op->name, "add") == 0 && tn_val_is_none(with[3])) {
+        const gboolean unbiased = tn_val_is_none(with[2]);
         with[3] = added(s, 1 - s->of, narrow);
-        if (tn_val_is_none(with[3])) {
+        if (tn_val_is_none(with[3]) && unbiased) {
+            with[2] = added_bias(s, s->in[1 - s->of], narrow);
+        }
+        if (tn_val_is_none(with[3]) && (!unbiased || tn_val_is_none(with[2]))) {
             return TN_VAL_NONE;
         }
     } else if (strcmp(s->op->name, "max") == 0 && tn_simplify_splat(s, s->in[1 - s->of], &zero) &&

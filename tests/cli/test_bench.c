@@ -21,6 +21,8 @@ list(void)
     TN_ASSERT_EXIT(&child, 0);
     for (guint i = 0; i < G_N_ELEMENTS(networks); i++)
         TN_ASSERT_CONTAINS(child.out, networks[i].name);
+    TN_ASSERT_CONTAINS(child.out, "compile_mlp");
+    TN_ASSERT_CONTAINS(child.out, "compile_resnet50");
 }
 
 static void
@@ -43,6 +45,16 @@ check_line(const char *line, const char *name, const char *unit)
     TN_ASSERT_CMPSTR(fields[0], name);
     TN_ASSERT_CMPFLOAT(g_ascii_strtod(fields[1], NULL), >, 0);
     TN_ASSERT_CMPSTR(fields[2], unit);
+}
+
+static void
+compiling(void)
+{
+    g_auto(TnChild) child = { 0 };
+    tn_test_tenon(&child, "bench", "--seconds", "0.01", "compile_mlp", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    g_auto(GStrv) lines = g_strsplit(child.out, "\n", -1);
+    check_line(lines[0], "compile_mlp", "ms");
 }
 
 static void
@@ -97,7 +109,7 @@ nodes(void)
 }
 
 static const TnTest tests[] = {
-    { "list", list }, { "configs", configs }, { "figures", figures },
+    { "list", list }, { "configs", configs }, { "compiling", compiling }, { "figures", figures },
     { "busy", busy }, { "set", set },         { "nodes", nodes },
 };
 TN_TEST_MAIN("bench", tests)

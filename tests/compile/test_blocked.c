@@ -15,6 +15,7 @@
 static TnDevice *cpu, *ref;
 static const char *const plain[] = { "layout", "algebra", "once", NULL };
 static const char *const no_once[] = { "once", NULL };
+static TnDtype precision; /* of what is compiled; none: f32 */
 
 static void
 set_up(void)
@@ -140,7 +141,9 @@ static TnProgram *
 compile(const Net *net, const char *const *skip)
 {
     TnDevice *const devices[] = { cpu, ref };
-    const TnCompile options = { .devices = devices, .n_devices = 2, .skip = skip };
+    const TnCompile options = {
+        .devices = devices, .n_devices = 2, .skip = skip, .precision = precision
+    };
     g_autoptr(GError) error = NULL;
     TnProgram *program = tn_compile(net->graph, &options, &error);
     TN_REQUIRE_NO_ERROR(error);
@@ -395,6 +398,46 @@ as_chosen_before(void)
     net_clear(&net);
 }
 
+/* The same of bf16, in blocks of 32: two branches that meet, pooling, groups, a convolution that is not
+ * in blocks. */
+static Net
+narrow_network(void)
+{
+    const gint64 dims[] = { 2, 3, 19, 17 };
+    Net net = { tn_graph_new("net"), tn_store_new(7) };
+    const TnVal x = tn_graph_input(net.graph, "x", tn_type(TN_DTYPE_F32, 4, dims));
+    TnVal y = relu(&net, norm(&net, "n1", conv(&net, "c1", x, (Conv){ 32, 3, 7, 2, 3 })));
+    y = max_pool(&net, y);
+    const TnVal side = norm(&net, "n2", conv(&net, "c2", y, (Conv){ 64, 32, 1, 2, 0 }));
+    TnVal z = relu(&net, norm(&net, "n3", conv(&net, "c3", y, (Conv){ 64, 32, 3, 2, 1 })));
+    z = norm(&net, "n4", conv(&net, "c4", z, (Conv){ 64, 64, 3, 1, 1, 2 }));
+    y = relu(&net, tn_f_add(net.graph, z, side));
+    z = norm(&net, "n5", conv(&net, "c5", y, (Conv){ 64, 64, 1, 1, 0, 1, TRUE }));
+    y = relu(&net, tn_f_add(net.graph, y, z));
+    tn_graph_output(net.graph, "images", y);
+    y = relu(&net, conv(&net, "c6", y, (Conv){ 48, 64, 1, 1, 0 }));
+    tn_graph_output(net.graph, "mean",
+                    tn_graph_op(net.graph, "global_average_pool", NULL, 1, &y, NULL));
+    return net;
+}
+
+static void
+narrow_numbers(void)
+{
+    Net net = narrow_network();
+    g_autoptr(TnExec) wide = exec_of(&net, NULL, 0);
+    precision = TN_DTYPE_BF16;
+    g_autoptr(TnExec) with = exec_of(&net, NULL, 0);
+    g_autoptr(TnProgram) program = compile(&net, NULL);
+    precision = TN_DTYPE_NONE;
+    check_within(with, wide, 0.02);
+    check_within(with, wide, 0.02); /* without what runs once */
+    TN_ASSERT_CMPUINT(count_of(program, "conv_blocked", FALSE), ==, 5);
+    TN_ASSERT_CMPUINT(count_of(program, "max_pool", FALSE), ==, 1);
+    TN_ASSERT_CMPUINT(count_of(program, "add", FALSE), ==, 0);
+    net_clear(&net);
+}
+
 static const TnTest tests[] = {
     { "same results", same_results },
     { "odd numbers", odd_numbers },
@@ -404,6 +447,7 @@ static const TnTest tests[] = {
     { "winograd", winograd },
     { "once", once },
     { "as chosen before", as_chosen_before },
+    { "narrow numbers", narrow_numbers },
 };
 
 TN_TEST_MAIN_WITH("blocked", tests, set_up, tear_down)

@@ -31,12 +31,15 @@ def conv(x, a, c):
 @op("conv_blocked")
 def conv_blocked(x, a, c):
     images, w, bias, more = (list(x) + [None, None])[:4]
+    if w.dim() > images.dim() + 1:  # in pairs: [..., pairs of C, M, 2 of C]
+        w = w.transpose(-1, -2).flatten(-3, -2)
+    lanes = w.shape[-1]
     if images.dim() == 5:
         images, w = images.permute(0, 1, 4, 2, 3).flatten(1, 2), w.permute(0, 5, 1, 4, 2, 3).flatten(2, 3).flatten(0, 1)
     else:
         w = w.permute(0, 4, 3, 1, 2).flatten(0, 1)
     y = convolve(images, w, a, bias)
-    y = y.unflatten(1, (y.shape[1] // 16, 16)).permute(0, 1, 3, 4, 2)
+    y = y.unflatten(1, (y.shape[1] // lanes, lanes)).permute(0, 1, 3, 4, 2)
     y = y if more is None else y + more
     return torch.relu(y) if a["relu"] else y
 
