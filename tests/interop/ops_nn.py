@@ -81,6 +81,100 @@ def conv_grad_weight(x, a, c):
     return g
 
 
+# --- Numbers of 8 bits --------------------------------------------------------------------------------------
+
+
+def whole(x):
+    """As numbers that NumPy and PyTorch compute with exactly."""
+    return torch.from_numpy(np.asarray(x).astype(np.float64)) if not isinstance(x, torch.Tensor) else x.double()
+
+
+def beside(p, axis, rank):
+    """A scale or zero point as it broadcasts with a tensor of that rank."""
+    p = whole(p)
+    return p if p.dim() == 0 else p.reshape([-1] + [1] * (rank - 1 - axis % rank))
+
+
+def saturated(steps, zero, dtype):
+    low, high = (0, 255) if dtype == "u8" else (-128, 127)
+    return np.clip(np.round(as_array(steps).astype(np.float32)) + np.float32(zero), low, high).astype(NUMPY[dtype])
+
+
+def absent(x, i):
+    return i >= len(x) or x[i] is None
+
+
+@op("quantize_linear")
+def quantize_linear(x, a, c):
+    rank = x[0].dim()
+    zero = 0 if absent(x, 2) else as_array(beside(x[2], a["axis"], rank))
+    return saturated(x[0] / beside(x[1], a["axis"], rank).float(), zero, c["out"][0])
+
+
+@op("dequantize_linear")
+def dequantize_linear(x, a, c):
+    rank = np.ndim(x[0])
+    zero = 0 if absent(x, 2) else beside(x[2], a["axis"], rank)
+    return (whole(x[0]) - zero) * beside(x[1], a["axis"], rank)
+
+
+def less(x, zero, axis):
+    return whole(x) - (0 if zero is None else beside(zero, axis, np.ndim(x)))
+
+
+@op("conv_integer")
+def conv_integer(x, a, c):
+    x = list(x) + [None, None]
+    return as_array(convolve(less(x[0], x[2], 1), less(x[1], x[3], 0), a)).astype(np.int32)
+
+
+@op("matmul_integer")
+def matmul_integer(x, a, c):
+    x = list(x) + [None, None]
+    return as_array(less(x[0], x[2], -2) @ less(x[1], x[3], -1)).astype(np.int32)
+
+
+def requantised(sums, x, axis, c):
+    scale = x[1] * beside(x[4], axis, sums.dim()).float() / x[6]
+    return saturated(sums.float() * scale, as_array(whole(x[7])), c["out"][0])
+
+
+@op("qlinear_conv")
+def qlinear_conv(x, a, c):
+    sums = convolve(less(x[0], x[2], 1), less(x[3], x[5], 0), a, None if absent(x, 8) else whole(x[8]))
+    return requantised(sums, x, 1, c)
+
+
+@op("qlinear_matmul")
+def qlinear_matmul(x, a, c):
+    return requantised(less(x[0], x[2], -2) @ less(x[3], x[5], -1), x, -1, c)
+
+
+@op("quantized_conv")
+def quantized_conv(x, a, c):
+    x = list(x) + [None] * (11 - len(x))
+    kernel, channels, maps = a["kernel_shape"] or [1], a["channels"], a["maps"]
+    length = kernel[-1] * channels
+    w = whole(x[1]).permute(0, 4, 1, 2, 3, 5).flatten(3).flatten(0, 1)[:maps].flatten(2)[:, :, :length]
+    w = w.reshape([maps, *kernel, channels]).movedim(-1, 1)
+    images = whole(x[0]) if a["kernel_shape"] else whole(x[0]).unsqueeze(1)
+    n, pads = len(kernel), a["pads"] or [0] * 2 * len(kernel)
+    around = [p for i in reversed(range(n)) for p in (pads[i], pads[n + i])]
+    images = F.pad(images.movedim(-1, 1), around, value=float(whole(x[2])))
+    sums = convolve(images, w, {**a, "pads": None, "group": 1}).movedim(1, -1) + whole(x[3])
+    sums = sums if a["kernel_shape"] else sums.squeeze(1)
+    y = sums.float() * x[4] + x[5]
+    if x[6] is not None:
+        y = y + (x[6] if x[7] is None else (whole(x[6]) - whole(x[8])).float() * x[7])
+    y = torch.relu(y) if a["relu"] else y
+    return y if x[9] is None else saturated(y * (1 / x[9]), as_array(whole(x[10])), "u8")
+
+
+@op("from_channels_last")
+def from_channels_last(x, a, c):
+    return np.moveaxis(as_array(x[0]), -1, 1)
+
+
 # --- Pooling ------------------------------------------------------------------------------------------------
 
 
@@ -112,7 +206,8 @@ def pooled(x, a, kind):
 
 @op("max_pool", "average_pool")
 def pool(x, a, c):
-    return pooled(x[0], a, c["op"][:3])
+    y = pooled(x[0] if x[0].dtype.is_floating_point else x[0].double(), a, c["op"][:3])
+    return y if x[0].dtype.is_floating_point else as_array(y).astype(NUMPY[c["out"][0]])
 
 
 @op("max_pool_grad")
