@@ -181,6 +181,30 @@ tn_choose_anew(const TnCompile *options, guint d, const TnNode *any)
     return kernel;
 }
 
+void
+tn_choice_note(const TnCompile *options, guint d, const TnNode *node, const TnKernel *kernel)
+{
+    if (options->chosen != NULL) {
+        g_autofree char *key = tn_node_key(tn_device_kind(options->devices[d]), node);
+        g_autofree char *id = tn_kernel_id(kernel);
+        if (tn_value_get(options->chosen, key) != NULL) {
+            tn_value_set(options->chosen, key, tn_value_string(id));
+        }
+    }
+}
+
+double
+tn_kernel_time(const TnCompile *options, guint d, const TnNode *any, const TnKernel *kernel)
+{
+    const TnNode view = asked(options, any), *node = &view;
+    g_autofree char *key = tn_node_key(tn_device_kind(options->devices[d]), node);
+    g_autofree char *id = tn_kernel_id(kernel);
+    const TnCostRow *row = measured(options, key);
+    const double us = row != NULL ? time_of(row, id) : INFINITY;
+    /* Those that were not measured come behind all that were. */
+    return us < INFINITY ? us : 1e15 - kernel->rank + (kernel->flags & TN_KERNEL_SLOW ? 1e6 : 0);
+}
+
 double
 tn_choice_cost(const TnCompile *options, guint d, const TnNode *any)
 {

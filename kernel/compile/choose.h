@@ -17,6 +17,12 @@ const TnKernel *tn_kernel_of_types(const TnCompile *options, guint d, const TnOp
                                    const TnType *types, double *us);
 /* The best whatever was chosen, written likewise. */
 const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);
+/* Writes that this kernel was chosen after all. */
+void tn_choice_note(const TnCompile *options, guint d, const TnNode *node, const TnKernel *kernel);
+/* Measured microseconds of one of the node's kernels; where these sizes were not measured, a number that
+ * grows from the best rank to the last. */
+double tn_kernel_time(const TnCompile *options, guint d, const TnNode *node,
+                      const TnKernel *kernel);
 /* Measured microseconds of the kernel that would be chosen; infinity: these sizes
  * were not measured. */
 double tn_choice_cost(const TnCompile *options, guint d, const TnNode *node);

@@ -358,9 +358,15 @@ recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **erro
     if (whole == 0 || best->arena <= limit) {
         return whole > 0;
     }
+    found_use(begin, c);
+    if (tn_recompute_lean(c, limit) &&
+        (try_rounds(c, limit, best, error) == 0 || best->arena <= limit)) {
+        return best->arena <= limit;
+    }
     best->arena = whole;
     for (gsize i = 0; i < G_N_ELEMENTS(parts) && best->arena > limit; i++) {
         found_use(begin, c);
+        tn_recompute_lean(c, whole / parts[i]);
         if (try_rounds(c, whole / parts[i], best, error) == 0) {
             return FALSE;
         }
@@ -381,6 +387,7 @@ tn_pass_recompute(TnCompiler *c, GError **error)
         recompute(c, given > variables ? given - variables : 0, &begin, &best, error);
     if (ok && best.graph != NULL) {
         found_use(&best, c);
+        tn_recompute_note(c);
     }
     found_clear(&begin);
     found_clear(&best);

@@ -14,10 +14,6 @@
 #define SILENCE_MS 2000
 #define HANDSHAKE_MS 5000
 #define MOST_CLOSED 5 /* connections in a row that were closed in the middle of the handshake */
-/* For a last goodbye. While a closed socket lingers it takes no message, and libzmq 4.3 aborts the process if
- * the connection then breaks and a heartbeat is due (its issue 4364), which is seldom; 30 ms made
- * connections that came later wait. */
-#define LINGER_MS 300
 #define BACKLOG 4096 /* messages of a peer that nobody receives, before it is held back */
 /* The same of who joins. A connection that is held back has no heartbeats and is cut, so the server's
  * beats of two days must fit in: a stage may be long at one frame. */
@@ -66,7 +62,10 @@ set_options(TnEnd *end, gsize most_bytes, GError **error)
     const struct {
         int option, value;
     } rows[] = {
-        { ZMQ_LINGER, LINGER_MS },
+        /* Goodbyes were answered before (wire.c). A closed socket that lingers takes no message, and
+         * libzmq 4.3 aborts the process if its connection breaks then and a heartbeat is due (its issue
+         * 4364). */
+        { ZMQ_LINGER, 0 },
         { ZMQ_HEARTBEAT_IVL, BEAT_MS },
         { ZMQ_HEARTBEAT_TIMEOUT, SILENCE_MS },
         { ZMQ_HEARTBEAT_TTL, SILENCE_MS },

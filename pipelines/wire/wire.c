@@ -628,8 +628,8 @@ tn_wire_new(const TnWireOptions *options, GError **error)
     return wire->end ? g_steal_pointer(&wire) : NULL;
 }
 
-/* Over a network a goodbye takes its time, and a connection that is closed while more comes over it is
- * cut: what it has not sent yet is lost. So what comes is received until all have answered. */
+/* What a socket has not sent when it is closed is lost, and a connection that is closed while more comes
+ * over it is cut. So what comes is received until all have answered. */
 static void
 say_goodbye(TnWire *wire)
 {
@@ -637,7 +637,7 @@ say_goodbye(TnWire *wire)
     wire->parting = TRUE;
     for (guint i = wire->peers->len; i > 0; i--)
         send_plain(wire, wire->peers->pdata[i - 1], &(TnMessage){ .kind = TN_WIRE_BYE });
-    while (!tn_end_is_ipc(wire->end) && wire->peers->len && g_get_monotonic_time() < end)
+    while (wire->peers->len && g_get_monotonic_time() < end)
         receive(wire, 5);
 }
 

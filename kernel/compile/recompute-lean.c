@@ -1,0 +1,108 @@
+/* recompute-lean.c: kernels that work in less memory. Under a memory limit the fastest kernel may work in
+ * more than there is, whatever else is dropped: Winograd's convolutions take ten times their images. Where
+ * a node's inputs, results and scratch alone are beyond an aim, the best kernel is taken with which they
+ * are not: by measured times, else by rank. */
+#include "recompute.h"
+
+#include <math.h>
+
+#include <tenon/plugin.h>
+
+#include "choose.h"
+
+/* What is in the arena while the node runs, without scratch. */
+static guint64
+own_bytes(const TnGraph *graph, const TnGraphNode *node)
+{
+    guint64 bytes = 0;
+    for (gint i = 0; i < node->n_in; i++) {
+        if (tn_reads_data(node->op, i, node->in[i]) &&
+            !tn_is_source(tn_graph_node(graph, node->in[i].node))) {
+            bytes += tn_align((gsize)tn_type_bytes(tn_type_of(graph, node->in[i])));
+        }
+    }
+    for (gint i = 0; i < node->n_out; i++) {
+        bytes += tn_align((gsize)tn_type_bytes(&node->out[i]));
+    }
+    return bytes;
+}
+
+/* G_MAXUINT64: it cannot be prepared. */
+static guint64
+scratch_of(const TnKernel *kernel, const TnNode *node)
+{
+    TnPrepared prepared = { .size = sizeof prepared };
+    if (kernel->prepare != NULL && !kernel->prepare(node, &prepared, NULL)) {
+        return G_MAXUINT64;
+    }
+    if (kernel->release != NULL) {
+        kernel->release(prepared.state);
+    }
+    return tn_align(prepared.scratch);
+}
+
+/* The best of the kernels that work in at most `room` bytes, else the one that works in least. */
+static const TnKernel *
+lean_kernel(const TnCompile *options, guint d, const TnNode *node, const GPtrArray *candidates,
+            const TnKernel *now, guint64 room)
+{
+    const TnKernel *found = now;
+    guint64 least = scratch_of(now, node);
+    double best = INFINITY;
+    for (guint i = 0; i < candidates->len && least > room; i++) {
+        const TnKernel *kernel = g_ptr_array_index(candidates, i);
+        const guint64 bytes = scratch_of(kernel, node);
+        if (bytes < least) {
+            found = kernel;
+            least = bytes;
+        }
+    }
+    for (guint i = 0; i < candidates->len && found != now; i++) {
+        const TnKernel *kernel = g_ptr_array_index(candidates, i);
+        const double us = tn_kernel_time(options, d, node, kernel);
+        if (us < best && scratch_of(kernel, node) <= room) {
+            found = kernel;
+            best = us;
+        }
+    }
+    return found;
+}
+
+gboolean
+tn_recompute_lean(TnCompiler *c, guint64 aim)
+{
+    gboolean any = FALSE;
+    for (guint i = 0; i < c->graph->nodes->len; i++) {
+        const TnGraphNode *node = tn_graph_node(c->graph, i);
+        const TnClaim claim = c->claims[i];
+        if (claim.kernel == NULL || (node->op->flags & TN_OP_CONTROL)) {
+            continue;
+        }
+        const guint64 own = own_bytes(c->graph, node);
+        TnNodeView view;
+        tn_node_view(&view, c->graph, i);
+        view.node.batch_invariant = c->options->batch_invariant;
+        g_autoptr(GPtrArray) candidates =
+            tn_kernel_candidates(tn_device_kind(c->options->devices[claim.device]), &view.node);
+        if (candidates->len < 2) {
+            continue;
+        }
+        c->claims[i].kernel = lean_kernel(c->options, (guint)claim.device, &view.node, candidates,
+                                          claim.kernel, aim > own ? aim - own : 0);
+        any = any || c->claims[i].kernel != claim.kernel;
+    }
+    return any;
+}
+
+void
+tn_recompute_note(const TnCompiler *c)
+{
+    for (guint i = 0; i < c->graph->nodes->len; i++) {
+        const TnClaim claim = c->claims[i];
+        if (claim.kernel != NULL) {
+            TnNodeView view;
+            tn_node_view(&view, c->graph, i);
+            tn_choice_note(c->options, (guint)claim.device, &view.node, claim.kernel);
+        }
+    }
+}
