@@ -1,6 +1,6 @@
 /* canonical.c: one way to write what can be written in several, so that other passes need to
  * know only that one: inputs that only lend their type, the order of inputs that may be swapped,
- * operators that change nothing but a shape. */
+ * operators that change nothing but a shape, parts of one value. */
 #include "compile-private.h"
 
 #include <pthread.h>
@@ -9,7 +9,7 @@
  * reshape. */
 static const char *const reshape_names[] = { "flatten", "squeeze", "unsqueeze", "reshape_as" };
 static struct {
-    const TnOp *reshape;
+    const TnOp *reshape, *split, *slice;
     const TnOp *as_reshape[G_N_ELEMENTS(reshape_names)];
 } ops;
 static pthread_once_t ops_once = PTHREAD_ONCE_INIT;
@@ -18,6 +18,8 @@ static void
 find_ops(void)
 {
     ops.reshape = tn_op_find("reshape", NULL);
+    ops.split = tn_op_find("split", NULL);
+    ops.slice = tn_op_find("slice", NULL);
     for (gsize i = 0; i < G_N_ELEMENTS(reshape_names); i++) {
         ops.as_reshape[i] = tn_op_find(reshape_names[i], NULL);
     }
@@ -57,6 +59,23 @@ type_only(TnRewriter *rw, const TnGraphNode *node, TnVal val)
     };
 }
 
+/* At sizes that are known the parts are slices, which are views where all readers take strides. */
+static void
+parts_of(TnRewriter *rw, const TnGraphNode *node, TnVal x, TnVal *out)
+{
+    const TnSplitAttrs *attrs = node->attrs;
+    const gint64 axis = attrs->axis + (attrs->axis < 0 ? node->out[0].rank : 0);
+    gint64 place = 0;
+    for (gint k = 0; k < node->n_out; k++) {
+        const gint64 end = place + node->out[k].dims[axis];
+        const TnSliceAttrs part = { .starts = { 1, { place } },
+                                    .ends = { 1, { end } },
+                                    .axes = { 1, { axis } } };
+        out[k] = tn_rewrite_add(rw, node, ops.slice, &part, 1, &x);
+        place = end;
+    }
+}
+
 static guint64
 order_key(const TnGraph *graph, TnVal val)
 {
@@ -87,6 +106,10 @@ canonical_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVa
         if (!tn_val_is_none(out[0])) {
             return TRUE;
         }
+    }
+    if (node->op == ops.split) {
+        parts_of(rw, node, use[0], out);
+        return TRUE;
     }
     tn_rewrite_copy(rw, node, use, out);
     return TRUE;

@@ -59,6 +59,8 @@ prepare_step(TnPlan *plan, TnStep *step, GError **error)
     }
     for (gint i = 0; i < node->n_out; i++) {
         tn_arg_contiguous(&view.out[i], &node->out[i]);
+        memcpy(view.out[i].strides, tn_plan_value(plan, step->out + (guint)i)->layout.strides,
+               sizeof view.out[i].strides);
         view.out[i].variable =
             tn_plan_value(plan, step->out + (guint)i)->place.kind == TN_PLACE_VARIABLE;
     }

@@ -1,6 +1,7 @@
 /* views.c: which movements are no instruction. A view is a stride pattern over its root's
  * memory; it becomes an instruction again if strides cannot express it, or if a reader wants it
- * contiguous and it is not. */
+ * contiguous and it is not. What a kernel gives in any order of axes lies as a transpose that reads it
+ * wants it, which so costs nothing either. */
 #include "plan-private.h"
 
 gboolean
@@ -116,6 +117,78 @@ lay_view(TnPlan *plan, guint number, const gboolean *wanted)
     return TRUE;
 }
 
+/* --- Outputs in another order ----------------------------------------------------------------- */
+
+/* Strides of a value with which its view of these strides, as seen while the value is contiguous, is
+ * contiguous; FALSE if the view is no other order of the axes, or moves the last one. */
+static gboolean
+inverse_order(const TnType *type, const gint64 *own, const TnType *view, const gint64 *seen,
+              gint64 *strides)
+{
+    gint64 contiguous[TN_MAX_RANK] = { 0 };
+    if (view->rank != type->rank || type->rank < 2) {
+        return FALSE;
+    }
+    tn_type_strides(view, contiguous);
+    for (gint i = 0; i < type->rank; i++) {
+        gint at = 0;
+        while (at < type->rank && (seen[at] != own[i] || view->dims[at] != type->dims[i])) {
+            at++;
+        }
+        if (at == type->rank || (type->dims[i] < 2 && i == type->rank - 1)) {
+            return FALSE;
+        }
+        strides[i] = contiguous[at];
+    }
+    return strides[type->rank - 1] == 1;
+}
+
+/* Lays a node's outputs as the first view that reads them in another order wants them. */
+static void
+lay_output(TnPlan *plan, guint reader)
+{
+    const TnGraphNode *node = tn_graph_node(plan->graph, reader);
+    const TnVal from = node->in[0];
+    const TnKernel *kernel = plan->c->claims[from.node].kernel;
+    TnPlanValue *value = tn_plan_value(plan, tn_plan_value_of(plan, from));
+    TnLayout layout = { .offset = 0 }, own = { .offset = 0 };
+    if (kernel == NULL || !(kernel->flags & TN_KERNEL_ANY_ORDER) || plan->is_view[from.node] ||
+        !value->contiguous || tn_type_count(&value->type) == 0 ||
+        !node->op->view(node->attrs, &value->type, &value->layout, &node->out[0], &layout) ||
+        tn_layout_contiguous(&node->out[0], &layout) ||
+        !inverse_order(&value->type, value->layout.strides, &node->out[0], layout.strides,
+                       own.strides)) {
+        return;
+    }
+    value->layout = own;
+    value->contiguous = FALSE;
+}
+
+static void
+lay_outputs(TnPlan *plan)
+{
+    for (guint i = 0; i < plan->graph->nodes->len; i++) {
+        if (plan->is_view[i] && tn_graph_node(plan->graph, i)->n_in == 1) {
+            lay_output(plan, i);
+        }
+    }
+}
+
+/* Whether an output lay so in vain, for somebody wants it contiguous. */
+static gboolean
+straighten(TnPlan *plan, const gboolean *wanted)
+{
+    gboolean changed = FALSE;
+    for (guint i = 0; i < plan->values->len; i++) {
+        const TnPlanValue *value = tn_plan_value(plan, i);
+        if (value->root == i && !value->contiguous && wanted[i]) {
+            set_root(plan, i);
+            changed = TRUE;
+        }
+    }
+    return changed;
+}
+
 void
 tn_plan_views(TnPlan *plan)
 {
@@ -126,11 +199,12 @@ tn_plan_views(TnPlan *plan)
     for (guint i = 0; i < n; i++) {
         plan->is_view[i] = !skip && may_be_view(plan, i);
     }
+    lay_outputs(plan);
     /* A view that becomes an instruction may want its own input contiguous: again, until nothing
      * changes. */
     for (gboolean changed = TRUE; changed;) {
-        changed = FALSE;
         find_wanted(plan, wanted);
+        changed = straighten(plan, wanted);
         for (guint i = 0; i < n; i++) {
             if (plan->is_view[i] && !lay_view(plan, i, wanted)) {
                 plan->is_view[i] = FALSE;

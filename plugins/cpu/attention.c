@@ -16,6 +16,7 @@ typedef struct {
     AttentionPlan plan;
     gint64 per_block, blocks; /* rows of a block, and blocks of an item */
     gint64 v_at;              /* of v's copies behind k's, in floats */
+    AttentionStrides out;
 } Forward;
 
 typedef struct {
@@ -71,6 +72,7 @@ typedef struct {
     AttentionPanels k, v;
     const void *mask;
     float *out;
+    gint64 out_row;
 } Item;
 
 /* A group of rows against keys [key, key + n). */
@@ -81,7 +83,7 @@ meet(const Item *item, gint64 row, gint64 rows, gint64 key, gint64 n, AttentionS
     const gint64 full = (n + ATTENTION_LANES - 1) / ATTENTION_LANES * ATTENTION_LANES;
     float scores[GEMM_ROWS * KEYS] __attribute__((aligned(64)));
     AttentionPanels k = item->k, v = item->v;
-    float *out = item->out + row * plan->d;
+    float *out = item->out + row * item->out_row;
     k.at += key / k.row * k.step;
     v.at += key * v.row;
     attention_product(&(AttentionProduct){ rows, n, plan->e, item->q + row * plan->q.row,
@@ -97,11 +99,11 @@ meet(const Item *item, gint64 row, gint64 rows, gint64 key, gint64 n, AttentionS
         attention_forward_row[cpu_isa](line, seen, full, item->mask ? 1 : plan->scale, &state[i],
                                        &factor);
         for (gint64 j = 0; key > 0 && factor != 1 && j < plan->d; j++) {
-            out[i * plan->d + j] *= factor;
+            out[i * item->out_row + j] *= factor;
         }
     }
-    attention_product(
-        &(AttentionProduct){ rows, plan->d, n, scores, KEYS, 1, v, out, plan->d, key > 0, FALSE });
+    attention_product(&(AttentionProduct){ rows, plan->d, n, scores, KEYS, 1, v, out, item->out_row,
+                                           key > 0, FALSE });
 }
 
 static void
@@ -119,7 +121,7 @@ group(const Item *item, gint64 row, gint64 rows, float *log_sum)
     for (gint64 i = 0; i < rows; i++) {
         const gboolean none = state[i].max == -INFINITY;
         const float inverse = none ? 1 : 1 / state[i].sum;
-        float *out = item->out + (row + i) * plan->d;
+        float *out = item->out + (row + i) * item->out_row;
         for (gint64 j = 0; j < plan->d; j++) {
             out[j] *= inverse;
         }
@@ -147,7 +149,8 @@ run_block(gpointer data, gsize chunk, gsize n)
         attention_panels(&plan->v, job->v + cpu_dot(plan->lead, item.index, plan->v.batch),
                          job->copies + f->v_at +
                              cpu_dot(plan->lead, item.index, plan->v.item) * plan->v.panel_floats);
-    item.out = job->out + at * plan->l * plan->d;
+    item.out = job->out + cpu_dot(plan->lead, item.index, f->out.batch);
+    item.out_row = f->out.row;
     for (gint64 row = first; row < end; row += GEMM_ROWS) {
         group(&item, row, MIN(GEMM_ROWS, end - row), job->log_sum + at * plan->l);
     }
@@ -208,6 +211,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     f->per_block = (plan->l + f->blocks - 1) / f->blocks;
     f->per_block = (f->per_block + GEMM_ROWS - 1) / GEMM_ROWS * GEMM_ROWS;
     f->blocks = (plan->l + f->per_block - 1) / f->per_block;
+    attention_strides(&f->out, plan, &node->out[0]);
     f->v_at = plan->k.items * plan->k.turned_floats;
     prepared->state = f;
     prepared->scratch = (gsize)(f->v_at + plan->v.items * plan->v.panel_floats) * sizeof(float);
@@ -217,7 +221,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention",
       .dtypes = TN_DT(F32),
-      .flags = TN_KERNEL_STRIDED,
+      .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
       .claims = claims,
       .prepare = prepare,
       .run = run,

@@ -65,6 +65,12 @@ typedef struct {
 } AttentionProduct;
 void attention_product(const AttentionProduct *p);
 
+/* Strides of an argument [lead…, rows, cols] that broadcasts to the plan's leading axes. */
+typedef struct {
+    gint64 batch[TN_MAX_RANK], row, col;
+} AttentionStrides;
+void attention_strides(AttentionStrides *to, const AttentionPlan *plan, const TnArg *arg);
+
 /* Where a row's mask begins. */
 const void *attention_mask(const AttentionPlan *plan, const void *mask, const gint64 *index,
                            gint64 row, gint64 col);

@@ -16,7 +16,7 @@ typedef struct {
     gint64 e_blocks, s_blocks, d_blocks;
     gint64 k_numbers, v_numbers;   /* of copies of one item */
     gsize v_at, own_at, own_bytes; /* in scratch: copies of v, what a chunk needs for itself */
-    gint64 out_batch[TN_MAX_RANK], out_row;
+    AttentionStrides out;
 } Forward;
 
 typedef struct {
@@ -148,7 +148,7 @@ finish(Rows *r, guint16 *out, float *log_sum)
     for (gint64 b = 0; b < f->d_blocks; b++) {
         attention_bf16_scale[cpu_isa](r->sums + b * AREA, inverse);
         bf16_kernels()->store_rows(r->sums + b * AREA, NULL, r->rows,
-                                   MIN(BLOCK, f->plan.d - b * BLOCK), out + b * BLOCK, f->out_row);
+                                   MIN(BLOCK, f->plan.d - b * BLOCK), out + b * BLOCK, f->out.row);
     }
 }
 
@@ -166,7 +166,7 @@ run_chunk(gpointer data, gsize chunk, gsize n)
     cpu_position(plan->lead, plan->dims, at, index);
     const AttentionMatrix q = { job->q + cpu_dot(plan->lead, index, plan->q.batch), plan->l,
                                 plan->e, plan->q.row, plan->q.col };
-    guint16 *out = job->out + cpu_dot(plan->lead, index, f->out_batch);
+    guint16 *out = job->out + cpu_dot(plan->lead, index, f->out.batch);
     Rows r = { .forward = f,
                .index = index,
                .mask = job->mask,
@@ -186,7 +186,7 @@ run_chunk(gpointer data, gsize chunk, gsize n)
         for (gint64 key = 0; key < end; key += KEYS * BLOCK) {
             meet(&r, key, end);
         }
-        finish(&r, out + r.row * f->out_row, job->log_sum + at * plan->l + r.row);
+        finish(&r, out + r.row * f->out.row, job->log_sum + at * plan->l + r.row);
     }
     bf16_end();
     return TN_OK;
@@ -226,12 +226,9 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Forward *f = g_new0(Forward, 1);
     AttentionPlan *plan = &f->plan;
-    gint64 strides[TN_MAX_RANK];
     (void)error;
     attention_plan(plan, node, mask_of(node));
-    cpu_broadcast(&node->out[0], plan->lead + 2, strides);
-    memcpy(f->out_batch, strides, (gsize)plan->lead * sizeof *strides);
-    f->out_row = strides[plan->lead];
+    attention_strides(&f->out, plan, &node->out[0]);
     f->chunks = cpu_parts(plan->l, ROWS);
     f->e_blocks = attention_blocks(plan->e);
     f->s_blocks = attention_blocks(plan->s);
@@ -250,7 +247,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention",
       .dtypes = TN_DT(BF16),
-      .flags = TN_KERNEL_STRIDED,
+      .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
       .claims = claims,
       .prepare = prepare,
       .run = run,

@@ -18,15 +18,11 @@ typedef enum { K_LEFT, K_RIGHT, V_LEFT, Q_TURNED, Q_RIGHT, G_TURNED, G_RIGHT, N_
 typedef enum { BASE = N_COPIES, WEIGHED, DQ, DK, DV, N_PARTS } Part;
 
 typedef struct {
-    gint64 batch[TN_MAX_RANK], row, col;
-} Strides;
-
-typedef struct {
     AttentionPlan plan;
     AttentionSide g;
     gint64 keys[TN_MAX_RANK], rest[TN_MAX_RANK]; /* leading axes of k, and those that share it */
     gint64 n_keys, slots;                        /* matrices k */
-    Strides out, sum, dq, dk, dv;
+    AttentionStrides out, sum, dq, dk, dv;
     gint64 l_blocks, s_blocks, e_blocks, d_blocks;
     gsize at[N_PARTS + 1];
 } Backward;
@@ -288,16 +284,6 @@ claims(const TnNode *node)
 }
 
 static void
-strides_of(Strides *to, const AttentionPlan *plan, const TnArg *arg)
-{
-    gint64 strides[TN_MAX_RANK];
-    cpu_broadcast(arg, plan->lead + 2, strides);
-    memcpy(to->batch, strides, (gsize)plan->lead * sizeof *strides);
-    to->row = strides[plan->lead];
-    to->col = strides[plan->lead + 1];
-}
-
-static void
 lay_slot(Backward *b)
 {
     const AttentionPlan *plan = &b->plan;
@@ -326,11 +312,11 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     (void)error;
     attention_plan(plan, node, mask_of(node));
     attention_side(&b->g, plan, &node->in[5], 0);
-    strides_of(&b->out, plan, &node->in[3]);
-    strides_of(&b->sum, plan, &node->in[4]);
-    strides_of(&b->dq, plan, &node->out[0]);
-    strides_of(&b->dk, plan, &node->out[1]);
-    strides_of(&b->dv, plan, &node->out[2]);
+    attention_strides(&b->out, plan, &node->in[3]);
+    attention_strides(&b->sum, plan, &node->in[4]);
+    attention_strides(&b->dq, plan, &node->out[0]);
+    attention_strides(&b->dk, plan, &node->out[1]);
+    attention_strides(&b->dv, plan, &node->out[2]);
     for (gint i = 0; i < plan->lead; i++) {
         b->keys[i] = plan->k.item[i] > 0 ? plan->dims[i] : 1;
         b->rest[i] = plan->dims[i] / b->keys[i];
@@ -350,7 +336,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention_grad",
       .dtypes = TN_DT(BF16),
-      .flags = TN_KERNEL_STRIDED,
+      .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
       .claims = claims,
       .prepare = prepare,
       .run = run,

@@ -18,8 +18,7 @@ typedef struct {
     AttentionSide g;
     gint64 keys[TN_MAX_RANK], rest[TN_MAX_RANK]; /* leading axes of k, and those that share it */
     gint64 n_keys;                               /* matrices k */
-    gint64 out_batch[TN_MAX_RANK], out_row, out_col;
-    gint64 sum_batch[TN_MAX_RANK], sum_row;
+    AttentionStrides out, sum, dq, dk, dv;
     gint64 floats; /* of the copies for one k */
 } Backward;
 
@@ -49,14 +48,14 @@ static float
 weighed(const Item *item, gint64 row)
 {
     const Backward *b = item->backward;
-    const float *g = item->g + row * b->g.row, *out = item->out + row * b->out_row;
+    const float *g = item->g + row * b->g.row, *out = item->out + row * b->out.row;
     float sum = 0;
-    if (b->g.col == 1 && b->out_col == 1) {
+    if (b->g.col == 1 && b->out.col == 1) {
         softmax_dot[cpu_isa](g, out, b->g.cols, &sum);
         return sum;
     }
     for (gint64 i = 0; i < b->g.cols; i++) {
-        sum += g[i * b->g.col] * out[i * b->out_col];
+        sum += g[i * b->g.col] * out[i * b->out.col];
     }
     return sum;
 }
@@ -84,7 +83,7 @@ group(const Item *item, Block *block, gint64 first, gint64 rows)
                                            b->g.col, v, ds, PITCH, FALSE, TRUE });
     for (gint64 i = 0; i < rows; i++) {
         const gint64 seen = plan->causal ? CLAMP(row + i + 1 - key, 0, n) : n;
-        const float sum = item->log_sum[(row + i) * b->sum_row];
+        const float sum = item->log_sum[(row + i) * b->sum.row];
         const AttentionBackward terms = { item->mask ? 1 : plan->scale, sum == -INFINITY ? 0 : sum,
                                           plan->scale, weighed(item, row + i) };
         if (item->mask != NULL) {
@@ -94,14 +93,15 @@ group(const Item *item, Block *block, gint64 first, gint64 rows)
         attention_backward_row[cpu_isa](p + i * PITCH, ds + i * PITCH, seen, full, &terms);
     }
     attention_product(&(AttentionProduct){ rows, plan->e, n, ds, PITCH, 1, k_rows,
-                                           item->dq + row * plan->e, plan->e, key > 0, FALSE });
+                                           item->dq + row * b->dq.row, b->dq.row, key > 0, FALSE });
 }
 
 /* What all rows of a block give to dv and dk. A causal mask leaves out the rows before a key. */
 static void
 columns(const Item *item, const Block *block)
 {
-    const AttentionPlan *plan = &item->backward->plan;
+    const Backward *b = item->backward;
+    const AttentionPlan *plan = &b->plan;
     const gint64 to =
         plan->causal ? MIN(block->keys, block->row + block->rows - block->key) : block->keys;
     for (gint64 j = 0; j < to; j += GEMM_ROWS) {
@@ -112,11 +112,11 @@ columns(const Item *item, const Block *block)
         g.at += row * g.row;
         q.at += row * q.row;
         attention_product(&(AttentionProduct){ n, plan->d, block->rows - skip, block->p + at, 1,
-                                               PITCH, g, item->dv + key * plan->d, plan->d, TRUE,
-                                               FALSE });
+                                               PITCH, g, item->dv + key * b->dv.row, b->dv.row,
+                                               TRUE, FALSE });
         attention_product(&(AttentionProduct){ n, plan->e, block->rows - skip, block->ds + at, 1,
-                                               PITCH, q, item->dk + key * plan->e, plan->e, TRUE,
-                                               FALSE });
+                                               PITCH, q, item->dk + key * b->dk.row, b->dk.row,
+                                               TRUE, FALSE });
     }
 }
 
@@ -161,22 +161,22 @@ run_keys(gpointer data, gsize chunk, gsize n_chunks)
     item.k_turned = attention_turned(&plan->k, k_turned);
     item.v_turned = attention_turned(&plan->v, v_turned);
     item.k_rows = attention_panels(&plan->k, k, k_rows);
-    item.dk = (float *)job->run->out[1] + (gint64)chunk * plan->s * plan->e;
-    item.dv = (float *)job->run->out[2] + (gint64)chunk * plan->s * plan->d;
-    memset(item.dk, 0, (gsize)(plan->s * plan->e) * sizeof(float));
-    memset(item.dv, 0, (gsize)(plan->s * plan->d) * sizeof(float));
+    item.dk = (float *)job->run->out[1] + cpu_dot(n, keys, b->dk.batch);
+    item.dv = (float *)job->run->out[2] + cpu_dot(n, keys, b->dv.batch);
+    for (gint64 i = 0; i < plan->s; i++) {
+        memset(item.dk + i * b->dk.row, 0, (gsize)plan->e * sizeof(float));
+        memset(item.dv + i * b->dv.row, 0, (gsize)plan->d * sizeof(float));
+    }
     do {
-        gint64 at = 0;
         for (gint i = 0; i < n; i++) {
             item.index[i] = keys[i] + rest[i];
-            at = at * plan->dims[i] + item.index[i];
         }
         item.q = (const float *)job->run->in[0] + cpu_dot(n, item.index, plan->q.batch);
-        item.out = (const float *)job->run->in[3] + cpu_dot(n, item.index, b->out_batch);
-        item.log_sum = (const float *)job->run->in[4] + cpu_dot(n, item.index, b->sum_batch);
+        item.out = (const float *)job->run->in[3] + cpu_dot(n, item.index, b->out.batch);
+        item.log_sum = (const float *)job->run->in[4] + cpu_dot(n, item.index, b->sum.batch);
         item.g = (const float *)job->run->in[5] + cpu_dot(n, item.index, b->g.batch);
         item.mask = plan->mask != TN_DTYPE_NONE ? job->run->in[6] : NULL;
-        item.dq = (float *)job->run->out[0] + at * plan->l * plan->e;
+        item.dq = (float *)job->run->out[0] + cpu_dot(n, item.index, b->dq.batch);
         attention_copy(&plan->q, item.q, q_rows);
         attention_copy(&b->g, item.g, g_rows);
         item.q_rows = attention_panels(&plan->q, item.q, q_rows);
@@ -224,17 +224,14 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Backward *b = g_new0(Backward, 1);
     AttentionPlan *plan = &b->plan;
-    gint64 strides[TN_MAX_RANK];
     (void)error;
     attention_plan(plan, node, mask_of(node));
     attention_side(&b->g, plan, &node->in[5], plan->s / GEMM_ROWS);
-    cpu_broadcast(&node->in[3], plan->lead + 2, strides);
-    memcpy(b->out_batch, strides, sizeof strides);
-    b->out_row = strides[plan->lead];
-    b->out_col = strides[plan->lead + 1];
-    cpu_broadcast(&node->in[4], plan->lead + 2, strides);
-    memcpy(b->sum_batch, strides, sizeof strides);
-    b->sum_row = strides[plan->lead];
+    attention_strides(&b->out, plan, &node->in[3]);
+    attention_strides(&b->sum, plan, &node->in[4]);
+    attention_strides(&b->dq, plan, &node->out[0]);
+    attention_strides(&b->dk, plan, &node->out[1]);
+    attention_strides(&b->dv, plan, &node->out[2]);
     for (gint i = 0; i < plan->lead; i++) {
         b->keys[i] = plan->k.item[i] > 0 ? plan->dims[i] : 1;
         b->rest[i] = plan->dims[i] / b->keys[i];
@@ -250,7 +247,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention_grad",
       .dtypes = TN_DT(F32),
-      .flags = TN_KERNEL_STRIDED,
+      .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
       .claims = claims,
       .prepare = prepare,
       .run = run,

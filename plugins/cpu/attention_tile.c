@@ -115,6 +115,16 @@ attention_plan(AttentionPlan *plan, const TnNode *node, const TnArg *mask)
     }
 }
 
+void
+attention_strides(AttentionStrides *to, const AttentionPlan *plan, const TnArg *arg)
+{
+    gint64 strides[TN_MAX_RANK];
+    cpu_broadcast(arg, plan->lead + 2, strides);
+    memcpy(to->batch, strides, (gsize)plan->lead * sizeof *strides);
+    to->row = strides[plan->lead];
+    to->col = strides[plan->lead + 1];
+}
+
 const void *
 attention_mask(const AttentionPlan *plan, const void *mask, const gint64 *index, gint64 row,
                gint64 col)

@@ -10,16 +10,17 @@
 
 /* Elements of a chunk: inputs and outputs of two stay in the second-level cache. */
 #define CHUNK 16384
-/* Of bf16, widened at once. */
+/* Of bf16, before results are rounded. */
 #define STRIP 1024
 
 /* out = f (x), or g f' (x) */
 typedef void (*GeluFn)(const float *x, const float *g, gint64 n, float *out);
+typedef void (*GeluNarrowFn)(const guint16 *x, const guint16 *g, gint64 n, float *out);
 
 typedef struct {
     gint64 n;
-    gboolean narrow; /* bf16 */
     GeluFn fn;
+    GeluNarrowFn narrow; /* of bf16; NULL: f32 */
 } Gelu;
 
 #define ROOT_2_PI 0.7978845608028654f
@@ -32,66 +33,62 @@ half_bend(float u)
     return 1 / (1 + vm_exp(-2 * u));
 }
 
-static CPU_INLINE void
-by_tanh_body(const float *x, const float *g, gint64 n, float *out)
+static CPU_INLINE float
+by_tanh_at(float v, float g)
 {
     (void)g;
-    CPU_LOOP
-    for (gint64 i = 0; i < n; i++) {
-        const float v = x[i];
-        out[i] = v * half_bend(ROOT_2_PI * (v * (CUBIC * (v * v) + 1)));
-    }
+    return v * half_bend(ROOT_2_PI * (v * (CUBIC * (v * v) + 1)));
 }
 
-static CPU_INLINE void
-by_erf_body(const float *x, const float *g, gint64 n, float *out)
+static CPU_INLINE float
+by_erf_at(float v, float g)
 {
     (void)g;
-    CPU_LOOP
-    for (gint64 i = 0; i < n; i++) {
-        out[i] = 0.5f * x[i] * (vm_erf(x[i] * (float)G_SQRT2 / 2) + 1);
-    }
+    return 0.5f * v * (vm_erf(v * (float)G_SQRT2 / 2) + 1);
 }
 
-static CPU_INLINE void
-by_tanh_grad_body(const float *x, const float *g, gint64 n, float *out)
+static CPU_INLINE float
+by_tanh_grad_at(float v, float g)
 {
-    CPU_LOOP
-    for (gint64 i = 0; i < n; i++) {
-        const float v = x[i], z = v * v, share = half_bend(ROOT_2_PI * (v * (CUBIC * z + 1)));
-        const float slope = 2 * ROOT_2_PI * (share * (1 - share) * (3 * CUBIC * z + 1));
-        out[i] = g[i] * (share + v * slope);
-    }
+    const float z = v * v, share = half_bend(ROOT_2_PI * (v * (CUBIC * z + 1)));
+    const float slope = 2 * ROOT_2_PI * (share * (1 - share) * (3 * CUBIC * z + 1));
+    return g * (share + v * slope);
 }
 
-static CPU_INLINE void
-by_erf_grad_body(const float *x, const float *g, gint64 n, float *out)
+static CPU_INLINE float
+by_erf_grad_at(float v, float g)
 {
-    CPU_LOOP
-    for (gint64 i = 0; i < n; i++) {
-        const float v = x[i], slope = ROOT_2_PI / 2 * vm_exp(-0.5f * (v * v));
-        out[i] = g[i] * (0.5f * (vm_erf(v * (float)G_SQRT2 / 2) + 1) + v * slope);
-    }
+    const float slope = ROOT_2_PI / 2 * vm_exp(-0.5f * (v * v));
+    return g * (0.5f * (vm_erf(v * (float)G_SQRT2 / 2) + 1) + v * slope);
 }
 
-#define VERSIONS(name)                                                                             \
+/* name: of f32; name_narrow: of bf16. */
+#define VERSIONS(name, G, NARROW_G)                                                                \
+    static CPU_INLINE void name##_body(const float *x, const float *g, gint64 n, float *out)       \
+    {                                                                                              \
+        (void)g;                                                                                   \
+        CPU_LOOP                                                                                   \
+        for (gint64 i = 0; i < n; i++) {                                                           \
+            out[i] = name##_at(x[i], G);                                                           \
+        }                                                                                          \
+    }                                                                                              \
+    static CPU_INLINE void name##_narrow_body(const guint16 *x, const guint16 *g, gint64 n,        \
+                                              float *out)                                          \
+    {                                                                                              \
+        (void)g;                                                                                   \
+        CPU_LOOP                                                                                   \
+        for (gint64 i = 0; i < n; i++) {                                                           \
+            out[i] = name##_at(cpu_bf16_wide(x[i]), NARROW_G);                                     \
+        }                                                                                          \
+    }                                                                                              \
     CPU_VERSIONS(name, GeluFn, (const float *x, const float *g, gint64 n, float *out),             \
-                 (x, g, n, out))
-VERSIONS(by_tanh)
-VERSIONS(by_erf)
-VERSIONS(by_tanh_grad)
-VERSIONS(by_erf_grad)
-
-static CPU_INLINE void
-widen_body(const guint16 *from, gint64 n, float *to)
-{
-    CPU_LOOP
-    for (gint64 i = 0; i < n; i++) {
-        to[i] = cpu_bf16_wide(from[i]);
-    }
-}
-typedef void (*WidenFn)(const guint16 *from, gint64 n, float *to);
-CPU_VERSIONS(widen, WidenFn, (const guint16 *from, gint64 n, float *to), (from, n, to))
+                 (x, g, n, out))                                                                   \
+    CPU_VERSIONS(name##_narrow, GeluNarrowFn,                                                      \
+                 (const guint16 *x, const guint16 *g, gint64 n, float *out), (x, g, n, out))
+VERSIONS(by_tanh, 0, 0)
+VERSIONS(by_erf, 0, 0)
+VERSIONS(by_tanh_grad, g[i], cpu_bf16_wide(g[i]))
+VERSIONS(by_erf_grad, g[i], cpu_bf16_wide(g[i]))
 
 typedef struct {
     const Gelu *gelu;
@@ -119,13 +116,9 @@ run_narrow_chunk(gpointer data, gsize chunk, gsize n_chunks)
     (void)n_chunks;
     for (gint64 at = first; at < end; at += STRIP) {
         const gint64 n = MIN(STRIP, end - at);
-        float wide_x[STRIP], wide_g[STRIP];
-        widen[cpu_isa](x + at, n, wide_x);
-        if (g != NULL) {
-            widen[cpu_isa](g + at, n, wide_g);
-        }
-        job->gelu->fn(wide_x, wide_g, n, wide_x);
-        bf16_kernels()->store(wide_x, NULL, n, (guint16 *)job->out + at);
+        float strip[STRIP];
+        job->gelu->narrow(x + at, g != NULL ? g + at : NULL, n, strip);
+        bf16_kernels()->store(strip, NULL, n, (guint16 *)job->out + at);
     }
     return TN_OK;
 }
@@ -135,7 +128,7 @@ run_with(const Gelu *gelu, const TnRun *run, const void *g)
 {
     Job job = { gelu, run->in[0], g, run->out[0] };
     return tn_parallel_for((gsize)cpu_parts(gelu->n, CHUNK),
-                           gelu->narrow ? run_narrow_chunk : run_chunk, &job);
+                           gelu->narrow != NULL ? run_narrow_chunk : run_chunk, &job);
 }
 
 static TnStatus
@@ -151,29 +144,37 @@ run_grad(void *state, const TnRun *run)
 }
 
 static gboolean
-prepare(const TnNode *node, TnPrepared *prepared, GeluFn with_tanh, GeluFn with_erf)
+prepare(const TnNode *node, TnPrepared *prepared, GeluFn fn, GeluNarrowFn narrow)
 {
     Gelu *gelu = g_new0(Gelu, 1);
-    const gint approximate = ((const TnGeluAttrs *)node->attrs)->approximate;
     gelu->n = node->in[0].count;
-    gelu->narrow = node->in[0].type.dtype == TN_DTYPE_BF16;
-    gelu->fn = approximate == TN_GELU_TANH ? with_tanh : with_erf;
+    gelu->fn = fn;
+    gelu->narrow = node->in[0].type.dtype == TN_DTYPE_BF16 ? narrow : NULL;
     prepared->state = gelu;
     return TRUE;
+}
+
+static gboolean
+with_tanh(const TnNode *node)
+{
+    return ((const TnGeluAttrs *)node->attrs)->approximate == TN_GELU_TANH;
 }
 
 static gboolean
 prepare_gelu(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
-    return prepare(node, prepared, by_tanh[cpu_isa], by_erf[cpu_isa]);
+    return with_tanh(node) ? prepare(node, prepared, by_tanh[cpu_isa], by_tanh_narrow[cpu_isa])
+                           : prepare(node, prepared, by_erf[cpu_isa], by_erf_narrow[cpu_isa]);
 }
 
 static gboolean
 prepare_grad(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
-    return prepare(node, prepared, by_tanh_grad[cpu_isa], by_erf_grad[cpu_isa]);
+    return with_tanh(node)
+               ? prepare(node, prepared, by_tanh_grad[cpu_isa], by_tanh_grad_narrow[cpu_isa])
+               : prepare(node, prepared, by_erf_grad[cpu_isa], by_erf_grad_narrow[cpu_isa]);
 }
 
 static const TnKernel kernels[] = {

@@ -308,12 +308,82 @@ random_graphs(void)
     TN_ASSERT(far > 1e-4); /* something was narrow */
 }
 
+/* --- Order of axes ---------------------------------------------------------------------------- */
+
+static TnVal
+heads(TnGraph *graph, TnVal x)
+{
+    const TnReshapeAttrs cut = { .shape = { 4, { 0, 0, 2, -1 } } };
+    const TnTransposeAttrs perm = { { 4, { 0, 2, 1, 3 } } };
+    const TnVal parts = tn_graph_op(graph, "reshape", &cut, 1, &x, NULL);
+    return tn_graph_op(graph, "transpose", &perm, 1, &parts, NULL);
+}
+
+/* Attention of two heads, and what it gives to each of q, k and v in one matrix; straight: the result is
+ * wanted as attention gives it, too. */
+static TnGraph *
+attention(gboolean straight)
+{
+    TnGraph *graph = tn_graph_new("attention");
+    const gint64 dims[] = { 2, 5, 24 };
+    const TnSplitAttrs three = { .axis = -1, .num_outputs = 3 };
+    const TnTransposeAttrs perm = { { 4, { 0, 2, 1, 3 } } };
+    const TnReshapeAttrs join = { .shape = { 3, { 0, 0, -1 } } };
+    const TnVal x = input(graph, "x", 3, dims);
+    TnVal part[TN_MAX_OUT], y[TN_MAX_OUT], grad;
+    g_autoptr(GError) error = NULL;
+    tn_graph_op(graph, "split", &three, 1, &x, part);
+    const TnVal in[] = { heads(graph, part[0]), heads(graph, part[1]), heads(graph, part[2]) };
+    tn_graph_op(graph, "scaled_dot_product_attention", NULL, 3, in, y);
+    const TnVal turned = tn_graph_op(graph, "transpose", &perm, 1, &y[0], NULL);
+    const TnVal joined = tn_graph_op(graph, "reshape", &join, 1, &turned, NULL);
+    const TnVal square = tn_f_mul(graph, joined, joined);
+    tn_grad(graph, square, TN_VAL_NONE, 1, &x, &grad, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    tn_graph_output(graph, "joined", joined);
+    tn_graph_output(graph, "grad", grad);
+    if (straight) {
+        tn_graph_output(graph, "y", y[0]);
+    }
+    return graph;
+}
+
+static void
+axes_lie_as_readers_want(void)
+{
+    static const char *const no_views[] = { "views", NULL };
+    TnRandom random;
+    tn_random_init(&random, 7, "axes", 0);
+    for (gint straight = 0; straight < 2; straight++) {
+        g_autoptr(TnGraph) graph = attention(straight);
+        g_autoptr(TnTensor) x =
+            random_tensor(&random, tn_graph_type(graph, tn_graph_input_at(graph, 0, NULL)));
+        for (gint narrow = 0; narrow < 2; narrow++) {
+            const TnDtype precision = narrow ? TN_DTYPE_BF16 : TN_DTYPE_F32;
+            g_autoptr(TnProgram) program = compile(graph, precision, NULL, NULL);
+            g_autofree char *steps = tn_program_print(program);
+            TnTensor *want[3], *got[3];
+            TN_ASSERT(strstr(steps, " split ") == NULL && strstr(steps, " slice ") == NULL);
+            TN_ASSERT(strstr(steps, " transpose ") == NULL);
+            TN_ASSERT((strstr(steps, " reshape ") != NULL) == straight);
+            run(graph, precision, NULL, &x, NULL, got);
+            run(graph, precision, no_views, &x, NULL, want);
+            for (guint i = 0; i < 2 + (guint)straight; i++) {
+                TN_ASSERT(tn_test_same(got[i], want[i]));
+                tn_tensor_unref(got[i]);
+                tn_tensor_unref(want[i]);
+            }
+        }
+    }
+}
+
 static const TnTest tests[] = {
     { "products are narrow", products_are_narrow },
     { "results stay near", results_stay_near },
     { "variables stay wide", variables_stay_wide },
     { "special numbers", special_numbers },
     { "random graphs", random_graphs },
+    { "axes lie as readers want", axes_lie_as_readers_want },
 };
 
 TN_TEST_MAIN_WITH("precision", tests, set_up, tear_down)

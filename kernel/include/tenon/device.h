@@ -120,6 +120,9 @@ typedef enum {
     /* Wants TN_LANES samples as the last spatial axis of its images (TN_ARG_SPATIAL): the pass
      * `layout` lays them so for it. */
     TN_KERNEL_LANES = 1 << 3,
+    /* Outputs may lie with their axes in any order but for the last one, whose elements are neighbours:
+     * as who reads them transposed wants them. */
+    TN_KERNEL_ANY_ORDER = 1 << 4,
 } TnKernelFlags;
 #define TN_LANES 16
 #define TN_PAIR_LANES 32 /* channels of a block of numbers of two bytes (TnOp.blocked) */
