@@ -5,17 +5,31 @@
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    prepared->state = tile_compile(node, error);
-    return prepared->state != NULL;
+    TileProgram *program = tile_compile(node, error);
+    prepared->state = program;
+    prepared->scratch = program != NULL ? program->scratch : 0;
+    return program != NULL;
+}
+
+static gboolean
+claims_with(const TnNode *node, gboolean folds)
+{
+    TileProgram *program = tile_compile(node, NULL);
+    const gboolean ok = program != NULL && (program->n_folds > 0) == folds;
+    tile_free(program);
+    return ok;
 }
 
 static gboolean
 claims(const TnNode *node)
 {
-    TileProgram *program = tile_compile(node, NULL);
-    gboolean compiles = program != NULL;
-    tile_free(program);
-    return compiles;
+    return claims_with(node, FALSE);
+}
+
+static gboolean
+claims_folds(const TnNode *node)
+{
+    return claims_with(node, TRUE);
 }
 
 static TnStatus
@@ -30,11 +44,12 @@ release(void *state)
     tile_free(state);
 }
 
-#define ROW(name, ...)                                                                             \
+#define ROW_OF(name, flags_, ...)                                                                  \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DTYPES_ALL, .flags = TN_KERNEL_STRIDED | TN_KERNEL_IN_PLACE,    \
-        .prepare = prepare, .run = run, .release = release, ##__VA_ARGS__                          \
+        .op = (name), .dtypes = TN_DTYPES_ALL, .flags = (flags_), .prepare = prepare, .run = run,  \
+        .release = release, ##__VA_ARGS__                                                          \
     }
+#define ROW(name, ...) ROW_OF(name, TN_KERNEL_STRIDED | TN_KERNEL_IN_PLACE, ##__VA_ARGS__)
 
 static const TnKernel kernels[] = {
     ROW("neg"),
@@ -77,6 +92,8 @@ static const TnKernel kernels[] = {
     ROW("bit_shift"),
     ROW("where"),
     ROW("fused", .claims = claims),
+    /* What is summed must lie in order, so that it is summed in that of reduce.c. */
+    ROW_OF("fused", TN_KERNEL_IN_PLACE, .claims = claims_folds),
     /* Composites of the plugin nn: their bodies are compiled. Activations are left to expand, for
      * the group that they then belong to is the same program; steps of optimisers are taken
      * whole. */
