@@ -12,24 +12,12 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 }
 
 static gboolean
-claims_with(const TnNode *node, gboolean folds)
-{
-    TileProgram *program = tile_compile(node, NULL);
-    const gboolean ok = program != NULL && (program->n_folds > 0) == folds;
-    tile_free(program);
-    return ok;
-}
-
-static gboolean
 claims(const TnNode *node)
 {
-    return claims_with(node, FALSE);
-}
-
-static gboolean
-claims_folds(const TnNode *node)
-{
-    return claims_with(node, TRUE);
+    TileProgram *program = tile_compile_any(node, NULL);
+    gboolean compiles = program != NULL;
+    tile_free(program);
+    return compiles;
 }
 
 static TnStatus
@@ -44,12 +32,11 @@ release(void *state)
     tile_free(state);
 }
 
-#define ROW_OF(name, flags_, ...)                                                                  \
+#define ROW(name, ...)                                                                             \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DTYPES_ALL, .flags = (flags_), .prepare = prepare, .run = run,  \
-        .release = release, ##__VA_ARGS__                                                          \
+        .op = (name), .dtypes = TN_DTYPES_ALL, .flags = TN_KERNEL_STRIDED | TN_KERNEL_IN_PLACE,    \
+        .prepare = prepare, .run = run, .release = release, ##__VA_ARGS__                          \
     }
-#define ROW(name, ...) ROW_OF(name, TN_KERNEL_STRIDED | TN_KERNEL_IN_PLACE, ##__VA_ARGS__)
 
 static const TnKernel kernels[] = {
     ROW("neg"),
@@ -92,8 +79,6 @@ static const TnKernel kernels[] = {
     ROW("bit_shift"),
     ROW("where"),
     ROW("fused", .claims = claims),
-    /* What is summed must lie in order, so that it is summed in that of reduce.c. */
-    ROW_OF("fused", TN_KERNEL_IN_PLACE, .claims = claims_folds),
     /* Composites of the plugin nn: their bodies are compiled. Activations are left to expand, for
      * the group that they then belong to is the same program; steps of optimisers are taken
      * whole. */

@@ -119,8 +119,12 @@ typedef struct {
     gsize size;                  /* of an element in memory */
     TileType type;               /* as which it is held */
     TileLoad load;               /* NULL: as it lies there */
-    gint64 strides[TN_MAX_RANK]; /* along the collapsed axes */
+    gint64 wide_strides[TN_MAX_RANK]; /* along the axes of the program's shape */
+    gint64 strides[TN_MAX_RANK];      /* along the collapsed axes */
     TileLevel level;
+    /* Of a row of several axes that this input does not walk in one: those axes. */
+    gint inner_rank;
+    gint64 inner_dims[TN_MAX_RANK], inner_strides[TN_MAX_RANK];
     gboolean direct;   /* read where it is */
     gboolean periodic; /* the same for every tile: loaded once */
     guint32 phases;    /* those at whose begin a tile of it is loaded */
@@ -180,5 +184,7 @@ typedef struct {
 /* Compiles a node: an element-wise primitive or composite, or a fused group. NULL with *error if
  * something in it is not element-wise. (transfer full). */
 TileProgram *tile_compile(const TnNode *node, GError **error);
+/* The same as if no input could be read where it is: what is possible then is so with any strides. */
+TileProgram *tile_compile_any(const TnNode *node, GError **error);
 void tile_free(TileProgram *program);
 TnStatus tile_run(const TileProgram *program, const TnRun *run);

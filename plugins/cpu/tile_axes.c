@@ -93,8 +93,8 @@ check_fold(TilePlan *p, const TileStep *step, GError **error)
     const gint64 rows = program->count / program->row;
     const gboolean invariant = p->b->node->batch_invariant;
     const TileValue *value = VALUE(p, step->in[0]);
-    if (p->at[step->in[0]].level != LEVEL_TILE) {
-        return tile_plan_fail(error, "a reduction of what is the same everywhere");
+    if (value->constant >= 0) {
+        return tile_plan_fail(error, "a reduction of a number");
     }
     if (value->input >= 0) {
         const TileSource *source = SOURCE(p, value->input);
@@ -191,10 +191,13 @@ add_inputs(TilePlan *p, GError **error)
                              !tile_is_native(source->arg.type.dtype))) {
             return tile_plan_fail(error, "an input cannot be loaded as what it is cast to");
         }
-        cpu_broadcast(&source->arg, p->shape.rank, input->strides);
+        cpu_broadcast(&source->arg, p->shape.rank, input->wide_strides);
     }
     return TRUE;
 }
+
+/* The stride along a row of an input that walks several axes there: neither 0 nor 1. */
+#define SEVERAL 2
 
 /* --- Axes ------------------------------------------------------------------------------------- */
 
@@ -211,7 +214,7 @@ collapse(TilePlan *p, gint first, gint end, gint to)
     memcpy(dims, p->shape.dims + first, size);
     memcpy(strides[n - 1], out + first, size);
     for (guint i = 0; i < program->n_inputs; i++) {
-        memcpy(strides[i], program->inputs[i].strides + first, size);
+        memcpy(strides[i], program->inputs[i].wide_strides + first, size);
     }
     const gint rank = cpu_collapse(end - first, dims, (gint)n, strides);
     memcpy(program->dims + to, dims, (gsize)rank * sizeof dims[0]);
@@ -222,24 +225,37 @@ collapse(TilePlan *p, gint first, gint end, gint to)
     return rank;
 }
 
+/* Axes [border, rank) as the row's only one, at `to`. */
+static void
+make_row(TilePlan *p, gint border, gint to, gint64 row)
+{
+    TileProgram *program = p->program;
+    const gint n = p->shape.rank - border;
+    program->dims[to] = row;
+    for (guint i = 0; i < program->n_inputs; i++) {
+        TileInput *input = &program->inputs[i];
+        gint64 strides[1][TN_MAX_RANK] = { 0 };
+        memcpy(input->inner_dims, p->shape.dims + border, (gsize)n * sizeof(gint64));
+        memcpy(strides[0], input->wide_strides + border, (gsize)n * sizeof(gint64));
+        const gint rank = cpu_collapse(n, input->inner_dims, 1, strides);
+        memcpy(input->inner_strides, strides[0], sizeof strides[0]);
+        input->inner_rank = rank > 1 ? rank : 0;
+        input->strides[to] = rank == 0 ? 0 : rank > 1 ? SEVERAL : strides[0][0];
+    }
+}
+
 /* row: 0, or the elements that a row must have. */
-static gboolean
-choose_axes(TilePlan *p, gint64 row, GError **error)
+static void
+choose_axes(TilePlan *p, gint64 row)
 {
     TileProgram *program = p->program;
     gint border = p->shape.rank;
     for (gint64 n = 1; row > 0 && n < row && border > 0;) {
         n *= p->shape.dims[--border];
     }
-    if (row == 0) {
-        program->rank = collapse(p, 0, p->shape.rank, 0);
-    } else {
-        const gint outer = collapse(p, 0, border, 0);
-        const gint inner = collapse(p, border, p->shape.rank, outer);
-        if (inner != 1) {
-            return tile_plan_fail(error, "inputs that do not walk along rows");
-        }
-        program->rank = outer + inner;
+    program->rank = collapse(p, 0, border, 0);
+    if (row > 0) {
+        make_row(p, border, program->rank++, row);
     }
     if (program->rank == 0) {
         program->rank = 1;
@@ -251,7 +267,6 @@ choose_axes(TilePlan *p, gint64 row, GError **error)
     program->count = tn_type_count(&p->shape);
     program->row = program->dims[program->rank - 1];
     program->grouped = program->rank > 1 && program->row < TILE_ROW;
-    return TRUE;
 }
 
 static gboolean
@@ -278,10 +293,9 @@ runs_flat(const TileProgram *program, const TileInput *input)
     return TRUE;
 }
 
-/* How an input is read. One that is an output as it is is never read in place: the output's memory
- * may be that of another input. */
+/* How an input is read. */
 static void
-choose_access(const TileProgram *program, TileInput *input, gboolean is_output)
+choose_access(const TileProgram *program, TileInput *input, gboolean in_place)
 {
     gint last = program->rank - 1;
     if (zeros(input->strides, program->rank)) {
@@ -291,7 +305,7 @@ choose_access(const TileProgram *program, TileInput *input, gboolean is_output)
     } else {
         input->level = LEVEL_TILE;
         input->periodic = program->grouped && zeros(input->strides, last);
-        input->direct = !input->load && !is_output &&
+        input->direct = !input->load && in_place &&
                         (program->grouped ? runs_flat(program, input) : input->strides[last] == 1);
     }
 }
@@ -305,7 +319,9 @@ input_levels(TilePlan *p)
         TilePlace *at = &p->at[v];
         if (at->input >= 0) {
             TileInput *input = &p->program->inputs[at->input];
-            choose_access(p->program, input, at->is_output);
+            /* One that is an output as it is is not read where it is: the output's memory may be that of
+             * another input. */
+            choose_access(p->program, input, !at->is_output && !p->b->any_strides);
             at->level = input->level;
         }
     }
@@ -349,7 +365,7 @@ check_row_outputs(const TilePlan *p, GError **error)
         }
         for (guint i = 0; i < p->program->n_inputs; i++) {
             const TileInput *input = &p->program->inputs[i];
-            if (input->in >= 0 && input->level != LEVEL_ROW &&
+            if (input->in >= 0 && input->level == LEVEL_TILE &&
                 tn_type_equal(&node->in[input->in].type, &node->out[k].type)) {
                 return tile_plan_fail(error, "an output that may lie over what all rows read");
             }
@@ -368,9 +384,7 @@ tile_plan_axes(TilePlan *p, GError **error)
     if (tn_type_count(&p->shape) == 0) {
         return TRUE;
     }
-    if (!choose_axes(p, row, error)) {
-        return FALSE;
-    }
+    choose_axes(p, row);
     input_levels(p);
     return step_levels(p, error) && check_row_outputs(p, error);
 }

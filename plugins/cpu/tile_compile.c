@@ -468,13 +468,14 @@ node_call(TileBuilder *b, Call *call)
     }
 }
 
-TileProgram *
-tile_compile(const TnNode *node, GError **error)
+static TileProgram *
+compile(const TnNode *node, gboolean any_strides, GError **error)
 {
     TileBuilder b;
     TileProgram *program = NULL;
     g_autofree Call *call = g_new0(Call, 1);
     builder_init(&b, node);
+    b.any_strides = any_strides;
     node_call(&b, call);
     if (emit(&b, call, error)) {
         memcpy(b.outputs, call->out, sizeof b.outputs);
@@ -482,4 +483,16 @@ tile_compile(const TnNode *node, GError **error)
     }
     builder_clear(&b);
     return program;
+}
+
+TileProgram *
+tile_compile(const TnNode *node, GError **error)
+{
+    return compile(node, FALSE, error);
+}
+
+TileProgram *
+tile_compile_any(const TnNode *node, GError **error)
+{
+    return compile(node, TRUE, error);
 }

@@ -37,6 +37,7 @@ typedef struct {
 
 typedef struct {
     const TnNode *node;
+    gboolean any_strides; /* as if no input could be read where it is */
     GArray *values;  /* TileValue */
     GArray *steps;   /* TileStep */
     GArray *folds;   /* TileReduction */

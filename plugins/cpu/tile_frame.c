@@ -54,19 +54,48 @@ tile_load_one(TileFrame *frame, const TileInput *input, gint64 at)
     tile_load_run(input, frame->slot[input->slot], from, 1, 1);
 }
 
+/* Of a row that the input walks along several axes. */
+static void
+load_several(const TileInput *input, char *to, const char *row, gint64 at, gint64 n)
+{
+    const gint last = input->inner_rank - 1;
+    const gint64 size = (gint64)tile_type_size(input->type), run = input->inner_dims[last];
+    gint64 index[TN_MAX_RANK];
+    while (n > 0) {
+        cpu_position(input->inner_rank, input->inner_dims, at, index);
+        const gint64 m = MIN(n, run - index[last]);
+        const gint64 from = cpu_dot(input->inner_rank, index, input->inner_strides);
+        tile_load_run(input, to, row + from * (gint64)input->size, input->inner_strides[last], m);
+        to += m * size;
+        at += m;
+        n -= m;
+    }
+}
+
+void
+tile_load_part(const TileFrame *frame, const TileInput *input, void *to, gint64 row_at, gint64 at,
+               gint64 n)
+{
+    const char *row = tile_memory(frame, input) + row_at * (gint64)input->size;
+    if (input->inner_rank > 0) {
+        load_several(input, to, row, at, n);
+        return;
+    }
+    const gint64 stride = input->strides[frame->program->rank - 1];
+    tile_load_run(input, to, row + at * stride * (gint64)input->size, stride, n);
+}
+
 void
 tile_load_rows(TileFrame *frame, const TileInput *input, gint64 row, gint64 rows)
 {
     const TileProgram *program = frame->program;
     gint outer = program->rank - 1;
-    gint64 index[TN_MAX_RANK] = { 0 }, stride = input->strides[outer];
+    gint64 index[TN_MAX_RANK] = { 0 };
     gint64 step = (gint64)tile_type_size(input->type) * program->row;
-    const char *memory = tile_memory(frame, input);
     char *to = frame->slot[input->slot];
     cpu_position(outer, program->dims, row, index);
     for (gint64 i = 0; i < rows; i++, to += step) {
-        gint64 at = cpu_dot(outer, index, input->strides);
-        tile_load_run(input, to, memory + at * (gint64)input->size, stride, program->row);
+        tile_load_part(frame, input, to, cpu_dot(outer, index, input->strides), 0, program->row);
         cpu_next(outer, program->dims, index);
     }
 }

@@ -223,7 +223,7 @@ place_step(TilePlan *p, gint place, const TileStep *step)
 /* --- Reductions ------------------------------------------------------------------------------- */
 
 static gboolean
-place_fold(TilePlan *p, gint place, const TileStep *step, GError **error)
+place_fold(TilePlan *p, const TileStep *step, GError **error)
 {
     const TileReduction *from = FOLD(p, step->fold);
     const TileValue *value = VALUE(p, step->in[0]);
@@ -234,8 +234,10 @@ place_fold(TilePlan *p, gint place, const TileStep *step, GError **error)
                       .dtype = step->dtype,
                       .run = fold_run(from->kind, value->type),
                       .columns = fold_columns(from->kind, value->type),
-                      .in = (guint16)p->at[step->in[0]].slot,
                       .output = -1 };
+    gint reg; /* kept: reductions come last */
+    fold.in = (guint16)(p->at[step->in[0]].level < LEVEL_TILE ? spread(p, step->in[0], &reg)
+                                                               : p->at[step->in[0]].slot);
     if (fold.reach == REACH_ROW) {
         at->slot = small_slot(p, step->out);
         fold.out = (guint16)at->slot;
@@ -250,7 +252,6 @@ place_fold(TilePlan *p, gint place, const TileStep *step, GError **error)
         return tile_plan_fail(error, "too many reductions");
     }
     g_array_append_val(p->folds, fold);
-    release_operands(p, place, step, FALSE);
     return TRUE;
 }
 
@@ -319,7 +320,7 @@ end_phase(TilePlan *p)
 gboolean
 tile_plan_places(TilePlan *p, GError **error)
 {
-    guint i = 0;
+    guint i = 0, ended = 0;
     p->program->outputs = g_new0(TileOutput, p->b->node->n_out + 1);
     place_inputs(p);
     for (gint phase = 0; phase < (gint)p->program->n_phases; phase++) {
@@ -332,7 +333,7 @@ tile_plan_places(TilePlan *p, GError **error)
             }
             if (!tile_is_fold(p, s)) {
                 place_step(p, (gint)i, step);
-            } else if (!place_fold(p, (gint)i, step, error)) {
+            } else if (!place_fold(p, step, error)) {
                 return FALSE;
             }
         }
@@ -340,6 +341,13 @@ tile_plan_places(TilePlan *p, GError **error)
             place_outputs(p, OUTPUT_FULL);
         }
         end_phase(p);
+        /* What is reduced at the end of a phase is needed until then. */
+        for (; ended < i; ended++) {
+            const gint s = g_array_index(p->order, gint, ended);
+            if (tile_is_fold(p, s)) {
+                release_operands(p, (gint)ended, STEP(p, s), FALSE);
+            }
+        }
     }
     place_outputs(p, OUTPUT_ROWS);
     return TRUE;

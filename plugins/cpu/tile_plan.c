@@ -288,7 +288,7 @@ tile_plan(TileBuilder *builder, GError **error)
     /* From what is fastest to what takes the most. */
     static const struct {
         gboolean whole, only_row;
-    } ways[] = { { TRUE, TRUE }, { FALSE, TRUE }, { TRUE, FALSE } };
+    } ways[] = { { TRUE, FALSE }, { FALSE, FALSE }, { TRUE, TRUE }, { FALSE, TRUE } };
     const guint n = builder->folds->len > 0 ? G_N_ELEMENTS(ways) : 1;
     TileProgram *program = NULL;
     for (guint i = 0; i < n && program == NULL; i++) {

@@ -81,15 +81,15 @@ bind_tile(Place *place, guint phase, const Block *tile)
         if (input->level != LEVEL_TILE || input->periodic || !(input->phases >> phase & 1)) {
             continue;
         }
-        const gint64 stride = input->strides[program->rank - 1];
-        const gint64 at = program->grouped ? tile->start : place->row_at[i] + tile->at * stride;
-        const char *from = tile_memory(frame, input) + at * (gint64)input->size;
+        const gint64 at = program->grouped ? tile->start : place->row_at[i] + tile->at;
         if (input->direct) {
-            frame->slot[input->slot] = (void *)from;
+            frame->slot[input->slot] =
+                (void *)(tile_memory(frame, input) + at * (gint64)input->size);
         } else if (program->grouped) {
             tile_load_rows(frame, input, tile->row, tile->n_rows);
         } else {
-            tile_load_run(input, frame->slot[input->slot], from, stride, tile->n);
+            tile_load_part(frame, input, frame->slot[input->slot], place->row_at[i], tile->at,
+                           tile->n);
         }
     }
     for (guint k = 0; k < program->n_outputs && phase == program->last_phase; k++) {

@@ -19,6 +19,9 @@ typedef struct {
 void tile_frame_init(TileFrame *frame);
 /* n elements of an input, `stride` apart, into a tile's type. */
 void tile_load_run(const TileInput *input, void *to, const void *from, gint64 stride, gint64 n);
+/* n elements of a row from `at` on; the input has the row's first one at row_at. */
+void tile_load_part(const TileFrame *frame, const TileInput *input, void *to, gint64 row_at, gint64 at,
+                    gint64 n);
 /* The element at `at`, into the input's slot. */
 void tile_load_one(TileFrame *frame, const TileInput *input, gint64 at);
 /* Rows [row, row + rows) of an input, put together. */
