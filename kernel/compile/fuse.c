@@ -369,6 +369,20 @@ set_group(Fuse *f, const GArray *members, guint32 number)
     }
 }
 
+/* Whether a member is a composite that the device has a kernel of its own for: faster than its body in a
+ * group is, which a reduction's pass over memory does not make up for. */
+static gboolean
+has_composite(const Fuse *f, const Group *group)
+{
+    for (guint i = 0; i < group->members->len; i++) {
+        const guint32 member = g_array_index(group->members, guint32, i);
+        if (tn_op_is_composite(tn_graph_node(f->graph, member)->op)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* Readers that come later may still join: there will be no more outputs than are counted here. A group
  * without reductions is asked about when it is whole. */
 static gboolean
@@ -376,7 +390,8 @@ is_allowed(const Fuse *f, guint32 number)
 {
     const Group *group = group_at(f, number);
     return count_inputs(f, number) <= MAX_INPUTS && count_outputs(f, number) <= MAX_OUTPUTS &&
-           !needs_itself(f, number) && (!group->reduces || is_taken(f, number));
+           !needs_itself(f, number) &&
+           (!group->reduces || (!has_composite(f, group) && is_taken(f, number)));
 }
 
 /* Puts group `from` into `into` if the whole is allowed. */
