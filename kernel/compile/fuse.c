@@ -1,13 +1,15 @@
 /* fuse.c: groups of element-wise nodes of one device and one shape become one node, `fused`, that
- * holds them as a small graph, so that intermediate values never reach memory. Only where the
- * device has a kernel that takes the group. A group must not need, by way of nodes outside it, what
- * it computes itself. A cast that widens numbers belongs to each group that reads it, so that what is
- * stored narrow is read narrow. */
+ * holds them as a small graph, so that intermediate values never reach memory. Reductions of that shape
+ * belong to them, and what is computed of their results for each row. Only where the device has a kernel
+ * that takes the group: which reductions go together is for it to say. A group must not need, by way of
+ * nodes outside it, what it computes itself. A cast that widens numbers belongs to each group that reads
+ * it, so that what is stored narrow is read narrow. */
 #include "compile-private.h"
 
 #include "choose.h"
 
 #define MAX_OPS 24
+#define MAX_OPS_REDUCING 64
 #define MAX_INPUTS 12
 #define MAX_OUTPUTS 8
 #define NO_GROUP G_MAXUINT32
@@ -17,6 +19,8 @@ typedef struct {
     gboolean emitted; /* its node is in the new graph */
     guint32 node;     /* that node */
     guint32 last;     /* highest member */
+    gboolean reduces; /* a member is a reduction */
+    TnType space;     /* the shape over which it runs */
 } Group;
 
 typedef struct {
@@ -46,6 +50,13 @@ static Group *
 group_at(const Fuse *f, guint32 number)
 {
     return g_ptr_array_index(f->groups, number);
+}
+
+/* Whether a node is of a kind that groups are made of. */
+static gboolean
+may_join(const TnGraphNode *node)
+{
+    return (node->op->flags & (TN_OP_ELEMENTWISE | TN_OP_REDUCTION)) && node->n_out == 1;
 }
 
 /* --- Casts that widen ------------------------------------------------------------------------- */
@@ -196,33 +207,61 @@ find_kernel(const Fuse *f, const Body *body, gint device)
 
 /* --- Grouping --------------------------------------------------------------------------------- */
 
+static gboolean
+is_reduction(const TnGraphNode *node)
+{
+    return (node->op->flags & TN_OP_REDUCTION) != 0;
+}
+
 static guint32
 new_group(Fuse *f, guint32 number)
 {
+    const TnGraphNode *node = tn_graph_node(f->graph, number);
     Group *group = g_new0(Group, 1);
     group->members = g_array_new(FALSE, FALSE, sizeof(guint32));
     group->last = number;
+    group->reduces = is_reduction(node);
+    group->space = group->reduces ? *tn_type_of(f->graph, node->in[0]) : node->out[0];
     g_array_append_val(group->members, number);
     g_ptr_array_add(f->groups, group);
     f->group[number] = f->groups->len - 1;
     return f->groups->len - 1;
 }
 
+/* Whether the device takes the group as it is. */
+static gboolean
+is_taken(const Fuse *f, guint32 number)
+{
+    Body body;
+    make_body(f, number, &body);
+    const gboolean taken =
+        find_kernel(f, &body, f->old_claims[group_at(f, number)->last].device) != NULL;
+    tn_graph_unref(body.body);
+    return taken;
+}
+
+/* What is summed in the order in which it lies elsewhere would be summed in another one here. */
+static gboolean
+reads_view(const Fuse *f, const TnGraphNode *node)
+{
+    return (tn_graph_node(f->graph, node->in[0].node)->op->flags & TN_OP_VIEW) != 0;
+}
+
 static gboolean
 is_candidate(Fuse *f, guint32 number)
 {
     const TnGraphNode *node = tn_graph_node(f->graph, number);
-    if (!(node->op->flags & TN_OP_ELEMENTWISE) || f->widens[number] ||
-        (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT)) || node->n_out != 1 ||
+    if (!may_join(node) || f->widens[number] ||
+        (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT)) ||
         f->old_claims[number].kernel == NULL) {
+        return FALSE;
+    }
+    if (is_reduction(node) && reads_view(f, node)) {
         return FALSE;
     }
     /* Asked for the node alone, as if somebody read it. */
     const guint32 group = new_group(f, number);
-    Body body;
-    make_body(f, group, &body);
-    const gboolean ok = find_kernel(f, &body, f->old_claims[number].device) != NULL;
-    tn_graph_unref(body.body);
+    const gboolean ok = is_taken(f, group);
     if (!ok) {
         f->group[number] = NO_GROUP;
         group_free(g_ptr_array_steal_index_fast(f->groups, group));
@@ -330,42 +369,83 @@ set_group(Fuse *f, const GArray *members, guint32 number)
     }
 }
 
+/* Whether a member is a composite that the device has a kernel of its own for: faster than its body in a
+ * group is, which a reduction's pass over memory does not make up for. */
+static gboolean
+has_composite(const Fuse *f, const Group *group)
+{
+    for (guint i = 0; i < group->members->len; i++) {
+        const guint32 member = g_array_index(group->members, guint32, i);
+        if (tn_op_is_composite(tn_graph_node(f->graph, member)->op)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* Readers that come later may still join: there will be no more outputs than are counted here. A group
+ * without reductions is asked about when it is whole. */
+static gboolean
+is_allowed(const Fuse *f, guint32 number)
+{
+    const Group *group = group_at(f, number);
+    return count_inputs(f, number) <= MAX_INPUTS && count_outputs(f, number) <= MAX_OUTPUTS &&
+           !needs_itself(f, number) &&
+           (!group->reduces || (!has_composite(f, group) && is_taken(f, number)));
+}
+
 /* Puts group `from` into `into` if the whole is allowed. */
 static gboolean
 try_merge(Fuse *f, guint32 into, guint32 from)
 {
     Group *a = group_at(f, into), *b = group_at(f, from);
-    if (a->members->len + b->members->len > MAX_OPS) {
+    const Group before = *a;
+    const gboolean reduces = a->reduces || b->reduces;
+    if (a->members->len + b->members->len > (reduces ? MAX_OPS_REDUCING : MAX_OPS)) {
         return FALSE;
     }
-    GArray *before = g_array_copy(a->members);
-    const guint32 last = a->last;
+    a->members = g_array_copy(before.members);
     g_array_append_vals(a->members, b->members->data, b->members->len);
     g_array_sort(a->members, by_number);
     a->last = MAX(a->last, b->last);
+    a->reduces = reduces;
+    a->space = tn_type_count(&b->space) > tn_type_count(&a->space) ? b->space : a->space;
     set_group(f, b->members, into);
-    /* Readers that come later may still join: there will be no more outputs than are counted
-     * here. */
-    if (count_inputs(f, into) <= MAX_INPUTS && count_outputs(f, into) <= MAX_OUTPUTS &&
-        !needs_itself(f, into)) {
-        g_array_unref(before);
+    if (is_allowed(f, into)) {
+        g_array_unref(before.members);
         group_free(b);
         g_ptr_array_index(f->groups, from) = NULL;
         return TRUE;
     }
     g_array_unref(a->members);
-    a->members = before;
-    a->last = last;
+    *a = before;
     set_group(f, b->members, from);
     return FALSE;
+}
+
+/* Whether one shape is the other, or what is left of it when its last axes are reduced. */
+static gboolean
+is_left_of(const TnType *part, const TnType *whole)
+{
+    gint i = 0;
+    while (i < part->rank && i < whole->rank && part->dims[i] == whole->dims[i]) {
+        i++;
+    }
+    while (i < part->rank && part->dims[i] == 1) {
+        i++;
+    }
+    return i == part->rank && (part->rank == whole->rank || part->rank == 0);
 }
 
 static gboolean
 alike(const Fuse *f, guint32 a, guint32 b)
 {
-    const TnType *x = &tn_graph_node(f->graph, a)->out[0], *y = &tn_graph_node(f->graph, b)->out[0];
-    return f->old_claims[a].device == f->old_claims[b].device && x->rank == y->rank &&
-           memcmp(x->dims, y->dims, (gsize)x->rank * sizeof(gint64)) == 0;
+    const Group *one = group_at(f, f->group[a]), *other = group_at(f, f->group[b]);
+    const TnType *x = &one->space, *y = &other->space;
+    const gboolean same =
+        x->rank == y->rank && memcmp(x->dims, y->dims, (gsize)x->rank * sizeof(gint64)) == 0;
+    return f->old_claims[a].device == f->old_claims[b].device &&
+           (same || (one->reduces && is_left_of(y, x)) || (other->reduces && is_left_of(x, y)));
 }
 
 /* What is computed again must not be computed at once with what it is computed from, unless that is for
@@ -404,14 +484,7 @@ drop_groups(Fuse *f)
             continue;
         }
         const guint32 first = g_array_index(group->members, guint32, 0);
-        gboolean ok = group->members->len > 1 || reads_widening(f, first);
-        if (ok) {
-            Body body;
-            make_body(f, i, &body);
-            ok = find_kernel(f, &body, f->old_claims[first].device) != NULL;
-            tn_graph_unref(body.body);
-        }
-        if (!ok) {
+        if ((group->members->len == 1 && !reads_widening(f, first)) || !is_taken(f, i)) {
             set_group(f, group->members, NO_GROUP);
             group_free(group);
             g_ptr_array_index(f->groups, i) = NULL;
@@ -541,7 +614,7 @@ find_readers(Fuse *f)
         f->readers[i] = g_array_new(FALSE, FALSE, sizeof(guint32));
         const TnGraphNode *node = tn_graph_node(graph, i);
         f->widens[i] = is_widening(graph, i);
-        const gboolean in_group = (node->op->flags & TN_OP_ELEMENTWISE) && node->n_out == 1;
+        const gboolean in_group = may_join(node);
         for (gint k = 0; !f->widens[i] && k < node->n_in; k++) {
             add_reader(f, node->in[k], i, in_group);
         }

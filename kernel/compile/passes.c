@@ -21,7 +21,7 @@ const TnPass tn_pass_table[] = {
     { "layout", "images laid for kernels that compute many samples at once", 0, tn_pass_layout },
     { "recompute", "under a memory limit, values computed again instead of kept", 0,
       tn_pass_recompute },
-    { "fuse", "groups of element-wise nodes become one node each", 0, tn_pass_fuse },
+    { "fuse", "groups of element-wise nodes and reductions become one node each", 0, tn_pass_fuse },
     { "transfer", "copies between the memories of devices", TN_PASS_NEEDED, tn_pass_transfer },
     { "views", "movements that strides can express are no instructions", TN_PASS_PLAN, NULL },
     { "order", "instructions in the order that frees memory early", TN_PASS_PLAN, NULL },

@@ -274,7 +274,7 @@ static const TnPrimitive rows[] = {
               .sample = expand_as_sample },
       .rule = { expand_as_rule } },
     { .op = { TN_OP("reduce_to", NULL, "x summed over what broadcasting like would repeat"),
-              .flags = TN_OP_VIEW,
+              .flags = TN_OP_VIEW | TN_OP_REDUCTION,
               TN_INPUTS(TN_ARG_ROW("x", 'T', TN_DTYPES_NUMBER, "any shape"),
                         TN_LIKE_ROW("like", "broadcasts to x's shape", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "like's shape")),

@@ -223,6 +223,7 @@ cumsum_sample(TnSample *sample)
 #define REDUCTION(name_, onnx_, set, help_, rule_)                                                 \
     {                                                                                              \
         .op = { TN_OP(name_, onnx_, help_),                                                        \
+                .flags = TN_OP_REDUCTION,                                                          \
                 TN_INPUTS(TN_ARG_ROW("x", 'T', set, "any shape")),                                 \
                 TN_OUTPUTS(TN_ARG_ROW("out", 'T', set, "without the axes, or with size 1 there")), \
                 .attrs = TN_OPTIONS(TnReduceAttrs, reduce_rows),                                   \

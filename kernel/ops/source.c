@@ -170,7 +170,7 @@ static const TnPrimitive rows[] = {
                                     .flags = TN_ARG_VARIADIC)),
               .attrs = TN_OPTIONS(TnCallAttrs, call_rows), .infer = call_infer, .body = call_body,
               .sample = call_sample } },
-    { .op = { TN_OP("fused", NULL, "A sub-graph of element-wise nodes in place"),
+    { .op = { TN_OP("fused", NULL, "A sub-graph of element-wise nodes and reductions in place"),
               .flags = TN_OP_ELEMENTWISE,
               TN_INPUTS(TN_ARG_ROW("in", 0, TN_DTYPES_ALL, "the sub-graph's inputs in order",
                                    .flags = TN_ARG_VARIADIC)),

@@ -5,14 +5,16 @@
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    prepared->state = tile_compile(node, error);
-    return prepared->state != NULL;
+    TileProgram *program = tile_compile(node, error);
+    prepared->state = program;
+    prepared->scratch = program != NULL ? program->scratch : 0;
+    return program != NULL;
 }
 
 static gboolean
 claims(const TnNode *node)
 {
-    TileProgram *program = tile_compile(node, NULL);
+    TileProgram *program = tile_compile_any(node, NULL);
     gboolean compiles = program != NULL;
     tile_free(program);
     return compiles;

@@ -1,14 +1,17 @@
-/* fold.c: the innermost loops of reductions. Sums of floats run over 64 lanes in blocks of 4096
- * elements, whose sums are added in f64: the order is the same for every instruction set, and the
- * error small for any length. */
+/* fold.c: the innermost loops of reductions, and how reductions are cut. Sums of floats run over 64
+ * lanes in blocks of FOLD_BLOCK elements, whose sums are added in f64: the order is the same for every
+ * instruction set, and the error small for any length. Extremes go by the same blocks, so that a run may
+ * be cut at any of them and gives the same bits, to the sign of a zero. */
 #include "fold.h"
 
 #include <math.h>
 
-#define BLOCK 4096
 #define LANES 64
+#define MAX_SLICES 16
+/* Elements that slices of a whole sum are multiples of, at most. */
+#define MAX_UNIT 4096
 
-/* The sum of up to BLOCK elements. Lanes are added pairwise. */
+/* The sum of up to FOLD_BLOCK elements. Lanes are added pairwise. */
 #define SUM(name, T)                                                                               \
     static CPU_INLINE double name##_block(const T *x, gint64 n)                                    \
     {                                                                                              \
@@ -41,21 +44,20 @@
     static CPU_INLINE void name##_body(Fold *acc, const void *from, gint64 n)                      \
     {                                                                                              \
         const T *x = from;                                                                         \
-        for (gint64 at = 0; at < n; at += BLOCK) {                                                 \
-            acc->f64 += name##_block(x + at, MIN(BLOCK, n - at));                                  \
+        for (gint64 at = 0; at < n; at += FOLD_BLOCK) {                                            \
+            acc->f64 += name##_block(x + at, MIN(FOLD_BLOCK, n - at));                             \
         }                                                                                          \
     }                                                                                              \
     CPU_VERSIONS(name, FoldFn, (Fold * acc, const void *from, gint64 n), (acc, from, n))
 
 /* An associative and commutative choice: lanes, then the rest. */
 #define CHOOSE(name, T, member, expression)                                                        \
-    static CPU_INLINE void name##_body(Fold *acc, const void *from, gint64 n)                      \
+    static CPU_INLINE T name##_block(T begin, const T *x, gint64 n)                                \
     {                                                                                              \
-        const T *x = from;                                                                         \
         T lane[16];                                                                                \
         gint64 i = 0;                                                                              \
         for (gint j = 0; j < 16; j++) {                                                            \
-            lane[j] = (T)acc->member;                                                              \
+            lane[j] = begin;                                                                       \
         }                                                                                          \
         for (; i + 16 <= n; i += 16) {                                                             \
             for (gint j = 0; j < 16; j++) {                                                        \
@@ -71,7 +73,16 @@
             T a = lane[0], b = lane[j];                                                            \
             lane[0] = (expression);                                                                \
         }                                                                                          \
-        acc->member = lane[0];                                                                     \
+        return lane[0];                                                                            \
+    }                                                                                              \
+    static CPU_INLINE void name##_body(Fold *acc, const void *from, gint64 n)                      \
+    {                                                                                              \
+        const T *x = from;                                                                         \
+        T chosen = (T)acc->member;                                                                 \
+        for (gint64 at = 0; at < n; at += FOLD_BLOCK) {                                            \
+            chosen = name##_block(chosen, x + at, MIN(FOLD_BLOCK, n - at));                        \
+        }                                                                                          \
+        acc->member = chosen;                                                                      \
     }                                                                                              \
     CPU_VERSIONS(name, FoldFn, (Fold * acc, const void *from, gint64 n), (acc, from, n))
 
@@ -199,4 +210,104 @@ fold_begin(FoldKind kind, TnDtype dtype)
         return (Fold){ .u64 = kind == FOLD_MIN };
     }
     return (Fold){ .u64 = kind == FOLD_MAX ? 0 : G_MAXUINT64 >> shift };
+}
+
+/* --- Columns ---------------------------------------------------------------------------------- */
+
+void
+fold_columns_begin(FoldKind kind, TnDtype dtype, void *acc, gint64 n)
+{
+    const Fold begin = fold_begin(kind, dtype);
+    const gboolean single = tile_type_of(dtype) == TILE_F32;
+    for (gint64 j = 0; j < n; j++) {
+        if (single) {
+            ((float *)acc)[j] = (float)begin.f64;
+        } else {
+            ((Fold *)acc)[j] = begin;
+        }
+    }
+}
+
+gboolean
+fold_columns_widen(FoldKind kind, TnDtype dtype)
+{
+    return kind == FOLD_SUM && tile_type_of(dtype) == TILE_F32;
+}
+
+void
+fold_columns_flush(FoldKind kind, TnDtype dtype, void *acc, Fold *wide, gint64 n)
+{
+    const float *single = acc;
+    for (gint64 j = 0; j < n; j++) {
+        wide[j].f64 += (double)single[j];
+    }
+    fold_columns_begin(kind, dtype, acc, n);
+}
+
+Fold
+fold_column(TnDtype dtype, const void *acc, gint64 j)
+{
+    if (tile_type_of(dtype) == TILE_F32) {
+        return (Fold){ .f64 = (double)((const float *)acc)[j] };
+    }
+    return ((const Fold *)acc)[j];
+}
+
+/* --- Slices ----------------------------------------------------------------------------------- */
+
+gint64
+fold_unit(const TnType *type)
+{
+    gint64 unit = 1;
+    for (gint i = type->rank; i-- > 0 && cpu_times(unit, type->dims[i]) <= MAX_UNIT;) {
+        unit *= MAX(1, type->dims[i]);
+    }
+    return unit;
+}
+
+FoldSlices
+fold_slices(gint64 sliced, gint64 first, gint64 unit)
+{
+    FoldSlices slices = { 1, first };
+    if (sliced > CPU_GRAIN && first > 0) {
+        const gint64 n = sliced > MAX_SLICES / 2 * CPU_GRAIN ? MAX_SLICES : MAX_SLICES / 2;
+        slices.each = cpu_parts(cpu_parts(first, n), unit) * unit;
+        slices.n = cpu_parts(first, slices.each);
+    }
+    return slices;
+}
+
+gint64
+fold_sliced(gint64 blocks, gint64 n_kept, gint64 n_reduced, gboolean invariant)
+{
+    return invariant ? n_reduced : blocks < 4 ? cpu_times(n_kept, n_reduced) : 0;
+}
+
+void
+fold_combine(FoldKind kind, TileType type, Fold *partial, gint64 slices, gint64 n_kept)
+{
+    const FoldColumnsFn fold = fold_columns(kind, type == TILE_F32 ? TILE_F64 : type);
+    for (gint64 s = 1; s < slices; s++) {
+        fold(partial, partial + s * n_kept, n_kept);
+    }
+}
+
+void
+fold_store(TnDtype dtype, void *out, Fold fold)
+{
+    const float single = (float)fold.f64;
+    const gboolean is_single = tile_type_of(dtype) == TILE_F32;
+    tn_dtype_info(dtype)->store(out, is_single ? (const void *)&single : (const void *)&fold, 1, 1);
+}
+
+void
+fold_value(TnDtype dtype, void *to, Fold fold)
+{
+    guint64 memory = 0;
+    if (tile_is_native(dtype)) {
+        fold_store(dtype, to, fold);
+    } else {
+        fold_store(dtype, &memory, fold);
+        tn_dtype_info(dtype)->load(to, &memory, 1, 1);
+    }
 }

@@ -4,13 +4,6 @@
 #include "fold.h"
 #include "tables.h"
 
-/* Columns at once, and rows that are added in f32 before they go to f64. */
-#define COLUMNS 512
-#define ROWS 64
-/* Elements of a run that are loaded at once when their dtype is not one that loops work in. */
-#define LOAD 512
-#define MAX_SLICES 16
-
 typedef struct {
     FoldKind kind;
     TnDtype dtype;
@@ -24,7 +17,7 @@ typedef struct {
     gboolean invariant; /* what is kept says nothing of how it is computed */
     gboolean within; /* an axis of size 1 that may be the samples lies within the last kept one */
     gboolean by_columns; /* the last kept axis has neighbours, the last reduced one has not */
-    gint64 slices;       /* of the first reduced axis */
+    FoldSlices slices;   /* of the first reduced axis */
     gint64 items, per_chunk;
     FoldFn run;
     FoldColumnsFn columns;
@@ -48,28 +41,12 @@ slice_of(const Plan *plan, gint64 number)
 {
     Slice slice = { 0 };
     memcpy(slice.dims, plan->reduced, sizeof slice.dims);
-    if (plan->slices > 1) {
-        gint64 each = (plan->reduced[0] + plan->slices - 1) / plan->slices;
-        gint64 first = MIN(plan->reduced[0], number * each);
-        slice.dims[0] = MIN(each, plan->reduced[0] - first);
+    if (plan->slices.n > 1) {
+        const gint64 first = number * plan->slices.each;
+        slice.dims[0] = MIN(plan->slices.each, plan->reduced[0] - first);
         slice.at = first * plan->reduced_strides[0];
     }
     return slice;
-}
-
-static gboolean
-is_float(const Plan *plan)
-{
-    return plan->type == TILE_F32 || plan->type == TILE_F64;
-}
-
-static void
-store(const Plan *plan, char *out, gint64 at, Fold fold)
-{
-    float single = (float)fold.f64;
-    tn_dtype_info(plan->dtype)
-        ->store(out + at * (gint64)plan->size,
-                plan->type == TILE_F32 ? (const void *)&single : (const void *)&fold, 1, 1);
 }
 
 /* Where a result goes: straight to the output, or among the partial ones. */
@@ -79,7 +56,7 @@ put(const Job *job, gint64 slice, gint64 kept, Fold fold)
     if (job->partial) {
         job->partial[slice * job->plan->n_kept + kept] = fold;
     } else {
-        store(job->plan, job->out, kept, fold);
+        fold_store(job->plan->dtype, job->out + kept * (gint64)job->plan->size, fold);
     }
 }
 
@@ -87,13 +64,13 @@ put(const Job *job, gint64 slice, gint64 kept, Fold fold)
 static void
 fold_line(const Plan *plan, Fold *fold, const char *x, gint64 stride, gint64 n)
 {
-    guint64 loaded[LOAD];
+    guint64 loaded[FOLD_BLOCK];
     if (plan->native && stride == 1) {
         plan->run(fold, x, n);
         return;
     }
-    for (gint64 at = 0; at < n; at += LOAD) {
-        gint64 m = MIN(LOAD, n - at);
+    for (gint64 at = 0; at < n; at += FOLD_BLOCK) {
+        gint64 m = MIN(FOLD_BLOCK, n - at);
         tn_dtype_info(plan->dtype)
             ->load(loaded, x + at * stride * (gint64)plan->size, stride, (gsize)m);
         plan->run(fold, loaded, m);
@@ -125,52 +102,15 @@ reduce_one(const Job *job, gint64 number, gint64 kept)
 
 /* A block of columns: `acc` in the type of the run; sums of floats go to `wide` now and then. */
 typedef struct {
-    guint64 acc[COLUMNS];
-    double wide[COLUMNS];
+    guint64 acc[FOLD_COLUMNS];
+    Fold wide[FOLD_COLUMNS];
 } Columns;
-
-static void
-columns_begin(const Plan *plan, Columns *c, gint64 n)
-{
-    Fold begin = fold_begin(plan->kind, plan->dtype);
-    for (gint64 j = 0; j < n; j++) {
-        if (plan->type == TILE_F32) {
-            ((float *)(void *)c->acc)[j] = (float)begin.f64;
-        } else {
-            memcpy(&c->acc[j], &begin, sizeof begin);
-        }
-    }
-}
-
-static double
-column_f64(const Plan *plan, const Columns *c, gint64 j)
-{
-    double value;
-    if (plan->type == TILE_F32) {
-        return (double)((const float *)(const void *)c->acc)[j];
-    }
-    memcpy(&value, &c->acc[j], sizeof value);
-    return value;
-}
-
-static void
-columns_flush(const Plan *plan, Columns *c, gint64 n)
-{
-    for (gint64 j = 0; j < n; j++) {
-        c->wide[j] += column_f64(plan, c, j);
-    }
-    columns_begin(plan, c, n);
-}
 
 static void
 columns_put(const Job *job, const Columns *c, gint64 number, gint64 kept, gint64 n, gboolean wide)
 {
     for (gint64 j = 0; j < n; j++) {
-        Fold fold = { .u64 = c->acc[j] };
-        if (is_float(job->plan)) {
-            fold.f64 = wide ? c->wide[j] : column_f64(job->plan, c, j);
-        }
-        put(job, number, kept + j, fold);
+        put(job, number, kept + j, wide ? c->wide[j] : fold_column(job->plan->dtype, c->acc, j));
     }
 }
 
@@ -181,24 +121,24 @@ reduce_columns(const Job *job, gint64 number, gint64 kept, gint64 n)
     const Plan *plan = job->plan;
     gint64 index[TN_MAX_RANK] = { 0 }, rows = 0;
     Slice slice = slice_of(plan, number);
-    gboolean wide = plan->type == TILE_F32 && plan->kind == FOLD_SUM;
+    const gboolean wide = fold_columns_widen(plan->kind, plan->dtype);
     Columns c;
     cpu_position(plan->kept_rank, plan->kept, kept, index);
     gint64 base = slice.at + cpu_dot(plan->kept_rank, index, plan->kept_strides);
-    columns_begin(plan, &c, n);
+    fold_columns_begin(plan->kind, plan->dtype, c.acc, n);
     memset(c.wide, 0, (gsize)n * sizeof c.wide[0]);
     memset(index, 0, sizeof index);
     if (cpu_count(plan->reduced_rank, slice.dims) > 0) {
         do {
             gint64 at = base + cpu_dot(plan->reduced_rank, index, plan->reduced_strides);
             plan->columns(c.acc, job->in + at * (gint64)plan->size, n);
-            if (wide && ++rows % ROWS == 0) {
-                columns_flush(plan, &c, n);
+            if (wide && ++rows % FOLD_ROWS == 0) {
+                fold_columns_flush(plan->kind, plan->dtype, c.acc, c.wide, n);
             }
         } while (cpu_next(plan->reduced_rank, slice.dims, index));
     }
     if (wide) {
-        columns_flush(plan, &c, n);
+        fold_columns_flush(plan->kind, plan->dtype, c.acc, c.wide, n);
     }
     columns_put(job, &c, number, kept, n, wide);
 }
@@ -210,10 +150,10 @@ static void
 reduce_block(const Job *job, gint64 item)
 {
     const Plan *plan = job->plan;
-    gint64 width = plan->kept[plan->kept_rank - 1], blocks = (width + COLUMNS - 1) / COLUMNS;
+    gint64 width = plan->kept[plan->kept_rank - 1], blocks = fold_blocks(width);
     gint64 rows = plan->n_kept / width, number = item / (rows * blocks);
-    gint64 row = item / blocks % rows, col = item % blocks * COLUMNS;
-    reduce_columns(job, number, row * width + col, MIN(COLUMNS, width - col));
+    gint64 row = item / blocks % rows, col = item % blocks * FOLD_COLUMNS;
+    reduce_columns(job, number, row * width + col, MIN(FOLD_COLUMNS, width - col));
 }
 
 static TnStatus
@@ -238,13 +178,9 @@ static void
 combine(const Job *job)
 {
     const Plan *plan = job->plan;
-    const FoldColumnsFn fold =
-        fold_columns(plan->kind, plan->type == TILE_F32 ? TILE_F64 : plan->type);
-    for (gint64 s = 1; s < plan->slices; s++) {
-        fold(job->partial, job->partial + s * plan->n_kept, plan->n_kept);
-    }
+    fold_combine(plan->kind, plan->type, job->partial, plan->slices.n, plan->n_kept);
     for (gint64 k = 0; k < plan->n_kept; k++) {
-        store(plan, job->out, k, job->partial[k]);
+        fold_store(plan->dtype, job->out + k * (gint64)plan->size, job->partial[k]);
     }
 }
 
@@ -252,13 +188,13 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
-    Job job = { plan, run->in[0], run->out[0], plan->slices > 1 ? run->scratch : NULL };
+    Job job = { plan, run->in[0], run->out[0], plan->slices.n > 1 ? run->scratch : NULL };
     TnStatus status = TN_OK;
     if (plan->items > 0) {
         status = tn_parallel_for((gsize)((plan->items + plan->per_chunk - 1) / plan->per_chunk),
                                  reduce_chunk, &job);
     }
-    if (status == TN_OK && plan->slices > 1) {
+    if (status == TN_OK && plan->slices.n > 1) {
         combine(&job);
     }
     return status;
@@ -319,7 +255,7 @@ split_axes(Plan *plan, const TnArg *in, guint32 mask)
 }
 
 static void
-choose_items(Plan *plan)
+choose_items(Plan *plan, const TnType *in)
 {
     gint64 total = plan->n_kept * plan->n_reduced, last = plan->kept_rank - 1;
     gint64 width = plan->kept_rank > 0 ? plan->kept[last] : 1;
@@ -328,14 +264,12 @@ choose_items(Plan *plan)
     plan->by_columns = plan->columns != NULL && plan->kept_rank > 0 &&
                        plan->kept_strides[last] == 1 && (plan->invariant ? !plan->within : pays);
     gint64 blocks =
-        plan->by_columns ? plan->n_kept / width * ((width + COLUMNS - 1) / COLUMNS) : plan->n_kept;
-    plan->slices = 1;
-    const gint64 sliced = plan->invariant ? plan->n_reduced : blocks < 4 ? total : 0;
-    if (sliced > 2 * CPU_GRAIN) {
-        plan->slices = CLAMP(sliced / CPU_GRAIN, 2, MAX_SLICES);
-        plan->slices = MIN(plan->slices, plan->reduced[0]);
-    }
-    plan->items = blocks * plan->slices;
+        plan->by_columns ? plan->n_kept / width * fold_blocks(width) : plan->n_kept;
+    const gboolean whole = plan->n_kept == 1 && plan->reduced_rank == 1;
+    plan->slices =
+        fold_slices(fold_sliced(blocks, plan->n_kept, plan->n_reduced, plan->invariant),
+                    plan->reduced[0], whole ? fold_unit(in) : 1);
+    plan->items = blocks * plan->slices.n;
     plan->per_chunk = cpu_items_per_chunk(plan->items, total / MAX(1, plan->items) + 8);
 }
 
@@ -357,9 +291,9 @@ prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
     plan->columns =
         plan->native ? fold_columns(kind, plan->type) : fold_columns_of(kind, plan->dtype);
     split_axes(plan, in, mask);
-    choose_items(plan);
+    choose_items(plan, &in->type);
     prepared->state = plan;
-    prepared->scratch = plan->slices > 1 ? (gsize)(plan->slices * plan->n_kept) * sizeof(Fold) : 0;
+    prepared->scratch = plan->slices.n > 1 ? (gsize)(plan->slices.n * plan->n_kept) * sizeof(Fold) : 0;
     return TRUE;
 }
 

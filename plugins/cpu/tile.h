@@ -7,7 +7,12 @@
  * Values that do not change along the output, or along a row of it, are computed once, or once a
  * row. Numbers are held in four types and bool; a dtype that is none of them is converted where it
  * is loaded and rounded after every operation, so that a group gives what its operators alone
- * would. */
+ * would.
+ *
+ * A group may hold reductions. Those over the axes of a row part the program into phases: what is summed
+ * in one is known in the next, and a row stays in registers, or where it is longer than a tile in a
+ * buffer, from phase to phase, so that memory is read and written once. Those over everything or over all
+ * rows end the program. All go by the blocks and slices of reduce.c, to the same bits. */
 #pragma once
 
 #include "cpu.h"
@@ -26,6 +31,7 @@ struct TileOp {
     guint8 arity, scalar;
     TnDtype dtype; /* of conversions: the one to round to */
     TnDtype from;  /* of conversions: the dtype of the input's memory */
+    guint32 row;   /* of spreads: elements that a row has */
 };
 
 /* Functions of an operator per type of its operands, each for all instruction sets. */
@@ -80,6 +86,13 @@ tile_type_size(TileType type)
 #define TILE_STACK 32768 /* bytes of registers */
 #define TILE_MAX_LENGTH 1024
 #define TILE_ROW 256 /* rows at least this long are cut into tiles; shorter ones are put together */
+/* Of programs with reductions: */
+#define TILE_FOLD_STACK 65536 /* bytes of registers that hold whole rows */
+#define TILE_CARRY 262144     /* bytes of rows that are longer than a tile, from phase to phase */
+#define TILE_MAX_ROWS 64      /* of a tile */
+#define TILE_MAX_ROW_VALUES 64
+#define TILE_MAX_PHASES 32
+#define TILE_MAX_FOLDS 16
 
 typedef enum {
     SLOT_REGISTER, /* at: byte offset on the stack */
@@ -87,11 +100,14 @@ typedef enum {
     SLOT_CONSTANT, /* at: byte offset in `constants` */
     SLOT_INPUT,    /* at: number of the input, read where it is */
     SLOT_OUTPUT,   /* at: number of the output, written where it is */
+    SLOT_CARRIED,  /* at: byte offset among the rows that are kept from phase to phase */
+    SLOT_ROWS,     /* at: number of a vector with an element for each row of a tile */
 } TileSlotKind;
 
 typedef struct {
     TileSlotKind kind;
     guint32 at;
+    guint32 size; /* of SLOT_CARRIED: bytes of an element */
 } TileSlot;
 
 /* How often a value changes, and so where it is computed. */
@@ -103,10 +119,15 @@ typedef struct {
     gsize size;                  /* of an element in memory */
     TileType type;               /* as which it is held */
     TileLoad load;               /* NULL: as it lies there */
-    gint64 strides[TN_MAX_RANK]; /* along the collapsed axes */
+    gint64 wide_strides[TN_MAX_RANK]; /* along the axes of the program's shape */
+    gint64 strides[TN_MAX_RANK];      /* along the collapsed axes */
     TileLevel level;
+    /* Of a row of several axes that this input does not walk in one: those axes. */
+    gint inner_rank;
+    gint64 inner_dims[TN_MAX_RANK], inner_strides[TN_MAX_RANK];
     gboolean direct;   /* read where it is */
     gboolean periodic; /* the same for every tile: loaded once */
+    guint32 phases;    /* those at whose begin a tile of it is loaded */
     guint16 slot;
 } TileInput;
 
@@ -117,6 +138,13 @@ typedef struct {
     gboolean scalar; /* one element, whatever the tiles */
     guint16 slot;
 } TileOutput;
+
+/* A reduction (tile_fold.h) and the ends of a phase's operations. */
+typedef struct TileFold TileFold;
+typedef struct {
+    guint ops[N_LEVELS];
+    guint folds;
+} TilePhase;
 
 typedef struct {
     gint rank; /* of the collapsed axes; the last is a row */
@@ -139,6 +167,16 @@ typedef struct {
     TileOp *ops[N_LEVELS];
     TileOp *stores; /* of outputs that are not direct, after everything else */
     guint n_stores;
+
+    guint n_folds; /* what follows is of programs with reductions */
+    TileFold *folds;
+    guint n_phases, last_phase; /* outputs are stored in the last phase that reads inputs */
+    TilePhase *phases;
+    gboolean by_rows;     /* some are over a row: a tile has whole rows, or all of one in turn */
+    TileOp *row_stores;   /* of outputs with an element a row; out: the output's number */
+    guint n_row_stores;
+    gint64 per_chunk;     /* elements */
+    gsize scratch;        /* bytes, for slices of what is reduced beyond a row */
     guint8 *constants;
     GPtrArray *tensors; /* held for `data` */
 } TileProgram;
@@ -146,5 +184,7 @@ typedef struct {
 /* Compiles a node: an element-wise primitive or composite, or a fused group. NULL with *error if
  * something in it is not element-wise. (transfer full). */
 TileProgram *tile_compile(const TnNode *node, GError **error);
+/* The same as if no input could be read where it is: what is possible then is so with any strides. */
+TileProgram *tile_compile_any(const TnNode *node, GError **error);
 void tile_free(TileProgram *program);
 TnStatus tile_run(const TileProgram *program, const TnRun *run);

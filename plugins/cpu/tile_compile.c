@@ -21,7 +21,7 @@ typedef struct {
 static gint
 add_value(TileBuilder *b, TnDtype dtype)
 {
-    TileValue value = { tile_type_of(dtype), dtype, -1, -1, -1 };
+    TileValue value = { tile_type_of(dtype), dtype, -1, -1, -1, FALSE };
     g_array_append_val(b->values, value);
     return (gint)b->values->len - 1;
 }
@@ -30,7 +30,7 @@ static gint
 add_step(TileBuilder *b, TileFn fn, gint arity, const gint *in, TnDtype dtype)
 {
     gint out = add_value(b, dtype);
-    TileStep step = { .fn = fn, .arity = arity, .out = out, .dtype = dtype };
+    TileStep step = { .fn = fn, .arity = arity, .out = out, .dtype = dtype, .fold = -1 };
     memcpy(step.in, in, (gsize)arity * sizeof(gint));
     g_array_append_val(b->steps, step);
     VALUE(b, out)->step = (gint)b->steps->len - 1;
@@ -231,6 +231,55 @@ emit_constant(TileBuilder *b, Call *call)
     return TRUE;
 }
 
+/* A reduction of its only input over the axes of a mask. */
+static gboolean
+emit_fold(TileBuilder *b, Call *call, FoldKind kind, guint32 mask)
+{
+    TileReduction fold = { kind, mask, call->in_type[0] };
+    if (VALUE(b, call->in[0])->type == TILE_BOOL) {
+        return FALSE;
+    }
+    call->out[0] = add_step(b, NULL, 1, call->in, call->out_type[0].dtype);
+    g_array_index(b->steps, TileStep, b->steps->len - 1).fold = (gint)b->folds->len;
+    g_array_append_val(b->folds, fold);
+    VALUE(b, call->out[0])->apart =
+        call->out_type[0].rank != call->in_type[0].rank && call->out_type[0].rank != 0;
+    return TRUE;
+}
+
+static gboolean
+emit_reduce(TileBuilder *b, Call *call)
+{
+    static const struct {
+        const char *op;
+        FoldKind kind;
+    } kinds[] = {
+        { "reduce_sum", FOLD_SUM },
+        { "reduce_prod", FOLD_PROD },
+        { "reduce_max", FOLD_MAX },
+        { "reduce_min", FOLD_MIN },
+    };
+    const TnReduceAttrs *attrs = call->attrs;
+    guint i = 0;
+    while (strcmp(kinds[i].op, call->op->name) != 0) {
+        i++;
+    }
+    return emit_fold(b, call, kinds[i].kind, tn_axes_mask(&attrs->axes, call->in_type[0].rank));
+}
+
+/* Sums over every axis in which out has size 1 or no axis at all. */
+static gboolean
+emit_reduce_to(TileBuilder *b, Call *call)
+{
+    const TnType *in = &call->in_type[0], *out = &call->out_type[0];
+    const gint lead = in->rank - out->rank;
+    guint32 mask = 0;
+    for (gint i = 0; i < in->rank; i++) {
+        mask |= i < lead || out->dims[i - lead] == 1 ? 1u << i : 0;
+    }
+    return emit_fold(b, call, FOLD_SUM, mask);
+}
+
 static const struct {
     const char *op;
     gboolean (*emit)(TileBuilder *b, Call *call);
@@ -239,6 +288,9 @@ static const struct {
     { "expand", emit_same },     { "cast", emit_cast },          { "mod", emit_mod },
     { "bit_shift", emit_shift }, { "zeros_like", emit_zeros },   { "ones_like", emit_ones },
     { "full_like", emit_full },  { "size", emit_size },          { "constant", emit_constant },
+    { "reduce_sum", emit_reduce },  { "reduce_prod", emit_reduce },
+    { "reduce_max", emit_reduce },  { "reduce_min", emit_reduce },
+    { "reduce_to", emit_reduce_to },
 };
 
 static gboolean emit_body(TileBuilder *b, Call *call, GError **error);
@@ -375,6 +427,7 @@ builder_init(TileBuilder *b, const TnNode *node)
         (TileBuilder){ .node = node,
                        .values = g_array_new(FALSE, TRUE, sizeof(TileValue)),
                        .steps = g_array_new(FALSE, TRUE, sizeof(TileStep)),
+                       .folds = g_array_new(FALSE, TRUE, sizeof(TileReduction)),
                        .sources = g_array_new(FALSE, TRUE, sizeof(TileSource)),
                        .constants = g_byte_array_new(),
                        .tensors = g_ptr_array_new_with_free_func((GDestroyNotify)tn_tensor_unref) };
@@ -389,6 +442,7 @@ builder_clear(TileBuilder *b)
 {
     g_array_unref(b->values);
     g_array_unref(b->steps);
+    g_array_unref(b->folds);
     g_array_unref(b->sources);
     g_byte_array_unref(b->constants);
     g_clear_pointer(&b->tensors, g_ptr_array_unref);
@@ -414,13 +468,14 @@ node_call(TileBuilder *b, Call *call)
     }
 }
 
-TileProgram *
-tile_compile(const TnNode *node, GError **error)
+static TileProgram *
+compile(const TnNode *node, gboolean any_strides, GError **error)
 {
     TileBuilder b;
     TileProgram *program = NULL;
     g_autofree Call *call = g_new0(Call, 1);
     builder_init(&b, node);
+    b.any_strides = any_strides;
     node_call(&b, call);
     if (emit(&b, call, error)) {
         memcpy(b.outputs, call->out, sizeof b.outputs);
@@ -428,4 +483,16 @@ tile_compile(const TnNode *node, GError **error)
     }
     builder_clear(&b);
     return program;
+}
+
+TileProgram *
+tile_compile(const TnNode *node, GError **error)
+{
+    return compile(node, FALSE, error);
+}
+
+TileProgram *
+tile_compile_any(const TnNode *node, GError **error)
+{
+    return compile(node, TRUE, error);
 }

@@ -2,7 +2,7 @@
  * chosen. */
 #pragma once
 
-#include "tile.h"
+#include "tile_fold.h"
 
 typedef struct {
     TileType type;
@@ -10,13 +10,22 @@ typedef struct {
     gint input;    /* number among the builder's inputs, or -1 */
     gint constant; /* byte offset among the constants, or -1 */
     gint step;     /* that computes it, or -1 */
+    gboolean apart; /* of other axes than the program's: nothing here can read it */
 } TileValue;
 
 typedef struct {
     TileFn fn;
     gint arity, in[TILE_MAX_ARITY], out; /* values */
     TnDtype dtype, from;
+    gint fold; /* number among the builder's reductions, or -1 */
 } TileStep;
+
+/* A reduction over the axes of a mask. */
+typedef struct {
+    FoldKind kind;
+    guint32 mask;
+    TnType in;
+} TileReduction;
 
 /* What a value that is not computed is read from. */
 typedef struct {
@@ -28,8 +37,10 @@ typedef struct {
 
 typedef struct {
     const TnNode *node;
+    gboolean any_strides; /* as if no input could be read where it is */
     GArray *values;  /* TileValue */
     GArray *steps;   /* TileStep */
+    GArray *folds;   /* TileReduction */
     GArray *sources; /* TileSource: the node's inputs, then constants that are no scalars */
     GByteArray *constants;
     GPtrArray *tensors;

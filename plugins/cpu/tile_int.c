@@ -1,5 +1,6 @@
 /* tile_int.c: micro-operations on integers and truth values, and conversions between the types of
  * tiles. */
+#include "tile_fold.h"
 #include "tile_math.h"
 
 #include <math.h>
@@ -205,6 +206,33 @@ static const TileFn *const conversions[TILE_N_TYPES][TILE_N_TYPES] = {
     [TILE_U64] = { u64_from_f32, u64_from_f64, copy8, copy8, u64_from_bool },
     [TILE_BOOL] = { bool_from_f32, bool_from_f64, bool_from_u64, bool_from_u64, NULL },
 };
+
+#define SPREAD(name, T)                                                                            \
+    static CPU_INLINE void name##_body(void *out, const void *const *in, gint64 n,                 \
+                                       const TileOp *op)                                           \
+    {                                                                                              \
+        T *to = out;                                                                               \
+        const T *x = in[0];                                                                        \
+        const gint64 row = op->row;                                                                \
+        for (gint64 r = 0; r * row < n; r++) {                                                     \
+            const T a = x[r];                                                                      \
+            CPU_LOOP                                                                               \
+            for (gint64 i = 0; i < row; i++) {                                                     \
+                to[r * row + i] = a;                                                               \
+            }                                                                                      \
+        }                                                                                          \
+    }                                                                                              \
+    TILE_VERSIONS(name)
+
+SPREAD(spread_8, guint8)
+SPREAD(spread_32, guint32)
+SPREAD(spread_64, guint64)
+
+TileFn
+tile_spread(gsize size)
+{
+    return (size == 1 ? spread_8 : size == 4 ? spread_32 : spread_64)[cpu_isa];
+}
 
 const TileFn *
 tile_copy(TileType type)
