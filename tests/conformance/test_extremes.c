@@ -68,7 +68,7 @@ agrees(const TnCall *call, const char *how)
     }
     for (gint k = 0; k < call->n_out; k++) {
         g_autofree char *what = g_strdup_printf("%s, %s: output %d", text, how, k);
-        ok = ok && tn_test_near(got[k], want[k], tn_tolerance(call->out[k].dtype), what);
+        ok = ok && tn_test_near(got[k], want[k], tn_call_tolerance(call, k), what);
         tn_tensor_unref(want[k]);
         tn_tensor_unref(got[k]);
     }
@@ -311,7 +311,7 @@ agrees_on_views(const TnCall *call, View view)
     if (ok && run_views(graph, on_cpu, base, n, got, text)) {
         for (gint k = 0; k < call->n_out; k++) {
             g_autofree char *what = g_strdup_printf("%s: output %d", text, k);
-            ok = ok && tn_test_near(got[k], want[k], tn_tolerance(call->out[k].dtype), what);
+            ok = ok && tn_test_near(got[k], want[k], tn_call_tolerance(call, k), what);
             tn_tensor_unref(want[k]);
             tn_tensor_unref(got[k]);
         }

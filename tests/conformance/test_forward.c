@@ -106,7 +106,7 @@ agree(const TnCall *call, TnContext *context, gboolean body, const char *where)
     gboolean ok = TRUE;
     for (gint k = 0; k < call->n_out && ok; k++) {
         g_autofree char *what = g_strdup_printf("%s: output %d on %s", text, k, where);
-        ok = tn_test_near(got[k], want[k], tn_tolerance(call->out[k].dtype), what);
+        ok = tn_test_near(got[k], want[k], tn_call_tolerance(call, k), what);
     }
     drop(call, want);
     drop(call, got);

@@ -299,7 +299,7 @@ judge(const Trial *trial, const Try *t, const char *text)
     for (gint k = 0; k < t->call->n_out; k++) {
         g_autofree char *what = g_strdup_printf("%s: output %d", text, k);
         g_autoptr(TnTensor) got = tn_tensor_from(t->call->out[k], result_of(trial, t, k), NULL);
-        ok = ok && tn_test_near(got, want[k], tn_tolerance(t->call->out[k].dtype), what);
+        ok = ok && tn_test_near(got, want[k], tn_call_tolerance(t->call, k), what);
         tn_tensor_unref(want[k]);
     }
     return ok;

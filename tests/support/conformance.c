@@ -394,6 +394,16 @@ tn_tolerance(TnDtype dtype)
     }
 }
 
+TnTolerance
+tn_call_tolerance(const TnCall *call, gint k)
+{
+    const TnDtype own = call->out[k].dtype;
+    const gboolean rounded =
+        TN_HAS(call->op, precision) && call->op->precision == TN_PRECISION_NARROW &&
+        tn_dtype_in(own, TN_DTYPES_FLOAT) && tn_dtype_size(call->dtype) < tn_dtype_size(own);
+    return tn_tolerance(rounded ? call->dtype : own);
+}
+
 static gboolean
 same_types(TnTensor *actual, TnTensor *expected, const char *what)
 {

@@ -79,6 +79,9 @@ typedef struct {
 } TnTolerance;
 /* What two ways of computing the same may differ by; zeros for dtypes that must agree exactly. */
 TnTolerance tn_tolerance(TnDtype dtype);
+/* Of output k of a call. What a product (TN_PRECISION_NARROW) of narrow numbers keeps in f32 is no more exact
+ * than they are: it may have been rounded on the way, as from step to step. */
+TnTolerance tn_call_tolerance(const TnCall *call, gint k);
 /* Compares types and elements. FALSE after recording a failure that begins with `what`. */
 gboolean tn_test_near(TnTensor *actual, TnTensor *expected, TnTolerance tolerance,
                       const char *what);
