@@ -136,7 +136,11 @@ train_calibrate_serve(void)
     g_autofree char *calibrated = g_strdup_printf("weights=%s/int8.safetensors", again);
     run_config("serving.lua", (const char *[]){ calibrated, NULL }, 0, "write/samples");
     g_autofree char *first = contents("first.h5", &n[0]), *second = contents("second.h5", &n[1]);
-    TN_ASSERT_CMPUINT(n[0], ==, n[1]);
+    TN_REQUIRE(n[0] == n[1]);
+    gsize differ = 0;
+    for (gsize i = 0; i < n[0]; i++)
+        differ += first[i] != second[i];
+    TN_ASSERT_CMPUINT(differ, <=, 16); /* when objects in the file were made */
 
     /* In f32 from the same file; by percentiles. */
     run_config("loading.lua", (const char *[]){ calibrated, "precision=f32", NULL }, 0,
