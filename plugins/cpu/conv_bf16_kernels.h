@@ -21,7 +21,7 @@ typedef struct {
 
 /* What of memory is not in the cache yet and is fetched on the way. */
 typedef struct {
-    gboolean weights;              /* those that are read, and some beyond */
+    gboolean weights;                   /* those that are read, and some beyond */
     const guint16 *x[CONV_BF16_GROUPS]; /* of the next block's groups; NULL: none */
 } ConvBf16Fetch;
 
