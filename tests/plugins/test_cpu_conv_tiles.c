@@ -200,7 +200,13 @@ check_transpose(const Conv *c)
 static void
 open_or_skip(TnDtype dtype)
 {
-    Conv c = { { 1 }, 1, 16, 16, { 1, 1 }, { 1, 1 }, { 1, 1 }, { { { { 0 } } } } };
+    Conv c = { .attrs = { .group = 1 },
+               .blocks = 1,
+               .channels = 16,
+               .maps = 16,
+               .x = { 1, 1 },
+               .k = { 1, 1 },
+               .y = { 1, 1 } };
     guint32 flags = 0;
     open_plugins();
     tn_registry_open("nn", NULL);
@@ -252,7 +258,13 @@ check_larger(TnDtype dtype)
 {
     const TnConvAttrs attrs = { 1, .strides = { 3, { 1, 2, 1 } },
                                 .pads = { 6, { 1, 1, 0, 1, 1, 0 } } };
-    Conv c = { attrs, 1, 16, 16, { 18, 39 }, { 3, 3 }, { 18, 20 }, { { { { 0 } } } } };
+    Conv c = { .attrs = attrs,
+               .blocks = 1,
+               .channels = 16,
+               .maps = 16,
+               .x = { 18, 39 },
+               .k = { 3, 3 },
+               .y = { 18, 20 } };
     open_or_skip(dtype);
     conv_fill(&c, dtype);
     check_all(&c);
@@ -277,7 +289,13 @@ special_numbers(void)
 {
     const TnConvAttrs attrs = { 1, .strides = { 3, { 1, 1, 1 } },
                                 .pads = { 6, { 1, 1, 0, 1, 1, 0 } } };
-    Conv c = { attrs, 1, 8, 20, { 5, 4 }, { 3, 3 }, { 5, 4 }, { { { { 0 } } } } };
+    Conv c = { .attrs = attrs,
+               .blocks = 1,
+               .channels = 8,
+               .maps = 20,
+               .x = { 5, 4 },
+               .k = { 3, 3 },
+               .y = { 5, 4 } };
     open_or_skip(TN_DTYPE_BF16);
     conv_fill(&c, TN_DTYPE_BF16);
     array_set(&c.in[0], 5, NAN);
