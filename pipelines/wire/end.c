@@ -14,7 +14,7 @@
 #define SILENCE_MS 2000
 #define HANDSHAKE_MS 5000
 #define MOST_CLOSED 5 /* connections in a row that were closed in the middle of the handshake */
-#define BACKLOG 4096 /* messages of a peer that nobody receives, before it is held back */
+#define BACKLOG 4096  /* messages of a peer that nobody receives, before it is held back */
 /* The same of who joins. A connection that is held back has no heartbeats and is cut, so the server's
  * beats of two days must fit in: a stage may be long at one frame. */
 #define BACKLOG_BEATS (1 << 20)

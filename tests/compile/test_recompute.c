@@ -4,6 +4,7 @@
 #include <tenon/base.h>
 #include <tenon/nn.h>
 #include <tenon/ops.h>
+#include <tenon/plugin.h>
 
 #include "tn_graphs.h"
 #include "tn_test.h"
@@ -259,11 +260,67 @@ random_graphs_give_the_same(void)
     TN_ASSERT_CMPUINT(changed, >=, 2);
 }
 
+/* The sum of a convolution's results, for which oneDNN has a kernel that works in much memory. */
+static TnGraph *
+convolution(TnType *type)
+{
+    const gint64 dims[] = { 16, 64, 32, 32 }, window[] = { 64, 64, 3, 3 };
+    const TnConvAttrs attrs = { .group = 1, .pads = { 4, { 1, 1, 1, 1 } } };
+    g_autoptr(GError) error = NULL;
+    TnGraph *graph = tn_graph_new("convolution");
+    *type = tn_type(TN_DTYPE_F32, 4, dims);
+    const TnVal x = tn_graph_input(graph, "x", *type);
+    const TnVal w = tn_graph_input(graph, "w", tn_type(TN_DTYPE_F32, 4, window));
+    const TnVal in[] = { tn_f_tanh(graph, x), w };
+    const TnVal y = tn_graph_op(graph, "conv", &attrs, 2, in, NULL);
+    tn_graph_output(graph, "sum", tn_f_reduce_sum(graph, tn_f_tanh(graph, y), 0, NULL, FALSE));
+    TN_REQUIRE(tn_graph_check(graph, &error));
+    return graph;
+}
+
+/* The kernel that a program's convolution has was written down, so that the next has it at once. */
+static void
+kernels_that_work_in_less(void)
+{
+    g_autoptr(GError) error = NULL;
+    TnType type;
+    if (!tn_registry_open("onednn", &error)) {
+        tn_test_skip("%s", error->message);
+        return;
+    }
+    g_autoptr(TnGraph) graph = convolution(&type);
+    TnDevice *const devices[] = { cpu, ref };
+    g_autoptr(TnValue) before = tn_value_map();
+    g_autoptr(TnValue) chosen = tn_value_map();
+    TnCompile options = { .devices = devices, .n_devices = 2, .chosen = before };
+    g_autoptr(TnProgram) whole = tn_compile(graph, &options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const guint64 image = (guint64)tn_type_bytes(&type), most = image * 4;
+    if (tn_program_arena_bytes(whole) <= most) {
+        tn_test_skip("the fastest kernel works in %" G_GUINT64_FORMAT " bytes",
+                     tn_program_arena_bytes(whole));
+        return;
+    }
+    options.memory_limit = most;
+    options.chosen = chosen;
+    g_autoptr(TnProgram) lean = tn_compile(graph, &options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPUINT(tn_program_arena_bytes(lean), <=, most);
+    TN_ASSERT(!tn_value_equal(before, chosen));
+    options.memory_limit = 0;
+    options.chosen = NULL;
+    options.choices = chosen;
+    g_autoptr(TnProgram) again = tn_compile(graph, &options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPUINT(tn_program_arena_bytes(again), <=, most);
+}
+
 static const TnTest tests[] = {
     { "long chains shrink", long_chains_shrink },
     { "dropout draws the same", dropout_draws_the_same },
     { "what fits stays", what_fits_stays },
     { "what cannot be met says so", what_cannot_be_met_says_so },
     { "random graphs give the same", random_graphs_give_the_same },
+    { "kernels that work in less", kernels_that_work_in_less },
 };
 TN_TEST_MAIN_WITH("recompute", tests, set_up, tear_down)

@@ -1,4 +1,4 @@
--- With `batch_invariant` a sample's results have the same bits in a batch of any size, from 1 to 128:
+-- With `batch_invariant` a sample's results have the same bits in a batch of any size, from 1 to `largest`:
 -- every model of configs/models, without training. The result is what other numbers of threads must
 -- give, too.
 local tn = require "tenon"
@@ -30,6 +30,7 @@ local models = {
 local sizes = { 1, 2, 3, 7, 15, 16, 17, 32, 33, 64, 127 }
 
 local only = tn.arg("only", "", { help = "the one model that is wanted" })
+local largest = tn.arg("largest", 128, { help = "the largest batch" })
 local device = tn.arg("device", "cpu", { help = "where it is computed" })
 local invariant = tn.arg("invariant", true, { help = "whether the same bits are asked for" })
 
@@ -58,7 +59,7 @@ return tn.script {
       if only == "" or only == name then
         local model = type(spec) == "function" and spec or tn.new(spec, name)
         local f = tn.jit(function(x) return (layer.with_training(false, model, x)) end)
-        local most = name == "sums" and 17 or 128
+        local most = math.min(largest, name == "sums" and 17 or 128)
         local x = samples(row, most)
         layer.with_training(false, model, first(x, 1)) -- makes the variables
         tn.clear()

@@ -1,7 +1,9 @@
 // tn-test: timeout=120
 /* test_tuned.c: `tenon tune`, and runs with its table: which kernels they take, what they keep of it,
  * and that a resumed run does not see that the table has changed. */
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <glib/gstdio.h>
 
@@ -227,11 +229,42 @@ tunes_what_is_asked(void)
     TN_ASSERT_CONTAINS(wrong.err, "abacus");
 }
 
+/* The table that was there stays whole, and nothing is left beside it. */
+static void
+a_full_disk(void)
+{
+    g_auto(TnChild) child = { 0 };
+    struct rlimit before, little;
+    make_table(usual);
+    g_autofree char *want = tn_test_read_file(table, NULL);
+    g_autofree char *folder = g_path_get_dirname(table);
+    TN_REQUIRE(getrlimit(RLIMIT_FSIZE, &before) == 0);
+    little = (struct rlimit){ .rlim_cur = 100, .rlim_max = before.rlim_max };
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    TN_REQUIRE(setrlimit(RLIMIT_FSIZE, &little) == 0);
+    tn_test_tenon(&child, "tune", "--device", "cpu", "--ops", "adam_step", "--seconds", "0.001",
+                  config_path, NULL);
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, handler);
+    TN_ASSERT_EXIT(&child, 1);
+    TN_ASSERT_CONTAINS(child.err, "cannot write");
+    g_autofree char *got = tn_test_read_file(table, NULL);
+    TN_ASSERT(g_strcmp0(got, want) == 0);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    g_autofree char *base = g_path_get_basename(table);
+    const char *name;
+    guint n = 0;
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
+        n += g_str_has_prefix(name, base) && !g_str_has_suffix(name, ".fresh");
+    TN_ASSERT_CMPUINT(n, ==, 1);
+}
+
 static const TnTest tests[] = {
     { "takes the table", takes_the_table },
     { "resumes as it began", resumes_as_it_began },
     { "bad tables", bad_tables },
     { "other library", other_library },
     { "tunes what is asked", tunes_what_is_asked },
+    { "a full disk", a_full_disk },
 };
 TN_TEST_MAIN_WITH("tuned", tests, setup, teardown)
