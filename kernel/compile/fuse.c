@@ -251,8 +251,7 @@ static gboolean
 is_candidate(Fuse *f, guint32 number)
 {
     const TnGraphNode *node = tn_graph_node(f->graph, number);
-    if (!may_join(node) || f->widens[number] ||
-        (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT)) ||
+    if (!may_join(node) || f->widens[number] || (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT)) ||
         f->old_claims[number].kernel == NULL) {
         return FALSE;
     }

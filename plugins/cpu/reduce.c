@@ -263,12 +263,10 @@ choose_items(Plan *plan, const TnType *in)
         width >= 8 && (plan->reduced_strides[plan->reduced_rank - 1] != 1 || plan->n_reduced < 4);
     plan->by_columns = plan->columns != NULL && plan->kept_rank > 0 &&
                        plan->kept_strides[last] == 1 && (plan->invariant ? !plan->within : pays);
-    gint64 blocks =
-        plan->by_columns ? plan->n_kept / width * fold_blocks(width) : plan->n_kept;
+    gint64 blocks = plan->by_columns ? plan->n_kept / width * fold_blocks(width) : plan->n_kept;
     const gboolean whole = plan->n_kept == 1 && plan->reduced_rank == 1;
-    plan->slices =
-        fold_slices(fold_sliced(blocks, plan->n_kept, plan->n_reduced, plan->invariant),
-                    plan->reduced[0], whole ? fold_unit(in) : 1);
+    plan->slices = fold_slices(fold_sliced(blocks, plan->n_kept, plan->n_reduced, plan->invariant),
+                               plan->reduced[0], whole ? fold_unit(in) : 1);
     plan->items = blocks * plan->slices.n;
     plan->per_chunk = cpu_items_per_chunk(plan->items, total / MAX(1, plan->items) + 8);
 }
@@ -293,7 +291,8 @@ prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
     split_axes(plan, in, mask);
     choose_items(plan, &in->type);
     prepared->state = plan;
-    prepared->scratch = plan->slices.n > 1 ? (gsize)(plan->slices.n * plan->n_kept) * sizeof(Fold) : 0;
+    prepared->scratch =
+        plan->slices.n > 1 ? (gsize)(plan->slices.n * plan->n_kept) * sizeof(Fold) : 0;
     return TRUE;
 }
 

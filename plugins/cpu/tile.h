@@ -114,11 +114,11 @@ typedef struct {
 typedef enum { LEVEL_ONCE, LEVEL_ROW, LEVEL_TILE, N_LEVELS } TileLevel;
 
 typedef struct {
-    gint in;                     /* number of the node's input; -1: `data` */
-    const void *data;            /* of a constant that is not a scalar */
-    gsize size;                  /* of an element in memory */
-    TileType type;               /* as which it is held */
-    TileLoad load;               /* NULL: as it lies there */
+    gint in;                          /* number of the node's input; -1: `data` */
+    const void *data;                 /* of a constant that is not a scalar */
+    gsize size;                       /* of an element in memory */
+    TileType type;                    /* as which it is held */
+    TileLoad load;                    /* NULL: as it lies there */
     gint64 wide_strides[TN_MAX_RANK]; /* along the axes of the program's shape */
     gint64 strides[TN_MAX_RANK];      /* along the collapsed axes */
     TileLevel level;
@@ -172,11 +172,11 @@ typedef struct {
     TileFold *folds;
     guint n_phases, last_phase; /* outputs are stored in the last phase that reads inputs */
     TilePhase *phases;
-    gboolean by_rows;     /* some are over a row: a tile has whole rows, or all of one in turn */
-    TileOp *row_stores;   /* of outputs with an element a row; out: the output's number */
+    gboolean by_rows;   /* some are over a row: a tile has whole rows, or all of one in turn */
+    TileOp *row_stores; /* of outputs with an element a row; out: the output's number */
     guint n_row_stores;
-    gint64 per_chunk;     /* elements */
-    gsize scratch;        /* bytes, for slices of what is reduced beyond a row */
+    gint64 per_chunk; /* elements */
+    gsize scratch;    /* bytes, for slices of what is reduced beyond a row */
     guint8 *constants;
     GPtrArray *tensors; /* held for `data` */
 } TileProgram;

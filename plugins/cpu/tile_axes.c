@@ -70,7 +70,8 @@ find_row(TilePlan *p, gint64 *row, GError **error)
             if ((kept == 1) != (pass == 1)) {
                 continue;
             }
-            const gboolean only = kept == 1 && is_only_row(p, fold) && (*row == 0 || *row == reduced);
+            const gboolean only =
+                kept == 1 && is_only_row(p, fold) && (*row == 0 || *row == reduced);
             const gint64 wanted = kept > 1 ? (inner ? reduced : kept) : only ? reduced : *row;
             if (*row != 0 && wanted != *row) {
                 return tile_plan_fail(error, "reductions of different rows");

@@ -284,13 +284,12 @@ static const struct {
     const char *op;
     gboolean (*emit)(TileBuilder *b, Call *call);
 } special[] = {
-    { "identity", emit_same },   { "stop_gradient", emit_same }, { "expand_as", emit_same },
-    { "expand", emit_same },     { "cast", emit_cast },          { "mod", emit_mod },
-    { "bit_shift", emit_shift }, { "zeros_like", emit_zeros },   { "ones_like", emit_ones },
-    { "full_like", emit_full },  { "size", emit_size },          { "constant", emit_constant },
-    { "reduce_sum", emit_reduce },  { "reduce_prod", emit_reduce },
-    { "reduce_max", emit_reduce },  { "reduce_min", emit_reduce },
-    { "reduce_to", emit_reduce_to },
+    { "identity", emit_same },     { "stop_gradient", emit_same },  { "expand_as", emit_same },
+    { "expand", emit_same },       { "cast", emit_cast },           { "mod", emit_mod },
+    { "bit_shift", emit_shift },   { "zeros_like", emit_zeros },    { "ones_like", emit_ones },
+    { "full_like", emit_full },    { "size", emit_size },           { "constant", emit_constant },
+    { "reduce_sum", emit_reduce }, { "reduce_prod", emit_reduce },  { "reduce_max", emit_reduce },
+    { "reduce_min", emit_reduce }, { "reduce_to", emit_reduce_to },
 };
 
 static gboolean emit_body(TileBuilder *b, Call *call, GError **error);

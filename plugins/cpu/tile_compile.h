@@ -7,9 +7,9 @@
 typedef struct {
     TileType type;
     TnDtype dtype;
-    gint input;    /* number among the builder's inputs, or -1 */
-    gint constant; /* byte offset among the constants, or -1 */
-    gint step;     /* that computes it, or -1 */
+    gint input;     /* number among the builder's inputs, or -1 */
+    gint constant;  /* byte offset among the constants, or -1 */
+    gint step;      /* that computes it, or -1 */
     gboolean apart; /* of other axes than the program's: nothing here can read it */
 } TileValue;
 
@@ -38,10 +38,10 @@ typedef struct {
 typedef struct {
     const TnNode *node;
     gboolean any_strides; /* as if no input could be read where it is */
-    GArray *values;  /* TileValue */
-    GArray *steps;   /* TileStep */
-    GArray *folds;   /* TileReduction */
-    GArray *sources; /* TileSource: the node's inputs, then constants that are no scalars */
+    GArray *values;       /* TileValue */
+    GArray *steps;        /* TileStep */
+    GArray *folds;        /* TileReduction */
+    GArray *sources;      /* TileSource: the node's inputs, then constants that are no scalars */
     GByteArray *constants;
     GPtrArray *tensors;
     gint outputs[TN_MAX_OUT]; /* values */

@@ -17,7 +17,7 @@ struct TileFold {
     gint output;     /* number of the node's output that it is, else -1 */
     gint64 width;    /* columns; 1 */
     gint64 slices;
-    gsize scratch;   /* where its partial results [slice][width] lie, then accumulators of columns */
+    gsize scratch; /* where its partial results [slice][width] lie, then accumulators of columns */
 };
 
 /* An element for each row of a tile, to all elements of the row. Any type of that many bytes. */

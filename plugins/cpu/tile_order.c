@@ -37,8 +37,7 @@ find_last(TilePlan *p)
 {
     gint last = 0;
     for (guint s = 0; s < p->b->steps->len; s++) {
-        if (p->live[s] &&
-            (STEP(p, s)->fold >= 0 || p->at[STEP(p, s)->out].level == LEVEL_TILE)) {
+        if (p->live[s] && (STEP(p, s)->fold >= 0 || p->at[STEP(p, s)->out].level == LEVEL_TILE)) {
             last = MAX(last, phase_of(p, s));
         }
     }
@@ -96,7 +95,8 @@ sort(TilePlan *p)
     for (gint phase = 0; phase < (gint)p->program->n_phases; phase++) {
         for (guint kind = 0; kind < 3; kind++) {
             for (gint s = 0; s < (gint)p->b->steps->len; s++) {
-                const guint is = tile_is_fold(p, s) ? 2 : p->at[STEP(p, s)->out].level == LEVEL_TILE;
+                const guint is =
+                    tile_is_fold(p, s) ? 2 : p->at[STEP(p, s)->out].level == LEVEL_TILE;
                 if (p->live[s] && is == kind && phase_of(p, (guint)s) == phase) {
                     g_array_append_val(p->order, s);
                 }

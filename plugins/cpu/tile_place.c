@@ -106,8 +106,7 @@ may_write(const TilePlan *p, guint place, TnDtype dtype)
         const TileStep *step = STEP(p, g_array_index(p->order, gint, i));
         for (gint k = 0; k < step->arity; k++) {
             const gint in = p->at[step->in[k]].input;
-            if (in >= 0 && p->program->inputs[in].direct &&
-                VALUE(p, step->in[k])->dtype == dtype) {
+            if (in >= 0 && p->program->inputs[in].direct && VALUE(p, step->in[k])->dtype == dtype) {
                 return FALSE;
             }
         }
@@ -237,7 +236,7 @@ place_fold(TilePlan *p, const TileStep *step, GError **error)
                       .output = -1 };
     gint reg; /* kept: reductions come last */
     fold.in = (guint16)(p->at[step->in[0]].level < LEVEL_TILE ? spread(p, step->in[0], &reg)
-                                                               : p->at[step->in[0]].slot);
+                                                              : p->at[step->in[0]].slot);
     if (fold.reach == REACH_ROW) {
         at->slot = small_slot(p, step->out);
         fold.out = (guint16)at->slot;

@@ -92,8 +92,7 @@ most_elements(const TilePlan *p)
     const TileProgram *program = p->program;
     const gsize bytes = register_bytes(p, FALSE);
     if (program->by_rows && !program->grouped && p->whole) {
-        return (gsize)program->row * bytes <= TILE_FOLD_STACK &&
-                       program->row <= 4 * TILE_MAX_LENGTH
+        return (gsize)program->row * bytes <= TILE_FOLD_STACK && program->row <= 4 * TILE_MAX_LENGTH
                    ? program->row
                    : 0;
     }
@@ -173,8 +172,8 @@ choose_chunks(TilePlan *p, GError **error)
         return FALSE;
     }
     if (program->per_chunk == 0) {
-        program->per_chunk = program->tiles_per_chunk / together *
-                             (rows ? program->row : program->length);
+        program->per_chunk =
+            program->tiles_per_chunk / together * (rows ? program->row : program->length);
         program->n_chunks = cpu_parts(program->n_tiles, program->tiles_per_chunk);
     } else {
         program->n_chunks = cpu_parts(program->count, program->per_chunk);

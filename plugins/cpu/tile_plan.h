@@ -31,14 +31,14 @@ typedef struct {
 typedef struct {
     TileBuilder *b;
     TileProgram *program;
-    TnType shape;    /* over which the program runs */
-    gboolean *live;  /* of steps */
-    TilePlace *at;   /* of values */
-    TileReach *reach; /* of reductions */
+    TnType shape;      /* over which the program runs */
+    gboolean *live;    /* of steps */
+    TilePlace *at;     /* of values */
+    TileReach *reach;  /* of reductions */
     gboolean whole;    /* a row is to fit a tile */
     gboolean only_row; /* a small reduction of everything is over the only row */
-    GArray *order;   /* gint: live steps */
-    GArray *slots;   /* TileSlot */
+    GArray *order;     /* gint: live steps */
+    GArray *slots;     /* TileSlot */
     GArray *registers; /* TileRegister */
     guint n_scalars, n_row_values;
     GArray *ops[N_LEVELS];

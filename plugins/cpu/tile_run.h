@@ -9,8 +9,9 @@
 typedef struct {
     const TileProgram *program;
     const TnRun *run;
-    guint8 *stack;           /* registers */
-    guint8 *carried, *rows;  /* of programs with reductions: long rows; vectors with an element a row */
+    guint8 *stack; /* registers */
+    guint8 *carried,
+        *rows; /* of programs with reductions: long rows; vectors with an element a row */
     void *slot[TILE_MAX_SLOTS];
     guint64 scalars[TILE_MAX_SCALARS];
 } TileFrame;
@@ -20,8 +21,8 @@ void tile_frame_init(TileFrame *frame);
 /* n elements of an input, `stride` apart, into a tile's type. */
 void tile_load_run(const TileInput *input, void *to, const void *from, gint64 stride, gint64 n);
 /* n elements of a row from `at` on; the input has the row's first one at row_at. */
-void tile_load_part(const TileFrame *frame, const TileInput *input, void *to, gint64 row_at, gint64 at,
-                    gint64 n);
+void tile_load_part(const TileFrame *frame, const TileInput *input, void *to, gint64 row_at,
+                    gint64 at, gint64 n);
 /* The element at `at`, into the input's slot. */
 void tile_load_one(TileFrame *frame, const TileInput *input, gint64 at);
 /* Rows [row, row + rows) of an input, put together. */

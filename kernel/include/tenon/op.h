@@ -73,7 +73,8 @@ typedef enum {
     TN_OP_IMPERATIVE = 1 << 6,  /* its output size depends on data: imperative mode only */
     TN_OP_SOURCE = 1 << 7,      /* a node of the graph itself: input, variable, constant */
     TN_OP_CONTROL = 1 << 8,     /* runs its sub-graphs, which become programs within the program */
-    TN_OP_REDUCTION = 1 << 9,   /* its output is made of input 0 along axes, of which size 1 or nothing is
+    TN_OP_REDUCTION =
+        1 << 9, /* its output is made of input 0 along axes, of which size 1 or nothing is
                                  * left, each element by itself */
 } TnOpFlags;
 
