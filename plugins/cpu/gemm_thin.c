@@ -168,7 +168,7 @@ gemm_thin_fits(const CpuGemm *g)
     const gint64 last = g->n % (4 * L);
     return cpu_isa == CPU_AVX512 && !g->f64 && g->a_col == 1 &&
            (g->own ? g->m <= GEMM_THIN_ROWS && (last == 0 || last > 4) &&
-                             (g->b_row == 1 || g->b_col == 1)
+                         (g->b_row == 1 || g->b_col == 1)
                    : g->m == 1 && g->b_row == 1);
 }
 

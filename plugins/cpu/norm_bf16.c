@@ -8,6 +8,7 @@
 
 #include <tenon/nn.h>
 
+#include "bf16.h"
 #include "cpu.h"
 #include "tables.h"
 
@@ -30,31 +31,12 @@ typedef struct {
 
 /* --- Any processor ---------------------------------------------------------------------------- */
 
-static CPU_INLINE float
-wide(guint16 x)
-{
-    const guint32 bits = (guint32)x << 16;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static CPU_INLINE guint16
-narrow(float x)
-{
-    guint32 bits;
-    memcpy(&bits, &x, sizeof bits);
-    const guint32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (bits >> 16) | 0x40;
-    const guint32 is_nan = -(guint32)((bits & 0x7fffffff) > 0x7f800000u);
-    return (guint16)((nan & is_nan) | (rounded & ~is_nan));
-}
-
 static CPU_INLINE void
 moments_body(const guint16 *x, gint64 n, float shift, float *sums)
 {
     float first[LANES] = { 0 }, second[LANES] = { 0 };
     for (gint64 i = 0; i < n; i++) {
-        const float rest = wide(x[i]) - shift;
+        const float rest = cpu_bf16_wide(x[i]) - shift;
         first[i % LANES] += rest;
         second[i % LANES] += rest * rest;
     }
@@ -70,8 +52,8 @@ sums_body(const guint16 *x, const guint16 *g, gint64 n, float shift, float *sums
 {
     float first[LANES] = { 0 }, second[LANES] = { 0 };
     for (gint64 i = 0; i < n; i++) {
-        first[i % LANES] += wide(g[i]);
-        second[i % LANES] += wide(g[i]) * (wide(x[i]) - shift);
+        first[i % LANES] += cpu_bf16_wide(g[i]);
+        second[i % LANES] += cpu_bf16_wide(g[i]) * (cpu_bf16_wide(x[i]) - shift);
     }
     sums[0] = sums[1] = 0;
     for (gint j = 0; j < LANES; j++) {
@@ -84,8 +66,8 @@ static CPU_INLINE void
 combine_body(const guint16 *x, const guint16 *g, gint64 n, const float *abc, guint16 *y)
 {
     for (gint64 i = 0; i < n; i++) {
-        const float own = abc[0] * wide(x[i]) + abc[2];
-        y[i] = narrow(g != NULL ? own + abc[1] * wide(g[i]) : own);
+        const float own = abc[0] * cpu_bf16_wide(x[i]) + abc[2];
+        y[i] = cpu_bf16_narrow(g != NULL ? own + abc[1] * cpu_bf16_wide(g[i]) : own);
     }
 }
 
@@ -240,7 +222,8 @@ forward(const Job *job, gint64 channel)
 {
     const Plan *plan = job->plan;
     const double count = (double)(plan->batch * plan->run);
-    const float begin = wide(job->x[channel * plan->run]), shift = isfinite(begin) ? begin : 0;
+    const float begin = cpu_bf16_wide(job->x[channel * plan->run]),
+                shift = isfinite(begin) ? begin : 0;
     double sums[2];
     sum_channel(job, channel, shift, sums);
     const double rest = sums[0] / count, mean = rest + (double)shift;
