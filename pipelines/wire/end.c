@@ -14,7 +14,11 @@
 #define SILENCE_MS 2000
 #define HANDSHAKE_MS 5000
 #define MOST_CLOSED 5 /* connections in a row that were closed in the middle of the handshake */
-#define BACKLOG 4096  /* messages of a peer that nobody receives, before it is held back */
+/* For what peers have not got yet. Only where some did not answer the goodbye: while a closed socket lingers
+ * it takes no message, and libzmq 4.3 aborts the process if its connection breaks then and a heartbeat is due
+ * (its issue 4364). */
+#define LINGER_MS 300
+#define BACKLOG 4096 /* messages of a peer that nobody receives, before it is held back */
 /* The same of who joins. A connection that is held back has no heartbeats and is cut, so the server's
  * beats of two days must fit in: a stage may be long at one frame. */
 #define BACKLOG_BEATS (1 << 20)
@@ -62,10 +66,7 @@ set_options(TnEnd *end, gsize most_bytes, GError **error)
     const struct {
         int option, value;
     } rows[] = {
-        /* Goodbyes were answered before (wire.c). A closed socket that lingers takes no message, and
-         * libzmq 4.3 aborts the process if its connection breaks then and a heartbeat is due (its issue
-         * 4364). */
-        { ZMQ_LINGER, 0 },
+        { ZMQ_LINGER, LINGER_MS },
         { ZMQ_HEARTBEAT_IVL, BEAT_MS },
         { ZMQ_HEARTBEAT_TIMEOUT, SILENCE_MS },
         { ZMQ_HEARTBEAT_TTL, SILENCE_MS },
@@ -195,7 +196,7 @@ tn_end_new(const TnWireOptions *options, GError **error)
                  (end->serve ? bind_socket(end, error) : connect_socket(end, error)))
             return end;
     }
-    tn_end_free(end);
+    tn_end_free(end, FALSE);
     return NULL;
 }
 
@@ -211,16 +212,18 @@ remove_socket(const char *url)
 }
 
 void
-tn_end_free(TnEnd *end)
+tn_end_free(TnEnd *end, gboolean linger)
 {
+    const int none = 0;
     if (!end)
         return;
     if (end->monitor) {
-        const int none = 0;
         end->zmq->socket_monitor(end->socket, NULL, 0);
         end->zmq->setsockopt(end->monitor, ZMQ_LINGER, &none, sizeof none);
         end->zmq->close(end->monitor);
     }
+    if (end->socket && !linger)
+        end->zmq->setsockopt(end->socket, ZMQ_LINGER, &none, sizeof none);
     if (end->socket)
         end->zmq->close(end->socket);
     if (end->domain)

@@ -5,7 +5,8 @@
 
 typedef struct TnEnd TnEnd;
 TnEnd *tn_end_new(const TnWireOptions *options, GError **error);
-void tn_end_free(TnEnd *end);
+/* linger: what was sent last may not have arrived. */
+void tn_end_free(TnEnd *end, gboolean linger);
 /* Of a server: with the port or name that it got. */
 const char *tn_end_url(const TnEnd *end);
 gboolean tn_end_is_ipc(const TnEnd *end);

@@ -648,8 +648,8 @@ tn_wire_free(TnWire *wire)
         return;
     if (wire->end)
         say_goodbye(wire);
+    tn_end_free(wire->end, wire->peers->len > 0);
     g_ptr_array_unref(wire->peers);
-    tn_end_free(wire->end);
     g_queue_clear_full(&wire->events, free_event);
     tn_blocks_free(wire->probe);
     tn_value_unref(wire->hello);

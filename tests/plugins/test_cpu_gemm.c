@@ -116,7 +116,9 @@ few_rows(void)
         op_run("cpu", "linear", NULL, n_in, in, &n_out, all);
         for (gint64 rows = 1; rows <= 18; rows++) {
             check_rows("linear", &x, rest, n_in, rows, &all[0]);
-            check_rows("linear_turned", &x, turned, n_in, rows, &all[0]);
+            if (rows <= 9) {
+                check_rows("linear_turned", &x, turned, n_in, rows, &all[0]);
+            }
         }
         Array *const used[] = { &x, &bias, &rest[0], &rest[1], &turned[0], &all[0] };
         for (guint j = 0; j < G_N_ELEMENTS(used); j++) {

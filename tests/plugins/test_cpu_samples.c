@@ -36,7 +36,7 @@ of_first(const Array *y, gint64 n, gint64 i)
 static void
 check(const gint64 *dims, const TnReduceAttrs *attrs, const gint *order)
 {
-    static const gint64 numbers[] = { 2, 3, 17 };
+    static const gint64 numbers[] = { 2, 5 };
     Array x = array_new(tn_type(TN_DTYPE_F32, 3, dims), NULL);
     for (gint64 i = 0; i < x.arg.count; i++) {
         array_set(&x, i, 2 * noise_unit(&state) - 1);
@@ -68,8 +68,8 @@ check(const gint64 *dims, const TnReduceAttrs *attrs, const gint *order)
 static void
 sums(void)
 {
-    static const gint64 sizes[][3] = { { 70, 17, 1 },   { 1, 17, 70 },    { 70, 17, 3 },
-                                       { 130, 17, 40 }, { 300, 17, 300 }, { 3, 17, 2 } };
+    static const gint64 sizes[][3] = { { 70, 5, 1 },   { 1, 5, 70 },    { 70, 5, 3 },
+                                       { 130, 5, 40 }, { 300, 5, 300 }, { 3, 5, 2 } };
     static const TnReduceAttrs axes[] = { { { 1, { 0 } }, TRUE },
                                           { { 1, { 2 } }, TRUE },
                                           { { 2, { 0, 2 } }, TRUE } };
