@@ -15,7 +15,6 @@ typedef float (*DotFn)(const guint16 *x, const guint16 *w, gint64 n);
 
 typedef struct {
     gint64 rows, n, k, per_chunk; /* n: of outputs */
-    gint64 x_row, w_row, bias_stride;
     gboolean wide, bias;
     DotFn dot;
 } Plan;
@@ -117,9 +116,9 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
     const gint64 first = (gint64)chunk * p->per_chunk, end = MIN(p->n, first + p->per_chunk);
     (void)n_chunks;
     for (gint64 j = first; j < end; j++) {
-        const float bias = p->bias ? cpu_bf16_wide(job->bias[j * p->bias_stride]) : 0;
+        const float bias = p->bias ? cpu_bf16_wide(job->bias[j]) : 0;
         for (gint64 i = 0; i < p->rows; i++) {
-            const float y = p->dot(job->x + i * p->x_row, job->w + j * p->w_row, p->k) + bias;
+            const float y = p->dot(job->x + i * p->k, job->w + j * p->k, p->k) + bias;
             if (p->wide) {
                 ((float *)(void *)job->out)[i * p->n + j] = y;
             } else {
@@ -145,25 +144,19 @@ claims(const TnNode *node)
     const TnArg *x = &node->in[0], *w = &node->in[1];
     const gint rank = x->type.rank;
     return !node->batch_invariant && rank <= 2 && x->count > 0 && w->count > 0 &&
-           (rank == 1 || x->type.dims[0] <= MOST_ROWS) &&
-           (x->strides[rank - 1] == 1 || x->type.dims[rank - 1] == 1) &&
-           (w->strides[1] == 1 || w->type.dims[1] == 1);
+           (rank == 1 || x->type.dims[0] <= MOST_ROWS);
 }
 
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     const TnArg *x = &node->in[0], *w = &node->in[1];
-    const gint rank = x->type.rank;
     Plan *p = g_new0(Plan, 1);
     (void)error;
-    p->rows = rank > 1 ? x->type.dims[0] : 1;
-    p->x_row = rank > 1 ? x->strides[0] : 0;
-    p->w_row = w->strides[0];
+    p->rows = x->type.rank > 1 ? x->type.dims[0] : 1;
     p->n = w->type.dims[0];
     p->k = w->type.dims[1];
     p->bias = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
-    p->bias_stride = p->bias ? node->in[2].strides[0] : 0;
     p->wide = node->out[0].type.dtype == TN_DTYPE_F32;
     p->dot = dot_function();
     p->per_chunk = cpu_items_per_chunk(p->n, p->k);
@@ -174,7 +167,6 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     { .op = "linear",
       .dtypes = TN_DT(BF16),
-      .flags = TN_KERNEL_STRIDED,
       .rank = 21,
       .claims = claims,
       .prepare = prepare,

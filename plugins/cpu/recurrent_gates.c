@@ -26,12 +26,14 @@ at_most(float x, guint32 most)
     return vm_float(MIN(size, most) | (vm_bits(x) & 0x80000000u));
 }
 
+#define GATE_FAR 0x42ae0000u /* 87: little beyond e^-x is no normal number, nor is a guess of it */
+
 /* e^x - less, which is 0 or 1, within what one_over takes; vm_exp's polynomial. Near 0 that of less = 1 is as
  * exact as x. */
 static CPU_INLINE float
 gate_exp(float x, float less)
 {
-    const float near = at_most(x, 0x42aa0000u); /* 85 */
+    const float near = at_most(x, GATE_FAR);
     const float shifted = near * 0x1.715476p0f + VM_ROUND, n = shifted - VM_ROUND;
     const float scale = vm_float((vm_bits(shifted) - vm_bits(VM_ROUND) + 127) << 23);
     const float r = (near - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
@@ -47,7 +49,7 @@ static CPU_INLINE float
 gate_sigmoid(float x)
 {
     const float y = one_over(1.0f + gate_exp(-x, 0.0f));
-    return x != x ? x : y;
+    return x != x ? x : x < -vm_float(GATE_FAR) ? 0.0f : y;
 }
 
 static CPU_INLINE float

@@ -411,6 +411,7 @@ other_shapes(const TnCall *call, TnCall *other)
 #define INTEGER "of integers, or bits"
 #define TYPE "looks at its input's type alone"
 #define DRAWN "random, and no function of its inputs"
+#define EIGHT "of 8-bit numbers"
 
 /* Every other operator is held against differences, twice. */
 static const struct {
@@ -440,6 +441,13 @@ static const struct {
     { "argmax", INTEGER },
     { "argmin", INTEGER },
     { "one_hot", INTEGER },
+    { "conv_integer", INTEGER },
+    { "matmul_integer", INTEGER },
+    { "quantize_linear", FLAT },
+    { "dequantize_linear", EIGHT },
+    { "qlinear_conv", EIGHT },
+    { "qlinear_matmul", EIGHT },
+    { "quantized_conv", EIGHT },
     { "zeros_like", TYPE },
     { "ones_like", TYPE },
     { "full_like", TYPE },
