@@ -3,6 +3,7 @@
 #include "tile_compile.h"
 
 #include <tenon/graph.h>
+#include <tenon/nn.h>
 
 #define VALUE(b, i) (&g_array_index((b)->values, TileValue, i))
 #define SOURCE(b, i) (&g_array_index((b)->sources, TileSource, i))
@@ -173,6 +174,22 @@ emit_shift(TileBuilder *b, Call *call)
 }
 
 static gboolean
+emit_gelu(TileBuilder *b, Call *call)
+{
+    const TnGeluAttrs *attrs = call->attrs;
+    const gboolean by_tanh = attrs->approximate == TN_GELU_TANH;
+    return emit_by_name(b, call, by_tanh ? "gelu_tanh" : "gelu_erf");
+}
+
+static gboolean
+emit_gelu_grad(TileBuilder *b, Call *call)
+{
+    const TnGeluAttrs *attrs = call->attrs;
+    const gboolean by_tanh = attrs->approximate == TN_GELU_TANH;
+    return emit_by_name(b, call, by_tanh ? "gelu_grad_tanh" : "gelu_grad_erf");
+}
+
+static gboolean
 emit_zeros(TileBuilder *b, Call *call)
 {
     call->out[0] = add_number(b, call->out_type[0].dtype, 0);
@@ -284,12 +301,13 @@ static const struct {
     const char *op;
     gboolean (*emit)(TileBuilder *b, Call *call);
 } special[] = {
-    { "identity", emit_same },     { "stop_gradient", emit_same },  { "expand_as", emit_same },
-    { "expand", emit_same },       { "cast", emit_cast },           { "mod", emit_mod },
-    { "bit_shift", emit_shift },   { "zeros_like", emit_zeros },    { "ones_like", emit_ones },
-    { "full_like", emit_full },    { "size", emit_size },           { "constant", emit_constant },
-    { "reduce_sum", emit_reduce }, { "reduce_prod", emit_reduce },  { "reduce_max", emit_reduce },
-    { "reduce_min", emit_reduce }, { "reduce_to", emit_reduce_to },
+    { "identity", emit_same },       { "stop_gradient", emit_same },  { "expand_as", emit_same },
+    { "expand", emit_same },         { "cast", emit_cast },           { "mod", emit_mod },
+    { "bit_shift", emit_shift },     { "zeros_like", emit_zeros },    { "ones_like", emit_ones },
+    { "full_like", emit_full },      { "size", emit_size },           { "constant", emit_constant },
+    { "reduce_sum", emit_reduce },   { "reduce_prod", emit_reduce },  { "reduce_max", emit_reduce },
+    { "reduce_min", emit_reduce },   { "reduce_to", emit_reduce_to }, { "gelu", emit_gelu },
+    { "gelu_grad", emit_gelu_grad },
 };
 
 static gboolean emit_body(TileBuilder *b, Call *call, GError **error);
@@ -308,10 +326,7 @@ emit(TileBuilder *b, Call *call, GError **error)
 {
     const char *name = call->op->name;
     for (guint i = 0; i < G_N_ELEMENTS(special); i++) {
-        if (strcmp(special[i].op, name) == 0) {
-            if (!special[i].emit(b, call)) {
-                return refuse(call, error);
-            }
+        if (strcmp(special[i].op, name) == 0 && special[i].emit(b, call)) {
             return TRUE;
         }
     }
