@@ -1,6 +1,7 @@
 /* pool-private.h: what the pool's files share: waiting, and the tasks that its workers look for. */
 #pragma once
 
+#include <pthread.h>
 #include <time.h>
 
 #include <tenon/pool.h>
@@ -34,3 +35,11 @@ gboolean tn_look_again(gint64 began);
 
 /* Does one task that is on offer, if there is any. From a worker's thread. */
 gboolean tn_task_help(void);
+
+/* Bytes of stack that a thread has at least, whatever the limit of the process is: kernels keep what one
+ * chunk needs there, up to half of it. */
+#define TN_STACK (2 << 20)
+
+/* A thread with such a stack that blocks all signals: they are for the threads that expect them. An errno
+ * where the system gives no more threads. */
+int tn_thread_start(pthread_t *thread, gboolean detached, void *(*func)(void *), void *data);

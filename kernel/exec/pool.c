@@ -7,7 +7,6 @@
 #include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -243,23 +242,6 @@ wake_workers(gsize n)
     pthread_mutex_unlock(&pool.sleep_lock);
 }
 
-/* Signals are for the threads that expect them, so workers block them all. */
-static int
-start_worker(guint number)
-{
-    sigset_t all, before;
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigfillset(&all);
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    const int code = pthread_create(&thread, &attr, worker_main, GUINT_TO_POINTER(number));
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return code;
-}
-
 /* The first call that wants workers starts them. Where the system gives no more threads, fewer have
  * to do. */
 static void
@@ -269,7 +251,8 @@ start_workers(void)
     const guint wanted = tn_pool_threads() - 1;
     int code = 0;
     for (guint i = atomic_load(&pool.started); i < wanted && code == 0; i++) {
-        code = start_worker(i + 1);
+        pthread_t thread;
+        code = tn_thread_start(&thread, TRUE, worker_main, GUINT_TO_POINTER(i + 1));
         pool.live += code == 0 ? 1 : 0;
     }
     if (code != 0)

@@ -45,7 +45,8 @@ typedef struct {
 extern const TileRow tile_f32_rows[], tile_vmath_rows[], tile_f64_rows[], tile_int_rows[];
 extern const guint tile_n_f32_rows, tile_n_vmath_rows, tile_n_f64_rows, tile_n_int_rows;
 /* The functions of an operator on operands of a type, NULL if there are none. For mod and bit_shift
- * the names are those of variants: mod_floor, mod_trunc, shift_left, shift_right. */
+ * the names are those of variants: mod_floor, mod_trunc, shift_left, shift_right; of gelu: gelu_tanh,
+ * gelu_erf, and the same of gelu_grad. */
 const TileFn *tile_find(const char *op, TileType type, guint *arity, gboolean *to_bool);
 
 /* Conversion between types of tiles, C's rules; float to integer saturates at 64 bits. */

@@ -1,5 +1,5 @@
-/* tile_compile.h: a program in the making: steps over values, before places and sizes are
- * chosen. */
+/* tile_compile.h: a program in the making: steps over values (tile_compile.c, tile_emit.c), before places
+ * and sizes are chosen (tile_plan.h). */
 #pragma once
 
 #include "tile_fold.h"
@@ -47,6 +47,24 @@ typedef struct {
     gint outputs[TN_MAX_OUT]; /* values */
 } TileBuilder;
 
+/* One operator to be added: its operands as values (-1: absent, or only its type counts). */
+typedef struct {
+    const TnOp *op;
+    const void *attrs;
+    gint n_in, n_out;
+    gint in[TN_MAX_IN];
+    TnType in_type[TN_MAX_IN];
+    TnType out_type[TN_MAX_OUT];
+    gint out[TN_MAX_OUT];
+} TileCall;
+
+/* The value of source `number`. */
+gint tile_add_source(TileBuilder *b, guint number);
+/* Adds an operator that needs a word of its own, sets call->out; FALSE: it needs none, or is not taken of
+ * those types. */
+gboolean tile_emit_own(TileBuilder *b, TileCall *call);
+/* Adds the operator that the table of micro-operations has under a name. FALSE: none of that type. */
+gboolean tile_emit_row(TileBuilder *b, TileCall *call, const char *name);
 /* Chooses loops, places and sizes for what the builder holds. NULL with *error if it is too much.
  * (transfer full). */
 TileProgram *tile_plan(TileBuilder *builder, GError **error);

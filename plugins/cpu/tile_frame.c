@@ -102,10 +102,14 @@ tile_load_rows(TileFrame *frame, const TileInput *input, gint64 row, gint64 rows
 
 /* --- Stores ------------------------------------------------------------------------------------ */
 
-/* n elements of a dtype that is not computed in; of a scalar the same n times. */
 void
 tile_store_as(const TileOp *op, char *to, const void *from, gint64 n)
 {
+    if (tile_is_native(op->dtype)) {
+        const void *const in[TILE_MAX_ARITY] = { from };
+        op->fn(to, in, n, op);
+        return;
+    }
     const TileStore store = tile_store(op->dtype);
     const gsize size = tn_dtype_size(op->dtype), m = op->scalar ? MIN((gsize)n, 1) : (gsize)n;
     if (store != NULL) {
@@ -124,11 +128,7 @@ tile_store_outputs(TileFrame *frame, gint64 n)
     const TileProgram *program = frame->program;
     for (guint i = 0; i < program->n_stores; i++) {
         const TileOp *op = &program->stores[i];
-        if (tile_is_native(op->dtype)) {
-            tile_execute(frame, op, n);
-        } else {
-            tile_store_as(op, frame->slot[op->out], frame->slot[op->in[0]], n);
-        }
+        tile_store_as(op, frame->slot[op->out], frame->slot[op->in[0]], n);
     }
 }
 

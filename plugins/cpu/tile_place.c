@@ -297,11 +297,13 @@ place_outputs(TilePlan *p, TileOutputKind kind)
             place_output(p, k);
             continue;
         }
-        TileOp store = { .out = (guint16)k,
+        const TnDtype dtype = node->out[k].type.dtype;
+        TileOp store = { .fn = tile_copy(tile_type_of(dtype))[cpu_isa],
+                         .out = (guint16)k,
                          .in = { (guint16)p->at[v].slot },
                          .arity = 1,
                          .scalar = p->at[v].level == LEVEL_ONCE,
-                         .dtype = node->out[k].type.dtype };
+                         .dtype = dtype };
         g_array_append_val(p->row_stores, store);
     }
 }

@@ -1,11 +1,16 @@
 /* tile_vmath.c: micro-operations on f32 that are functions of vmath.h. */
+#include "gelu.h"
 #include "tile_math.h"
-#include "vmath.h"
 
 TILE_UNARY(f32_exp, float, float, vm_exp(a))
 TILE_UNARY(f32_log, float, float, vm_log(a))
 TILE_UNARY(f32_tanh, float, float, vm_tanh(a))
 TILE_UNARY(f32_erf, float, float, vm_erf(a))
+
+TILE_UNARY(f32_gelu_tanh, float, float, gelu_by_tanh_at(a, 0))
+TILE_UNARY(f32_gelu_erf, float, float, gelu_by_erf_at(a, 0))
+TILE_BINARY(f32_gelu_grad_tanh, float, float, gelu_by_tanh_grad_at(a, b))
+TILE_BINARY(f32_gelu_grad_erf, float, float, gelu_by_erf_grad_at(a, b))
 
 /* The vector loop runs over blocks whose arguments it covers; a block with any other goes through
  * libm whole. Which one that is depends on the values alone, but a block must not depend on where a
@@ -75,8 +80,16 @@ TILE_VERSIONS(f32_pow)
 
 #define ROW(name, n, function) TILE_ENTRY(TILE_F32, name, n, function)
 const TileRow tile_vmath_rows[] = {
-    ROW("exp", 1, f32_exp), ROW("log", 1, f32_log),   ROW("sin", 1, f32_sin),
-    ROW("cos", 1, f32_cos), ROW("tanh", 1, f32_tanh), ROW("erf", 1, f32_erf),
+    ROW("exp", 1, f32_exp),
+    ROW("log", 1, f32_log),
+    ROW("sin", 1, f32_sin),
+    ROW("cos", 1, f32_cos),
+    ROW("tanh", 1, f32_tanh),
+    ROW("erf", 1, f32_erf),
     ROW("pow", 2, f32_pow),
+    ROW("gelu_tanh", 1, f32_gelu_tanh),
+    ROW("gelu_erf", 1, f32_gelu_erf),
+    ROW("gelu_grad_tanh", 2, f32_gelu_grad_tanh),
+    ROW("gelu_grad_erf", 2, f32_gelu_grad_erf),
 };
 const guint tile_n_vmath_rows = G_N_ELEMENTS(tile_vmath_rows);

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include <tenon/base.h>
+#include <tenon/nn.h>
 #include <tenon/ops.h>
 
 #include "conformance.h"
@@ -171,6 +172,47 @@ fusing_keeps_specials(void)
     }
 }
 
+/* (transfer full). */
+static TnTensor *
+run_one(TnGraph *graph, TnTensor *input, const char *const *skip)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnStore) store = tn_store_new(0);
+    g_autoptr(TnProgram) program = compile(graph, cpu, skip);
+    g_autoptr(TnExec) exec = tn_exec_new(program, store, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_REQUIRE(tn_exec_bind(exec, 0, input) == TN_OK && tn_exec_run(exec) == TN_OK);
+    return tn_tensor_ref(tn_exec_output(exec, 0));
+}
+
+/* The device has kernels of their own for gelu and its gradient: a group gives what they do, of narrow
+ * numbers too. */
+static void
+gelu_is_as_alone(void)
+{
+    static const TnDtype dtypes[] = { TN_DTYPE_F32, TN_DTYPE_BF16 };
+    const gint64 n[] = { 1000 };
+    double values[1000];
+    for (gint i = 0; i < 1000; i++) {
+        values[i] = i % 50 == 0 ? (i % 100 == 0 ? -INFINITY : NAN) : (i - 500) / 61.0;
+    }
+    for (gint i = 0; i < 4; i++) {
+        const TnType type = tn_type(dtypes[i / 2], 1, n);
+        const TnGeluAttrs attrs = { .approximate = i % 2 ? TN_GELU_TANH : TN_GELU_NONE };
+        g_autoptr(TnGraph) graph = tn_graph_new("gelu");
+        const TnVal x = tn_graph_input(graph, "x", type);
+        const TnVal y = tn_graph_op(graph, "gelu", &attrs, 1, &x, NULL);
+        const TnVal in[] = { tn_f_neg(graph, x), y };
+        tn_graph_output(graph, "y", tn_graph_op(graph, "gelu_grad", &attrs, 2, in, NULL));
+        TN_ASSERT_CMPUINT(n_instructions(graph, cpu, NULL), ==, 1);
+        TN_ASSERT_CMPUINT(n_instructions(graph, cpu, no_fuse), ==, 3);
+        g_autoptr(TnTensor) input = tn_test_tensor(type, values);
+        g_autoptr(TnTensor) want = run_one(graph, input, no_fuse);
+        g_autoptr(TnTensor) got = run_one(graph, input, NULL);
+        TN_ASSERT(tn_test_same(got, want));
+    }
+}
+
 static void
 chains_become_one(void)
 {
@@ -249,6 +291,7 @@ variables_are_updated_in_groups(void)
 static const TnTest tests[] = {
     { "fusing keeps results", fusing_keeps_results },
     { "fusing keeps specials", fusing_keeps_specials },
+    { "gelu is as alone", gelu_is_as_alone },
     { "chains become one", chains_become_one },
     { "values read elsewhere are outputs", values_read_elsewhere_are_outputs },
     { "no group needs itself", no_group_needs_itself },

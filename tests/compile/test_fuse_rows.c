@@ -121,7 +121,9 @@ static void
 build_rows(TnGraph *g, const TnVal *in)
 {
     const TnVal p = tn_f_mul(g, in[0], in[1]);
-    tn_graph_output(g, "sum", tn_f_add(g, sum_last(g, p), in[3]));
+    const TnVal sum = tn_f_add(g, sum_last(g, p), in[3]);
+    tn_graph_output(g, "sum", sum);
+    tn_graph_output(g, "more", tn_f_greater(g, sum, in[3])); /* of one byte */
     const TnReduceAttrs least = { { 1, { -1 } }, FALSE };
     tn_graph_output(g, "least", tn_graph_op(g, "reduce_min", &least, 1, &p, NULL));
     tn_graph_output(g, "spread", tn_f_add(g, max_last(g, p), tn_f_const(g, p, 1)));

@@ -363,11 +363,65 @@ threads_that_wait(void)
     TN_ASSERT_CMPSTR(name, "a name that is ");
 }
 
+static gpointer
+stack_size(gpointer data)
+{
+    pthread_attr_t attr;
+    TN_REQUIRE(pthread_getattr_np(pthread_self(), &attr) == 0);
+    pthread_attr_getstacksize(&attr, data);
+    pthread_attr_destroy(&attr);
+    return NULL;
+}
+
+static TnStatus
+stack_chunk(gpointer data, gsize chunk, gsize n)
+{
+    gsize size = SIZE_MAX;
+    (void)n;
+    if (tn_pool_thread() > 0) {
+        stack_size(&size);
+    }
+    ((gsize *)data)[chunk] = size;
+    return TN_OK;
+}
+
+static void
+stacks(void)
+{
+    gsize size = 0, sizes[64];
+    g_autoptr(GError) error = NULL;
+    TnThread *thread = tn_thread_spawn("stack", stack_size, &size, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    tn_thread_join(thread);
+    TN_ASSERT_CMPUINT(size, >=, 2 << 20);
+    tn_pool_set_threads(3);
+    TN_ASSERT_CMPINT(tn_parallel_for(64, stack_chunk, sizes), ==, TN_OK);
+    for (guint i = 0; i < 64; i++) {
+        TN_ASSERT_CMPUINT(sizes[i], >=, 2 << 20);
+    }
+}
+
+/* The limit of a process is what threads get where nobody asks for more. */
+static void
+stacks_of_a_small_limit(void)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    const char *const command[] = { "/bin/sh", "-c", "ulimit -s 512 && exec \"$0\" stacks", self,
+                                    NULL };
+    TnChildOptions options = { .timeout = 30 };
+    g_auto(TnChild) child = { 0 };
+    if (tn_test_spawn(&child, command, &options)) {
+        TN_ASSERT_EXIT(&child, 0);
+        TN_ASSERT_CONTAINS(child.out, "passed=1");
+    }
+}
+
 static const TnTest tests[] = {
     { "environment", environment }, { "each-once", each_once },
     { "all-work", all_work },       { "lowest-failure", lowest_failure },
     { "nested", nested },           { "many-callers", many_callers },
     { "resized", resized },         { "shared", shared },
     { "one-mode", one_mode },       { "threads-that-wait", threads_that_wait },
+    { "stacks", stacks },           { "stacks-of-a-small-limit", stacks_of_a_small_limit },
 };
 TN_TEST_MAIN("pool", tests)

@@ -16,7 +16,8 @@ typedef TnStatus (*TnChunkFunc)(gpointer data, gsize chunk, gsize n);
 /* Runs chunks 0 .. n-1 and returns when all are done. On failure chunks not yet begun are
  * skipped, and the status of the failing chunk with the lowest index is returned. Nested calls
  * run their chunks on the caller alone. At n == 1, or with one thread, no lock is taken and no
- * other thread is touched. Allocates nothing. Thread: any; several callers share the workers. */
+ * other thread is touched. Allocates nothing. Thread: any that has 1 MiB of stack left; several callers
+ * share the workers. */
 TN_API TnStatus tn_parallel_for(gsize n, TnChunkFunc func, gpointer data);
 
 /* Threads that work at once, callers included: from the last tn_pool_set_threads, else
