@@ -55,7 +55,7 @@ first(gint64 n)
                 const __m512 x = _mm512_set1_ps(t->a[i * t->a_row + p]);                           \
                 UNROLL for (gint j = 0; j < W; j++)                                                \
                 {                                                                                  \
-                    sum[i][j] = _mm512_fmadd_ps(row[j], x, sum[i][j]);                             \
+                    sum[i][j] += row[j] * x; /* as gemm_kernels.c */                               \
                 }                                                                                  \
             }                                                                                      \
         }                                                                                          \
