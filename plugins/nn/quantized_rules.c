@@ -7,6 +7,7 @@
  * is gone through once, from inputs to outputs. */
 #include "quantize.h"
 
+#define MOST_TERMS (G_MAXINT32 / (255 * 128)) /* of a sum that cannot leave 32 bits */
 #define MAPS TN_QUANTIZED_MAPS
 #define DEEP TN_QUANTIZED_DEEP
 enum { X, W, X_ZERO, OFFSET, SCALE, BIAS, MORE, MORE_SCALE, MORE_ZERO, Y_SCALE, Y_ZERO, N_IN };
@@ -100,7 +101,8 @@ find_product(TnSimplify *s, Product *p)
     p->bias = s->n_in > 2 ? s->in[2] : TN_VAL_NONE;
     p->conv = p->matrix ? (TnConvAttrs){ .group = 1 } : *(const TnConvAttrs *)s->attrs;
     const TnInts *gaps = &p->conv.dilations;
-    return p->conv.group == 1 && (gaps->n == 0 || gaps->v[gaps->n - 1] == 1);
+    const gint64 terms = tn_type_count(type_of(s, p->w)) / MAX(1, type_of(s, p->w)->dims[0]);
+    return p->conv.group == 1 && terms <= MOST_TERMS && (gaps->n == 0 || gaps->v[gaps->n - 1] == 1);
 }
 
 /* Windows [M, C, kernel…] in tiles: [M / 16, rows, l / 64, 16, 16 of M, 4]. */

@@ -65,6 +65,7 @@ tn.component {
     if rawget(self, "weights") then core.load_weights(self.weights) end
     for _, range in ipairs(self.ranges) do range:reset() end
     if batch.run(self, self.batches) == "cancelled" then return false end
+    quantize.check(self, self.ranges)
     self.calibrated = true
     self.job:export(self.file)
     return true

@@ -45,11 +45,12 @@ end
 local function measure(x)
   local range = layer.stat("input_range", { 2 }, "zeros")
   table.insert(mode.ranges, range)
+  local seen = bounds(x) + tn.tensor { 0, 1e-30 } -- so that one of nothing but 0 is not one never measured
   if mode.method == "minmax" then
     local sign = tn.tensor { -1, 1 }
-    range:assign(tn.op.max(range * sign, bounds(x) * sign) * sign)
+    range:assign(tn.op.max(range * sign, seen * sign) * sign)
   else
-    range:assign(range + bounds(x) / mode.batches)
+    range:assign(range + seen / mode.batches)
   end
   return x
 end
@@ -113,13 +114,14 @@ function quantize.inference(experiment, model, has_ranges, input)
   return with_mode({ kind = "narrow" }, layer.with_training, false, model, input)
 end
 
--- Fails where a range was never measured.
+-- Fails where a range was never measured, or holds what is no number.
 function quantize.check(stage, ranges)
   for _, range in ipairs(ranges or {}) do
-    local values = range:read():list()
-    if values[1] == 0 and values[2] == 0 then
-      core.fail("config", ("%s: stages.%s: %s was not measured: 8 bits want weights that a stage `calibrate` wrote, or `of` one"):format(
-        core.where(stage._spec), stage.stage_name, range:name()))
+    local low, high = table.unpack(range:read():list())
+    local fault = low == 0 and high == 0 and "was not measured: 8 bits want weights that a stage `calibrate` wrote, or `of` one"
+      or not (high - low < math.huge) and ("is from %s to %s: 8 bits want finite numbers"):format(low, high)
+    if fault then
+      core.fail("config", ("%s: stages.%s: %s %s"):format(core.where(stage._spec), stage.stage_name, range:name(), fault))
     end
   end
 end
