@@ -150,9 +150,11 @@ tn_run_create(const char *root, const char *name, GError **error)
         return NULL;
     g_autoptr(GDateTime) now = g_date_time_new_now_local();
     g_autofree char *stamp = g_date_time_format(now, "%Y%m%d-%H%M%S");
+    const guint part =
+        (guint)((guint64)g_date_time_get_microsecond(now) * 0x10000 / G_USEC_PER_SEC);
     for (guint attempt = 0; attempt < 100; attempt++) {
-        /* Four letters keep apart what begins in the same second. */
-        g_autofree char *id = g_strdup_printf("%s-%04x", stamp, g_random_int() & 0xffff);
+        /* Four letters, the part of the second, keep apart and in order what begins in the same one. */
+        g_autofree char *id = g_strdup_printf("%s-%04x", stamp, (part + attempt) & 0xffff);
         g_autofree char *path = g_build_filename(parent, id, NULL);
         if (mkdir(path, 0777) == 0) {
             int lock = take_lock(path, error);
