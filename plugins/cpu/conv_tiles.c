@@ -216,14 +216,13 @@ static gint64
 list_of(const Plan *plan, const Reach *down, const Reach *across, const guint16 *windows,
         const guint16 *images, TilesPair *list)
 {
-    const TilesShape *s = &plan->shape;
     gint64 n = 0;
     for (gint i = 0; i < down->n; i++) {
-        const guint16 *w = windows + down->tap[i] * s->axis[1].kernel * s->cell;
-        const guint16 *line = images + down->from[i] * plan->from[1] * s->cell;
+        const guint16 *w = windows + down->tap[i] * plan->shape.axis[1].kernel * TILES_CELL;
+        const guint16 *line = images + down->from[i] * plan->from[1] * TILES_CELL;
         for (gint j = 0; j < across->n; j++) {
-            n += conv_tiles_products(s, w + across->tap[j] * s->cell,
-                                     line + across->from[j] * s->cell, list + n);
+            list[n++] =
+                (TilesPair){ w + across->tap[j] * TILES_CELL, line + across->from[j] * TILES_CELL };
         }
     }
     return n;
@@ -350,7 +349,7 @@ static void
 plan_scratch(Plan *plan, TnPrepared *prepared)
 {
     const TilesShape *s = &plan->shape;
-    const gint64 cell = s->cell * (gint64)sizeof(guint16),
+    const gint64 cell = TILES_CELL * sizeof(guint16),
                  chunks = cpu_parts(plan->items, plan->per_chunk);
     const gint64 windows = cpu_times(cpu_times(plan->to_blocks, plan->from_blocks), s->taps);
     const gint64 images = cpu_times(cpu_times(s->pairs, plan->from_blocks), plan->from_places);

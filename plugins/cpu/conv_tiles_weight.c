@@ -90,9 +90,8 @@ list_of(const TilesShape *s, Range down, Range across, gint64 row_tap, gint64 co
         const gint64 x_row = row * v->stride + row_tap * v->dilation - v->pad;
         const gint64 x_col = col_tap * h->dilation - h->pad;
         for (gint64 col = across.first; col < across.end; col++) {
-            n += conv_tiles_products(s, y + (row * h->y + col) * s->cell,
-                                     x + (x_row * h->x + col * h->stride + x_col) * s->cell,
-                                     list + n);
+            list[n++] = (TilesPair){ y + (row * h->y + col) * TILES_CELL,
+                                     x + (x_row * h->x + col * h->stride + x_col) * TILES_CELL };
         }
     }
     return n;
