@@ -1,9 +1,10 @@
-/* conv_tiles.c: convolutions of bf16 and f32 and their transposes in tiles (conv_tiles.h): maps of windows times
+/* conv_tiles.c: convolutions of bf16 and their transposes in tiles (conv_tiles.h): maps of windows times
  * maps of images laid for it, a list of products for each place.
  *
  * Sums of a strip of places are kept while the next 32 maps are read, so that the windows' part of these
  * stays in the first-level cache. They run over the maps, and in them over the taps, in order. */
 #include "conv_tiles.h"
+#include "conv_tiles_kernels.h"
 #include "tables.h"
 
 #define LANES TN_LANES
@@ -16,8 +17,6 @@
 #define MOST_PLACES 1024 /* along an axis */
 /* Of a block's 32 by 32 pairs of maps, those that must be there. */
 #define FEW_PAIRS 128
-/* Maps of f32 on either side, at least. */
-#define FEW_WIDE 16
 
 typedef enum { FORWARD, TRANSPOSE } Kind;
 
@@ -45,10 +44,9 @@ typedef struct {
 
 typedef struct {
     const Plan *plan;
-    const void *from, *w, *bias;
-    guint16 *windows, *images;
+    const guint16 *from, *w, *bias;
+    guint16 *windows, *images, *out;
     float *sums;
-    void *out;
 } Job;
 
 /* --- Sizes ------------------------------------------------------------------------------------ */
@@ -88,13 +86,8 @@ conv_tiles_shape(const TnNode *node, const TnType *x, const TnType *w, const TnT
                                       .dilation = axis.dilation,
                                       .pad = axis.pad_begin };
     }
-    const gboolean narrow = x->dtype == TN_DTYPE_BF16;
-    shape->pieces = narrow ? 1 : 2;
-    shape->cell = shape->pieces * TILES_CELL;
     shape->taps = cpu_times(w->dims[2], w->dims[3]);
-    return shape->taps <= TILES_TAPS &&
-           (narrow ? cpu_times(shape->channels, shape->maps) >= FEW_PAIRS
-                   : cpu_bf16 == CPU_BF16_TILES && MIN(shape->channels, shape->maps) >= FEW_WIDE);
+    return shape->taps <= TILES_TAPS && cpu_times(x->dims[1], y->dims[1]) >= FEW_PAIRS;
 }
 
 /* Which taps read what for place `at` of the result. */
@@ -120,49 +113,50 @@ reach_of(const TilesAxis *a, Kind kind, gint64 at)
 
 /* --- Windows ---------------------------------------------------------------------------------- */
 
-/* A part of windows [rows, cols, taps], a cell for each tap, in pieces. */
+/* Windows of 32 maps of the result, in rows of 32 maps of what is read: [tap][to][from]. */
 static void
-lay_window(const Job *job, gint64 row_block, gint64 col_block, guint16 *to)
+lay_forward(const Job *job, gint64 to_block, gint64 from_block, guint16 *to)
 {
     const Plan *plan = job->plan;
-    const TilesShape *s = &plan->shape;
-    const gint64 row0 = row_block * BF16_BLOCK, col0 = col_block * BF16_BLOCK;
-    const gint64 rows = MIN(BF16_BLOCK, s->maps - row0), cols = MIN(BF16_BLOCK, s->channels - col0);
-    guint16 line[2][BF16_BLOCK * TILES_TAPS];
-    if (rows < BF16_BLOCK || cols < BF16_BLOCK) {
-        memset(to, 0, (gsize)(s->taps * s->cell) * sizeof *to);
+    const gint64 taps = plan->shape.taps, first = from_block * BF16_BLOCK;
+    const gint64 maps = MIN(BF16_BLOCK, plan->to_maps - to_block * BF16_BLOCK);
+    const gint64 channels = MIN(BF16_BLOCK, plan->from_maps - first);
+    if (maps < BF16_BLOCK || channels < BF16_BLOCK) {
+        memset(to, 0, (gsize)(taps * TILES_CELL) * sizeof *to);
     }
-    for (gint64 row = 0; row < rows; row++) {
-        const gint64 at = ((row0 + row) * s->channels + col0) * s->taps;
-        const guint16 *from[] = { (const guint16 *)job->w + at, line[1] };
-        if (s->pieces > 1) {
-            from[0] = line[0];
-            conv_tiles_kernels()->split((const float *)job->w + at, cols * s->taps, line[0],
-                                        line[1]);
-        }
-        for (gint64 k = 0; k < s->pieces; k++) {
-            guint16 *cell = to + k * TILES_CELL + row * BF16_BLOCK;
-            for (gint64 tap = 0; tap < s->taps; tap++, cell += s->cell) {
-                for (gint64 col = 0; col < cols; col++) {
-                    cell[col] = from[k][col * s->taps + tap];
-                }
+    for (gint64 m = 0; m < maps; m++) {
+        const guint16 *w = job->w + ((to_block * BF16_BLOCK + m) * plan->from_maps + first) * taps;
+        for (gint64 c = 0; c < channels; c++) {
+            for (gint64 tap = 0; tap < taps; tap++) {
+                to[tap * TILES_CELL + m * BF16_DEEP + c] = w[c * taps + tap];
             }
         }
     }
 }
 
-/* Rows of 32 by 32 cells become columns. */
+/* The same of windows [from][to]: laid as they are, each tap is then turned. */
 static void
-turn_cells(gint64 n, guint16 *to)
+lay_transpose(const Job *job, gint64 to_block, gint64 from_block, guint16 *to)
 {
     const Bf16Kernels *kernels = bf16_kernels();
+    const Plan *plan = job->plan;
     guint16 plain[TILES_CELL] __attribute__((aligned(64)));
     guint16 pairs[TILES_CELL / 2] __attribute__((aligned(64)));
-    for (gint64 i = 0; i < n; i++, to += TILES_CELL) {
-        memcpy(plain, to, sizeof plain);
-        for (gint64 half = 0; half < 2; half++) {
+    const gint64 taps = plan->shape.taps, first = to_block * BF16_BLOCK;
+    const gint64 maps = MIN(BF16_BLOCK, plan->to_maps - first);
+    const gint64 channels = MIN(BF16_BLOCK, plan->from_maps - from_block * BF16_BLOCK);
+    memset(plain, 0, sizeof plain);
+    for (gint64 tap = 0; tap < taps; tap++) {
+        for (gint64 c = 0; c < channels; c++) {
+            const guint16 *w =
+                job->w + ((from_block * BF16_BLOCK + c) * plan->to_maps + first) * taps + tap;
+            for (gint64 m = 0; m < maps; m++) {
+                plain[c * BF16_BLOCK + m] = w[m * taps];
+            }
+        }
+        for (gint64 half = 0; half < 2; half++, to += TILES_CELL / 2) {
             kernels->pair(plain + half * BF16_TILE, BF16_BLOCK, pairs);
-            kernels->turn(pairs, BF16_DEEP, to + half * TILES_CELL / 2);
+            kernels->turn(pairs, BF16_DEEP, to);
         }
     }
 }
@@ -173,26 +167,20 @@ lay_chunk(gpointer data, gsize chunk, gsize n)
 {
     const Job *job = data;
     const Plan *plan = job->plan;
-    const TilesShape *s = &plan->shape;
     const gint64 windows = plan->to_blocks * plan->from_blocks;
     gint64 at = (gint64)chunk;
     (void)n;
     if (at < windows) {
-        const gint64 to_block = at / plan->from_blocks, from_block = at % plan->from_blocks;
-        guint16 *to = job->windows + at * s->taps * s->cell;
-        if (plan->kind == FORWARD) {
-            lay_window(job, to_block, from_block, to);
-        } else {
-            lay_window(job, from_block, to_block, to);
-            turn_cells(s->taps * s->pieces, to);
-        }
+        guint16 *to = job->windows + at * plan->shape.taps * TILES_CELL;
+        (plan->kind == FORWARD ? lay_forward : lay_transpose)(job, at / plan->from_blocks,
+                                                              at % plan->from_blocks, to);
         return TN_OK;
     }
     at -= windows;
     const gint64 band = at % plan->bands, each = cpu_parts(plan->from_places, plan->bands);
     const TilesImages images = {
-        .shape = s,
         .from = job->from,
+        .blocks = plan->shape.blocks,
         .maps = plan->from_maps,
         .places = plan->from_places,
         .pair = at / plan->bands / plan->from_blocks,
@@ -200,8 +188,8 @@ lay_chunk(gpointer data, gsize chunk, gsize n)
         .first = MIN(plan->from_places, band * each),
         .end = MIN(plan->from_places, (band + 1) * each),
     };
-    const gint64 place = at / plan->bands * plan->from_places + images.first;
-    conv_tiles_lay_maps(&images, job->images + place * s->cell);
+    conv_tiles_lay_maps(
+        &images, job->images + (at / plan->bands * plan->from_places + images.first) * TILES_CELL);
     return TN_OK;
 }
 
@@ -233,9 +221,8 @@ sum_strip(const Job *job, const Strip *strip, gint n_b, float *sums)
 {
     const Plan *plan = job->plan;
     const TilesKernels *kernels = conv_tiles_kernels();
-    const gint64 cell = plan->shape.cell;
-    const gint64 windows = plan->shape.taps * cell, images = plan->from_places * cell;
-    TilesPair list[TILES_TAPS * TILES_PRODUCTS];
+    const gint64 windows = plan->shape.taps * TILES_CELL, images = plan->from_places * TILES_CELL;
+    TilesPair list[TILES_TAPS];
     for (gint64 first = 0; first < plan->from_blocks; first += plan->at_once) {
         const gint64 end = MIN(plan->from_blocks, first + plan->at_once);
         float *at = sums;
@@ -260,24 +247,15 @@ put_strip(const Job *job, const Strip *strip, gint n_b, const float *sums)
     const Plan *plan = job->plan;
     const gint64 map0 = strip->block * BF16_BLOCK, maps = MIN(BF16_BLOCK, plan->to_maps - map0);
     const gint64 place = strip->row * plan->to[1], n = strip->end * plan->to[1] - place;
-    const TilesKernels *kernels = conv_tiles_kernels();
-    const TnDtype dtype = plan->shape.pieces == 1 ? TN_DTYPE_BF16 : TN_DTYPE_F32;
-    const gsize size = tn_dtype_size(dtype);
     for (gint64 m = 0; m < maps; m++) {
         float bias = 0;
         if (job->bias != NULL) {
-            tn_dtype_convert(TN_DTYPE_F32, &bias, 1, dtype,
-                             (const char *)job->bias + (gsize)(map0 + m) * size, 1, 1);
+            tn_dtype_convert(TN_DTYPE_F32, &bias, 1, TN_DTYPE_BF16, job->bias + map0 + m, 1, 1);
         }
         for (gint64 half = 0; half < n_b; half++) {
             const gint64 image = (2 * strip->pair + half) * plan->to_maps + map0 + m;
-            const gint64 at = (image * plan->to_places + place) * LANES;
-            const float *from = sums + m * BF16_BLOCK + half * LANES;
-            if (dtype == TN_DTYPE_BF16) {
-                kernels->put(from, SUMS, n, bias, (guint16 *)job->out + at);
-            } else {
-                kernels->put_wide(from, SUMS, n, bias, (float *)job->out + at);
-            }
+            conv_tiles_kernels()->put(sums + m * BF16_BLOCK + half * LANES, SUMS, n, bias,
+                                      job->out + (image * plan->to_places + place) * LANES);
         }
     }
 }
@@ -428,7 +406,7 @@ release(void *state)
 
 #define ROW(name, claims_, prepare_)                                                               \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DT(BF16) | TN_DT(F32), .flags = TN_KERNEL_LANES, .rank = 21,    \
+        .op = (name), .dtypes = TN_DT(BF16), .flags = TN_KERNEL_LANES, .rank = 21,                 \
         .claims = (claims_), .prepare = (prepare_), .run = run, .release = release                 \
     }
 

@@ -3,14 +3,10 @@
  *
  * Two lanes of samples are computed together, so that each block of products is 32 maps by 32 samples at
  * one place, or 32 by 32 weights of one tap. Whatever hangs on the place, which taps are inside the
- * image, is the same for all of a block: nothing is padded, and no product is with padding.
- *
- * Numbers of f32 are computed as sums of two of bf16, which keep 17 bits of 24 (Henry, Tang and Heinecke,
- * Leveraging the bfloat16 Artificial Intelligence Datatype For Higher-Precision Computations, 2019): three
- * products for one, all but that of both rests. What is not finite becomes NaN. */
+ * image, is the same for all of a block: nothing is padded, and no product is with padding. */
 #pragma once
 
-#include "conv_tiles_kernels.h"
+#include "gemm_bf16_kernels.h"
 
 #define TILES_TAPS 64                          /* of a window, at most */
 #define TILES_CELL (BF16_TILE * BF16_DEEP * 2) /* numbers of two tiles, one after the other */
@@ -26,8 +22,6 @@ typedef struct {
     gint64 blocks, pairs;                              /* of sixteen samples; two of them */
     gint64 channels, maps, channel_blocks, map_blocks; /* blocks of 32 */
     gint64 taps, x_places, y_places;
-    gint64 pieces; /* cells of one after the other: 1, of f32 2, the numbers and what they leave */
-    gint64 cell;   /* numbers of all pieces */
     TilesAxis axis[2];
 } TilesShape;
 
@@ -42,27 +36,11 @@ conv_tiles_bytes(gint64 n, gint64 each)
     return (gsize)MIN(cpu_times(n, each), G_MAXINT64 / 4);
 }
 
-#define TILES_PRODUCTS 3 /* of two numbers in two pieces each */
-
-/* Adds the products of a cell of rows and one of columns to a list of them; how many. */
-static inline gint64
-conv_tiles_products(const TilesShape *shape, const guint16 *a, const guint16 *b, TilesPair *list)
-{
-    list[0] = (TilesPair){ a, b };
-    if (shape->pieces == 1) {
-        return 1;
-    }
-    list[1] = (TilesPair){ a, b + TILES_CELL };
-    list[2] = (TilesPair){ a + TILES_CELL, b };
-    return TILES_PRODUCTS;
-}
-
 /* Images [blocks, maps, places, 16], of which some are laid: 32 maps of two blocks at places
  * [first, end), a place after the other. */
 typedef struct {
-    const TilesShape *shape;
-    const void *from; /* guint16, or float if in two pieces */
-    gint64 maps, places;
+    const guint16 *from;
+    gint64 blocks, maps, places;
     gint64 pair, map_block, first, end;
 } TilesImages;
 

@@ -45,30 +45,7 @@ put_fast(const float *sums, gint64 step, gint64 n, float bias, guint16 *to)
     }
 }
 
-TARGET_PAIRS static void
-put_wide_fast(const float *sums, gint64 step, gint64 n, float bias, float *to)
-{
-    const __m512 more = _mm512_set1_ps(bias);
-    for (gint64 i = 0; i < n; i++, sums += step, to += LANES) {
-        _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(sums), more));
-    }
-}
-
-TARGET_PAIRS static void
-split_fast(const float *from, gint64 n, guint16 *to, guint16 *rest)
-{
-    for (gint64 i = 0; i < n; i += LANES) {
-        const __mmask16 in = n - i >= LANES ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
-        const __m512 x = _mm512_maskz_loadu_ps(in, from + i);
-        const __m256i narrow = (__m256i)_mm512_cvtneps_pbh(x);
-        const __m512 wide =
-            _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
-        _mm256_mask_storeu_epi16(to + i, in, narrow);
-        _mm256_mask_storeu_epi16(rest + i, in, (__m256i)_mm512_cvtneps_pbh(_mm512_sub_ps(x, wide)));
-    }
-}
-
-static const TilesKernels pairs = { list_by_blocks, zip_fast, put_fast, put_wide_fast, split_fast };
+static const TilesKernels pairs = { list_by_blocks, zip_fast, put_fast };
 
 /* --- AMX -------------------------------------------------------------------------------------- */
 
@@ -118,7 +95,7 @@ list_tiles(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
     _tile_stored(2, sums + LANES * BF16_BLOCK, out);
 }
 
-static const TilesKernels tiles = { list_tiles, zip_fast, put_fast, put_wide_fast, split_fast };
+static const TilesKernels tiles = { list_tiles, zip_fast, put_fast };
 
 const TilesKernels *
 conv_tiles_kernels(void)

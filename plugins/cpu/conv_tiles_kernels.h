@@ -18,17 +18,10 @@ typedef void (*TilesZipFn)(const guint16 *a, const guint16 *b, gint64 n, guint16
 /* n times sixteen sums, `step` apart, plus a bias, rounded, one after the other. */
 typedef void (*TilesPutFn)(const float *sums, gint64 step, gint64 n, float bias, guint16 *to);
 
-/* The same, not rounded. */
-typedef void (*TilesPutWideFn)(const float *sums, gint64 step, gint64 n, float bias, float *to);
-/* n numbers, each as a sum of two. */
-typedef void (*TilesSplitFn)(const float *from, gint64 n, guint16 *to, guint16 *rest);
-
 typedef struct {
     TilesListFn list;
     TilesZipFn zip;
     TilesPutFn put;
-    TilesPutWideFn put_wide;
-    TilesSplitFn split;
 } TilesKernels;
 
 /* Of the processor, as far as TENON_CPU_ISA allows; only where it multiplies bf16. */

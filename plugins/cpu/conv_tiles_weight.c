@@ -4,6 +4,7 @@
  * A few places are read by all taps before the next ones, so that they stay in the first-level cache. Parts
  * of places, of a number that hangs on the sizes alone, have sums of their own, which are added in order. */
 #include "conv_tiles.h"
+#include "conv_tiles_kernels.h"
 #include "tables.h"
 
 #define CHUNKS 16
@@ -20,9 +21,8 @@ typedef struct {
 
 typedef struct {
     const Plan *plan;
-    const void *x, *y;
-    guint16 *x_to, *y_to;
-    void *out;
+    const guint16 *x, *y;
+    guint16 *x_to, *y_to, *out;
     float *sums; /* [part][maps / 32][channels / 32][tap][32][32] */
 } Job;
 
@@ -49,17 +49,17 @@ lay_chunk(gpointer data, gsize chunk, gsize n)
     const gint64 of_x = s->pairs * s->channel_blocks * plan->x_bands, at = (gint64)chunk;
     (void)n;
     if (at < of_x) {
-        const TilesImages x = part_of(
-            (TilesImages){ .shape = s, .from = job->x, .maps = s->channels, .places = s->x_places },
-            s->channel_blocks, plan->x_bands, at);
+        const TilesImages x =
+            part_of((TilesImages){ job->x, s->blocks, s->channels, s->x_places, 0, 0, 0, 0 },
+                    s->channel_blocks, plan->x_bands, at);
         const gint64 place = (x.pair * s->channel_blocks + x.map_block) * s->x_places + x.first;
-        conv_tiles_lay_samples(&x, job->x_to + place * s->cell);
+        conv_tiles_lay_samples(&x, job->x_to + place * TILES_CELL);
     } else {
-        const TilesImages y = part_of(
-            (TilesImages){ .shape = s, .from = job->y, .maps = s->maps, .places = s->y_places },
-            s->map_blocks, plan->y_bands, at - of_x);
+        const TilesImages y =
+            part_of((TilesImages){ job->y, s->blocks, s->maps, s->y_places, 0, 0, 0, 0 },
+                    s->map_blocks, plan->y_bands, at - of_x);
         const gint64 place = (y.pair * s->map_blocks + y.map_block) * s->y_places + y.first;
-        conv_tiles_lay_rows(&y, job->y_to + place * s->cell);
+        conv_tiles_lay_rows(&y, job->y_to + place * TILES_CELL);
     }
     return TN_OK;
 }
@@ -105,7 +105,7 @@ add_group(const Plan *plan, gint64 row0, const guint16 *x, const guint16 *y, flo
     const TilesAxis *v = &s->axis[0], *h = &s->axis[1];
     const TilesKernels *kernels = conv_tiles_kernels();
     const gint64 row1 = MIN(v->y, row0 + plan->rows);
-    TilesPair list[GROUP * TILES_PRODUCTS];
+    TilesPair list[GROUP];
     for (gint64 col0 = 0; col0 < h->y; col0 += plan->cols) {
         for (gint64 tap = 0; tap < s->taps; tap++) {
             const gint64 row_tap = tap / h->kernel, col_tap = tap % h->kernel;
@@ -138,8 +138,8 @@ part_chunk(gpointer data, gsize chunk, gsize n)
     for (gint64 at = first; at < MIN(plan->groups, first + plan->per_part); at++) {
         const gint64 pair = at / plan->down;
         add_group(plan, at % plan->down * plan->rows,
-                  job->x_to + (pair * s->channel_blocks + channel) * s->x_places * s->cell,
-                  job->y_to + (pair * s->map_blocks + map) * s->y_places * s->cell, sums);
+                  job->x_to + (pair * s->channel_blocks + channel) * s->x_places * TILES_CELL,
+                  job->y_to + (pair * s->map_blocks + map) * s->y_places * TILES_CELL, sums);
     }
     if (kernels->end != NULL) {
         kernels->end();
@@ -174,12 +174,8 @@ put_chunk(gpointer data, gsize chunk, gsize n)
                 line[c * s->taps + tap] = from[c];
             }
         }
-        const gint64 at = ((map0 + m) * s->channels + channel0) * s->taps;
-        if (s->pieces == 1) {
-            bf16_kernels()->store(line, NULL, channels * s->taps, (guint16 *)job->out + at);
-        } else {
-            memcpy((float *)job->out + at, line, (gsize)(channels * s->taps) * sizeof *line);
-        }
+        bf16_kernels()->store(line, NULL, channels * s->taps,
+                              job->out + ((map0 + m) * s->channels + channel0) * s->taps);
     }
     return TN_OK;
 }
@@ -212,7 +208,7 @@ static gboolean
 claims(const TnNode *node)
 {
     TilesShape shape;
-    return node->in[1].type.dtype == node->in[0].type.dtype &&
+    return node->in[1].type.dtype == TN_DTYPE_BF16 &&
            conv_tiles_shape(node, &node->in[0].type, &node->out[0].type, &node->in[1].type, &shape);
 }
 
@@ -221,12 +217,12 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     TilesShape *s = &plan->shape;
+    const gint64 cell = TILES_CELL * sizeof(guint16);
     (void)error;
     conv_tiles_shape(node, &node->in[0].type, &node->out[0].type, &node->in[1].type, s);
-    const gint64 cell = s->cell * (gint64)sizeof(guint16), group = GROUP / s->pieces;
     const gint64 blocks = s->map_blocks * s->channel_blocks, width = s->axis[1].y;
-    plan->cols = cpu_parts(width, cpu_parts(width, group));
-    plan->rows = CLAMP(group / plan->cols, 1, s->axis[0].y);
+    plan->cols = cpu_parts(width, cpu_parts(width, GROUP));
+    plan->rows = CLAMP(GROUP / plan->cols, 1, s->axis[0].y);
     plan->down = cpu_parts(s->axis[0].y, plan->rows);
     plan->groups = s->pairs * plan->down;
     plan->per_part = cpu_parts(plan->groups, CLAMP(CHUNKS / blocks, 1, plan->groups));
@@ -245,7 +241,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 
 static const TnKernel kernels[] = {
     { .op = "conv_grad_weight",
-      .dtypes = TN_DT(BF16) | TN_DT(F32),
+      .dtypes = TN_DT(BF16),
       .flags = TN_KERNEL_LANES,
       .rank = 21,
       .claims = claims,

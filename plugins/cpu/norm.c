@@ -326,17 +326,17 @@ prepare_batch(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-#define ROW(name, flags_, claims_, prepare_, run_)                                                 \
+#define ROW(name, claims_, prepare_, run_)                                                         \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DT(F32), .flags = (flags_), .claims = (claims_),                \
-        .prepare = (prepare_), .run = (run_), .release = g_free                                    \
+        .op = (name), .dtypes = TN_DT(F32), .claims = (claims_), .prepare = (prepare_),            \
+        .run = (run_), .release = g_free                                                           \
     }
 
 static const TnKernel kernels[] = {
-    ROW("layer_normalization", 0, all_f32, prepare_layer, run_layer),
-    ROW("layer_normalization_grad", 0, all_f32, prepare_layer, run_layer_grad),
-    ROW("batch_normalization_training", TN_KERNEL_LANES, claims_batch, prepare_batch, run_batch),
-    ROW("batch_normalization_grad", TN_KERNEL_LANES, claims_batch, prepare_batch, run_batch_grad),
+    ROW("layer_normalization", all_f32, prepare_layer, run_layer),
+    ROW("layer_normalization_grad", all_f32, prepare_layer, run_layer_grad),
+    ROW("batch_normalization_training", claims_batch, prepare_batch, run_batch),
+    ROW("batch_normalization_grad", claims_batch, prepare_batch, run_batch_grad),
 };
 
 const TnKernelTable cpu_norm = CPU_TABLE(kernels);
