@@ -140,7 +140,7 @@ static void
 block_avx2(const QuantizedReads *reads, const guint8 *x, gint64 places, const gint8 *w0,
            const gint8 *w1, gint32 *sums)
 {
-    gint32 spare[M];
+    gint32 spare[M] = { 0 };
     for (gint64 p = 0; p < places; p += 2) {
         const gboolean two = p + 1 < places;
         const gint64 next = two ? reads->step : 0;
