@@ -137,7 +137,7 @@ check_outputs(const TilePlan *p, gint64 row, GError **error)
     for (gint k = 0; k < node->n_out; k++) {
         const TnType *type = &node->out[k].type;
         if (tile_output_kind(p, k) == OUTPUT_ROWS &&
-            (!p->program->by_rows || node->out[k].count != tn_type_count(&p->shape) / row ||
+            (!p->program->by_rows || node->out[k].count != tn_type_count(&p->shape) / MAX(1, row) ||
              (!VALUE(p, p->b->outputs[k])->apart && !broadcasts(type, &p->shape)))) {
             return tile_plan_fail(error, "outputs of different shapes");
         }
