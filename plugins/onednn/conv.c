@@ -281,6 +281,7 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, GError **
             release(plan);
             return FALSE;
         }
+        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
         plan->partial_at = MAX(plan->partial_at, onednn_call_scratch(plan->call[i]));
     }
     plan->slice_bytes = plan->partial_at;
