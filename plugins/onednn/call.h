@@ -30,7 +30,7 @@ typedef enum {
 /* x [N, C, s…], w [M, C, k…] or [groups, M / groups, C / groups, k…], y [N, M, o…]. */
 typedef struct {
     OneDnnConvKind kind;
-    gboolean winograd; /* Winograd's algorithm F(4x4, 3x3) where the library thinks it faster */
+    gboolean winograd; /* Winograd's algorithm F(4x4, 3x3), not the direct one */
     gint n;            /* spatial axes */
     OneDnnBox x, w, y, bias;
     gint64 stride[ONEDNN_DIMS], dilation[ONEDNN_DIMS], pad[ONEDNN_DIMS]; /* pad: before the first */
