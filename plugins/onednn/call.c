@@ -224,3 +224,131 @@ onednn_pool_new(const OneDnnPool *pool, GError **error)
     onednn_enter_thread();
     return onednn_call_new(pool_desc(pool), pool->gradient ? gradient : forward, error);
 }
+
+/* --- Softmax ---------------------------------------------------------------------------------- */
+
+static dnnl_primitive_desc_t
+softmax_desc(const OneDnnSoftmax *softmax)
+{
+    const dnnl_alg_kind_t algorithm = softmax->log ? dnnl_softmax_log : dnnl_softmax_accurate;
+    dnnl_memory_desc_t x;
+    dnnl_softmax_v2_desc_t op;
+    return onednn_plain_desc(&softmax->x, &x) &&
+                   onednn.softmax_v2_forward_desc_init(&op, dnnl_forward_inference, algorithm, &x,
+                                                       &x, 1) == dnnl_success
+               ? desc_new(&op, NULL)
+               : NULL;
+}
+
+OneDnnWay
+onednn_softmax_way(const OneDnnSoftmax *softmax)
+{
+    onednn_enter_thread();
+    return way_of(softmax_desc(softmax));
+}
+
+OneDnnCall *
+onednn_softmax_new(const OneDnnSoftmax *softmax, GError **error)
+{
+    const OneDnnPortUse uses[ONEDNN_N_PORTS] = {
+        [ONEDNN_A] = { &softmax->x, DNNL_ARG_SRC },
+        [ONEDNN_OUT] = { &softmax->x, DNNL_ARG_DST, dnnl_query_undef, TRUE },
+    };
+    onednn_enter_thread();
+    return onednn_call_new(softmax_desc(softmax), uses, error);
+}
+
+/* --- Norms ------------------------------------------------------------------------------------ */
+
+/* Layer's and batch's descriptors. */
+typedef union {
+    dnnl_layer_normalization_desc_t layer;
+    dnnl_batch_normalization_desc_t batch;
+} NormOp;
+
+static dnnl_status_t
+norm_init(const OneDnnNorm *norm, gboolean gradient, const dnnl_memory_desc_t *x, NormOp *op)
+{
+    const float epsilon = (float)norm->epsilon;
+    const dnnl_prop_kind_t forward = norm->fixed ? dnnl_forward_inference : dnnl_forward_training;
+    const gboolean shifts = norm->gradient || norm->bias.dtype != TN_DTYPE_NONE;
+    const unsigned flags = (unsigned)dnnl_use_scale | (shifts ? (unsigned)dnnl_use_shift : 0) |
+                           (norm->fixed ? (unsigned)dnnl_use_global_stats : 0);
+    dnnl_memory_desc_t stats;
+    if (!onednn_plain_desc(&norm->stats, &stats)) {
+        return dnnl_invalid_arguments;
+    }
+    if (norm->kind == ONEDNN_LAYER) {
+        return gradient ? onednn.layer_normalization_backward_desc_init(
+                              &op->layer, dnnl_backward, x, x, &stats, epsilon, flags)
+                        : onednn.layer_normalization_forward_desc_init(&op->layer, forward, x,
+                                                                       &stats, epsilon, flags);
+    }
+    return gradient ? onednn.batch_normalization_backward_desc_init(&op->batch, dnnl_backward, x, x,
+                                                                    epsilon, flags)
+                    : onednn.batch_normalization_forward_desc_init(&op->batch, forward, x, epsilon,
+                                                                   flags);
+}
+
+static gboolean
+norm_images(const OneDnnNorm *norm, dnnl_memory_desc_t *x)
+{
+    return norm->blocked ? onednn.memory_desc_init_by_tag(x, norm->x.rank, norm->x.dims,
+                                                          type_of(norm->x.dtype),
+                                                          dnnl_nChw16c) == dnnl_success
+                         : onednn_plain_desc(&norm->x, x);
+}
+
+static dnnl_primitive_desc_t
+norm_desc(const OneDnnNorm *norm)
+{
+    dnnl_memory_desc_t x;
+    NormOp op;
+    dnnl_primitive_desc_t forward = NULL, backward = NULL;
+    if (norm_images(norm, &x) && norm_init(norm, FALSE, &x, &op) == dnnl_success) {
+        forward = desc_new(&op, NULL);
+    }
+    if (forward == NULL || !norm->gradient) {
+        return forward;
+    }
+    if (norm_init(norm, TRUE, &x, &op) == dnnl_success) {
+        backward = desc_new(&op, forward);
+    }
+    desc_free(forward);
+    return backward;
+}
+
+OneDnnWay
+onednn_norm_way(const OneDnnNorm *norm)
+{
+    onednn_enter_thread();
+    return way_of(norm_desc(norm));
+}
+
+OneDnnCall *
+onednn_norm_new(const OneDnnNorm *norm, GError **error)
+{
+    const OneDnnBox *x = &norm->x, *scale = &norm->scale, *stats = &norm->stats;
+    const gboolean made = !norm->fixed; /* the statistics come out */
+    const OneDnnPortUse forward[ONEDNN_N_PORTS] = {
+        [ONEDNN_A] = { x, DNNL_ARG_SRC, dnnl_query_src_md },
+        [ONEDNN_B] = { scale, DNNL_ARG_SCALE },
+        [ONEDNN_BIAS] = { &norm->bias, DNNL_ARG_SHIFT },
+        [ONEDNN_OUT] = { x, DNNL_ARG_DST, dnnl_query_dst_md, TRUE },
+        [ONEDNN_MEAN] = { stats, DNNL_ARG_MEAN, dnnl_query_undef, made },
+        [ONEDNN_VARIANCE] = { stats, DNNL_ARG_VARIANCE, dnnl_query_undef, made },
+    };
+    const OneDnnPortUse gradient[ONEDNN_N_PORTS] = {
+        [ONEDNN_A] = { x, DNNL_ARG_SRC, dnnl_query_src_md },
+        [ONEDNN_B] = { scale, DNNL_ARG_SCALE },
+        [ONEDNN_BIAS] = { scale, DNNL_ARG_SHIFT },
+        [ONEDNN_MEAN] = { stats, DNNL_ARG_MEAN },
+        [ONEDNN_VARIANCE] = { stats, DNNL_ARG_VARIANCE },
+        [ONEDNN_G] = { x, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md },
+        [ONEDNN_OUT] = { x, DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md, TRUE },
+        [ONEDNN_DSCALE] = { scale, DNNL_ARG_DIFF_SCALE, dnnl_query_undef, TRUE },
+        [ONEDNN_DBIAS] = { scale, DNNL_ARG_DIFF_SHIFT, dnnl_query_undef, TRUE },
+    };
+    onednn_enter_thread();
+    return onednn_call_new(norm_desc(norm), norm->gradient ? gradient : forward, error);
+}

@@ -11,7 +11,18 @@
 /* Numbers in the library's arrays of sizes, whatever the rank. */
 #define ONEDNN_DIMS 12
 
-typedef enum { ONEDNN_A, ONEDNN_B, ONEDNN_BIAS, ONEDNN_OUT, ONEDNN_N_PORTS } OneDnnPort;
+typedef enum {
+    ONEDNN_A,
+    ONEDNN_B, /* of norms the scale */
+    ONEDNN_BIAS,
+    ONEDNN_OUT,
+    ONEDNN_MEAN, /* from here on of norms */
+    ONEDNN_VARIANCE,
+    ONEDNN_G,
+    ONEDNN_DSCALE,
+    ONEDNN_DBIAS,
+    ONEDNN_N_PORTS
+} OneDnnPort;
 
 /* A tensor, or a box of one: sizes, and strides in elements. dtype TN_DTYPE_NONE: absent. */
 typedef struct {
@@ -50,6 +61,26 @@ typedef struct {
     gint64 kernel[ONEDNN_DIMS], stride[ONEDNN_DIMS], pad[ONEDNN_DIMS], pad_after[ONEDNN_DIMS];
 } OneDnnPool;
 
+/* Of each row of x [rows, n]; what comes out lies as x does. An element that is NaN does not make its
+ * row NaN. */
+typedef struct {
+    gboolean log;
+    OneDnnBox x;
+} OneDnnSoftmax;
+
+typedef enum { ONEDNN_LAYER, ONEDNN_BATCH } OneDnnNormKind;
+
+/* Layer: x [rows, n], scale and bias [n], statistics [rows]; batch: x [N, C, 1, n], the others [C].
+ * All but x f32. Forward: A, B, BIAS → OUT, MEAN, VARIANCE, the last two given if `fixed`; the gradient:
+ * A, B, MEAN, VARIANCE, G → OUT, DSCALE, DBIAS; it wants BIAS too, of any contents. */
+typedef struct {
+    OneDnnNormKind kind;
+    gboolean gradient, fixed;
+    gboolean blocked; /* batch: x is copied into blocks of 16 channels */
+    double epsilon;
+    OneDnnBox x, scale, bias, stats;
+} OneDnnNorm;
+
 typedef struct OneDnnCall OneDnnCall;
 
 /* How the library would do something on this processor: plain loops are its last resort. */
@@ -58,12 +89,16 @@ typedef enum { ONEDNN_NOT, ONEDNN_BY_LOOPS, ONEDNN_BY_CODE } OneDnnWay;
 /* Nothing is compiled. Thread: any. */
 OneDnnWay onednn_conv_way(const OneDnnConv *conv);
 OneDnnWay onednn_pool_way(const OneDnnPool *pool);
+OneDnnWay onednn_softmax_way(const OneDnnSoftmax *softmax);
+OneDnnWay onednn_norm_way(const OneDnnNorm *norm);
 /* (transfer full): onednn_call_free. NULL with TN_ERROR_UNSUPPORTED or TN_ERROR_NO_MEMORY. May take
  * milliseconds: code is made. Thread: any. */
 OneDnnCall *onednn_conv_new(const OneDnnConv *conv, GError **error);
 /* As above. */
 OneDnnCall *onednn_matmul_new(const OneDnnMatmul *matmul, GError **error);
 OneDnnCall *onednn_pool_new(const OneDnnPool *pool, GError **error);
+OneDnnCall *onednn_softmax_new(const OneDnnSoftmax *softmax, GError **error);
+OneDnnCall *onednn_norm_new(const OneDnnNorm *norm, GError **error);
 void onednn_call_free(OneDnnCall *call);
 /* Bytes of scratch, whole cache lines; TN_ALIGN aligned. */
 gsize onednn_call_scratch(const OneDnnCall *call);

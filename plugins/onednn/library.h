@@ -38,6 +38,11 @@ typedef struct {
     ONEDNN_FN(matmul_desc_init);
     ONEDNN_FN(pooling_forward_desc_init);
     ONEDNN_FN(pooling_backward_desc_init);
+    ONEDNN_FN(softmax_v2_forward_desc_init);
+    ONEDNN_FN(layer_normalization_forward_desc_init);
+    ONEDNN_FN(layer_normalization_backward_desc_init);
+    ONEDNN_FN(batch_normalization_forward_desc_init);
+    ONEDNN_FN(batch_normalization_backward_desc_init);
     ONEDNN_FN(primitive_desc_create);
     ONEDNN_FN(primitive_desc_destroy);
     ONEDNN_FN(primitive_desc_query);

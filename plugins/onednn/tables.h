@@ -12,4 +12,4 @@
         .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows)                                         \
     }
 
-extern const TnKernelTable onednn_conv, onednn_matmul, onednn_pool;
+extern const TnKernelTable onednn_conv, onednn_matmul, onednn_pool, onednn_softmax, onednn_norm;

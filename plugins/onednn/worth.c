@@ -141,9 +141,10 @@ onednn_pool_pays(gint64 reads)
     return take_all || reads >= 1 << 14;
 }
 
-/* In programs the plugin cpu's products win at every size; only a table of times asks for these. */
+/* In programs the plugin cpu's products win at every size, as do what it or the compiler makes of norms
+ * and softmax where nothing else is known: only a table of times asks for these. */
 gboolean
-onednn_matmul_pays(void)
+onednn_unmeasured_pays(void)
 {
     return take_all;
 }

@@ -18,5 +18,5 @@ gboolean onednn_winograd_fits(const OneDnnConv *conv);
 gboolean onednn_winograd_pays(const OneDnnConv *conv);
 /* Whether averages over windows are, of so many elements read. */
 gboolean onednn_pool_pays(gint64 reads);
-/* Whether out [m, n] = a [m, k] b [k, n] is. */
-gboolean onednn_matmul_pays(void);
+/* Whether what is taken by a table of times alone is. */
+gboolean onednn_unmeasured_pays(void);

@@ -423,8 +423,10 @@ conformance(void)
 {
     static const char *const programs[][2] = { { "tests/test_kernels", "cpu" },
                                                { "tests/test_forward", "cpu" } };
-    static const char *const ops[] = { "TN_OP=conv", "TN_OP=matmul", "TN_OP=linear",
-                                       "TN_OP=average_pool" };
+    static const char *const ops[] = {
+        "TN_OP=conv",         "TN_OP=matmul",  "TN_OP=linear",
+        "TN_OP=average_pool", "TN_OP=softmax", "TN_OP=normalization"
+    };
     open_onednn();
     for (guint p = 0; p < G_N_ELEMENTS(programs); p++) {
         g_autofree char *program = tn_test_build_path(programs[p][0]);
