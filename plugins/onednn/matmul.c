@@ -318,7 +318,7 @@ claims(const TnNode *node)
 static gboolean
 pays(const TnNode *node)
 {
-    return onednn_unmeasured_pays() && claims(node);
+    return onednn_table_alone_pays() && claims(node);
 }
 
 #define ROW(op_)                                                                                   \

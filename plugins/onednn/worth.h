@@ -18,5 +18,7 @@ gboolean onednn_winograd_fits(const OneDnnConv *conv);
 gboolean onednn_winograd_pays(const OneDnnConv *conv);
 /* Whether averages over windows are, of so many elements read. */
 gboolean onednn_pool_pays(gint64 reads);
-/* Whether what is taken by a table of times alone is. */
-gboolean onednn_unmeasured_pays(void);
+/* Whether softmax of so many numbers is. */
+gboolean onednn_softmax_pays(TnDtype dtype, gint64 count);
+/* Whether what only a table of times should ask for is. */
+gboolean onednn_table_alone_pays(void);
