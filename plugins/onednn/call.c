@@ -14,27 +14,52 @@ type_of(TnDtype dtype)
     return dtype == TN_DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
+/* The library's name for a layout of blocks. */
+static dnnl_format_tag_t
+tag_of(const OneDnnBox *box)
+{
+    switch (box->layout) {
+    case ONEDNN_BLOCKS: return dnnl_aBcd16b;
+    case ONEDNN_WINDOWS: return box->rank == 5 ? dnnl_aBCde16c16b : dnnl_ABcd16b16a;
+    case ONEDNN_FIRST_WINDOWS: return dnnl_Acdb16a;
+    default: return dnnl_format_tag_undef;
+    }
+}
+
+static gboolean
+tag_desc(const OneDnnBox *box, dnnl_format_tag_t tag, dnnl_memory_desc_t *desc)
+{
+    return onednn.memory_desc_init_by_tag(desc, box->rank, box->dims, type_of(box->dtype), tag) ==
+           dnnl_success;
+}
+
 gboolean
 onednn_plain_desc(const OneDnnBox *box, dnnl_memory_desc_t *desc)
 {
-    return onednn.memory_desc_init_by_strides(desc, box->rank, box->dims, type_of(box->dtype),
-                                              box->strides) == dnnl_success;
+    return box->layout == ONEDNN_STRIDED
+               ? onednn.memory_desc_init_by_strides(desc, box->rank, box->dims, type_of(box->dtype),
+                                                    box->strides) == dnnl_success
+               : tag_desc(box, tag_of(box), desc);
 }
 
 static gboolean
 any_desc(const OneDnnBox *box, dnnl_memory_desc_t *desc)
 {
-    return onednn.memory_desc_init_by_tag(desc, box->rank, box->dims, type_of(box->dtype),
-                                          dnnl_format_tag_any) == dnnl_success;
+    return tag_desc(box, dnnl_format_tag_any, desc);
+}
+
+static dnnl_primitive_desc_t
+desc_new_with(const_dnnl_op_desc_t op, const_dnnl_primitive_attr_t attr, dnnl_primitive_desc_t hint)
+{
+    dnnl_primitive_desc_t desc = NULL;
+    const dnnl_status_t status = onednn.primitive_desc_create(&desc, op, attr, onednn.engine, hint);
+    return status == dnnl_success ? desc : NULL;
 }
 
 static dnnl_primitive_desc_t
 desc_new(const_dnnl_op_desc_t op, dnnl_primitive_desc_t hint)
 {
-    dnnl_primitive_desc_t desc = NULL;
-    const dnnl_status_t status =
-        onednn.primitive_desc_create(&desc, op, onednn.attr, onednn.engine, hint);
-    return status == dnnl_success ? desc : NULL;
+    return desc_new_with(op, onednn.attr, hint);
 }
 
 static void
@@ -74,6 +99,34 @@ pads_after(const OneDnnConv *conv, dnnl_dims_t after)
     }
 }
 
+/* As desc_new, adding a tensor like the result to it. */
+static dnnl_primitive_desc_t
+desc_new_adding(const_dnnl_op_desc_t op, const dnnl_memory_desc_t *more)
+{
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_post_ops_t ops = NULL;
+    dnnl_primitive_desc_t desc = NULL;
+    if (onednn_attr_new(&attr) && onednn.post_ops_create(&ops) == dnnl_success &&
+        onednn.post_ops_append_binary(ops, dnnl_binary_add, more) == dnnl_success &&
+        onednn.primitive_attr_set_post_ops(attr, ops) == dnnl_success) {
+        desc = desc_new_with(op, attr, NULL);
+    }
+    if (ops != NULL) {
+        onednn.post_ops_destroy(ops);
+    }
+    if (attr != NULL) {
+        onednn.primitive_attr_destroy(attr);
+    }
+    return desc;
+}
+
+/* A convolution's tensor: as it lies, or as the library likes it best. */
+static gboolean
+conv_box(const OneDnnConv *conv, const OneDnnBox *box, dnnl_memory_desc_t *desc)
+{
+    return conv->in_place ? onednn_plain_desc(box, desc) : any_desc(box, desc);
+}
+
 static dnnl_primitive_desc_t
 conv_desc(const OneDnnConv *conv)
 {
@@ -86,8 +139,9 @@ conv_desc(const OneDnnConv *conv)
     dnnl_convolution_desc_t op;
     dnnl_dims_t dilates, after;
     hint.dtype = conv->x.dtype;
-    if (!any_desc(&conv->x, &x) || !any_desc(&conv->w, &w) || !any_desc(&conv->y, &y) ||
-        !any_desc(&hint, &hint_w) || (bias && !onednn_plain_desc(&conv->bias, &b))) {
+    if (!conv_box(conv, &conv->x, &x) || !conv_box(conv, &conv->w, &w) ||
+        !conv_box(conv, &conv->y, &y) || !conv_box(conv, &hint, &hint_w) ||
+        (bias && !onednn_plain_desc(&conv->bias, &b))) {
         return NULL;
     }
     for (gint i = 0; i < conv->n; i++) {
@@ -99,6 +153,9 @@ conv_desc(const OneDnnConv *conv)
     dnnl_status_t status = onednn.dilated_convolution_forward_desc_init(
         &op, dnnl_forward_training, algorithm, &x, &hint_w, bias ? &b : NULL, &y, conv->stride,
         dilates, conv->pad, after);
+    if (conv->more.dtype != TN_DTYPE_NONE) {
+        return status == dnnl_success ? desc_new_adding(&op, &y) : NULL;
+    }
     dnnl_primitive_desc_t forward = status == dnnl_success ? desc_new(&op, NULL) : NULL;
     if (forward == NULL || conv->kind == ONEDNN_CONV) {
         return forward;
@@ -130,6 +187,8 @@ onednn_conv_new(const OneDnnConv *conv, GError **error)
         [ONEDNN_CONV] = { [ONEDNN_A] = { x, DNNL_ARG_SRC, dnnl_query_src_md },
                           [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, dnnl_query_weights_md },
                           [ONEDNN_BIAS] = { &conv->bias, DNNL_ARG_BIAS },
+                          [ONEDNN_MORE] = { &conv->more,
+                                            DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1 },
                           [ONEDNN_OUT] = { y, DNNL_ARG_DST, dnnl_query_dst_md, TRUE } },
         [ONEDNN_CONV_DATA] = { [ONEDNN_A] = { y, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md },
                                [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, dnnl_query_weights_md },
@@ -293,10 +352,7 @@ norm_init(const OneDnnNorm *norm, gboolean gradient, const dnnl_memory_desc_t *x
 static gboolean
 norm_images(const OneDnnNorm *norm, dnnl_memory_desc_t *x)
 {
-    return norm->blocked ? onednn.memory_desc_init_by_tag(x, norm->x.rank, norm->x.dims,
-                                                          type_of(norm->x.dtype),
-                                                          dnnl_nChw16c) == dnnl_success
-                         : onednn_plain_desc(&norm->x, x);
+    return norm->blocked ? tag_desc(&norm->x, dnnl_nChw16c, x) : onednn_plain_desc(&norm->x, x);
 }
 
 static dnnl_primitive_desc_t

@@ -16,6 +16,7 @@ typedef enum {
     ONEDNN_B, /* of norms the scale */
     ONEDNN_BIAS,
     ONEDNN_OUT,
+    ONEDNN_MORE, /* of convolutions */
     ONEDNN_MEAN, /* from here on of norms */
     ONEDNN_VARIANCE,
     ONEDNN_G,
@@ -24,16 +25,25 @@ typedef enum {
     ONEDNN_N_PORTS
 } OneDnnPort;
 
+/* How elements lie. Blocks are those of conv_blocked (nn.h), without gaps. */
+typedef enum {
+    ONEDNN_STRIDED,
+    ONEDNN_BLOCKS,       /* [N, C / 16, h, w, 16] */
+    ONEDNN_WINDOWS,      /* [M / 16, C / 16, k, k, 16 of C, 16 of M], or the same of each group */
+    ONEDNN_FIRST_WINDOWS /* [M / 16, k, k, C, 16 of M] */
+} OneDnnLayout;
+
 /* A tensor, or a box of one: sizes, and strides in elements. dtype TN_DTYPE_NONE: absent. */
 typedef struct {
     TnDtype dtype; /* f32 or bf16 */
+    OneDnnLayout layout;
     gint rank;
     gint64 dims[ONEDNN_DIMS], strides[ONEDNN_DIMS];
 } OneDnnBox;
 
 /* y = conv (x, w) in terms of which x and which w: what A and B are, and what comes out. */
 typedef enum {
-    ONEDNN_CONV,       /* x, w → y; and a bias of y's maps */
+    ONEDNN_CONV,       /* x, w → y; and a bias of y's maps, and more */
     ONEDNN_CONV_DATA,  /* y, w → x */
     ONEDNN_CONV_WEIGHT /* x, y → w */
 } OneDnnConvKind;
@@ -42,8 +52,9 @@ typedef enum {
 typedef struct {
     OneDnnConvKind kind;
     gboolean winograd; /* Winograd's algorithm F(4x4, 3x3), not the direct one */
+    gboolean in_place; /* tensors as they lie, not in the layouts that the library likes best */
     gint n;            /* spatial axes */
-    OneDnnBox x, w, y, bias;
+    OneDnnBox x, w, y, bias, more; /* more: added to what comes out, as y */
     gint64 stride[ONEDNN_DIMS], dilation[ONEDNN_DIMS], pad[ONEDNN_DIMS]; /* pad: before the first */
 } OneDnnConv;
 

@@ -28,6 +28,11 @@ static const struct {
     ROW(primitive_attr_create),
     ROW(primitive_attr_set_scratchpad_mode),
     ROW(primitive_attr_set_fpmath_mode),
+    ROW(primitive_attr_destroy),
+    ROW(primitive_attr_set_post_ops),
+    ROW(post_ops_create),
+    ROW(post_ops_destroy),
+    ROW(post_ops_append_binary),
     ROW(memory_desc_init_by_strides),
     ROW(memory_desc_init_by_tag),
     ROW(memory_desc_equal),
@@ -119,17 +124,22 @@ find_threads(void *library)
     onednn.set_threads = most != NULL && most() != 1 ? set : NULL;
 }
 
+gboolean
+onednn_attr_new(dnnl_primitive_attr_t *attr)
+{
+    return onednn.primitive_attr_create(attr) == dnnl_success &&
+           onednn.primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user) ==
+               dnnl_success &&
+           onednn.primitive_attr_set_fpmath_mode(*attr, dnnl_fpmath_mode_strict) == dnnl_success;
+}
+
 static gboolean
 make_objects(GError **error)
 {
     onednn_enter_thread();
     if (onednn.engine_create(&onednn.engine, dnnl_cpu, 0) == dnnl_success &&
         onednn.stream_create(&onednn.stream, onednn.engine, dnnl_stream_in_order) == dnnl_success &&
-        onednn.primitive_attr_create(&onednn.attr) == dnnl_success &&
-        onednn.primitive_attr_set_scratchpad_mode(onednn.attr, dnnl_scratchpad_mode_user) ==
-            dnnl_success &&
-        onednn.primitive_attr_set_fpmath_mode(onednn.attr, dnnl_fpmath_mode_strict) ==
-            dnnl_success) {
+        onednn_attr_new(&onednn.attr)) {
         return TRUE;
     }
     g_set_error(error, TN_ERROR, TN_ERROR_FAILED,

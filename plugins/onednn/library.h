@@ -25,6 +25,11 @@ typedef struct {
     ONEDNN_FN(primitive_attr_create);
     ONEDNN_FN(primitive_attr_set_scratchpad_mode);
     ONEDNN_FN(primitive_attr_set_fpmath_mode);
+    ONEDNN_FN(primitive_attr_destroy);
+    ONEDNN_FN(primitive_attr_set_post_ops);
+    ONEDNN_FN(post_ops_create);
+    ONEDNN_FN(post_ops_destroy);
+    ONEDNN_FN(post_ops_append_binary);
     ONEDNN_FN(memory_desc_init_by_strides);
     ONEDNN_FN(memory_desc_init_by_tag);
     ONEDNN_FN(memory_desc_equal);
@@ -61,5 +66,7 @@ gboolean onednn_open(const char *file, GError **error);
 /* Whether a library that says so of itself is one that this plugin can call; FALSE with
  * TN_ERROR_VERSION or TN_ERROR_UNSUPPORTED. */
 gboolean onednn_version_fits(const dnnl_version_t *version, GError **error);
+/* Attributes as onednn.attr, which is one of them; FALSE: not all of it, or nothing, was made. */
+gboolean onednn_attr_new(dnnl_primitive_attr_t *attr);
 /* Before the library is called on a thread: it will not start threads of its own there. */
 void onednn_enter_thread(void);
