@@ -62,9 +62,9 @@
         }                                                                                          \
     }
 
-#define PLACES(V, U, MAPS, TAPS, LOAD)                                                             \
-    for (gint64 j = 0; j < n; j++) {                                                               \
-        const float *from = x + j * reads->place_step;                                             \
+#define PLACES(V, U, MAPS, TAPS, LOAD, END)                                                        \
+    for (; j < (END); j++) {                                                                       \
+        const float *from = line + j * reads->place_step, *to = row + j * LANES;                   \
         const gint64 column = reads->column + j * reads->place_columns;                            \
         V read[TAPS];                                                                              \
         (void)column;                                                                              \
@@ -73,7 +73,7 @@
                 LOAD(V, U, reads, from + t * reads->tap_step, column + t * reads->tap_columns);    \
         }                                                                                          \
         for (gint i = 0; i < MAPS; i++) {                                                          \
-            const V y = *(const U *)(g + i * g_map + j * LANES);                                   \
+            const V y = *(const U *)(to + i * g->map_step);                                        \
             for (gint t = 0; t < TAPS; t++) {                                                      \
                 total[i][t] += y * read[t];                                                        \
             }                                                                                      \
@@ -81,9 +81,9 @@
     }
 
 #define WEIGHT(name, TARGET, N, MAPS, TAPS)                                                        \
-    TARGET static void name##_weight_##MAPS##_##TAPS(const LanesReads *reads, const float *x,      \
-                                                     const float *g, gint64 g_map, gint64 n,       \
-                                                     gboolean inside, float *sum)                  \
+    TARGET static void name##_weight_##MAPS##_##TAPS(const LanesReads *reads,                      \
+                                                     const LanesGrads *g, const float *x,          \
+                                                     const float *grads, float *sum)               \
     {                                                                                              \
         typedef float V __attribute__((vector_size(N * sizeof(float))));                           \
         typedef V U __attribute__((aligned(sizeof(float)), may_alias));                            \
@@ -93,10 +93,12 @@
                 total[i][t] = *(const U *)(sum + (i * TAPS + t) * N);                              \
             }                                                                                      \
         }                                                                                          \
-        if (inside) {                                                                              \
-            PLACES(V, U, MAPS, TAPS, LOAD_INSIDE)                                                  \
-        } else {                                                                                   \
-            PLACES(V, U, MAPS, TAPS, READ)                                                         \
+        for (gint64 r = 0; r < g->rows; r++) {                                                     \
+            const float *line = x + r * reads->row_step, *row = grads + r * g->row_step;           \
+            gint64 j = 0;                                                                          \
+            PLACES(V, U, MAPS, TAPS, READ, g->inside)                                              \
+            PLACES(V, U, MAPS, TAPS, LOAD_INSIDE, g->outside)                                      \
+            PLACES(V, U, MAPS, TAPS, READ, g->places)                                              \
         }                                                                                          \
         for (gint i = 0; i < MAPS; i++) {                                                          \
             for (gint t = 0; t < TAPS; t++) {                                                      \
