@@ -224,6 +224,8 @@ forward_row(const Plan *p, gint64 maps, gint64 row, const float *x, const float 
     }
 }
 
+static const float no_bias[LANES_MAPS];
+
 static TnStatus
 forward_chunk(gpointer data, gsize chunk, gsize n)
 {
@@ -237,7 +239,7 @@ forward_chunk(gpointer data, gsize chunk, gsize n)
     for (gint64 map = 0, maps; map < p->y_maps; map += maps) {
         maps = maps_at_once(p->y_maps - map, p->kernels->maps);
         const float *w = job->w + map * p->x_maps * p->k[0] * p->k[1];
-        const float *bias = job->bias ? job->bias + map : NULL;
+        const float *bias = job->bias ? job->bias + map : no_bias;
         float *out = job->out + block * p->y_block + map * p->y[0] * p->y[1] * LANES;
         for (gint64 row = first; row < end; row++) {
             forward_row(p, maps, row, x, w, bias, out + row * p->y[1] * LANES);

@@ -19,7 +19,7 @@ typedef struct {
 
 /* out[i][j] = bias[i] + sum over maps c, rows r in [row, row_end), taps t in [tap, tap_end) of
  * w[c][r][t][i] x[c][r][t + j], each a vector over lanes; for i of some maps and j of some places.
- * `inside`: no column is outside. bias NULL: 0. */
+ * `inside`: no column is outside. */
 typedef void (*LanesForwardFn)(const LanesReads *reads, const float *x, const float *w, gint64 row,
                                gint64 row_end, gint64 tap, gint64 tap_end, gboolean inside,
                                const float *bias, float *out, gint64 out_map);
