@@ -342,9 +342,11 @@ weight_window(const Job *job, gint64 first, gint64 end, gint64 c, gint64 map, gi
     for (gint64 row = 0; row < p->k[0]; row++) {
         for (gint64 tap = 0, taps; tap < p->k[1]; tap += taps) {
             taps = taps_at_once(p->k[1] - tap);
-            for (gint64 i = 0; i < maps * taps; i++, sum += lanes) {
-                to[((map + i / taps) * p->x_maps + c) * window + row * p->k[1] + tap + i % taps] =
-                    sum_lanes(sum, lanes);
+            for (gint64 i = map; i < map + maps; i++) {
+                float *window_row = to + ((i * p->x_maps + c) * p->k[0] + row) * p->k[1] + tap;
+                for (gint64 t = 0; t < taps; t++, sum += lanes) {
+                    window_row[t] = sum_lanes(sum, lanes);
+                }
             }
         }
     }

@@ -14,11 +14,6 @@
 #define UNROLLED _Pragma("GCC unroll 8")
 #endif
 
-/* What is read of column `column`: zeros outside. */
-#define READ(V, U, reads, x, col)                                                                  \
-    ((guint64)(col) < (guint64)(reads)->columns ? (V)(*(const U *)(x)) : (V){ 0 })
-#define LOAD_INSIDE(V, U, reads, x, col) *(const U *)(x)
-
 #define TAPS_INSIDE(V, U, MAPS, PLACES)                                                            \
     for (gint64 t = tap; t < tap_end; t++) {                                                       \
         const float *from = line + t * reads->tap_step;                                            \
@@ -89,20 +84,31 @@
         }                                                                                          \
     }
 
-#define PLACES(V, U, MAPS, TAPS, LOAD, END)                                                        \
+#define PLACES_INSIDE(V, U, MAPS, TAPS, END)                                                       \
     for (; j < (END); j++) {                                                                       \
         const float *from = line + j * reads->place_step, *to = row + j * LANES;                   \
-        const gint64 column = reads->column + j * reads->place_columns;                            \
         V read[TAPS];                                                                              \
-        (void)column;                                                                              \
         for (gint t = 0; t < TAPS; t++) {                                                          \
-            read[t] =                                                                              \
-                LOAD(V, U, reads, from + t * reads->tap_step, column + t * reads->tap_columns);    \
+            read[t] = *(const U *)(from + t * reads->tap_step);                                    \
         }                                                                                          \
         for (gint i = 0; i < MAPS; i++) {                                                          \
             const V y = *(const U *)(to + i * g->map_step);                                        \
             for (gint t = 0; t < TAPS; t++) {                                                      \
                 total[i][t] += y * read[t];                                                        \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+#define PLACES_BORDER(V, U, MAPS, TAPS, END)                                                       \
+    for (; j < (END); j++) {                                                                       \
+        const float *from = line + j * reads->place_step, *to = row + j * LANES;                   \
+        const gint64 column = reads->column + j * reads->place_columns;                            \
+        for (gint t = 0; t < TAPS; t++) {                                                          \
+            if ((guint64)(column + t * reads->tap_columns) < (guint64)reads->columns) {            \
+                const V read = *(const U *)(from + t * reads->tap_step);                           \
+                for (gint i = 0; i < MAPS; i++) {                                                  \
+                    total[i][t] += *(const U *)(to + i * g->map_step) * read;                      \
+                }                                                                                  \
             }                                                                                      \
         }                                                                                          \
     }
@@ -115,7 +121,9 @@
         typedef float V __attribute__((vector_size(N * sizeof(float))));                           \
         typedef V U __attribute__((aligned(sizeof(float)), may_alias));                            \
         V total[MAPS][TAPS];                                                                       \
+        UNROLLED                                                                                   \
         for (gint i = 0; i < MAPS; i++) {                                                          \
+            UNROLLED                                                                               \
             for (gint t = 0; t < TAPS; t++) {                                                      \
                 total[i][t] = *(const U *)(sum + (i * TAPS + t) * N);                              \
             }                                                                                      \
@@ -123,11 +131,13 @@
         for (gint64 r = 0; r < g->rows; r++) {                                                     \
             const float *line = x + r * reads->row_step, *row = grads + r * g->row_step;           \
             gint64 j = 0;                                                                          \
-            PLACES(V, U, MAPS, TAPS, READ, g->inside)                                              \
-            PLACES(V, U, MAPS, TAPS, LOAD_INSIDE, g->outside)                                      \
-            PLACES(V, U, MAPS, TAPS, READ, g->places)                                              \
+            PLACES_BORDER(V, U, MAPS, TAPS, g->inside)                                             \
+            PLACES_INSIDE(V, U, MAPS, TAPS, g->outside)                                            \
+            PLACES_BORDER(V, U, MAPS, TAPS, g->places)                                             \
         }                                                                                          \
+        UNROLLED                                                                                   \
         for (gint i = 0; i < MAPS; i++) {                                                          \
+            UNROLLED                                                                               \
             for (gint t = 0; t < TAPS; t++) {                                                      \
                 *(U *)(sum + (i * TAPS + t) * N) = total[i][t];                                    \
             }                                                                                      \
