@@ -322,12 +322,12 @@ choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, gboolean *go_on,
 }
 
 /* Plans, copies and plans again until the arena is within aim, or becomes no smaller. *best: the
- * smallest, of those that are smaller than it was. Gives the first arena; 0 with *error. */
-static guint64
-try_rounds(TnCompiler *c, guint64 aim, Found *best, GError **error)
+ * smallest, of those that are smaller than it was. *first: the first arena; NULL: nobody asks. */
+static gboolean
+try_rounds(TnCompiler *c, guint64 aim, Found *best, guint64 *first, GError **error)
 {
     gboolean go_on = TRUE;
-    guint64 first = 0, before = G_MAXUINT64;
+    guint64 before = G_MAXUINT64;
     for (guint round = 0; go_on && round < MOST_ROUNDS; round++) {
         Draft draft;
         gboolean ok = draft_make(&draft, c, error);
@@ -337,14 +337,16 @@ try_rounds(TnCompiler *c, guint64 aim, Found *best, GError **error)
         }
         go_on = arena > aim && arena < before - before / ENOUGH_BETTER;
         before = arena;
-        first = round == 0 ? arena : first;
+        if (first != NULL && round == 0) {
+            *first = arena;
+        }
         ok = ok && (!go_on || choose_and_copy(c, &draft, aim, &go_on, error));
         draft_clear(&draft);
         if (!ok) {
-            return 0;
+            return FALSE;
         }
     }
-    return first;
+    return TRUE;
 }
 
 /* The limit is aimed at first. If that misses it, what is tried does not depend on it, so that a limit
@@ -353,21 +355,28 @@ static gboolean
 recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **error)
 {
     static const guint parts[] = { 2, 4, 64 };
+    guint64 whole = 0;
     found_take(begin, c, 0);
-    const guint64 whole = try_rounds(c, limit, best, error);
-    if (whole == 0 || best->arena <= limit) {
-        return whole > 0;
+    if (!try_rounds(c, limit, best, &whole, error)) {
+        return FALSE;
+    }
+    if (best->arena <= limit) {
+        return TRUE;
     }
     found_use(begin, c);
-    if (tn_recompute_lean(c, limit) &&
-        (try_rounds(c, limit, best, error) == 0 || best->arena <= limit)) {
-        return best->arena <= limit;
+    if (tn_recompute_lean(c, limit)) {
+        if (!try_rounds(c, limit, best, NULL, error)) {
+            return FALSE;
+        }
+        if (best->arena <= limit) {
+            return TRUE;
+        }
     }
     best->arena = whole;
     for (gsize i = 0; i < G_N_ELEMENTS(parts) && best->arena > limit; i++) {
         found_use(begin, c);
         tn_recompute_lean(c, whole / parts[i]);
-        if (try_rounds(c, whole / parts[i], best, error) == 0) {
+        if (!try_rounds(c, whole / parts[i], best, NULL, error)) {
             return FALSE;
         }
     }
