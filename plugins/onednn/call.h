@@ -2,8 +2,8 @@
  * it wants another layout.
  *
  * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c alone knows
- * them. A call is made once and then only read: any number of threads run it at once, each with
- * scratch memory of its own. */
+ * them. A call is made once: any number of threads run it at once, each with scratch memory of its
+ * own. */
 #pragma once
 
 #include <tenon/device.h>
@@ -30,7 +30,7 @@ typedef enum {
 /* x [N, C, s…], w [M, C, k…] or [groups, M / groups, C / groups, k…], y [N, M, o…]. */
 typedef struct {
     OneDnnConvKind kind;
-    gboolean winograd; /* Winograd's algorithm F(4x4, 3x3) where the library thinks it faster */
+    gboolean winograd; /* Winograd's algorithm F(4x4, 3x3), not the direct one */
     gint n;            /* spatial axes */
     OneDnnBox x, w, y, bias;
     gint64 stride[ONEDNN_DIMS], dilation[ONEDNN_DIMS], pad[ONEDNN_DIMS]; /* pad: before the first */
@@ -67,6 +67,11 @@ OneDnnCall *onednn_pool_new(const OneDnnPool *pool, GError **error);
 void onednn_call_free(OneDnnCall *call);
 /* Bytes of scratch, whole cache lines; TN_ALIGN aligned. */
 gsize onednn_call_scratch(const OneDnnCall *call);
+/* Makes what n threads need that run the call at once, so that nothing is made while they do. Without
+ * memory it is made then. Thread: one, before the call is run. */
+void onednn_call_spare(OneDnnCall *call, gint64 n);
+/* Of so many slices, how many run at once with the threads that there are now. */
+gint64 onednn_at_once(gint64 slices);
 /* ports: to the first element of each box; NULL: absent. The library's own code makes small
  * allocations. Thread: any. */
-TnStatus onednn_call_run(const OneDnnCall *call, void *const *ports, void *scratch);
+TnStatus onednn_call_run(OneDnnCall *call, void *const *ports, void *scratch);

@@ -34,6 +34,7 @@ static const struct {
     ROW(memory_desc_get_size),
     ROW(memory_create),
     ROW(memory_destroy),
+    ROW(memory_set_data_handle),
     ROW(dilated_convolution_forward_desc_init),
     ROW(dilated_convolution_backward_data_desc_init),
     ROW(dilated_convolution_backward_weights_desc_init),

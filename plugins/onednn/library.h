@@ -31,6 +31,7 @@ typedef struct {
     ONEDNN_FN(memory_desc_get_size);
     ONEDNN_FN(memory_create);
     ONEDNN_FN(memory_destroy);
+    ONEDNN_FN(memory_set_data_handle);
     ONEDNN_FN(dilated_convolution_forward_desc_init);
     ONEDNN_FN(dilated_convolution_backward_data_desc_init);
     ONEDNN_FN(dilated_convolution_backward_weights_desc_init);

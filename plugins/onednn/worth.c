@@ -111,12 +111,9 @@ onednn_conv_pays(const OneDnnConv *conv)
 #define WINOGRAD_WEIGHT_POSITIONS 512
 
 gboolean
-onednn_winograd_pays(const OneDnnConv *conv)
+onednn_winograd_fits(const OneDnnConv *conv)
 {
-    const ConvSize size = size_of(conv);
-    const gint64 positions =
-        conv->kind == ONEDNN_CONV_WEIGHT ? WINOGRAD_WEIGHT_POSITIONS : WINOGRAD_POSITIONS;
-    if (conv->x.dtype != TN_DTYPE_F32 || conv->n != 2 || size.groups > 1) {
+    if (conv->x.dtype != TN_DTYPE_F32 || conv->n != 2 || conv->w.rank > 4) {
         return FALSE;
     }
     for (gint i = 0; i < conv->n; i++) {
@@ -124,6 +121,15 @@ onednn_winograd_pays(const OneDnnConv *conv)
             return FALSE;
         }
     }
+    return TRUE;
+}
+
+gboolean
+onednn_winograd_pays(const OneDnnConv *conv)
+{
+    const ConvSize size = size_of(conv);
+    const gint64 positions =
+        conv->kind == ONEDNN_CONV_WEIGHT ? WINOGRAD_WEIGHT_POSITIONS : WINOGRAD_POSITIONS;
     return MIN(size.channels, size.maps) >= WINOGRAD_CHANNELS && size.positions >= positions;
 }
 

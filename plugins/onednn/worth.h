@@ -12,7 +12,9 @@ gboolean onednn_takes(TnDtype dtype);
 gboolean onednn_way_fits(OneDnnWay way);
 /* Whether a convolution is faster than the plugin cpu's. */
 gboolean onednn_conv_pays(const OneDnnConv *conv);
-/* Whether Winograd's algorithm may be faster than the direct one. */
+/* Whether Winograd's algorithm is there for such windows; whether it is faster than the direct one
+ * where it is. */
+gboolean onednn_winograd_fits(const OneDnnConv *conv);
 gboolean onednn_winograd_pays(const OneDnnConv *conv);
 /* Whether averages over windows are, of so many elements read. */
 gboolean onednn_pool_pays(gint64 reads);

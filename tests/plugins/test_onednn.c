@@ -259,6 +259,15 @@ rank_of_conv(gint64 n, gint64 c, gint64 size, gint64 m)
     return rank;
 }
 
+/* Winograd's algorithm has rows of its own, above the direct one's, for windows that it is for. */
+static void
+two_algorithms(void)
+{
+    open_others();
+    open_onednn();
+    TN_ASSERT_CMPINT(rank_of_conv(8, 64, 16, 64), ==, rank_of_conv(8, 16, 16, 16) + 1);
+}
+
 /* Nothing to compute is left to others whatever is taken. */
 static void
 empty_sizes(void)
@@ -427,9 +436,13 @@ conformance(void)
 }
 
 static const TnTest tests[] = {
-    { "same_bits", same_bits },           { "empty_sizes", empty_sizes },
-    { "sizes_that_pay", sizes_that_pay }, { "no_threads_of_its_own", no_threads_of_its_own },
-    { "absent_library", absent_library }, { "conformance", conformance },
+    { "same_bits", same_bits },
+    { "empty_sizes", empty_sizes },
+    { "two_algorithms", two_algorithms },
+    { "sizes_that_pay", sizes_that_pay },
+    { "no_threads_of_its_own", no_threads_of_its_own },
+    { "absent_library", absent_library },
+    { "conformance", conformance },
 };
 
 TN_TEST_MAIN("onednn", tests)
