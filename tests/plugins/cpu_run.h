@@ -80,6 +80,18 @@ array_get(const Array *array, gint64 i)
     return value;
 }
 
+/* All elements of a contiguous array, or of none at all. (transfer full): g_free. */
+static inline double *
+array_doubles(const Array *array)
+{
+    double *all = g_new(double, (gsize)array->arg.count + 1);
+    if (array->block != NULL) {
+        tn_dtype_convert(TN_DTYPE_F64, all, 1, array->arg.type.dtype, array->first, 1,
+                         array->arg.count);
+    }
+    return all;
+}
+
 /* The same elements with other strides. (transfer full): array_clear. */
 static inline Array
 array_copy(const Array *from, const gint64 *strides)
