@@ -80,6 +80,21 @@ array_get(const Array *array, gint64 i)
     return value;
 }
 
+/* All elements in row-major order; of no array none. (transfer full): g_free. */
+static inline double *
+array_doubles(const Array *array)
+{
+    double *all = g_new(double, (gsize)array->arg.count + 1);
+    const gint rank = array->arg.type.rank;
+    const gint64 row = rank > 0 ? array->arg.type.dims[rank - 1] : 1;
+    const gint64 step = rank > 0 ? array->arg.strides[rank - 1] : 1;
+    for (gint64 i = 0; array->block != NULL && i < array->arg.count; i += row) {
+        tn_dtype_convert(TN_DTYPE_F64, all + i, 1, array->arg.type.dtype, array_at(array, i), step,
+                         (gsize)row);
+    }
+    return all;
+}
+
 /* The same elements with other strides. (transfer full): array_clear. */
 static inline Array
 array_copy(const Array *from, const gint64 *strides)

@@ -19,7 +19,8 @@ typedef struct {
     const Case *c;
     TnDtype dtype;
     Array part[N_PARTS], dq, dk, dv;
-    gboolean gradients; /* are judged too */
+    double *values[N_PARTS]; /* of the parts, contiguous; what judges reads them */
+    gboolean gradients;      /* are judged too */
 } Call;
 
 static gint64
@@ -30,26 +31,6 @@ at4(const Array *array, gint64 n, gint64 h, gint64 row, gint64 col)
             row % type->dims[2]) *
                type->dims[3] +
            col;
-}
-
-static double
-get(const Array *array, gint64 n, gint64 h, gint64 row, gint64 col)
-{
-    const gint64 *dims = array->arg.type.dims, *strides = array->arg.strides;
-    const gint64 at = n % dims[0] * strides[0] + h % dims[1] * strides[1] +
-                      row % dims[2] * strides[2] + col * strides[3];
-    const float *wide = (const float *)array->first;
-    const guint16 *narrow = (const guint16 *)array->first;
-    float x = 0;
-    guint32 bits;
-    switch (array->arg.type.dtype) {
-    case TN_DTYPE_BOOL: return array->first[at];
-    case TN_DTYPE_BF16:
-        bits = (guint32)narrow[at] << 16;
-        memcpy(&x, &bits, sizeof x);
-        return (double)x;
-    default: return (double)wide[at];
-    }
 }
 
 static Array
@@ -90,6 +71,7 @@ call_clear(Call *call)
 {
     for (gint i = 0; i < N_PARTS; i++) {
         array_clear(&call->part[i]);
+        g_free(call->values[i]);
     }
     array_clear(&call->dq);
     array_clear(&call->dk);
@@ -116,6 +98,9 @@ run(Call *call)
     call->dq = out[0];
     call->dk = out[1];
     call->dv = out[2];
+    for (gint i = 0; i < N_PARTS; i++) {
+        call->values[i] = array_doubles(&call->part[i]);
+    }
     TN_ASSERT(array_intact(&call->part[OUT]) && array_intact(&call->part[SUM]));
     TN_ASSERT(array_intact(&call->dq) && array_intact(&call->dk) && array_intact(&call->dv));
 }
@@ -127,16 +112,24 @@ typedef struct {
     double tolerated, worst;   /* difference, the latter in units of the former */
 } Sums;
 
+/* A row of a part, dimensions of 1 repeated. */
+static const double *
+row_at(const Call *call, Part part, gint64 n, gint64 h, gint64 i)
+{
+    return call->values[part] + at4(&call->part[part], n, h, i, 0);
+}
+
 static double
 score(const Call *call, gint64 n, gint64 h, gint64 i, gint64 j)
 {
     const Case *c = call->c;
+    const double *q = row_at(call, Q, n, h, i), *k = row_at(call, K, n, h, j);
     double sum = 0;
     for (gint64 x = 0; x < c->e; x++) {
-        sum += get(&call->part[Q], n, h, i, x) * get(&call->part[K], n, h, j, x);
+        sum += q[x] * k[x];
     }
     sum *= c->attrs.scale != 0 ? c->attrs.scale : 1 / sqrt((double)c->e);
-    const double mask = c->mask ? get(&call->part[MASK], n, 0, i, j) : 0;
+    const double mask = c->mask ? row_at(call, MASK, n, 0, i)[j] : 0;
     sum = c->mask == 'f' ? sum + mask : c->mask && mask == 0 ? -INFINITY : sum;
     return c->attrs.causal && j > i ? -INFINITY : sum;
 }
@@ -157,6 +150,9 @@ row(const Call *call, Sums *sums, gint64 n, gint64 h, gint64 i)
 {
     const Case *c = call->c;
     const double scale = c->attrs.scale != 0 ? c->attrs.scale : 1 / sqrt((double)c->e);
+    const double *q = row_at(call, Q, n, h, i), *g = row_at(call, G, n, h, i);
+    const double *out = row_at(call, OUT, n, h, i);
+    const gint64 keys = c->attrs.causal ? MIN(i + 1, c->s) : c->s;
     double max = -INFINITY, total = 0, weighed = 0;
     for (gint64 j = 0; j < c->s; j++) {
         sums->p[j] = score(call, n, h, i, j);
@@ -166,34 +162,38 @@ row(const Call *call, Sums *sums, gint64 n, gint64 h, gint64 i)
         total += exp(sums->p[j] - max);
     }
     const double log_sum = isinf(max) ? max : max + log(total);
-    compare(sums, get(&call->part[SUM], n, h, i, 0), log_sum);
+    compare(sums, *row_at(call, SUM, n, h, i), log_sum);
     for (gint64 j = 0; j < c->s; j++) {
         sums->p[j] = max == -INFINITY ? 0 : exp(sums->p[j] - log_sum);
     }
-    for (gint64 x = 0; x < c->d; x++) {
-        sums->out[x] = 0;
-        for (gint64 j = 0; j < (c->attrs.causal ? MIN(i + 1, c->s) : c->s); j++) {
-            sums->out[x] += sums->p[j] * get(&call->part[V], n, h, j, x);
+    memset(sums->out, 0, (gsize)c->d * sizeof *sums->out);
+    for (gint64 j = 0; j < keys; j++) {
+        const double *v = row_at(call, V, n, h, j);
+        for (gint64 x = 0; x < c->d; x++) {
+            sums->out[x] += sums->p[j] * v[x];
         }
-        compare(sums, get(&call->part[OUT], n, h, i, x), sums->out[x]);
-        weighed += sums->out[x] * get(&call->part[G], n, h, i, x);
+    }
+    for (gint64 x = 0; x < c->d; x++) {
+        compare(sums, out[x], sums->out[x]);
+        weighed += sums->out[x] * g[x];
     }
     double dq[256] = { 0 };
-    for (gint64 j = 0; j < (c->attrs.causal ? MIN(i + 1, c->s) : c->s); j++) {
+    for (gint64 j = 0; j < keys && call->gradients; j++) {
         const gint64 key = (n * c->k_heads + h % c->k_heads) * c->s + j;
+        const double *k = row_at(call, K, n, h, j), *v = row_at(call, V, n, h, j);
         double dp = -weighed;
         for (gint64 x = 0; x < c->d; x++) {
-            const double g = get(&call->part[G], n, h, i, x);
-            dp += g * get(&call->part[V], n, h, j, x);
-            sums->dv[key * c->d + x] += sums->p[j] * g;
+            dp += g[x] * v[x];
+            sums->dv[key * c->d + x] += sums->p[j] * g[x];
         }
+        const double of_score = sums->p[j] * dp * scale;
         for (gint64 x = 0; x < c->e; x++) {
-            dq[x] += sums->p[j] * dp * scale * get(&call->part[K], n, h, j, x);
-            sums->dk[key * c->e + x] += sums->p[j] * dp * scale * get(&call->part[Q], n, h, i, x);
+            dq[x] += of_score * k[x];
+            sums->dk[key * c->e + x] += of_score * q[x];
         }
     }
     for (gint64 x = 0; x < c->e && call->gradients; x++) {
-        compare(sums, get(&call->dq, n, h, i, x), dq[x]);
+        compare(sums, array_get(&call->dq, at4(&call->dq, n, h, i, x)), dq[x]);
     }
 }
 

@@ -58,6 +58,20 @@ static const Case cases[] = {
 
 static guint64 state = 0x9e3779b97f4a7c15u;
 
+static gboolean
+takes_long(const Case *k)
+{
+    return k->steps * k->samples * k->hidden * k->hidden > 1 << 22;
+}
+
+/* Samples know nothing of each other, so of a case that takes long some are judged: one or two of each
+ * block, at various places in it, and the last. */
+static gboolean
+judged(const Case *k, gint64 n)
+{
+    return !takes_long(k) || n % 11 == 3 || n == k->samples - 1;
+}
+
 static TnDtype
 dtype_of(const Case *k)
 {
@@ -70,20 +84,12 @@ random_array(TnDtype dtype, double reach, gint rank, gint64 a, gint64 b, gint64 
 {
     const gint64 dims[] = { a, b, c };
     Array array = array_new(tn_type(dtype, rank, dims), NULL);
+    g_autofree double *all = g_new(double, (gsize)array.arg.count + 1);
     for (gint64 i = 0; i < array.arg.count; i++) {
-        array_set(&array, i, reach * (2 * noise_unit(&state) - 1));
+        all[i] = reach * (2 * noise_unit(&state) - 1);
     }
+    tn_dtype_convert(dtype, array.first, 1, TN_DTYPE_F64, all, 1, array.arg.count);
     return array;
-}
-
-static double *
-doubles_of(const Array *array)
-{
-    double *all = g_new(double, (gsize)array->arg.count + 1);
-    for (gint64 i = 0; array->block != NULL && i < array->arg.count; i++) {
-        all[i] = array_get(array, i);
-    }
-    return all;
 }
 
 /* --- Plain loops ------------------------------------------------------------------------------ */
@@ -210,8 +216,13 @@ compare(const Case *k, const char *op, gint output, const Array *got, const doub
     g_autofree char *text = print_case(k, op);
     /* bf16: what products read and what is given is exact to 2^-9 */
     const double tolerance = k->f64 ? 1e-11 : k->bf16 ? 0.01 : 3e-5;
+    const gint64 row = got->arg.type.dims[got->arg.type.rank - 1];
+    g_autofree double *all = array_doubles(got);
     for (gint64 i = 0; i < got->arg.count; i++) {
-        const double a = array_get(got, i), b = want[i];
+        if (!judged(k, i / row % k->samples)) {
+            continue;
+        }
+        const double a = all[i], b = want[i];
         const gboolean same = a == b || (isnan(a) && isnan(b));
         if (!same && !(fabs(a - b) <= tolerance * (1 + fabs(b)))) {
             TN_FAIL("%s: output %d[%d] is %.9g, plain loops give %.9g", text, output, (gint)i, a,
@@ -256,19 +267,21 @@ check_forward(const Case *k, const Array *in, gint n_out, const Array *out)
     const gint w = k->cell == LSTM ? 3 : 2;
     const gsize all = (gsize)(k->steps * k->samples * k->hidden);
     Sequence s = {
-        .x = doubles_of(&in[0]),
-        .h = doubles_of(&in[1]),
-        .c = doubles_of(&in[w - 1]),
-        .w_ih = doubles_of(&in[w]),
-        .w_hh = doubles_of(&in[w + 1]),
-        .b_ih = k->b_ih ? doubles_of(&in[w + 2]) : NULL,
-        .b_hh = k->b_hh ? doubles_of(&in[w + 3]) : NULL,
+        .x = array_doubles(&in[0]),
+        .h = array_doubles(&in[1]),
+        .c = array_doubles(&in[w - 1]),
+        .w_ih = array_doubles(&in[w]),
+        .w_hh = array_doubles(&in[w + 1]),
+        .b_ih = k->b_ih ? array_doubles(&in[w + 2]) : NULL,
+        .b_hh = k->b_hh ? array_doubles(&in[w + 3]) : NULL,
         .out = g_new0(double, all),
         .cells = g_new0(double, all),
         .gates = g_new0(double, 4 * all),
     };
     for (gint64 i = 0; i < k->steps * k->samples; i++) {
-        forward(k, &s, i / k->samples, i % k->samples);
+        if (judged(k, i % k->samples)) {
+            forward(k, &s, i / k->samples, i % k->samples);
+        }
     }
     double *const want[] = { s.out, k->cell == LSTM ? s.cells : s.gates, s.gates };
     for (gint i = 0; i < n_out; i++) {
@@ -288,19 +301,21 @@ check_backward(const Case *k, gint n_in, const Array *in, gint n_out, const Arra
     const gboolean gated = k->cell != RNN;
     const gsize all = (gsize)(k->steps * k->samples * k->hidden);
     Back b = {
-        .w_hh = doubles_of(&in[0]),
-        .first = doubles_of(&in[1]),
-        .states = doubles_of(&in[2]),
-        .gates = gated ? doubles_of(&in[3]) : NULL,
-        .g = doubles_of(&in[3 + gated]),
-        .g_cells = n_in > 5 ? doubles_of(&in[5]) : NULL,
+        .w_hh = array_doubles(&in[0]),
+        .first = array_doubles(&in[1]),
+        .states = array_doubles(&in[2]),
+        .gates = gated ? array_doubles(&in[3]) : NULL,
+        .g = array_doubles(&in[3 + gated]),
+        .g_cells = n_in > 5 ? array_doubles(&in[5]) : NULL,
         .dsums = g_new0(double, 4 * all),
         .dsums_h = g_new0(double, 4 * all),
         .dh = g_new0(double, (gsize)(k->samples * k->hidden)),
         .dc = g_new0(double, (gsize)(k->samples * k->hidden)),
     };
     for (gint64 i = k->steps * k->samples - 1; i >= 0; i--) {
-        backward(k, &b, i / k->samples, i % k->samples);
+        if (judged(k, i % k->samples)) {
+            backward(k, &b, i / k->samples, i % k->samples);
+        }
     }
     double *const want[] = { b.dsums, k->cell == GRU ? b.dsums_h : b.dh,
                              k->cell == GRU ? b.dh : b.dc };
@@ -377,8 +392,12 @@ sequences(void)
 {
     open_plugins();
     TN_REQUIRE(tn_registry_open("nn", NULL));
+    /* Work is shared out alike with every instruction set: sanitizers watch long cases with one. */
+    const gboolean all = !TN_TEST_SANITIZED || g_getenv("TENON_CPU_ISA") == NULL;
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
-        check_case(&cases[i], FALSE);
+        if (all || !takes_long(&cases[i])) {
+            check_case(&cases[i], FALSE);
+        }
     }
 }
 
