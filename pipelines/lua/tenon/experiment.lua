@@ -95,6 +95,10 @@ tn.component {
       stage.prepared = true
     end
     for _, name in ipairs(ours) do prepare_stage(name, {}) end
+    if self.precision == "int8" and not experiment.narrow then
+      core.fail("config", core.where(self._spec) .. ": precision: nothing would be computed in 8 bits: that wants a stage " ..
+        "`calibrate`, or a stage `predict` whose `weights` one wrote, of a model with products")
+    end
     self.experiment = experiment
     self.order = ours
   end,
