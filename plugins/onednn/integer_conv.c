@@ -389,4 +389,4 @@ pays(const TnNode *node)
 
 static const TnKernel kernels[] = { ROW("conv_integer"), ROW("qlinear_conv") };
 
-const TnKernelTable onednn_integer_conv = ONEDNN_TABLE(kernels);
+const TnKernelTable onednn_integer_conv = ONEDNN_TABLE_EXACT(kernels);

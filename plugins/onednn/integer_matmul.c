@@ -220,4 +220,4 @@ pays(const TnNode *node)
 
 static const TnKernel kernels[] = { ROW("matmul_integer"), ROW("qlinear_matmul") };
 
-const TnKernelTable onednn_integer_matmul = ONEDNN_TABLE(kernels);
+const TnKernelTable onednn_integer_matmul = ONEDNN_TABLE_EXACT(kernels);
