@@ -11,7 +11,13 @@ G_STATIC_ASSERT(ONEDNN_DIMS == DNNL_MAX_NDIMS);
 static dnnl_data_type_t
 type_of(TnDtype dtype)
 {
-    return dtype == TN_DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
+    switch (dtype) {
+    case TN_DTYPE_BF16: return dnnl_bf16;
+    case TN_DTYPE_U8: return dnnl_u8;
+    case TN_DTYPE_I8: return dnnl_s8;
+    case TN_DTYPE_I32: return dnnl_s32;
+    default: return dnnl_f32;
+    }
 }
 
 /* The library's name for a layout of blocks. */
@@ -138,7 +144,7 @@ conv_desc(const OneDnnConv *conv)
     dnnl_memory_desc_t x, w, y, b, hint_w;
     dnnl_convolution_desc_t op;
     dnnl_dims_t dilates, after;
-    hint.dtype = conv->x.dtype;
+    hint.dtype = conv->kind == ONEDNN_CONV ? conv->w.dtype : conv->x.dtype;
     if (!conv_box(conv, &conv->x, &x) || !conv_box(conv, &conv->w, &w) ||
         !conv_box(conv, &conv->y, &y) || !conv_box(conv, &hint, &hint_w) ||
         (bias && !onednn_plain_desc(&conv->bias, &b))) {
@@ -150,9 +156,10 @@ conv_desc(const OneDnnConv *conv)
     pads_after(conv, after);
     /* Gradients want the forward convolution as a hint. As in training, for in inference Winograd's
      * algorithm takes weights that were transformed before, which the library does slowly. */
+    const gboolean integers = conv->y.dtype == TN_DTYPE_I32;
     dnnl_status_t status = onednn.dilated_convolution_forward_desc_init(
-        &op, dnnl_forward_training, algorithm, &x, &hint_w, bias ? &b : NULL, &y, conv->stride,
-        dilates, conv->pad, after);
+        &op, integers ? dnnl_forward_inference : dnnl_forward_training, algorithm, &x, &hint_w,
+        bias ? &b : NULL, &y, conv->stride, dilates, conv->pad, after);
     if (conv->more.dtype != TN_DTYPE_NONE) {
         return status == dnnl_success ? desc_new_adding(&op, &y) : NULL;
     }
@@ -220,6 +227,13 @@ matmul_desc(const OneDnnMatmul *matmul)
         return NULL;
     }
     return desc_new(&op, NULL);
+}
+
+OneDnnWay
+onednn_matmul_way(const OneDnnMatmul *matmul)
+{
+    onednn_enter_thread();
+    return way_of(matmul_desc(matmul));
 }
 
 OneDnnCall *

@@ -35,7 +35,7 @@ typedef enum {
 
 /* A tensor, or a box of one: sizes, and strides in elements. dtype TN_DTYPE_NONE: absent. */
 typedef struct {
-    TnDtype dtype; /* f32 or bf16 */
+    TnDtype dtype; /* f32, bf16; of products and convolutions also u8 or i8, i8 → i32 */
     OneDnnLayout layout;
     gint rank;
     gint64 dims[ONEDNN_DIMS], strides[ONEDNN_DIMS];
@@ -99,6 +99,7 @@ typedef enum { ONEDNN_NOT, ONEDNN_BY_LOOPS, ONEDNN_BY_CODE } OneDnnWay;
 
 /* Nothing is compiled. Thread: any. */
 OneDnnWay onednn_conv_way(const OneDnnConv *conv);
+OneDnnWay onednn_matmul_way(const OneDnnMatmul *matmul);
 OneDnnWay onednn_pool_way(const OneDnnPool *pool);
 OneDnnWay onednn_softmax_way(const OneDnnSoftmax *softmax);
 OneDnnWay onednn_norm_way(const OneDnnNorm *norm);

@@ -321,12 +321,19 @@ pays(const TnNode *node)
     return onednn_table_alone_pays() && claims(node);
 }
 
-#define ROW(op_)                                                                                   \
+#define ROW(op_, dtype, rank_)                                                                     \
     {                                                                                              \
-        .op = (op_), .dtypes = TN_DT(F32), .flags = TN_KERNEL_STRIDED, .rank = ONEDNN_RANK,        \
+        .op = (op_), .dtypes = (dtype), .flags = TN_KERNEL_STRIDED, .rank = (rank_),               \
         .claims = claims, .prepare = prepare, .run = run, .release = release, .pays = pays         \
     }
+/* Above the plugin cpu's products of bf16, which have ranks of their own. */
+#define BF16_RANK (ONEDNN_RANK + 20)
 
-static const TnKernel kernels[] = { ROW("matmul"), ROW("linear") };
+static const TnKernel kernels[] = {
+    ROW("matmul", TN_DT(F32), ONEDNN_RANK),
+    ROW("linear", TN_DT(F32), ONEDNN_RANK),
+    ROW("matmul", TN_DT(BF16), BF16_RANK),
+    ROW("linear", TN_DT(BF16), BF16_RANK),
+};
 
 const TnKernelTable onednn_matmul = ONEDNN_TABLE(kernels);

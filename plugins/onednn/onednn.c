@@ -41,13 +41,17 @@ init(GError **error)
 TABLE(conv, "convolutions and their gradients");
 TABLE(conv_blocked, "convolutions over blocks of channels, and what follows them");
 TABLE(matmul, "products of matrices");
+TABLE(integer_matmul, "products of matrices of 8-bit numbers");
+TABLE(integer_conv, "convolutions of 8-bit numbers");
 TABLE(pool, "averages over windows, and their gradients");
 TABLE(softmax, "softmax and log_softmax");
 TABLE(norm, "layer and batch normalisation, and their gradients");
 
-static const TnFactory *const factories[] = { &table_conv, &table_conv_blocked, &table_matmul,
-                                              &table_pool, &table_softmax,      &table_norm,
-                                              NULL };
+static const TnFactory *const factories[] = {
+    &table_conv,           &table_conv_blocked, &table_matmul,
+    &table_integer_matmul, &table_integer_conv, &table_pool,
+    &table_softmax,        &table_norm,         NULL
+};
 
 static const char *
 about(void)

@@ -149,7 +149,8 @@ onednn_softmax_pays(TnDtype dtype, gint64 count)
     return take_all || (dtype == TN_DTYPE_F32 && count >= 2048);
 }
 
-/* In programs the plugin cpu's products win at every size; its convolutions over blocks of channels took
+/* In programs the plugin cpu's products of f32 win at every size, those of bf16 took 0.3 to 1.2 of
+ * oneDNN's time but for a single row (1.8); its convolutions over blocks of channels took
  * 0.79 to 1.12 of oneDNN's time at ResNet-50's sizes, most of them less; its batch normalisation took 0.3 to 0.5 of
  * oneDNN's time, layer normalisation 0.2 to 3.8, its gradient 0.7 to 1.1. Only a table of times asks
  * for these. */
@@ -157,4 +158,12 @@ gboolean
 onednn_table_alone_pays(void)
 {
     return take_all;
+}
+
+/* What the plugin cpu makes of these, products of f64, took it 1.15 to 6.4 times as long from 262,144
+ * products on; 0.44 to 0.94 of at most 13,824. */
+gboolean
+onednn_integer_pays(gint64 work)
+{
+    return take_all || work >= 1 << 18;
 }

@@ -22,3 +22,5 @@ gboolean onednn_pool_pays(gint64 reads);
 gboolean onednn_softmax_pays(TnDtype dtype, gint64 count);
 /* Whether what only a table of times should ask for is. */
 gboolean onednn_table_alone_pays(void);
+/* Whether sums of 8-bit numbers with so many products in all are. */
+gboolean onednn_integer_pays(gint64 work);

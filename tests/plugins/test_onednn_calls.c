@@ -163,11 +163,80 @@ gradient(void)
     return conv;
 }
 
-/* Making: whichever step fails, there is an error and nothing is left. */
+/* Of blocks of channels, to which an image is added: no copies. */
+static OneDnnConv
+adding(void)
+{
+    OneDnnConv conv = { .kind = ONEDNN_CONV,
+                        .in_place = TRUE,
+                        .n = 2,
+                        .x = BOX(2, 32, 16, 16),
+                        .w = BOX(32, 32, 3, 3),
+                        .y = BOX(2, 32, 16, 16),
+                        .stride = { 1, 1 },
+                        .dilation = { 1, 1 },
+                        .pad = { 1, 1 } };
+    conv.x.layout = conv.y.layout = ONEDNN_BLOCKS;
+    conv.w.layout = ONEDNN_WINDOWS;
+    conv.more = conv.y;
+    return conv;
+}
+
+static dnnl_status_t
+attr_create(dnnl_primitive_attr_t *attr)
+{
+    const dnnl_status_t status = fails() ? dnnl_out_of_memory : whole.primitive_attr_create(attr);
+    n_alive += status == dnnl_success;
+    return status;
+}
+
+static dnnl_status_t
+attr_destroy(dnnl_primitive_attr_t attr)
+{
+    n_alive--;
+    return whole.primitive_attr_destroy(attr);
+}
+
+static dnnl_status_t
+ops_create(dnnl_post_ops_t *ops)
+{
+    const dnnl_status_t status = fails() ? dnnl_out_of_memory : whole.post_ops_create(ops);
+    n_alive += status == dnnl_success;
+    return status;
+}
+
+static dnnl_status_t
+ops_destroy(dnnl_post_ops_t ops)
+{
+    n_alive--;
+    return whole.post_ops_destroy(ops);
+}
+
+/* Making: whichever step fails, there is an error and nothing is left. steps: how many may, at least. */
+static void
+check_making(const OneDnnConv *conv, gint steps)
+{
+    OneDnnCall *call = NULL;
+    n_alive = 0;
+    for (fail_at = 0; call == NULL && fail_at < 100; fail_at++) {
+        g_autoptr(GError) error = NULL;
+        n_made = 0;
+        call = onednn_conv_new(conv, &error);
+        TN_ASSERT((call == NULL) == (error != NULL));
+        if (call == NULL) {
+            TN_ASSERT_CMPINT(n_alive, ==, 0);
+        }
+    }
+    TN_REQUIRE(call != NULL);
+    TN_ASSERT_CMPINT(fail_at, >, steps);
+    onednn_call_free(call);
+    TN_ASSERT_CMPINT(n_alive, ==, 0);
+}
+
 static void
 making_fails(void)
 {
-    const OneDnnConv conv = gradient();
+    const OneDnnConv convs[] = { gradient(), adding() };
     open_library();
     onednn.memory_create = memory_create;
     onednn.memory_destroy = memory_destroy;
@@ -176,22 +245,14 @@ making_fails(void)
     onednn.primitive_desc_create = desc_create;
     onednn.primitive_desc_destroy = desc_destroy;
     onednn.reorder_primitive_desc_create = reorder_desc_create;
-    OneDnnCall *call = NULL;
-    n_alive = 0;
-    for (fail_at = 0; call == NULL && fail_at < 100; fail_at++) {
-        g_autoptr(GError) error = NULL;
-        n_made = 0;
-        call = onednn_conv_new(&conv, &error);
-        TN_ASSERT((call == NULL) == (error != NULL));
-        if (call == NULL) {
-            TN_ASSERT_CMPINT(n_alive, ==, 0);
-        }
-    }
-    TN_REQUIRE(call != NULL);
+    onednn.primitive_attr_create = attr_create;
+    onednn.primitive_attr_destroy = attr_destroy;
+    onednn.post_ops_create = ops_create;
+    onednn.post_ops_destroy = ops_destroy;
     /* forward, backward, three reorders, their code and their tensors */
-    TN_ASSERT_CMPINT(fail_at, >, 15);
-    onednn_call_free(call);
-    TN_ASSERT_CMPINT(n_alive, ==, 0);
+    check_making(&convs[0], 15);
+    /* attributes, what is added, the convolution, its code and its tensors */
+    check_making(&convs[1], 7);
     onednn = whole;
 }
 

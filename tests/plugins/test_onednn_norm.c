@@ -59,6 +59,29 @@ compare(const char *what, const Array *got, const double *want)
     }
 }
 
+/* Whether oneDNN's kernel is the one that is taken. */
+static gboolean
+is_ours(const TnOp *op, const void *attrs, gint n_in, const Array *in, gint n_out, const Array *out)
+{
+    TnArg in_args[TN_MAX_IN], out_args[TN_MAX_OUT];
+    for (gint i = 0; i < n_in; i++) {
+        in_args[i] = in[i].arg;
+    }
+    for (gint i = 0; i < n_out; i++) {
+        out_args[i] = out[i].arg;
+    }
+    const TnNode node = { .size = sizeof node,
+                          .op = op,
+                          .attrs = attrs,
+                          .name = "test",
+                          .n_in = n_in,
+                          .n_out = n_out,
+                          .in = in_args,
+                          .out = out_args };
+    const TnKernel *kernel = tn_kernel_find("cpu", &node);
+    return kernel != NULL && kernel->rank == 10;
+}
+
 /* With oneDNN, with every number of threads; out: of the last. */
 static void
 run_all(const char *name, const void *attrs, gint n_in, const Array *in, Array *out)
@@ -70,6 +93,7 @@ run_all(const char *name, const void *attrs, gint n_in, const Array *in, Array *
     for (guint threads = 1; threads <= 3; threads++) {
         TN_REQUIRE(outputs_new(op, attrs, n_in, in, NULL, &n_out, out, NULL));
         tn_pool_set_threads(threads);
+        TN_ASSERT(is_ours(op, attrs, n_in, in, n_out, out));
         TN_REQUIRE(kernel_run("cpu", op, attrs, n_in, in, n_out, out, NULL) == TN_OK);
         for (gint k = 0; k < n_out; k++) {
             TN_ASSERT(array_intact(&out[k]));
