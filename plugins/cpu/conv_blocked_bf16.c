@@ -21,6 +21,9 @@
 #define FEW 4
 #define LARGE_GRAIN (1 << 24)
 #define MOST 64
+/* Steps whose weights stay in the nearest cache, at most, and pairs of tiles that take them in turn. */
+#define PART 10
+#define AT_ONCE 4
 
 typedef struct {
     gint64 images, blocks_in, blocks_out;
@@ -40,9 +43,13 @@ typedef struct {
     gint64 line_numbers;               /* if plain: of a padded row, and what is read beyond it */
     gsize weights_at, turned_at;       /* in scratch, if plain */
     ConvBf16Reads reads;
+    gint64 part; /* steps that all pairs take before the next */
     const ConvBf16Kernels *kernels;
     gint n_in;
     gboolean relu, wide;
+    gint64 size;  /* of a number of the result */
+    gint64 *from; /* for each tile, where its first place is in x */
+    gint32 *to;   /* for each place of a tile, which of the result it is */
     gint64 at[];
 } Plan;
 
@@ -141,71 +148,63 @@ pair_weights(const Plan *p, const guint16 *w, guint16 *to)
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-/* A tile of all: where its places begin in x, which of them are its own, and where they go. */
+/* What a thread is at: pairs of tiles [first, last) of one block out. */
 typedef struct {
-    const guint16 *x;
-    gint64 image, line, place; /* the first of its own, of the line */
-    gint64 skip, n;            /* places that another tile has; own ones */
-} Tile;
+    const Job *job;
+    gint64 first, last, block;
+    float bias[2][L]; /* of the block and the one before */
+    ConvBf16Rest rest;
+    float sums[AT_ONCE + 1][CONV_BF16_SUMS] __attribute__((aligned(64)));
+} Turn;
 
-static Tile
-tile_at(const Job *job, gint64 number)
-{
-    const Plan *p = job->plan;
-    const gint64 line = number / p->line_tiles, place = number % p->line_tiles * ROWS;
-    const gint64 first = MIN(place, p->length - p->rows);
-    Tile tile = { .image = line / p->lines, .line = line % p->lines, .place = place };
-    tile.skip = place - first;
-    tile.n = p->rows - tile.skip;
-    tile.x = job->x + tile.image * p->x_image + tile.line * p->line + first * p->reads.apart;
-    return tile;
-}
-
-/* The tile's own places of one block out; without those between rows. */
+/* Steps [from, to) of a pair of tiles. */
 static void
-store_tile(const Job *job, const Tile *tile, gint64 block, const float *bias, const float *sums)
+run_pair(Turn *turn, gint64 pair, gint64 from, gint64 to, ConvBf16Fetch fetch)
 {
+    const Job *job = turn->job;
     const Plan *p = job->plan;
-    const gint64 plane = (tile->image * p->blocks_out + block) * p->y[0] * p->y[1];
-    const gint64 size = p->wide ? sizeof(float) : sizeof(guint16);
-    sums += tile->skip * L;
-    for (gint64 place = tile->place, left = tile->n, n; left > 0; left -= n, place += n) {
-        const gint64 row = tile->line + place / p->pitch, column = place % p->pitch;
-        n = MIN(left, p->pitch - column);
-        const gint64 own = MIN(n, p->y[1] - column);
-        if (own > 0) {
-            const gint64 at = (plane + row * p->y[1] + column) * L;
-            p->kernels->store(sums, own, bias, job->more != NULL ? job->more + at : NULL, p->relu,
-                              p->wide, job->out + at * size);
-        }
-        sums += n * L;
+    const gint64 seen = turn->block / p->made_blocks * p->seen_blocks * p->x_block;
+    const guint16 *w = job->w + (turn->block * p->reads.steps + from) * CONV_BF16_WEIGHTS;
+    const ConvBf16Reads reads = { p->reads.at + from, to - from, p->reads.apart };
+    const gint64 *tiles = p->from + 2 * pair;
+    const gboolean both = 2 * pair + 1 < p->tiles;
+    const guint16 *x[2] = { job->x + tiles[0] + seen, both ? job->x + tiles[1] + seen : NULL };
+    float *sums = turn->sums[pair % (AT_ONCE + 1)];
+    p->kernels->block(&reads, x, p->rows, w, from == 0, fetch, &turn->rest, sums);
+    turn->rest.n = 0;
+    if (to == p->reads.steps) {
+        const gint64 at = turn->block * p->y[0] * p->y[1] * L;
+        turn->rest = (ConvBf16Rest){ .sums = sums,
+                                     .bias = job->bias != NULL ? turn->bias[turn->block % 2] : NULL,
+                                     .more = job->more != NULL ? job->more + at : NULL,
+                                     .out = job->out + at * p->size,
+                                     .to = p->to + 2 * pair * p->rows,
+                                     .n = both ? 2 * p->rows : p->rows,
+                                     .relu = p->relu,
+                                     .wide = p->wide };
     }
 }
 
-/* One block out of tiles [first, end). The first pair of tiles finds weights that were not read before,
- * the first block of a chunk images likewise. */
+/* One block out, some pairs at a time: while all of them take a part of the steps, its weights stay near.
+ * Those of the next part are fetched where they were not read before. */
 static void
-run_block(const Job *job, gint64 block, gint64 seen, gint64 first, gint64 end, gboolean is_first,
-          const float *bias)
+run_block(Turn *turn)
 {
-    const Plan *p = job->plan;
-    const guint16 *w = job->w + block * p->reads.steps * CONV_BF16_WEIGHTS;
-    float sums[CONV_BF16_SUMS] __attribute__((aligned(64)));
-    Tile now[2] = { tile_at(job, first) }, next[2] = { { NULL } };
-    if (first + 1 < end) {
-        now[1] = tile_at(job, first + 1);
-    }
-    for (gint64 t = first; t < end; t += 2) {
-        ConvBf16Fetch fetch = { .weights = t == first };
-        const guint16 *x[2] = { now[0].x + seen, now[1].x != NULL ? now[1].x + seen : NULL };
-        for (gint i = 0; i < 2; i++) {
-            next[i] = t + 2 + i < end ? tile_at(job, t + 2 + i) : (Tile){ NULL };
-            fetch.x[i] = is_first && next[i].x != NULL ? next[i].x + seen : NULL;
-        }
-        p->kernels->block(&p->reads, x, p->rows, w, &fetch, sums);
-        for (gint i = 0; i < 2 && x[i] != NULL; i++) {
-            store_tile(job, &now[i], block, bias, sums + i * p->rows * L);
-            now[i] = next[i];
+    const Plan *p = turn->job->plan;
+    const guint16 *w = turn->job->w + turn->block * p->reads.steps * CONV_BF16_WEIGHTS;
+    for (gint64 pair = turn->first; pair < turn->last; pair += AT_ONCE) {
+        const gint64 pairs = MIN(AT_ONCE, turn->last - pair);
+        const gint64 lines = cpu_parts(p->part * (CONV_BF16_WEIGHTS / L), pairs);
+        for (gint64 s = 0; s < p->reads.steps; s += p->part) {
+            const gint64 end = MIN(p->reads.steps, s + p->part);
+            for (gint64 i = 0; i < pairs; i++) {
+                ConvBf16Fetch fetch = { NULL, 0 };
+                if (pair == turn->first) {
+                    fetch.from = w + end * CONV_BF16_WEIGHTS + i * lines * L;
+                    fetch.lines = (gint)cpu_parts(lines, end - s);
+                }
+                run_pair(turn, pair + i, s, end, fetch);
+            }
         }
     }
 }
@@ -232,23 +231,23 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
     const Plan *p = job->plan;
     const gint64 band = band_at(p, (gint64)chunk % p->bands), group = (gint64)chunk / p->bands;
     const gint64 pairs = cpu_parts(p->tiles, 2);
-    const gint64 first = pairs * band / p->bands * 2;
-    const gint64 end = MIN(p->tiles, pairs * (band + 1) / p->bands * 2);
     const gint64 first_block = p->blocks_out * group / p->groups;
     const gint64 last_block = p->blocks_out * (group + 1) / p->groups;
-    float bias[L];
+    Turn turn = { .job = job,
+                  .first = pairs * band / p->bands,
+                  .last = pairs * (band + 1) / p->bands };
     (void)n_chunks;
     if (p->kernels->begin != NULL) {
         p->kernels->begin(p->rows);
     }
-    for (gint64 block = first_block; block < last_block; block++) {
-        const gint64 seen = block / p->made_blocks * p->seen_blocks * p->x_block;
+    for (turn.block = first_block; turn.block < last_block; turn.block++) {
         if (job->bias != NULL) {
-            tn_dtype_convert(TN_DTYPE_F32, bias, 1, TN_DTYPE_BF16, job->bias + block * L, 1, L);
+            tn_dtype_convert(TN_DTYPE_F32, turn.bias[turn.block % 2], 1, TN_DTYPE_BF16,
+                             job->bias + turn.block * L, 1, L);
         }
-        run_block(job, block, seen, first, end, block == first_block,
-                  job->bias != NULL ? bias : NULL);
+        run_block(&turn);
     }
+    p->kernels->finish(&turn.rest);
     if (p->kernels->end != NULL) {
         p->kernels->end();
     }
@@ -358,9 +357,28 @@ set_lines(Plan *p)
         p->lines = 1;
         p->length = whole;
     }
-    p->rows = (gint)MIN(ROWS, p->length);
     p->line_tiles = cpu_parts(p->length, ROWS);
+    p->rows = (gint)cpu_parts(p->length, p->line_tiles);
     p->tiles = p->images * p->lines * p->line_tiles;
+}
+
+/* The last tile of a line begins earlier where places are missing, and leaves those to the one before. */
+static void
+set_tiles(Plan *p)
+{
+    gint32 *to = p->to = g_new(gint32, (gsize)p->tiles * (gsize)p->rows);
+    p->from = g_new(gint64, (gsize)p->tiles);
+    for (gint64 tile = 0; tile < p->tiles; tile++) {
+        const gint64 at = tile / p->line_tiles, image = at / p->lines, line = at % p->lines;
+        const gint64 begin = tile % p->line_tiles * p->rows;
+        const gint64 first = MIN(begin, p->length - p->rows);
+        p->from[tile] = image * p->x_image + line * p->line + first * p->reads.apart;
+        for (gint64 place = first; place < first + p->rows; place++) {
+            const gint64 row = line + place / p->pitch, column = place % p->pitch;
+            const gboolean own = place >= begin && column < p->y[1];
+            *to++ = own ? (gint32)((image * p->blocks_out * p->y[0] + row) * p->y[1] + column) : -1;
+        }
+    }
 }
 
 /* Bands read all weights each, groups all of the images: so many of both that least is read. */
@@ -401,9 +419,12 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->n_in = node->n_in;
     p->relu = attrs->relu;
     p->wide = node->out[0].type.dtype == TN_DTYPE_F32;
+    p->size = p->wide ? sizeof(float) : sizeof(guint16);
     set_sizes(p, &attrs->conv, x, w, &node->out[0].type);
     set_reads(p, &attrs->conv, window[0]);
+    p->part = cpu_parts(p->reads.steps, cpu_parts(p->reads.steps, PART));
     set_lines(p);
+    set_tiles(p);
     set_chunks(p);
     p->copy_items = p->images * p->blocks_in * p->padded[0];
     p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->copy_row);
@@ -420,13 +441,22 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
+static void
+release(void *state)
+{
+    Plan *p = state;
+    g_free(p->from);
+    g_free(p->to);
+    g_free(p);
+}
+
 static const TnKernel kernels[] = {
     { .op = "conv_blocked",
       .dtypes = TN_DT(BF16),
       .claims = claims,
       .prepare = prepare,
       .run = run,
-      .release = g_free },
+      .release = release },
 };
 
 const TnKernelTable cpu_conv_blocked_bf16 = CPU_TABLE(kernels);
