@@ -33,7 +33,10 @@ typedef struct {
         across;             /* if plain: of x; of the window, and the distance between them */
     gint64 deep;            /* if plain: steps of a row of the window */
     gboolean plain, copies; /* plain: x is [N, C, h, w] */
-    gint64 lines, length;   /* of an image */
+    /* Where a window takes steps, places a step apart are put beside each other: a plane for each
+     * that the first of them can be, as many as are seen, and the size of one. */
+    gint64 parts[2], seen_parts[2], part_size[2];
+    gint64 lines, length; /* of an image */
     gint64 line, pitch; /* numbers of x from a line to the next; places of a line to a row's next */
     gint rows;          /* of a tile */
     gint64 line_tiles, tiles; /* of a line, of all images */
@@ -62,35 +65,54 @@ typedef struct {
 
 /* --- Copies ----------------------------------------------------------------------------------- */
 
-/* A row of an image with the zeros around it. */
+/* Of a row of an image with the zeros around it, every so-manieth place from one of the first on. x: NULL:
+ * all zeros. */
 static void
-pad_row(const Plan *p, const guint16 *x, guint16 *to)
+pad_row(const Plan *p, const guint16 *x, gint64 from, guint16 *to)
 {
     const gint64 inside = p->x[1] * L, begin = p->pad[1] * L;
-    memset(to, 0, (gsize)begin * sizeof *to);
-    memcpy(to + begin, x, (gsize)inside * sizeof *to);
-    memset(to + begin + inside, 0, (gsize)(p->copy_row - begin - inside) * sizeof *to);
-}
-
-/* A row of an image [C, h, w] as [w, C], with the zeros around it. */
-static void
-turn_row(const Plan *p, const guint16 *x, guint16 *line)
-{
-    const gint64 plane = p->x[0] * p->x[1], channels = p->channels;
-    memset(line, 0, (gsize)p->line_numbers * sizeof *line);
-    for (gint64 c = 0; c < channels; c++) {
-        guint16 *to = line + p->pad[1] * channels + c;
-        for (gint64 j = 0; j < p->x[1]; j++) {
-            to[j * channels] = x[c * plane + j];
+    if (x == NULL) {
+        memset(to, 0, (gsize)p->copy_row * sizeof *to);
+    } else if (p->parts[1] == 1) {
+        memset(to, 0, (gsize)begin * sizeof *to);
+        memcpy(to + begin, x, (gsize)inside * sizeof *to);
+        memset(to + begin + inside, 0, (gsize)(p->copy_row - begin - inside) * sizeof *to);
+    } else {
+        for (gint64 j = 0, at = from - p->pad[1]; j < p->part_size[1]; j++, at += p->parts[1]) {
+            if (at >= 0 && at < p->x[1]) {
+                memcpy(to + j * L, x + at * L, L * sizeof *to);
+            } else {
+                memset(to + j * L, 0, L * sizeof *to);
+            }
         }
     }
 }
 
-/* Of such a row, for each place along it what its window sees, and zeros up to whole steps. */
+/* A row of an image [C, h, w] as [w, C]; channels: p's, known to the compiler where that is common. */
 static CPU_INLINE void
-spread_body(const Plan *p, const guint16 *line, guint16 *to)
+turn_row(const Plan *p, const guint16 *x, gint64 channels, guint16 *to)
+{
+    const gint64 plane = p->x[0] * p->x[1];
+    CPU_LOOP
+    for (gint64 j = 0; j < p->x[1]; j++) {
+        for (gint64 c = 0; c < channels; c++) {
+            to[j * channels + c] = x[c * plane + j];
+        }
+    }
+}
+
+/* Of such a row with the zeros around it, for each place along it what its window sees, and zeros up to
+ * whole steps. */
+static CPU_INLINE void
+spread_body(const Plan *p, const guint16 *x, guint16 *line, guint16 *to)
 {
     const gint64 seen = p->columns * p->channels, step = p->stride[1] * p->channels;
+    memset(line, 0, (gsize)p->line_numbers * sizeof *line);
+    if (p->channels == 3) {
+        turn_row(p, x, 3, line + p->pad[1] * 3);
+    } else {
+        turn_row(p, x, p->channels, line + p->pad[1] * p->channels);
+    }
     for (gint64 j = 0; j < p->y[1]; j++, line += step) {
         for (gint64 d = 0; d < p->deep; d++, to += L) {
             guint16 part[L];
@@ -103,10 +125,11 @@ spread_body(const Plan *p, const guint16 *line, guint16 *to)
     }
 }
 
-typedef void (*SpreadFn)(const Plan *p, const guint16 *line, guint16 *to);
-CPU_VERSIONS(spread, SpreadFn, (const Plan *p, const guint16 *line, guint16 *to), (p, line, to))
+typedef void (*SpreadFn)(const Plan *p, const guint16 *x, guint16 *line, guint16 *to);
+CPU_VERSIONS(spread, SpreadFn, (const Plan *p, const guint16 *x, guint16 *line, guint16 *to),
+             (p, x, line, to))
 
-/* Items are the padded rows of all images and blocks. */
+/* Items are the rows of all images and blocks, as they are read. */
 static TnStatus
 copy_chunk(gpointer data, gsize chunk, gsize n)
 {
@@ -116,16 +139,24 @@ copy_chunk(gpointer data, gsize chunk, gsize n)
     const gint64 end = MIN(p->copy_items, first + p->copies_per_chunk);
     (void)n;
     for (gint64 i = first; i < end; i++) {
-        const gint64 plane = i / p->padded[0], row = i % p->padded[0] - p->pad[0];
-        guint16 *to = job->copy + i * p->copy_row;
-        if (row < 0 || row >= p->x[0]) {
-            memset(to, 0, (gsize)p->copy_row * sizeof *to);
-        } else if (p->plain) {
+        const gint64 part = i / p->part_size[0], plane = part / p->seen_parts[0];
+        const gint64 row = i % p->part_size[0] * p->parts[0] + part % p->seen_parts[0] - p->pad[0];
+        const gboolean inside = row >= 0 && row < p->x[0];
+        if (p->plain) {
+            guint16 *to = job->copy + i * p->copy_row;
             guint16 *line = job->turned + (gint64)chunk * p->line_numbers;
-            turn_row(p, job->given + (plane * p->channels * p->x[0] + row) * p->x[1], line);
-            spread[cpu_isa](p, line, to);
-        } else {
-            pad_row(p, job->given + (plane * p->x[0] + row) * p->x[1] * L, to);
+            if (inside) {
+                spread[cpu_isa](p, job->given + (plane * p->channels * p->x[0] + row) * p->x[1],
+                                line, to);
+            } else {
+                memset(to, 0, (gsize)p->copy_row * sizeof *to);
+            }
+            continue;
+        }
+        const guint16 *x = inside ? job->given + (plane * p->x[0] + row) * p->x[1] * L : NULL;
+        for (gint64 j = 0; j < p->seen_parts[1]; j++) {
+            const gint64 at = (part * p->seen_parts[1] + j) * p->part_size[0];
+            pad_row(p, x, j, job->copy + (at + i % p->part_size[0]) * p->copy_row);
         }
     }
     return TN_OK;
@@ -293,6 +324,24 @@ claims(const TnNode *node)
            node->in[1].count > 0 && node->out[0].count > 0;
 }
 
+/* In parts if the places of an image then make fewer tiles. */
+static void
+set_parts(Plan *p, const TnConvAttrs *attrs, const gint64 *window)
+{
+    const gint64 pitch = cpu_parts(p->padded[1], p->stride[1]);
+    const gint64 whole = cpu_parts((p->y[0] - 1) * pitch + p->y[1], ROWS);
+    const gboolean steps = p->stride[0] > 1 || p->stride[1] > 1;
+    const gboolean fewer = steps && !p->plain && whole < p->y[0] * cpu_parts(p->y[1], ROWS);
+    for (gint i = 0; i < 2; i++) {
+        const gint64 seen = (window[i] - 1) * tn_conv_axis(attrs, 2, i).dilation + 1;
+        p->parts[i] = fewer ? p->stride[i] : 1;
+        p->seen_parts[i] = MIN(p->parts[i], seen);
+        p->part_size[i] = cpu_parts(p->padded[i], p->parts[i]);
+        p->stride[i] /= p->parts[i];
+    }
+    p->copies = p->copies || fewer;
+}
+
 static void
 set_sizes(Plan *p, const TnConvAttrs *attrs, const TnType *x, const TnType *w, const TnType *y)
 {
@@ -314,12 +363,13 @@ set_sizes(Plan *p, const TnConvAttrs *attrs, const TnType *x, const TnType *w, c
         p->padded[i] = p->x[i] + axis.pad_begin + axis.pad_end;
         p->copies = p->copies || p->padded[i] != p->x[i];
     }
+    set_parts(p, attrs, window);
     p->columns = window[1];
     p->across = tn_conv_axis(attrs, 2, 1).dilation;
     p->deep = p->plain ? cpu_parts(p->columns * p->channels, L) : 1;
     p->line_numbers = p->padded[1] * p->channels + p->deep * L;
-    p->copy_row = p->plain ? p->y[1] * p->deep * L : p->padded[1] * L;
-    p->x_block = p->padded[0] * p->copy_row;
+    p->copy_row = p->plain ? p->y[1] * p->deep * L : p->part_size[1] * L;
+    p->x_block = p->seen_parts[0] * p->seen_parts[1] * p->part_size[0] * p->copy_row;
     p->x_image = p->blocks_in * p->x_block;
 }
 
@@ -335,8 +385,11 @@ set_reads(Plan *p, const TnConvAttrs *attrs, gint64 rows)
     for (gint64 b = 0; b < p->seen_blocks; b++) {
         for (gint64 i = 0; i < rows; i++) {
             for (gint64 j = 0; j < columns; j++) {
-                p->at[r->steps++] =
-                    b * p->x_block + i * down * p->copy_row + j * (p->plain ? 1 : p->across) * L;
+                const gint64 y = i * down, x = j * (p->plain ? 1 : p->across);
+                const gint64 part = y % p->parts[0] * p->seen_parts[1] + x % p->parts[1];
+                p->at[r->steps++] = b * p->x_block +
+                                    (part * p->part_size[0] + y / p->parts[0]) * p->copy_row +
+                                    x / p->parts[1] * L;
             }
         }
     }
@@ -346,7 +399,7 @@ set_reads(Plan *p, const TnConvAttrs *attrs, gint64 rows)
 static void
 set_lines(Plan *p)
 {
-    const gint64 row = p->plain ? p->y[1] : p->padded[1];
+    const gint64 row = p->plain ? p->y[1] : p->part_size[1];
     const gint64 whole = (p->y[0] - 1) * row + p->y[1];
     p->lines = p->y[0];
     p->length = p->y[1];
@@ -426,8 +479,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     set_lines(p);
     set_tiles(p);
     set_chunks(p);
-    p->copy_items = p->images * p->blocks_in * p->padded[0];
-    p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->copy_row);
+    p->copy_items = p->images * p->blocks_in * p->seen_parts[0] * p->part_size[0];
+    p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->seen_parts[1] * p->copy_row);
     prepared->state = p;
     p->weights_at = p->copies ? (gsize)(p->images * p->x_image) * sizeof(guint16) : 0;
     prepared->scratch = p->turned_at = p->weights_at;
