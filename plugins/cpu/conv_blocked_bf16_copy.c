@@ -29,10 +29,9 @@ pad_row(const BlockedBf16 *p, const guint16 *x, gint64 from, guint16 *to)
 
 /* A row of an image [C, h, w] as [w, C]; channels: p's, known to the compiler where that is common. */
 static CPU_INLINE void
-turn_row(const BlockedBf16 *p, const guint16 *x, gint64 channels, guint16 *to)
+turn_row(const BlockedBf16 *p, const guint16 *restrict x, gint64 channels, guint16 *restrict to)
 {
     const gint64 plane = p->s.x[0] * p->s.x[1];
-    CPU_LOOP
     for (gint64 j = 0; j < p->s.x[1]; j++) {
         for (gint64 c = 0; c < channels; c++) {
             to[j * channels + c] = x[c * plane + j];
