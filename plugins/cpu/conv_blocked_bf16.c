@@ -29,13 +29,14 @@ typedef struct {
     const BlockedBf16Job *job;
     gint64 first, last, block;
     float bias[2][L]; /* of the block and the one before */
+    gint64 begun;     /* pairs so far */
     ConvBf16Rest rest;
     float sums[AT_ONCE + 1][CONV_BF16_SUMS] __attribute__((aligned(64)));
 } Turn;
 
 /* Steps [from, to) of a pair of tiles. */
 static void
-run_pair(Turn *turn, gint64 pair, gint64 from, gint64 to, ConvBf16Fetch fetch)
+run_pair(Turn *turn, gint64 pair, gint64 from, gint64 to, ConvBf16Fetch fetch, float *sums)
 {
     const BlockedBf16Job *job = turn->job;
     const BlockedBf16 *p = job->plan;
@@ -45,7 +46,6 @@ run_pair(Turn *turn, gint64 pair, gint64 from, gint64 to, ConvBf16Fetch fetch)
     const gint64 *tiles = p->from + 2 * pair;
     const gboolean both = 2 * pair + 1 < p->tiles;
     const guint16 *x[2] = { job->x + tiles[0] + seen, both ? job->x + tiles[1] + seen : NULL };
-    float *sums = turn->sums[pair % (AT_ONCE + 1)];
     p->kernels->block(&reads, x, p->rows, w, from == 0, fetch, &turn->rest, sums);
     turn->rest.n = 0;
     if (to == p->reads.steps) {
@@ -79,9 +79,11 @@ run_block(Turn *turn)
                     fetch.from = w + end * CONV_BF16_WEIGHTS + i * lines * L;
                     fetch.lines = (gint)cpu_parts(lines, end - s);
                 }
-                run_pair(turn, pair + i, s, end, fetch);
+                run_pair(turn, pair + i, s, end, fetch,
+                         turn->sums[(turn->begun + i) % (AT_ONCE + 1)]);
             }
         }
+        turn->begun += pairs;
     }
 }
 

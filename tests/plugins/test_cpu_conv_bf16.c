@@ -110,8 +110,8 @@ static const Conv convs[] = {
     { 1, 32, 64, { 24, 24 }, { 3, 3 }, { 1, .pads = { 4, { 1, 1, 1, 1 } } }, TRUE, TRUE },
     /* steps in parts, taken in turn by more pairs of tiles than are at once */
     { 1,
-      192,
-      64,
+      96,
+      32,
       { 17, 18 },
       { 3, 3 },
       { 1, .pads = { 4, { 1, 1, 1, 1 } } },
@@ -119,7 +119,7 @@ static const Conv convs[] = {
       TRUE,
       TRUE,
       TRUE },
-    { 2, 352, 32, { 15, 11 }, { 1, 1 }, { 1 }, TRUE, TRUE, TRUE },
+    { 2, 352, 32, { 9, 11 }, { 1, 1 }, { 1 }, TRUE, TRUE, TRUE },
     /* places a step apart beside each other: some of them are never seen, dilations, other steps */
     { 1, 64, 32, { 14, 15 }, { 1, 1 }, { 1, .strides = { 2, { 3, 2 } } }, TRUE, TRUE },
     { 2,
