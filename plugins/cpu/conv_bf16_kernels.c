@@ -6,6 +6,8 @@
 
 #include "bf16.h"
 
+#include <math.h>
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -15,9 +17,12 @@
 /* --- Any processor ---------------------------------------------------------------------------- */
 
 static CPU_INLINE void
-place_body(const ConvBf16Reads *r, const guint16 *x, const guint16 *w, float *sums)
+place_body(const ConvBf16Reads *r, const guint16 *x, const guint16 *w, gboolean begins, float *sums)
 {
     float sum[L] = { 0 };
+    if (!begins) {
+        memcpy(sum, sums, sizeof sum);
+    }
     for (gint64 s = 0; s < r->steps; s++) {
         const guint16 *from = x + r->at[s];
         for (gint p = 0; p < L / 2; p++, w += 2 * L) {
@@ -38,48 +43,47 @@ place_body(const ConvBf16Reads *r, const guint16 *x, const guint16 *w, float *su
 }
 
 static CPU_INLINE void
-block_body(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-           const ConvBf16Fetch *fetch, float *sums)
+finish_body(const ConvBf16Rest *rest)
 {
-    (void)fetch;
-    for (gint g = 0; g < CONV_BF16_GROUPS && x[g] != NULL; g++) {
-        for (gint i = 0; i < rows; i++) {
-            place_body(r, x[g] + i * r->apart, w, sums + (g * rows + i) * L);
+    for (gint i = 0; i < rest->n; i++) {
+        const float *sums = rest->sums + i * L;
+        const gint64 to = rest->to[i] * (gint64)L;
+        for (gint j = 0; j < L && to >= 0; j++) {
+            float y = sums[j] + (rest->bias != NULL ? rest->bias[j] : 0);
+            y = rest->more != NULL ? y + cpu_bf16_wide(rest->more[to + j]) : y;
+            y = rest->relu && y <= 0 ? 0 : y;
+            if (rest->wide) {
+                ((float *)(void *)rest->out)[to + j] = y;
+            } else {
+                ((guint16 *)(void *)rest->out)[to + j] = cpu_bf16_narrow(y);
+            }
         }
     }
 }
 
 static CPU_INLINE void
-store_body(const float *sums, gint64 n, const float *bias, const guint16 *more, gboolean relu,
-           gboolean wide, void *out)
+block_body(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
+           gboolean begins, ConvBf16Fetch fetch, const ConvBf16Rest *rest, float *sums)
 {
-    for (gint64 i = 0; i < n; i++) {
-        for (gint j = 0; j < L; j++) {
-            float y = sums[i * L + j] + (bias != NULL ? bias[j] : 0);
-            y = more != NULL ? y + cpu_bf16_wide(more[i * L + j]) : y;
-            y = relu && y <= 0 ? 0 : y;
-            if (wide) {
-                ((float *)out)[i * L + j] = y;
-            } else {
-                ((guint16 *)out)[i * L + j] = cpu_bf16_narrow(y);
-            }
+    (void)fetch;
+    finish_body(rest);
+    for (gint g = 0; g < CONV_BF16_GROUPS && x[g] != NULL; g++) {
+        for (gint i = 0; i < rows; i++) {
+            place_body(r, x[g] + i * r->apart, w, begins, sums + (g * rows + i) * L);
         }
     }
 }
 
 CPU_FUNCTIONS(block,
               (const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-               const ConvBf16Fetch *fetch, float *sums),
-              (r, x, rows, w, fetch, sums))
-CPU_FUNCTIONS(store,
-              (const float *sums, gint64 n, const float *bias, const guint16 *more, gboolean relu,
-               gboolean wide, void *out),
-              (sums, n, bias, more, relu, wide, out))
+               gboolean begins, ConvBf16Fetch fetch, const ConvBf16Rest *rest, float *sums),
+              (r, x, rows, w, begins, fetch, rest, sums))
+CPU_FUNCTIONS(finish, (const ConvBf16Rest *rest), (rest))
 
 static const ConvBf16Kernels plain[CPU_N_ISA] = {
-    [CPU_PORTABLE] = { block_portable, store_portable, NULL, NULL },
-    [CPU_AVX2] = { block_avx2, store_avx2, NULL, NULL },
-    [CPU_AVX512] = { block_avx512, store_avx512, NULL, NULL },
+    [CPU_PORTABLE] = { block_portable, finish_portable, NULL, NULL },
+    [CPU_AVX2] = { block_avx2, finish_avx2, NULL, NULL },
+    [CPU_AVX512] = { block_avx512, finish_avx512, NULL, NULL },
 };
 
 #if defined(__x86_64__)
@@ -88,62 +92,78 @@ static const ConvBf16Kernels plain[CPU_N_ISA] = {
 #define TARGET_PAIRS                                                                               \
     __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
-TARGET_PAIRS static inline __m512
-added(__m512 sum, __m512 bias, const guint16 *more, gboolean relu)
+TARGET_PAIRS static CPU_INLINE __m512
+wider(const guint16 *more)
 {
-    __m512 y = _mm512_add_ps(sum, bias);
-    if (more != NULL) {
-        const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)more));
-        y = _mm512_add_ps(y, _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16)));
-    }
-    /* Of a NaN the second operand is the result. */
-    return relu ? _mm512_max_ps(_mm512_setzero_ps(), y) : y;
+    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)more));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
 }
 
 /* Rounds as cpu_bf16_narrow does, but that results too small to be normal become zero. */
-TARGET_PAIRS static inline void
-store_with(const float *sums, gint64 n, const float *bias, const guint16 *more, gboolean relu,
-           gboolean wide, void *out)
+TARGET_PAIRS static CPU_INLINE void
+follow_with(const ConvBf16Rest *rest, gint first, gint end, const guint16 *more, gboolean wide)
 {
-    const __m512 low = bias != NULL ? _mm512_loadu_ps(bias) : _mm512_setzero_ps();
-    const __m512 high = bias != NULL ? _mm512_loadu_ps(bias + L / 2) : _mm512_setzero_ps();
-    for (gint64 i = 0; i < n * L; i += L) {
-        const guint16 *other = more != NULL ? more + i : NULL;
-        const __m512 a = added(_mm512_loadu_ps(sums + i), low, other, relu);
-        const __m512 b = added(_mm512_loadu_ps(sums + i + L / 2), high,
-                               other != NULL ? other + L / 2 : NULL, relu);
+    const __m512 zero = _mm512_setzero_ps();
+    const __m512 low = rest->bias != NULL ? _mm512_loadu_ps(rest->bias) : zero;
+    const __m512 high = rest->bias != NULL ? _mm512_loadu_ps(rest->bias + L / 2) : zero;
+    const __m512 least = rest->relu ? zero : _mm512_set1_ps(-INFINITY);
+    const float *sums = rest->sums + first * L;
+    char *out = rest->out;
+    for (const gint32 *to = rest->to + first; to < rest->to + end; to++, sums += L) {
+        const gint64 at = *to * (gint64)L;
+        if (at < 0) {
+            continue;
+        }
+        __m512 a = _mm512_add_ps(_mm512_loadu_ps(sums), low);
+        __m512 b = _mm512_add_ps(_mm512_loadu_ps(sums + L / 2), high);
+        if (more != NULL) {
+            a = _mm512_add_ps(a, wider(more + at));
+            b = _mm512_add_ps(b, wider(more + at + L / 2));
+        }
+        /* Of a NaN the second operand is the result. */
+        a = _mm512_max_ps(least, a);
+        b = _mm512_max_ps(least, b);
         if (wide) {
-            _mm512_storeu_ps((float *)out + i, a);
-            _mm512_storeu_ps((float *)out + i + L / 2, b);
+            _mm512_storeu_ps((float *)(void *)out + at, a);
+            _mm512_storeu_ps((float *)(void *)out + at + L / 2, b);
         } else {
-            _mm512_storeu_si512((guint16 *)out + i, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+            _mm512_storeu_si512((guint16 *)(void *)out + at, (__m512i)_mm512_cvtne2ps_pbh(b, a));
         }
     }
 }
 
-TARGET_PAIRS static void
-store_pairs(const float *sums, gint64 n, const float *bias, const guint16 *more, gboolean relu,
-            gboolean wide, void *out)
+/* Places [first, end) of the rest. Not inlined: loops of tiles keep their registers. */
+TARGET_PAIRS static __attribute__((noinline)) void
+follow(const ConvBf16Rest *rest, gint first, gint end)
 {
-    if (wide) {
-        store_with(sums, n, bias, more, relu, TRUE, out);
-    } else if (more != NULL) {
-        store_with(sums, n, bias, more, relu, FALSE, out);
+    if (rest->wide) {
+        follow_with(rest, first, end, rest->more, TRUE);
+    } else if (rest->more != NULL) {
+        follow_with(rest, first, end, rest->more, FALSE);
     } else {
-        store_with(sums, n, bias, NULL, relu, FALSE, out);
+        follow_with(rest, first, end, NULL, FALSE);
     }
+}
+
+static void
+finish_pairs(const ConvBf16Rest *rest)
+{
+    follow(rest, 0, rest->n);
 }
 
 /* ROWS places, those from n on like the last. */
 TARGET_PAIRS static void
-places_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, const guint16 *w, float *sums)
+places_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, const guint16 *w, gboolean begins,
+             float *sums)
 {
     enum { ROWS = 8 };
     __m512 left[ROWS], right[ROWS];
     gint64 place[ROWS];
     for (gint i = 0; i < ROWS; i++) {
-        left[i] = right[i] = _mm512_setzero_ps();
-        place[i] = MIN(i, n - 1) * r->apart;
+        const gint at = MIN(i, n - 1);
+        left[i] = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + at * L);
+        right[i] = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + at * L + L / 2);
+        place[i] = at * r->apart;
     }
     for (gint64 s = 0; s < r->steps; s++) {
         const guint16 *from = x + r->at[s];
@@ -167,17 +187,19 @@ places_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, const guint16 *w,
 
 static void
 block_pairs(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-            const ConvBf16Fetch *fetch, float *sums)
+            gboolean begins, ConvBf16Fetch fetch, const ConvBf16Rest *rest, float *sums)
 {
     (void)fetch;
+    finish_pairs(rest);
     for (gint g = 0; g < CONV_BF16_GROUPS && x[g] != NULL; g++) {
         for (gint i = 0; i < rows; i += 8) {
-            places_pairs(r, x[g] + i * r->apart, MIN(8, rows - i), w, sums + (g * rows + i) * L);
+            places_pairs(r, x[g] + i * r->apart, MIN(8, rows - i), w, begins,
+                         sums + (g * rows + i) * L);
         }
     }
 }
 
-static const ConvBf16Kernels pairs = { block_pairs, store_pairs, NULL, NULL };
+static const ConvBf16Kernels pairs = { block_pairs, finish_pairs, NULL, NULL };
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
 
@@ -211,81 +233,67 @@ end_tiles(void)
     _tile_release();
 }
 
-/* Steps from the weights that are read to those that are fetched: memory answers that late. */
-#define AHEAD 4
-
-/* A step's lines of the next tiles, and of weights. Where they are known to be near, this would take
- * longer than it saves. */
-static CPU_INLINE void
-fetch_step(const ConvBf16Reads *r, gint64 s, gint rows, const guint16 *w, gboolean weights,
-           const guint16 *const *next)
+/* Products of tiles are started and take their time: what else there is to do goes between them. */
+TARGET_TILES static CPU_INLINE void
+block_with(const ConvBf16Reads *r, const guint16 *const *x, gboolean both, const guint16 *w,
+           ConvBf16Fetch fetch, const ConvBf16Rest *rest)
 {
-    for (gint i = 0; weights && i < CONV_BF16_WEIGHTS / L; i++) {
-        __builtin_prefetch(w + AHEAD * CONV_BF16_WEIGHTS + i * L);
-    }
-    for (gint g = 0; next != NULL && g < CONV_BF16_GROUPS; g++) {
-        for (gint i = 0; next[g] != NULL && i < rows; i++) {
-            __builtin_prefetch(next[g] + r->at[s] + i * r->apart);
+    const gint64 row = r->apart * (gint64)sizeof *w, line = 2 * L * (gint64)sizeof *w;
+    const gint places = (gint)cpu_parts(rest->n, r->steps);
+    const char *next = (const char *)fetch.from;
+    gint done = 0;
+    for (gint64 s = 0; s < r->steps; s++, w += CONV_BF16_WEIGHTS) {
+        _tile_loadd(4, x[0] + r->at[s], row);
+        _tile_loadd(6, w, line);
+        _tile_loadd(7, w + L, line);
+        if (both) {
+            _tile_loadd(5, x[1] + r->at[s], row);
+        }
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        if (both) {
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        for (gint i = 0; i < fetch.lines; i++, next += TN_ALIGN) {
+            __builtin_prefetch(next, 0, 2);
+        }
+        if (done < rest->n) {
+            follow(rest, done, MIN(rest->n, done + places));
+            done += places;
         }
     }
 }
 
-TARGET_TILES static inline __attribute__((always_inline)) void
-block_with(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-           gboolean weights, const guint16 *const *next, float *sums)
+TARGET_TILES static void
+block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
+            gboolean begins, ConvBf16Fetch fetch, const ConvBf16Rest *rest, float *sums)
 {
-    const gint64 row = r->apart * (gint64)sizeof *w, line = 2 * L * (gint64)sizeof *w;
     const gint64 out = L * (gint64)sizeof *sums;
-    const guint16 *a = x[0], *b = x[1];
-    _tile_zero(0);
-    _tile_zero(1);
-    if (b != NULL) {
+    float *second = sums + rows * L;
+    if (begins) {
+        _tile_zero(0);
+        _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
-        for (gint64 s = 0; s < r->steps; s++, w += CONV_BF16_WEIGHTS) {
-            const gint64 at = r->at[s];
-            fetch_step(r, s, rows, w, weights, next);
-            _tile_loadd(4, a + at, row);
-            _tile_loadd(6, w, line);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, w + L, line);
-            _tile_dpbf16ps(1, 4, 7);
-            _tile_loadd(5, b + at, row);
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-        _tile_stored(2, sums + rows * L, out);
-        _tile_stored(3, sums + rows * L + L / 2, out);
     } else {
-        for (gint64 s = 0; s < r->steps; s++, w += CONV_BF16_WEIGHTS) {
-            fetch_step(r, s, rows, w, weights, next);
-            _tile_loadd(4, a + r->at[s], row);
-            _tile_loadd(6, w, line);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(7, w + L, line);
-            _tile_dpbf16ps(1, 4, 7);
-        }
+        _tile_loadd(0, sums, out);
+        _tile_loadd(1, sums + L / 2, out);
+        _tile_loadd(2, second, out);
+        _tile_loadd(3, second + L / 2, out);
+    }
+    if (x[1] != NULL) {
+        block_with(r, x, TRUE, w, fetch, rest);
+        _tile_stored(2, second, out);
+        _tile_stored(3, second + L / 2, out);
+    } else {
+        block_with(r, x, FALSE, w, fetch, rest);
     }
     _tile_stored(0, sums, out);
     _tile_stored(1, sums + L / 2, out);
 }
 
-TARGET_TILES static void
-block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
-            const ConvBf16Fetch *fetch, float *sums)
-{
-    if (fetch->weights && fetch->x[0] != NULL) {
-        block_with(r, x, rows, w, TRUE, fetch->x, sums);
-    } else if (fetch->weights) {
-        block_with(r, x, rows, w, TRUE, NULL, sums);
-    } else if (fetch->x[0] != NULL) {
-        block_with(r, x, rows, w, FALSE, fetch->x, sums);
-    } else {
-        block_with(r, x, rows, w, FALSE, NULL, sums);
-    }
-}
-
-static const ConvBf16Kernels tiles = { block_tiles, store_pairs, begin_tiles, end_tiles };
+static const ConvBf16Kernels tiles = { block_tiles, finish_pairs, begin_tiles, end_tiles };
 #endif
 
 const ConvBf16Kernels *

@@ -8,7 +8,8 @@
 #define CONV_BF16_L 32     /* channels of a block, and numbers of a step */
 #define CONV_BF16_ROWS 16  /* places of a group, at most */
 #define CONV_BF16_GROUPS 2 /* of places, computed at once */
-#define CONV_BF16_SUMS (CONV_BF16_GROUPS * CONV_BF16_ROWS * CONV_BF16_L)
+#define CONV_BF16_PLACES (CONV_BF16_GROUPS * CONV_BF16_ROWS)
+#define CONV_BF16_SUMS (CONV_BF16_PLACES * CONV_BF16_L)
 /* Numbers of the weights of a step: 16 pairs of channels in, 32 channels out, 2 of the pair. */
 #define CONV_BF16_WEIGHTS (CONV_BF16_L * CONV_BF16_L)
 
@@ -19,24 +20,33 @@ typedef struct {
     gint64 apart; /* from a place of a group to the next */
 } ConvBf16Reads;
 
-/* What of memory is not in the cache yet and is fetched on the way. */
+/* n places that are summed up and wait for what follows: + bias + more, max (., 0) if relu, rounded, or
+ * as f32 if wide. They are taken along while the next products are under way. */
 typedef struct {
-    gboolean weights;                   /* those that are read, and some beyond */
-    const guint16 *x[CONV_BF16_GROUPS]; /* of the next block's groups; NULL: none */
+    const float *sums, *bias; /* [n][32]; 32 numbers, NULL: none */
+    const guint16 *more;      /* NULL: none */
+    char *out;
+    const gint32 *to; /* which place of out and more each is, in blocks of 32; -1: none */
+    gint n;
+    gboolean relu, wide;
+} ConvBf16Rest;
+
+/* Lines of memory that are read later, so many at each step. */
+typedef struct {
+    const guint16 *from;
+    gint lines;
 } ConvBf16Fetch;
 
-/* sums [group][rows][32]; x: the first place of each group, x[1] NULL: there is one group. rows: of
- * each group, as `begin` was told. w: [steps][16][32][2]. */
+/* Adds to sums [group][rows][32], or begins them. x: the first place of each group, x[1] NULL: there is
+ * one group. rows: of each group, as `begin` was told. w: [steps][16][32][2]. rest->sums is other memory
+ * than sums. */
 typedef void (*ConvBf16BlockFn)(const ConvBf16Reads *reads, const guint16 *const *x, gint rows,
-                                const guint16 *w, const ConvBf16Fetch *fetch, float *sums);
-/* n places: sums + bias + more, max (., 0) if relu, rounded, or as f32 if wide. bias: 32 numbers; more:
- * [n][32]; both may be NULL. */
-typedef void (*ConvBf16StoreFn)(const float *sums, gint64 n, const float *bias, const guint16 *more,
-                                gboolean relu, gboolean wide, void *out);
+                                const guint16 *w, gboolean begins, ConvBf16Fetch fetch,
+                                const ConvBf16Rest *rest, float *sums);
 
 typedef struct {
     ConvBf16BlockFn block;
-    ConvBf16StoreFn store;
+    void (*finish)(const ConvBf16Rest *rest);
     void (*begin)(gint rows); /* before blocks of so many rows on a thread; NULL: nothing */
     void (*end)(void);        /* after the last of them; NULL: nothing */
 } ConvBf16Kernels;

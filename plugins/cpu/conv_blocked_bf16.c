@@ -8,11 +8,8 @@
  * places of a row. Sums run over blocks, rows, columns and channels in order, whatever chunk a place
  * belongs to; chunks are some blocks of channels out and some pairs of tiles, and depend on the sizes
  * alone. (Georganas et al., "Harnessing deep learning via a single building block", IPDPS 2020.) */
-#include "conv_bf16_kernels.h"
-#include "cpu.h"
+#include "conv_blocked_bf16.h"
 #include "tables.h"
-
-#include <tenon/nn.h>
 
 #define L CONV_BF16_L
 #define ROWS CONV_BF16_ROWS
@@ -21,199 +18,79 @@
 #define FEW 4
 #define LARGE_GRAIN (1 << 24)
 #define MOST 64
-
-typedef struct {
-    gint64 images, blocks_in, blocks_out;
-    gint64 seen_blocks, made_blocks; /* of a group of channels that does not meet the others */
-    gint64 x[2], padded[2], y[2], pad[2], stride[2];
-    gint64 channels, columns,
-        across;             /* if plain: of x; of the window, and the distance between them */
-    gint64 deep;            /* if plain: steps of a row of the window */
-    gboolean plain, copies; /* plain: x is [N, C, h, w] */
-    gint64 lines, length;   /* of an image */
-    gint64 line, pitch; /* numbers of x from a line to the next; places of a line to a row's next */
-    gint rows;          /* of a tile */
-    gint64 line_tiles, tiles; /* of a line, of all images */
-    gint64 groups, bands;     /* chunks: of blocks out, of tiles */
-    gint64 copy_items, copies_per_chunk;
-    gint64 x_block, x_image, copy_row; /* numbers, as they are read */
-    gint64 line_numbers;               /* if plain: of a padded row, and what is read beyond it */
-    gsize weights_at, turned_at;       /* in scratch, if plain */
-    ConvBf16Reads reads;
-    const ConvBf16Kernels *kernels;
-    gint n_in;
-    gboolean relu, wide;
-    gint64 at[];
-} Plan;
-
-typedef struct {
-    const Plan *plan;
-    const guint16 *given, *x, *w, *bias, *more; /* x, w: as they are read */
-    guint16 *copy, *turned;                     /* turned: a row for each chunk of copies */
-    char *out;
-} Job;
-
-/* --- Copies ----------------------------------------------------------------------------------- */
-
-/* A row of an image with the zeros around it. */
-static void
-pad_row(const Plan *p, const guint16 *x, guint16 *to)
-{
-    const gint64 inside = p->x[1] * L, begin = p->pad[1] * L;
-    memset(to, 0, (gsize)begin * sizeof *to);
-    memcpy(to + begin, x, (gsize)inside * sizeof *to);
-    memset(to + begin + inside, 0, (gsize)(p->copy_row - begin - inside) * sizeof *to);
-}
-
-/* A row of an image [C, h, w] as [w, C], with the zeros around it. */
-static void
-turn_row(const Plan *p, const guint16 *x, guint16 *line)
-{
-    const gint64 plane = p->x[0] * p->x[1], channels = p->channels;
-    memset(line, 0, (gsize)p->line_numbers * sizeof *line);
-    for (gint64 c = 0; c < channels; c++) {
-        guint16 *to = line + p->pad[1] * channels + c;
-        for (gint64 j = 0; j < p->x[1]; j++) {
-            to[j * channels] = x[c * plane + j];
-        }
-    }
-}
-
-/* Of such a row, for each place along it what its window sees, and zeros up to whole steps. */
-static CPU_INLINE void
-spread_body(const Plan *p, const guint16 *line, guint16 *to)
-{
-    const gint64 seen = p->columns * p->channels, step = p->stride[1] * p->channels;
-    for (gint64 j = 0; j < p->y[1]; j++, line += step) {
-        for (gint64 d = 0; d < p->deep; d++, to += L) {
-            guint16 part[L];
-            memcpy(part, line + d * L, sizeof part);
-            for (gint i = 0; i < L; i++) {
-                part[i] = d * L + i < seen ? part[i] : 0;
-            }
-            memcpy(to, part, sizeof part);
-        }
-    }
-}
-
-typedef void (*SpreadFn)(const Plan *p, const guint16 *line, guint16 *to);
-CPU_VERSIONS(spread, SpreadFn, (const Plan *p, const guint16 *line, guint16 *to), (p, line, to))
-
-/* Items are the padded rows of all images and blocks. */
-static TnStatus
-copy_chunk(gpointer data, gsize chunk, gsize n)
-{
-    const Job *job = data;
-    const Plan *p = job->plan;
-    const gint64 first = (gint64)chunk * p->copies_per_chunk;
-    const gint64 end = MIN(p->copy_items, first + p->copies_per_chunk);
-    (void)n;
-    for (gint64 i = first; i < end; i++) {
-        const gint64 plane = i / p->padded[0], row = i % p->padded[0] - p->pad[0];
-        guint16 *to = job->copy + i * p->copy_row;
-        if (row < 0 || row >= p->x[0]) {
-            memset(to, 0, (gsize)p->copy_row * sizeof *to);
-        } else if (p->plain) {
-            guint16 *line = job->turned + (gint64)chunk * p->line_numbers;
-            turn_row(p, job->given + (plane * p->channels * p->x[0] + row) * p->x[1], line);
-            spread[cpu_isa](p, line, to);
-        } else {
-            pad_row(p, job->given + (plane * p->x[0] + row) * p->x[1] * L, to);
-        }
-    }
-    return TN_OK;
-}
-
-/* Windows [M / L, k, k C, L, 1] in pairs, zeros behind each row. */
-static void
-pair_weights(const Plan *p, const guint16 *w, guint16 *to)
-{
-    const gint64 seen = p->columns * p->channels, rows = p->reads.steps / p->deep;
-    memset(to, 0, (gsize)(p->blocks_out * p->reads.steps * CONV_BF16_WEIGHTS) * sizeof *to);
-    for (gint64 r = 0; r < p->blocks_out * rows; r++, to += p->deep * CONV_BF16_WEIGHTS) {
-        for (gint64 k = 0; k < seen; k++, w += L) {
-            for (gint64 m = 0; m < L; m++) {
-                to[(k / 2 * L + m) * 2 + k % 2] = w[m];
-            }
-        }
-    }
-}
+/* Steps whose weights stay in the nearest cache, at most, and pairs of tiles that take them in turn. */
+#define PART 10
+#define AT_ONCE 4
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-/* A tile of all: where its places begin in x, which of them are its own, and where they go. */
+/* What a thread is at: pairs of tiles [first, last) of one block out. */
 typedef struct {
-    const guint16 *x;
-    gint64 image, line, place; /* the first of its own, of the line */
-    gint64 skip, n;            /* places that another tile has; own ones */
-} Tile;
+    const BlockedBf16Job *job;
+    gint64 first, last, block;
+    float bias[2][L]; /* of the block and the one before */
+    gint64 begun;     /* pairs so far */
+    ConvBf16Rest rest;
+    float sums[AT_ONCE + 1][CONV_BF16_SUMS] __attribute__((aligned(64)));
+} Turn;
 
-static Tile
-tile_at(const Job *job, gint64 number)
-{
-    const Plan *p = job->plan;
-    const gint64 line = number / p->line_tiles, place = number % p->line_tiles * ROWS;
-    const gint64 first = MIN(place, p->length - p->rows);
-    Tile tile = { .image = line / p->lines, .line = line % p->lines, .place = place };
-    tile.skip = place - first;
-    tile.n = p->rows - tile.skip;
-    tile.x = job->x + tile.image * p->x_image + tile.line * p->line + first * p->reads.apart;
-    return tile;
-}
-
-/* The tile's own places of one block out; without those between rows. */
+/* Steps [from, to) of a pair of tiles. */
 static void
-store_tile(const Job *job, const Tile *tile, gint64 block, const float *bias, const float *sums)
+run_pair(Turn *turn, gint64 pair, gint64 from, gint64 to, ConvBf16Fetch fetch, float *sums)
 {
-    const Plan *p = job->plan;
-    const gint64 plane = (tile->image * p->blocks_out + block) * p->y[0] * p->y[1];
-    const gint64 size = p->wide ? sizeof(float) : sizeof(guint16);
-    sums += tile->skip * L;
-    for (gint64 place = tile->place, left = tile->n, n; left > 0; left -= n, place += n) {
-        const gint64 row = tile->line + place / p->pitch, column = place % p->pitch;
-        n = MIN(left, p->pitch - column);
-        const gint64 own = MIN(n, p->y[1] - column);
-        if (own > 0) {
-            const gint64 at = (plane + row * p->y[1] + column) * L;
-            p->kernels->store(sums, own, bias, job->more != NULL ? job->more + at : NULL, p->relu,
-                              p->wide, job->out + at * size);
-        }
-        sums += n * L;
+    const BlockedBf16Job *job = turn->job;
+    const BlockedBf16 *p = job->plan;
+    const gint64 seen = turn->block / p->s.made_blocks * p->s.seen_blocks * p->x_block;
+    const guint16 *w = job->w + (turn->block * p->reads.steps + from) * CONV_BF16_WEIGHTS;
+    const ConvBf16Reads reads = { p->reads.at + from, to - from, p->reads.apart };
+    const gint64 *tiles = p->from + 2 * pair;
+    const gboolean both = 2 * pair + 1 < p->tiles;
+    const guint16 *x[2] = { job->x + tiles[0] + seen, both ? job->x + tiles[1] + seen : NULL };
+    p->kernels->block(&reads, x, p->rows, w, from == 0, fetch, &turn->rest, sums);
+    turn->rest.n = 0;
+    if (to == p->reads.steps) {
+        const gint64 at = turn->block * p->s.y[0] * p->s.y[1] * L;
+        turn->rest = (ConvBf16Rest){ .sums = sums,
+                                     .bias = job->bias != NULL ? turn->bias[turn->block % 2] : NULL,
+                                     .more = job->more != NULL ? job->more + at : NULL,
+                                     .out = job->out + at * p->size,
+                                     .to = p->to + 2 * pair * p->rows,
+                                     .n = both ? 2 * p->rows : p->rows,
+                                     .relu = p->s.relu,
+                                     .wide = p->wide };
     }
 }
 
-/* One block out of tiles [first, end). The first pair of tiles finds weights that were not read before,
- * the first block of a chunk images likewise. */
+/* One block out, some pairs at a time: while all of them take a part of the steps, its weights stay near.
+ * Those of the next part are fetched where they were not read before. */
 static void
-run_block(const Job *job, gint64 block, gint64 seen, gint64 first, gint64 end, gboolean is_first,
-          const float *bias)
+run_block(Turn *turn)
 {
-    const Plan *p = job->plan;
-    const guint16 *w = job->w + block * p->reads.steps * CONV_BF16_WEIGHTS;
-    float sums[CONV_BF16_SUMS] __attribute__((aligned(64)));
-    Tile now[2] = { tile_at(job, first) }, next[2] = { { NULL } };
-    if (first + 1 < end) {
-        now[1] = tile_at(job, first + 1);
-    }
-    for (gint64 t = first; t < end; t += 2) {
-        ConvBf16Fetch fetch = { .weights = t == first };
-        const guint16 *x[2] = { now[0].x + seen, now[1].x != NULL ? now[1].x + seen : NULL };
-        for (gint i = 0; i < 2; i++) {
-            next[i] = t + 2 + i < end ? tile_at(job, t + 2 + i) : (Tile){ NULL };
-            fetch.x[i] = is_first && next[i].x != NULL ? next[i].x + seen : NULL;
+    const BlockedBf16 *p = turn->job->plan;
+    const guint16 *w = turn->job->w + turn->block * p->reads.steps * CONV_BF16_WEIGHTS;
+    for (gint64 pair = turn->first; pair < turn->last; pair += AT_ONCE) {
+        const gint64 pairs = MIN(AT_ONCE, turn->last - pair);
+        const gint64 lines = cpu_parts(p->part * (CONV_BF16_WEIGHTS / L), pairs);
+        for (gint64 s = 0; s < p->reads.steps; s += p->part) {
+            const gint64 end = MIN(p->reads.steps, s + p->part);
+            for (gint64 i = 0; i < pairs; i++) {
+                ConvBf16Fetch fetch = { NULL, 0 };
+                if (pair == turn->first) {
+                    fetch.from = w + end * CONV_BF16_WEIGHTS + i * lines * L;
+                    fetch.lines = (gint)cpu_parts(lines, end - s);
+                }
+                run_pair(turn, pair + i, s, end, fetch,
+                         turn->sums[(turn->begun + i) % (AT_ONCE + 1)]);
+            }
         }
-        p->kernels->block(&p->reads, x, p->rows, w, &fetch, sums);
-        for (gint i = 0; i < 2 && x[i] != NULL; i++) {
-            store_tile(job, &now[i], block, bias, sums + i * p->rows * L);
-            now[i] = next[i];
-        }
+        turn->begun += pairs;
     }
 }
 
 /* The band that is begun at position `order`: with two threads, which mostly take turns, one does the
  * first half and the other the second, with four a quarter each, as of the images before and after. */
 static gint64
-band_at(const Plan *p, gint64 order)
+band_at(const BlockedBf16 *p, gint64 order)
 {
     gint64 band = 0;
     if ((p->bands & (p->bands - 1)) != 0) {
@@ -228,27 +105,27 @@ band_at(const Plan *p, gint64 order)
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n_chunks)
 {
-    const Job *job = data;
-    const Plan *p = job->plan;
+    const BlockedBf16Job *job = data;
+    const BlockedBf16 *p = job->plan;
     const gint64 band = band_at(p, (gint64)chunk % p->bands), group = (gint64)chunk / p->bands;
     const gint64 pairs = cpu_parts(p->tiles, 2);
-    const gint64 first = pairs * band / p->bands * 2;
-    const gint64 end = MIN(p->tiles, pairs * (band + 1) / p->bands * 2);
-    const gint64 first_block = p->blocks_out * group / p->groups;
-    const gint64 last_block = p->blocks_out * (group + 1) / p->groups;
-    float bias[L];
+    const gint64 first_block = p->s.blocks_out * group / p->groups;
+    const gint64 last_block = p->s.blocks_out * (group + 1) / p->groups;
+    Turn turn = { .job = job,
+                  .first = pairs * band / p->bands,
+                  .last = pairs * (band + 1) / p->bands };
     (void)n_chunks;
     if (p->kernels->begin != NULL) {
         p->kernels->begin(p->rows);
     }
-    for (gint64 block = first_block; block < last_block; block++) {
-        const gint64 seen = block / p->made_blocks * p->seen_blocks * p->x_block;
+    for (turn.block = first_block; turn.block < last_block; turn.block++) {
         if (job->bias != NULL) {
-            tn_dtype_convert(TN_DTYPE_F32, bias, 1, TN_DTYPE_BF16, job->bias + block * L, 1, L);
+            tn_dtype_convert(TN_DTYPE_F32, turn.bias[turn.block % 2], 1, TN_DTYPE_BF16,
+                             job->bias + turn.block * L, 1, L);
         }
-        run_block(job, block, seen, first, end, block == first_block,
-                  job->bias != NULL ? bias : NULL);
+        run_block(&turn);
     }
+    p->kernels->finish(&turn.rest);
     if (p->kernels->end != NULL) {
         p->kernels->end();
     }
@@ -258,23 +135,23 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
 static TnStatus
 run(void *state, const TnRun *run)
 {
-    const Plan *p = state;
+    const BlockedBf16 *p = state;
     guint16 *weights = (void *)((char *)run->scratch + p->weights_at);
-    Job job = { .plan = p,
-                .given = run->in[0],
-                .x = p->copies ? run->scratch : run->in[0],
-                .w = p->plain ? weights : run->in[1],
-                .bias = p->n_in > 2 ? run->in[2] : NULL,
-                .more = p->n_in > 3 ? run->in[3] : NULL,
-                .copy = run->scratch,
-                .turned = (void *)((char *)run->scratch + p->turned_at),
-                .out = run->out[0] };
-    if (p->plain) {
-        pair_weights(p, run->in[1], weights);
+    BlockedBf16Job job = { .plan = p,
+                           .given = run->in[0],
+                           .x = p->copies ? run->scratch : run->in[0],
+                           .w = p->s.plain ? weights : run->in[1],
+                           .bias = p->s.n_in > 2 ? run->in[2] : NULL,
+                           .more = p->s.n_in > 3 ? run->in[3] : NULL,
+                           .copy = run->scratch,
+                           .turned = (void *)((char *)run->scratch + p->turned_at),
+                           .out = run->out[0] };
+    if (p->s.plain) {
+        blocked_bf16_pair(p, run->in[1], weights);
     }
     if (p->copies) {
-        const TnStatus status =
-            tn_parallel_for((gsize)cpu_parts(p->copy_items, p->copies_per_chunk), copy_chunk, &job);
+        const TnStatus status = tn_parallel_for(
+            (gsize)cpu_parts(p->copy_items, p->copies_per_chunk), blocked_bf16_copy, &job);
         if (status != TN_OK) {
             return status;
         }
@@ -284,60 +161,64 @@ run(void *state, const TnRun *run)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
+/* Of images that are not in blocks, rows of the window are read whole. */
 static gboolean
 claims(const TnNode *node)
 {
-    const TnConvBlockedAttrs *attrs = node->attrs;
-    const TnType *x = &node->in[0].type, *w = &node->in[1].type;
-    const gboolean easy = attrs->conv.group == 1 && tn_conv_axis(&attrs->conv, 2, 1).dilation == 1;
-    return w->rank == x->rank + 2 && (easy || x->rank == 5) && node->in[0].count > 0 &&
-           node->in[1].count > 0 && node->out[0].count > 0;
+    BlockedShape s;
+    return node->in[1].type.rank == node->in[0].type.rank + 2 && blocked_shape(node, &s) &&
+           (!s.plain || (s.made_blocks == s.blocks_out && s.gap[1] == 1));
+}
+
+/* In parts if the places of an image then make fewer tiles. */
+static void
+set_parts(BlockedBf16 *p)
+{
+    const BlockedShape *s = &p->s;
+    const gint64 pitch = cpu_parts(s->padded[1], s->stride[1]);
+    const gint64 whole = cpu_parts((s->y[0] - 1) * pitch + s->y[1], ROWS);
+    const gboolean steps = s->stride[0] > 1 || s->stride[1] > 1;
+    const gboolean fewer = steps && !s->plain && whole < s->y[0] * cpu_parts(s->y[1], ROWS);
+    for (gint i = 0; i < 2; i++) {
+        const gint64 seen = (s->window[i] - 1) * s->gap[i] + 1;
+        p->parts[i] = fewer ? s->stride[i] : 1;
+        p->seen_parts[i] = MIN(p->parts[i], seen);
+        p->part_size[i] = cpu_parts(s->padded[i], p->parts[i]);
+        p->step[i] = s->stride[i] / p->parts[i];
+    }
+    p->copies = s->plain || s->pads || fewer;
 }
 
 static void
-set_sizes(Plan *p, const TnConvAttrs *attrs, const TnType *x, const TnType *w, const TnType *y)
+set_sizes(BlockedBf16 *p)
 {
-    const gint64 *window = w->dims + (x->rank == 4 ? 1 : 2);
-    p->plain = x->rank == 4;
-    p->images = x->dims[0];
-    p->channels = p->plain ? x->dims[1] : L;
-    p->blocks_in = p->plain ? 1 : x->dims[1];
-    p->blocks_out = y->dims[1];
-    p->seen_blocks = p->blocks_in / attrs->group;
-    p->made_blocks = p->blocks_out / attrs->group;
-    p->copies = p->plain;
-    for (gint i = 0; i < 2; i++) {
-        const TnConvAxis axis = tn_conv_axis(attrs, 2, i);
-        p->x[i] = x->dims[2 + i];
-        p->y[i] = y->dims[2 + i];
-        p->pad[i] = axis.pad_begin;
-        p->stride[i] = axis.stride;
-        p->padded[i] = p->x[i] + axis.pad_begin + axis.pad_end;
-        p->copies = p->copies || p->padded[i] != p->x[i];
-    }
-    p->columns = window[1];
-    p->across = tn_conv_axis(attrs, 2, 1).dilation;
-    p->deep = p->plain ? cpu_parts(p->columns * p->channels, L) : 1;
-    p->line_numbers = p->padded[1] * p->channels + p->deep * L;
-    p->copy_row = p->plain ? p->y[1] * p->deep * L : p->padded[1] * L;
-    p->x_block = p->padded[0] * p->copy_row;
-    p->x_image = p->blocks_in * p->x_block;
+    const BlockedShape *s = &p->s;
+    set_parts(p);
+    p->deep = s->plain ? cpu_parts(s->window[1] * s->channels, L) : 1;
+    p->line_numbers = s->padded[1] * s->channels + p->deep * L;
+    p->copy_row = (s->plain ? s->y[1] * p->deep : p->part_size[1]) * L;
+    p->x_block = p->seen_parts[0] * p->seen_parts[1] * p->part_size[0] * p->copy_row;
+    p->x_image = s->blocks_in * p->x_block;
+    p->copy_items = s->images * s->blocks_in * p->seen_parts[0] * p->part_size[0];
+    p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->seen_parts[1] * p->copy_row);
 }
 
 /* Steps in the order of the weights. */
 static void
-set_reads(Plan *p, const TnConvAttrs *attrs, gint64 rows)
+set_reads(BlockedBf16 *p)
 {
-    const gint64 down = tn_conv_axis(attrs, 2, 0).dilation;
-    const gint64 columns = p->plain ? p->deep : p->columns;
+    const gint64 columns = p->s.plain ? p->deep : p->s.window[1];
     ConvBf16Reads *r = &p->reads;
     r->at = p->at;
-    r->apart = p->plain ? p->deep * L : p->stride[1] * L;
-    for (gint64 b = 0; b < p->seen_blocks; b++) {
-        for (gint64 i = 0; i < rows; i++) {
+    r->apart = p->s.plain ? p->deep * L : p->step[1] * L;
+    for (gint64 b = 0; b < p->s.seen_blocks; b++) {
+        for (gint64 i = 0; i < p->s.window[0]; i++) {
             for (gint64 j = 0; j < columns; j++) {
-                p->at[r->steps++] =
-                    b * p->x_block + i * down * p->copy_row + j * (p->plain ? 1 : p->across) * L;
+                const gint64 y = i * p->s.gap[0], x = j * p->s.gap[1];
+                const gint64 part = y % p->parts[0] * p->seen_parts[1] + x % p->parts[1];
+                p->at[r->steps++] = b * p->x_block +
+                                    (part * p->part_size[0] + y / p->parts[0]) * p->copy_row +
+                                    x / p->parts[1] * L;
             }
         }
     }
@@ -345,38 +226,58 @@ set_reads(Plan *p, const TnConvAttrs *attrs, gint64 rows)
 
 /* One line an image where places follow each other and that makes fewer tiles. */
 static void
-set_lines(Plan *p)
+set_lines(BlockedBf16 *p)
 {
-    const gint64 row = p->plain ? p->y[1] : p->padded[1];
-    const gint64 whole = (p->y[0] - 1) * row + p->y[1];
-    p->lines = p->y[0];
-    p->length = p->y[1];
-    p->line = p->stride[0] * p->copy_row;
+    const gint64 row = p->s.plain ? p->s.y[1] : p->part_size[1];
+    const gint64 whole = (p->s.y[0] - 1) * row + p->s.y[1];
+    p->lines = p->s.y[0];
+    p->length = p->s.y[1];
+    p->line = p->step[0] * p->copy_row;
     p->pitch = row;
-    if (p->stride[0] == 1 && (p->plain || p->stride[1] == 1) &&
+    if (p->step[0] == 1 && (p->s.plain || p->step[1] == 1) &&
         cpu_parts(whole, ROWS) <= p->lines * cpu_parts(p->length, ROWS)) {
         p->lines = 1;
         p->length = whole;
     }
-    p->rows = (gint)MIN(ROWS, p->length);
     p->line_tiles = cpu_parts(p->length, ROWS);
-    p->tiles = p->images * p->lines * p->line_tiles;
+    p->rows = (gint)cpu_parts(p->length, p->line_tiles);
+    p->tiles = p->s.images * p->lines * p->line_tiles;
+}
+
+/* The last tile of a line begins earlier where places are missing, and leaves those to the one before. */
+static void
+set_tiles(BlockedBf16 *p)
+{
+    gint32 *to = p->to = g_new(gint32, (gsize)p->tiles * (gsize)p->rows);
+    p->from = g_new(gint64, (gsize)p->tiles);
+    for (gint64 tile = 0; tile < p->tiles; tile++) {
+        const gint64 at = tile / p->line_tiles, image = at / p->lines, line = at % p->lines;
+        const gint64 begin = tile % p->line_tiles * p->rows;
+        const gint64 first = MIN(begin, p->length - p->rows);
+        p->from[tile] = image * p->x_image + line * p->line + first * p->reads.apart;
+        for (gint64 place = first; place < first + p->rows; place++) {
+            const gint64 row = line + place / p->pitch, column = place % p->pitch;
+            const gboolean own = place >= begin && column < p->s.y[1];
+            *to++ = own ? (gint32)((image * p->s.blocks_out * p->s.y[0] + row) * p->s.y[1] + column)
+                        : -1;
+        }
+    }
 }
 
 /* Bands read all weights each, groups all of the images: so many of both that least is read. */
 static void
-set_chunks(Plan *p)
+set_chunks(BlockedBf16 *p)
 {
     const gint64 pairs = cpu_parts(p->tiles, 2);
-    const gint64 weights = p->blocks_out * p->reads.steps * CONV_BF16_WEIGHTS;
+    const gint64 weights = p->s.blocks_out * p->reads.steps * CONV_BF16_WEIGHTS;
     const gint64 work = cpu_times(pairs * 2 * ROWS, weights);
-    const gint64 images = p->images * p->x_image;
+    const gint64 images = p->s.images * p->x_image;
     gint64 chunks = 1, least = G_MAXINT64;
     while (chunks < MOST && chunks * 2 <= work / (chunks < FEW ? GRAIN : LARGE_GRAIN)) {
         chunks *= 2;
     }
     p->groups = p->bands = 1;
-    for (gint64 groups = 1; groups <= MIN(chunks, p->blocks_out); groups *= 2) {
+    for (gint64 groups = 1; groups <= MIN(chunks, p->s.blocks_out); groups *= 2) {
         const gint64 bands = MIN(chunks / groups, pairs);
         const gint64 read = bands * weights + groups * images;
         if ((read < least && bands * groups >= MIN(chunks, FEW)) || groups == 1) {
@@ -390,34 +291,39 @@ set_chunks(Plan *p)
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    const TnConvBlockedAttrs *attrs = node->attrs;
-    const TnType *x = &node->in[0].type, *w = &node->in[1].type;
-    const gint64 *window = w->dims + (x->rank == 4 ? 1 : 2);
-    const gint64 blocks = x->rank == 4 ? 1 : x->dims[1];
-    const gint64 columns = x->rank == 4 ? cpu_parts(window[1] * x->dims[1], L) : window[1];
+    BlockedShape s;
     (void)error;
-    Plan *p = g_malloc0(sizeof *p + (gsize)(blocks * window[0] * columns) * sizeof *p->at);
+    (void)blocked_shape(node, &s); /* as claimed */
+    const gint64 columns = s.plain ? cpu_parts(s.window[1] * s.channels, L) : s.window[1];
+    const gint64 steps = s.seen_blocks * s.window[0] * columns;
+    BlockedBf16 *p = g_malloc0(sizeof *p + (gsize)steps * sizeof *p->at);
+    p->s = s;
     p->kernels = conv_bf16_kernels();
-    p->n_in = node->n_in;
-    p->relu = attrs->relu;
     p->wide = node->out[0].type.dtype == TN_DTYPE_F32;
-    set_sizes(p, &attrs->conv, x, w, &node->out[0].type);
-    set_reads(p, &attrs->conv, window[0]);
+    p->size = p->wide ? sizeof(float) : sizeof(guint16);
+    set_sizes(p);
+    set_reads(p);
+    p->part = cpu_parts(p->reads.steps, cpu_parts(p->reads.steps, PART));
     set_lines(p);
+    set_tiles(p);
     set_chunks(p);
-    p->copy_items = p->images * p->blocks_in * p->padded[0];
-    p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->copy_row);
     prepared->state = p;
-    p->weights_at = p->copies ? (gsize)(p->images * p->x_image) * sizeof(guint16) : 0;
-    prepared->scratch = p->turned_at = p->weights_at;
-    if (p->plain) {
-        p->turned_at +=
-            (gsize)(p->blocks_out * p->reads.steps * CONV_BF16_WEIGHTS) * sizeof(guint16);
-        prepared->scratch = p->turned_at + (gsize)(cpu_parts(p->copy_items, p->copies_per_chunk) *
-                                                   p->line_numbers) *
-                                               sizeof(guint16);
-    }
+    gint64 numbers = p->copies ? s.images * p->x_image : 0;
+    p->weights_at = (gsize)numbers * sizeof(guint16);
+    numbers += s.plain ? s.blocks_out * steps * CONV_BF16_WEIGHTS : 0;
+    p->turned_at = (gsize)numbers * sizeof(guint16);
+    numbers += s.plain ? cpu_parts(p->copy_items, p->copies_per_chunk) * p->line_numbers : 0;
+    prepared->scratch = (gsize)numbers * sizeof(guint16);
     return TRUE;
+}
+
+static void
+release(void *state)
+{
+    BlockedBf16 *p = state;
+    g_free(p->from);
+    g_free(p->to);
+    g_free(p);
 }
 
 static const TnKernel kernels[] = {
@@ -426,7 +332,7 @@ static const TnKernel kernels[] = {
       .claims = claims,
       .prepare = prepare,
       .run = run,
-      .release = g_free },
+      .release = release },
 };
 
 const TnKernelTable cpu_conv_blocked_bf16 = CPU_TABLE(kernels);
