@@ -338,7 +338,9 @@ prepare(const TnNode *node, TnPrepared *prepared, ConvKind kind, const TnType *x
                         (c->batch < 4 || weights > 65536);
     gint64 all = plan->by_channels ? c->groups * c->channels : c->batch;
     gint64 work = c->batch * c->groups * c->maps * c->depth * c->outs;
-    plan->chunks = CLAMP(work / CPU_GRAIN, 1, MIN(MAX_CHUNKS, MAX(1, all)));
+    /* The lanes of direct gradients are added up in every chunk: that takes as long as an image. */
+    const gint64 most = plan->direct && kind == WEIGHT ? MIN(all, MAX(2, all / 2)) : all;
+    plan->chunks = CLAMP(work / CPU_GRAIN, 1, MIN(MAX_CHUNKS, MAX(1, most)));
     plan->per_chunk = (all + plan->chunks - 1) / plan->chunks;
     plan->col_bytes = (gsize)conv_col_bytes(c);
     if (plan->direct) {

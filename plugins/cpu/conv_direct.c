@@ -81,7 +81,7 @@ conv_weight_floats(const ConvFrame *f)
     gint64 taps = (f->depth + CONV_TAPS - 1) / CONV_TAPS * CONV_TAPS;
     gint64 rows = (f->out_maps + CONV_ROWS - 1) / CONV_ROWS * CONV_ROWS;
     return IMAGES * (frames_floats(f) + f->out_maps * f->padded_run + 2 * SLACK) +
-           rows * taps * SLACK;
+           rows * taps * MAX_LANES;
 }
 
 /* A group's images into frames whose padding is there already. */
@@ -183,7 +183,7 @@ weight_group(const ConvFrame *f, gint64 images, const float *frames, const float
     }
 }
 
-static float
+static CPU_INLINE float
 add_lanes(const float *sum, gint lanes)
 {
     float lane[MAX_LANES];
@@ -197,20 +197,30 @@ add_lanes(const float *sum, gint lanes)
 }
 
 /* Sums of the lanes into to [out_maps, depth]. */
+static CPU_INLINE void
+take_sums_of(const ConvFrame *f, const float *sums, float *to, gint lanes, gint64 most_rows)
+{
+    for (gint64 map = 0; map < f->out_maps; map += most_rows) {
+        gint64 rows = MIN(most_rows, f->out_maps - map);
+        for (gint64 tap = 0; tap < f->depth; tap += CONV_TAPS) {
+            gint64 taps = MIN(CONV_TAPS, f->depth - tap);
+            for (gint64 row = map; row < map + rows; row++, sums += CONV_TAPS * lanes) {
+                for (gint64 t = 0; t < taps; t++) {
+                    to[row * f->depth + tap + t] = add_lanes(sums + t * lanes, lanes);
+                }
+            }
+        }
+    }
+}
+
 static void
 take_sums(const ConvFrame *f, const float *sums, float *to)
 {
     const ConvKernels *kernels = &conv_kernels[cpu_isa];
-    for (gint64 map = 0; map < f->out_maps; map += kernels->weight_rows) {
-        gint64 rows = MIN(kernels->weight_rows, f->out_maps - map);
-        for (gint64 tap = 0; tap < f->depth; tap += CONV_TAPS) {
-            for (gint64 i = 0; i < rows * CONV_TAPS; i++, sums += kernels->lanes) {
-                gint64 t = tap + i % CONV_TAPS;
-                if (t < f->depth) {
-                    to[(map + i / CONV_TAPS) * f->depth + t] = add_lanes(sums, kernels->lanes);
-                }
-            }
-        }
+    switch (kernels->lanes) { /* the compiler adds vectors where it knows how many there are */
+    case 16: take_sums_of(f, sums, to, 16, kernels->weight_rows); break;
+    case 8: take_sums_of(f, sums, to, 8, kernels->weight_rows); break;
+    default: take_sums_of(f, sums, to, 4, kernels->weight_rows); break;
     }
 }
 
@@ -222,7 +232,9 @@ conv_weight_images(const ConvFrame *f, gint64 first, gint64 end, const float *x,
     float *frames = scratch, *runs = frames + IMAGES * frames_floats(f);
     float *sums = runs + IMAGES * (f->out_maps * f->padded_run + 2 * SLACK);
     gsize sum_bytes = (gsize)(scratch + conv_weight_floats(f) - sums) * sizeof(float);
-    memset(frames, 0, (gsize)(sums - frames) * sizeof(float));
+    const gint64 most = MIN(IMAGES, end - first);
+    memset(frames, 0, (gsize)(most * frames_floats(f)) * sizeof(float));
+    memset(runs, 0, (gsize)(most * f->out_maps * f->padded_run + 2 * SLACK) * sizeof(float));
     for (gint64 group = 0; group < f->groups; group++) {
         memset(sums, 0, sum_bytes);
         for (gint64 at = first; at < end; at += IMAGES) {

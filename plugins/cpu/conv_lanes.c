@@ -271,8 +271,8 @@ pack(const Plan *p, const float *w, float *to)
 
 /* What one row of taps from `tap` on gives for rows [first, end) of a block's places. */
 static void
-weight_taps(const Plan *p, gint64 maps, gint64 taps, gint64 row, gint64 tap, gint64 first, gint64 end,
-            const float *x, const float *g, float *sum)
+weight_taps(const Plan *p, gint64 maps, gint64 taps, gint64 row, gint64 tap, gint64 first,
+            gint64 end, const float *x, const float *g, float *sum)
 {
     const gint64 at = row * p->dilation[0] - p->pad[0], n = p->y[1], lanes = p->kernels->lanes;
     const gint64 column = tap * p->dilation[1] - p->pad[1];
@@ -320,8 +320,8 @@ taps_at_once(gint64 left)
  * are computed together have maps before taps. Some rows of places at a time, for all taps, so that they
  * stay in the first-level cache. */
 static void
-weight_window(const Job *job, gint64 first, gint64 end, gint64 c, gint64 map, gint64 maps, float *sum,
-              float *to)
+weight_window(const Job *job, gint64 first, gint64 end, gint64 c, gint64 map, gint64 maps,
+              float *sum, float *to)
 {
     const Plan *p = job->plan;
     const gint64 lanes = p->kernels->lanes, window = p->k[0] * p->k[1];

@@ -114,9 +114,9 @@
     }
 
 #define WEIGHT(name, TARGET, N, MAPS, TAPS)                                                        \
-    TARGET static void name##_weight_##MAPS##_##TAPS(const LanesReads *reads,                      \
-                                                     const LanesGrads *g, const float *x,          \
-                                                     const float *grads, float *sum)               \
+    TARGET static void name##_weight_##MAPS##_##TAPS(const LanesReads *reads, const LanesGrads *g, \
+                                                     const float *x, const float *grads,           \
+                                                     float *sum)                                   \
     {                                                                                              \
         typedef float V __attribute__((vector_size(N * sizeof(float))));                           \
         typedef V U __attribute__((aligned(sizeof(float)), may_alias));                            \

@@ -1,6 +1,6 @@
 /* gemm_thin_rows.c: products of few rows with a matrix whose rows lie in memory one after the other: they
  * are read where they are, a mask for each vector of columns. As many columns at once as there are
- * registers for sums: with fewer, each would wait for the one before. */
+ * registers for sums: with fewer, each would wait for the one before. Where there are fewer columns than that, fewer vectors. */
 #include "gemm_thin.h"
 
 #if defined(__x86_64__)
@@ -31,7 +31,7 @@ first(gint64 n)
 }
 
 #define TILE(N, W)                                                                                 \
-    CPU_TARGET_AVX512 static void tile_##N(const Tile *t)                                          \
+    CPU_TARGET_AVX512 static void tile_##N##_##W(const Tile *t)                                    \
     {                                                                                              \
         __m512 sum[N][W];                                                                          \
         __mmask16 in[W];                                                                           \
@@ -72,26 +72,52 @@ first(gint64 n)
         }                                                                                          \
     }
 
-TILE(1, 8)
-TILE(2, 8)
-TILE(3, 4)
-TILE(4, 4)
-TILE(5, 4)
-TILE(6, 4)
-TILE(7, 2)
-TILE(8, 2)
+#define TILES2(N) TILE(N, 1) TILE(N, 2)
+#define TILES4(N) TILES2(N) TILE(N, 4)
+#define TILES8(N) TILES4(N) TILE(N, 8)
+TILES8(1)
+TILES8(2)
+TILES4(3)
+TILES4(4)
+TILES4(5)
+TILES4(6)
+TILES2(7)
+TILES2(8)
 
-static const struct {
-    void (*run)(const Tile *tile);
-    gint64 cols;
-} tiles[GEMM_THIN_ROWS + 1] = {
-    { NULL, 0 },       { tile_1, 8 * L }, { tile_2, 8 * L }, { tile_3, 4 * L }, { tile_4, 4 * L },
-    { tile_5, 4 * L }, { tile_6, 4 * L }, { tile_7, 2 * L }, { tile_8, 2 * L },
+typedef void (*TileFn)(const Tile *tile);
+#define WIDTHS 4 /* 1, 2, 4 and 8 vectors */
+#define ROW2(N)                                                                                    \
+    {                                                                                              \
+        tile_##N##_1, tile_##N##_2                                                                 \
+    }
+#define ROW4(N)                                                                                    \
+    {                                                                                              \
+        tile_##N##_1, tile_##N##_2, tile_##N##_4                                                   \
+    }
+#define ROW8(N)                                                                                    \
+    {                                                                                              \
+        tile_##N##_1, tile_##N##_2, tile_##N##_4, tile_##N##_8                                     \
+    }
+/* By rows and width; NULL: there is none. */
+static const TileFn tiles[GEMM_THIN_ROWS + 1][WIDTHS] = {
+    { NULL }, ROW8(1), ROW8(2), ROW4(3), ROW4(4), ROW4(5), ROW4(6), ROW2(7), ROW2(8),
 };
+
+/* The narrowest that holds all columns, else the widest. */
+static gint
+width_for(const TileFn *widths, gint64 cols)
+{
+    gint width = 0;
+    while (width + 1 < WIDTHS && widths[width + 1] != NULL && (L << width) < cols) {
+        width++;
+    }
+    return width;
+}
 
 void
 gemm_thin_rows(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
 {
+    const TileFn *widths = tiles[g->m];
     for (gint64 k0 = 0; k0 < g->k; k0 += GEMM_BLOCK_K) {
         Tile t = { .k = MIN(GEMM_BLOCK_K, g->k - k0),
                    .a_row = g->a_row,
@@ -99,11 +125,12 @@ gemm_thin_rows(const CpuGemm *g, const float *a, const float *b, float *c, gint6
                    .c_row = g->c_row,
                    .a = a + k0,
                    .add = g->accumulate || k0 > 0 };
-        for (gint64 j = col; j < col + cols; j += tiles[g->m].cols) {
+        for (gint64 j = col; j < col + cols; j += t.cols) {
+            const gint width = width_for(widths, col + cols - j);
             t.b = b + k0 * g->b_row + j;
             t.c = c + j;
-            t.cols = MIN(tiles[g->m].cols, col + cols - j);
-            tiles[g->m].run(&t);
+            t.cols = MIN(L << width, col + cols - j);
+            widths[width](&t);
         }
     }
 }

@@ -207,7 +207,8 @@ prepare_max(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
     const TnType *x = &node->in[0].type, *y = &node->out[0].type;
-    prepare(node, prepared, (is_square(node, x, y) ? square_max_planes : max_planes)[cpu_isa], x, y);
+    prepare(node, prepared, (is_square(node, x, y) ? square_max_planes : max_planes)[cpu_isa], x,
+            y);
     return TRUE;
 }
 

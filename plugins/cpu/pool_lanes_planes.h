@@ -95,7 +95,8 @@ VERSION(square_max_grad)(const Plan *p, const float *x, const float *g, float *o
             memset(rows + i * whole + inside, 0, (gsize)(whole - inside) * sizeof(float));
         }
     }
-    memset(out + 2 * p->o[0] * whole, 0, (gsize)(p->s[0] - 2 * p->o[0]) * (gsize)whole * sizeof(float));
+    memset(out + 2 * p->o[0] * whole, 0,
+           (gsize)(p->s[0] - 2 * p->o[0]) * (gsize)whole * sizeof(float));
 }
 
 TARGET static void

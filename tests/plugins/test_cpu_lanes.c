@@ -107,8 +107,8 @@ compare(const char *what, const Array *got, const Array *want)
     TN_ASSERT(array_intact(got));
 }
 
-/* Whether the kernel that runs it is one over lanes. */
-static void
+/* Whether the kernel that runs it is one over lanes; its flags. */
+static guint32
 run_lanes(const char *name, const void *attrs, gint n_in, const Array *in, const Array *out)
 {
     guint32 flags = 0;
@@ -117,6 +117,7 @@ run_lanes(const char *name, const void *attrs, gint n_in, const Array *in, const
     if (!(flags & TN_KERNEL_LANES)) {
         TN_FAIL("%s was not computed over lanes", name);
     }
+    return flags;
 }
 
 /* With one thread and with three, and the reference's. */
@@ -262,7 +263,26 @@ check_elements(const char *what, const Array *got, const double *want)
     TN_ASSERT(array_intact(got));
 }
 
-static void
+/* Over its own images, where the kernel says that it may. */
+static gboolean
+check_in_place(const Pool *p, guint32 flags, const double *want)
+{
+    if (!(flags & TN_KERNEL_IN_PLACE)) {
+        return FALSE;
+    }
+    Array x = array_new(p->x.arg.type, NULL);
+    for (gint64 i = 0; i < x.arg.count; i++) {
+        array_set(&x, i, array_get(&p->x, i));
+    }
+    const Array in[] = { x, p->y };
+    run_lanes("max_pool_grad", &p->attrs, 2, in, &x);
+    check_elements("max_pool_grad in place", &x, want);
+    array_clear(&x);
+    return TRUE;
+}
+
+/* Whether the gradient of maxima was computed in place too. */
+static gboolean
 check_pool(const Pool *p)
 {
     const gint64 n_x = p->x.arg.count, n_y = p->y.arg.count;
@@ -285,14 +305,16 @@ check_pool(const Pool *p)
     const Array both[] = { p->x, p->y }, back[] = { p->y, p->x };
     run_lanes("max_pool", &p->attrs, 1, both, &y);
     check_elements("max_pool", &y, max);
-    run_lanes("max_pool_grad", &p->attrs, 2, both, &x);
+    const guint32 flags = run_lanes("max_pool_grad", &p->attrs, 2, both, &x);
     check_elements("max_pool_grad", &x, max_grad);
+    const gboolean in_place = check_in_place(p, flags, max_grad);
     run_lanes("average_pool", &p->attrs, 1, both, &y);
     check_elements("average_pool", &y, mean);
     run_lanes("average_pool_grad", &p->attrs, 2, back, &x);
     check_elements("average_pool_grad", &x, mean_grad);
     array_clear(&x);
     array_clear(&y);
+    return in_place;
 }
 
 static void
@@ -300,12 +322,14 @@ pooling(void)
 {
     open_plugins();
     tn_registry_open("nn", NULL);
+    guint in_place = 0;
     for (guint i = 0; i < 100; i++) {
         Pool p = pool_at_random();
-        check_pool(&p);
+        in_place += check_pool(&p);
         array_clear(&p.x);
         array_clear(&p.y);
     }
+    TN_ASSERT_CMPUINT(in_place, >, 0);
 }
 
 /* The same with every instruction set below this processor's best. */
