@@ -12,9 +12,6 @@
 
 /* An operation takes about as long as this many bytes from memory, of CPUs with wide vectors. */
 #define BYTES_PER_FLOP 0.1
-/* What takes at most this part of the bytes times positions that a dropped value frees is rather kept for
- * longer than computed again. */
-#define SMALL_PART 16
 
 typedef struct {
     guint32 *where;
@@ -240,7 +237,7 @@ drop(Chooser *c, guint32 root, gboolean keep)
     c->cost = 1;
     c->passing = 0;
     c->scratch = 0;
-    c->small = bytes * (to - from) / SMALL_PART;
+    c->small = bytes * (to - from) / c->r->small_part;
     add_span(c, from + 1, to - 1, -bytes);
     set(c, &c->r->split[root], from);
     set(c, &c->first_again[root], to);

@@ -1,5 +1,5 @@
-/* recompute.h: what choosing values to compute again (recompute-choose.c) and doing so (recompute.c)
- * share: a graph before fusing beside the plan of what it becomes. */
+/* recompute.h: what choosing values to compute again (recompute-choose.c), doing so (recompute-copy.c) and
+ * trying several ways (recompute.c) share: a graph before fusing beside the plan of what it becomes. */
 #pragma once
 
 #include "plan-private.h"
@@ -15,6 +15,9 @@ typedef struct {
     /* Of the plan's values: steps after this position read the value computed again; TN_NO_STEP: none
      * does. */
     guint32 *split;
+    /* What takes at most this part of the bytes times positions that a dropped value frees is rather kept
+     * for longer than computed again. */
+    guint small_part;
 } TnRecompute;
 
 /* The value of the plan that holds val in its memory; TN_NO_VALUE: it never reaches memory. */
@@ -28,6 +31,8 @@ tn_recompute_is_given(const TnRecompute *r, TnVal val)
 /* Fills split so that no more than `limit` bytes of the arena are alive at once, or as few as can be
  * reached. FALSE: nothing would make them fewer. */
 gboolean tn_recompute_choose(TnRecompute *r, guint64 limit);
+/* Makes c's graph the one in the plan's order, with what is computed again where it is read first. */
+gboolean tn_recompute_copy(TnCompiler *c, const TnRecompute *r, GError **error);
 /* What running the node takes, in bytes that could be moved meanwhile. */
 double tn_recompute_node_cost(const TnGraph *graph, const TnGraphNode *node);
 /* Gives nodes that need more than `aim` bytes by themselves kernels that work in less (recompute-lean.c).

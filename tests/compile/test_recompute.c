@@ -7,6 +7,7 @@
 #include <tenon/plugin.h>
 
 #include "tn_graphs.h"
+#include "tn_segments.h"
 #include "tn_test.h"
 
 #define WIDTH 64
@@ -174,6 +175,27 @@ long_chains_shrink(void)
     }
 }
 
+/* Segments of 1, 2, 4, 8 (the root) and 16 of 64 layers: in as much memory as each takes, no more
+ * operations. */
+static void
+chains_are_better_than_segments(void)
+{
+    static const guint lengths[] = { 2, 4, 8, 16, 32 };
+    TnDevice *const devices[] = { cpu, ref };
+    const TnCompile options = { .devices = devices, .n_devices = 2 };
+    g_auto(Chain) chain = { 0 };
+    chain_init(&chain, 64, FALSE);
+    for (gsize i = 0; i < G_N_ELEMENTS(lengths); i++) {
+        g_autoptr(GError) error = NULL;
+        TnSegments segments;
+        tn_segments(chain.graph, &options, "matmul", lengths[i], &segments);
+        g_autoptr(TnProgram) program =
+            compile(chain.graph, variable_bytes(chain.graph) + segments.peak, NULL, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        TN_ASSERT_CMPFLOAT(tn_program_flops(program, NULL), <=, segments.flops);
+    }
+}
+
 static void
 dropout_draws_the_same(void)
 {
@@ -317,6 +339,7 @@ kernels_that_work_in_less(void)
 
 static const TnTest tests[] = {
     { "long chains shrink", long_chains_shrink },
+    { "chains are better than segments", chains_are_better_than_segments },
     { "dropout draws the same", dropout_draws_the_same },
     { "what fits stays", what_fits_stays },
     { "what cannot be met says so", what_cannot_be_met_says_so },

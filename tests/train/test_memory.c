@@ -4,6 +4,7 @@
 #include <tenon/host.h>
 #include <tenon/program.h>
 
+#include "tn_segments.h"
 #include "tn_test.h"
 
 static const char *const models[] = { "mlp",  "lenet", "resnet18", "resnet34", "resnet50",
@@ -47,12 +48,8 @@ static TnProgram *
 compile(const Case *c, TnFunction *function)
 {
     g_autoptr(GError) error = NULL;
-    TnContext *context = tn_job_context(c->job);
-    TnDevice *devices[4];
-    const guint n = MIN(tn_context_n_devices(context), G_N_ELEMENTS(devices));
-    for (guint i = 0; i < n; i++)
-        devices[i] = tn_context_device(context, i);
-    const TnCompile options = { .devices = devices, .n_devices = n };
+    TnCompile options;
+    tn_compile_init(&options, tn_job_context(c->job));
     TnProgram *program = tn_compile(tn_function_graph(function), &options, &error);
     TN_REQUIRE_NO_ERROR(error);
     return program;
@@ -178,8 +175,43 @@ limits_change_no_bits(void)
     }
 }
 
+/* --- Against segments of equal length --------------------------------------------------------- */
+
+/* In the memory that checkpoints of segments take, fewer operations are computed again than they need; and
+ * no more than that in less memory. */
+static void
+better_than_segments(void)
+{
+    static const struct {
+        const char *model;
+        guint length;  /* of segments; 0: the root of the number of instructions */
+        guint percent; /* of their memory */
+    } cases[] = { { "resnet18", 0, 100 }, { "resnet18", 0, 80 }, { "resnet18", 6, 100 },
+                  { "gpt", 0, 100 },      { "gpt", 0, 80 },      { "gpt", 2, 100 } };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_auto(Case) c = { 0 };
+        g_autoptr(GError) error = NULL;
+        TnCompile options;
+        TnSegments segments;
+        case_open(&c, cases[i].model, FALSE, 0);
+        const TnGraph *step = tn_function_graph(find_function(&c, "step"));
+        tn_compile_init(&options, tn_job_context(c.job));
+        tn_segments(step, &options, "loss.", cases[i].length, &segments);
+        const guint64 most = segments.peak * cases[i].percent / 100;
+        options.memory_limit = variable_bytes(&c) + most;
+        g_autoptr(TnProgram) program = tn_compile(step, &options, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        tn_test_check(tn_program_flops(program, NULL) < segments.flops, FALSE, __FILE__, __LINE__,
+                      "%s: %.3g operations in %.1f MiB, segments of %u take %.3g in %.1f MiB",
+                      cases[i].model, tn_program_flops(program, NULL),
+                      (double)tn_program_arena_bytes(program) / (1 << 20), segments.length,
+                      segments.flops, (double)segments.peak / (1 << 20));
+    }
+}
+
 static const TnTest tests[] = {
     { "plans are near what is alive", plans_are_near_what_is_alive },
     { "limits change no bits", limits_change_no_bits },
+    { "better than segments", better_than_segments },
 };
 TN_TEST_MAIN("memory", tests)
