@@ -85,10 +85,7 @@ static const ConvBf16Kernels plain[CPU_N_ISA] = {
 #if defined(__x86_64__)
 /* --- AVX-512: pairs --------------------------------------------------------------------------- */
 
-#define TARGET_PAIRS                                                                               \
-    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
-
-TARGET_PAIRS static inline __m512
+CPU_TARGET_PAIRS static inline __m512
 added(__m512 sum, __m512 bias, const guint16 *more, gboolean relu)
 {
     __m512 y = _mm512_add_ps(sum, bias);
@@ -101,7 +98,7 @@ added(__m512 sum, __m512 bias, const guint16 *more, gboolean relu)
 }
 
 /* Rounds as cpu_bf16_narrow does, but that results too small to be normal become zero. */
-TARGET_PAIRS static inline void
+CPU_TARGET_PAIRS static inline void
 store_with(const float *sums, gint64 n, const float *bias, const guint16 *more, gboolean relu,
            gboolean wide, void *out)
 {
@@ -121,7 +118,7 @@ store_with(const float *sums, gint64 n, const float *bias, const guint16 *more, 
     }
 }
 
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 store_pairs(const float *sums, gint64 n, const float *bias, const guint16 *more, gboolean relu,
             gboolean wide, void *out)
 {
@@ -135,7 +132,7 @@ store_pairs(const float *sums, gint64 n, const float *bias, const guint16 *more,
 }
 
 /* ROWS places, those from n on like the last. */
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 places_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, const guint16 *w, float *sums)
 {
     enum { ROWS = 8 };
@@ -181,8 +178,6 @@ static const ConvBf16Kernels pairs = { block_pairs, store_pairs, NULL, NULL };
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
 
-#define TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
-
 /* Tiles of 64 bytes a row: 0 to 3 sums, 4 and 5 of images, 6 and 7 of weights. In memory of its own,
  * for compilers do not see that the instruction reads it. */
 typedef struct {
@@ -199,13 +194,13 @@ static const TileConfig configs[CONV_BF16_ROWS + 1] = { CONFIG(1) CONFIG(2) CONF
     4) CONFIG(5) CONFIG(6) CONFIG(7) CONFIG(8) CONFIG(9) CONFIG(10) CONFIG(11) CONFIG(12) CONFIG(13)
                                                             CONFIG(14) CONFIG(15) CONFIG(16) };
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 begin_tiles(gint rows)
 {
     _tile_loadconfig(&configs[rows]);
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 end_tiles(void)
 {
     _tile_release();
@@ -230,7 +225,7 @@ fetch_step(const ConvBf16Reads *r, gint64 s, gint rows, const guint16 *w, gboole
     }
 }
 
-TARGET_TILES static inline __attribute__((always_inline)) void
+CPU_TARGET_TILES static inline __attribute__((always_inline)) void
 block_with(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
            gboolean weights, const guint16 *const *next, float *sums)
 {
@@ -270,7 +265,7 @@ block_with(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const gui
     _tile_stored(1, sums + L / 2, out);
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
             const ConvBf16Fetch *fetch, float *sums)
 {
