@@ -1,6 +1,6 @@
 /* algebra.c: the loop over rules that replace a node by something that computes the same with
- * less. Rules keep the bits of every result, but for a sum of one element: what is left out
- * might have made 0 of -0. */
+ * less. Rules keep the bits of every result: a sum of one element that is left out is that element,
+ * -0 included. */
 #include "algebra-private.h"
 
 #include "choose.h"

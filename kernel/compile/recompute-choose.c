@@ -112,9 +112,8 @@ is_element_wise(const TnGraphNode *node)
     return (node->op->flags & TN_OP_ELEMENTWISE) != 0;
 }
 
-/* In bytes that could be moved meanwhile. */
-static double
-node_cost(const TnGraph *graph, const TnGraphNode *node)
+double
+tn_recompute_node_cost(const TnGraph *graph, const TnGraphNode *node)
 {
     TnType in[TN_MAX_IN] = { 0 };
     double bytes = 0;
@@ -145,7 +144,7 @@ need_node(Chooser *c, guint32 number, guint32 position)
         return;
     }
     set(c, &c->again[number], TRUE);
-    c->cost += node_cost(c->r->graph, node);
+    c->cost += tn_recompute_node_cost(c->r->graph, node);
     c->scratch = MAX(c->scratch, (gint64)c->r->scratch[number]);
     for (gint i = 0; i < node->n_in; i++) {
         if (tn_reads_data(node->op, i, node->in[i])) {

@@ -9,9 +9,14 @@
  * bits. */
 #include "recompute.h"
 
+#include <math.h>
+
 #define MOST_ROUNDS 12
 /* A round that makes the arena smaller by less than this part of it is the last. */
 #define ENOUGH_BETTER 100
+/* Of the limit: what nodes may need by themselves before they get kernels that work in less. */
+#define LEAST_PERCENT 40
+#define PERCENT_STEP 6
 
 /* --- The draft ------------------------------------------------------------------------------- */
 
@@ -322,12 +327,12 @@ choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, gboolean *go_on,
 }
 
 /* Plans, copies and plans again until the arena is within aim, or becomes no smaller. *best: the
- * smallest, of those that are smaller than it was. Gives the first arena; 0 with *error. */
-static guint64
-try_rounds(TnCompiler *c, guint64 aim, Found *best, GError **error)
+ * smallest, of those that are smaller than it was. *first: the first arena; NULL: nobody asks. */
+static gboolean
+try_rounds(TnCompiler *c, guint64 aim, Found *best, guint64 *first, GError **error)
 {
     gboolean go_on = TRUE;
-    guint64 first = 0, before = G_MAXUINT64;
+    guint64 before = G_MAXUINT64;
     for (guint round = 0; go_on && round < MOST_ROUNDS; round++) {
         Draft draft;
         gboolean ok = draft_make(&draft, c, error);
@@ -337,14 +342,61 @@ try_rounds(TnCompiler *c, guint64 aim, Found *best, GError **error)
         }
         go_on = arena > aim && arena < before - before / ENOUGH_BETTER;
         before = arena;
-        first = round == 0 ? arena : first;
+        if (first != NULL && round == 0) {
+            *first = arena;
+        }
         ok = ok && (!go_on || choose_and_copy(c, &draft, aim, &go_on, error));
         draft_clear(&draft);
         if (!ok) {
-            return 0;
+            return FALSE;
         }
     }
-    return first;
+    return TRUE;
+}
+
+/* Whether kernels are others than in `before`, which gets them. */
+static gboolean
+kernels_differ(const TnCompiler *c, TnClaim *before)
+{
+    gboolean differ = FALSE;
+    for (guint i = 0; i < c->graph->nodes->len; i++) {
+        differ = differ || before[i].kernel != c->claims[i].kernel;
+        before[i].kernel = c->claims[i].kernel;
+    }
+    return differ;
+}
+
+/* Nodes that need most get kernels that work in less. The more nodes do, the less has to be computed again:
+ * several parts of the limit are tried as what a node may need by itself. *best: of what is within the
+ * limit, if anything is, what takes least time. */
+static gboolean
+try_lean(TnCompiler *c, guint64 limit, const Found *begin, Found *best, GError **error)
+{
+    g_autofree TnClaim *before =
+        g_memdup2(begin->claims, (begin->graph->nodes->len + 1) * sizeof *begin->claims);
+    double least = INFINITY;
+    gboolean ok = TRUE;
+    for (guint percent = 100; ok && percent >= LEAST_PERCENT; percent -= PERCENT_STEP) {
+        Found found = { .arena = G_MAXUINT64 };
+        found_use(begin, c);
+        tn_recompute_lean(c, limit / 100 * percent);
+        if (!kernels_differ(c, before)) {
+            continue;
+        }
+        ok = try_rounds(c, limit, &found, NULL, error);
+        if (ok && found.arena <= limit) {
+            found_use(&found, c);
+            const double cost = tn_recompute_cost(c);
+            if (cost < least) {
+                const Found worse = *best;
+                least = cost;
+                *best = found;
+                found = worse;
+            }
+        }
+        found_clear(&found);
+    }
+    return ok;
 }
 
 /* The limit is aimed at first. If that misses it, what is tried does not depend on it, so that a limit
@@ -353,21 +405,25 @@ static gboolean
 recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **error)
 {
     static const guint parts[] = { 2, 4, 64 };
+    guint64 whole = 0;
     found_take(begin, c, 0);
-    const guint64 whole = try_rounds(c, limit, best, error);
-    if (whole == 0 || best->arena <= limit) {
-        return whole > 0;
+    if (!try_rounds(c, limit, best, &whole, error)) {
+        return FALSE;
     }
-    found_use(begin, c);
-    if (tn_recompute_lean(c, limit) &&
-        (try_rounds(c, limit, best, error) == 0 || best->arena <= limit)) {
-        return best->arena <= limit;
+    if (best->arena <= limit) {
+        return TRUE;
+    }
+    if (!try_lean(c, limit, begin, best, error)) {
+        return FALSE;
+    }
+    if (best->arena <= limit) {
+        return TRUE;
     }
     best->arena = whole;
     for (gsize i = 0; i < G_N_ELEMENTS(parts) && best->arena > limit; i++) {
         found_use(begin, c);
         tn_recompute_lean(c, whole / parts[i]);
-        if (try_rounds(c, whole / parts[i], best, error) == 0) {
+        if (!try_rounds(c, whole / parts[i], best, NULL, error)) {
             return FALSE;
         }
     }

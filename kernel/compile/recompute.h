@@ -28,8 +28,12 @@ tn_recompute_is_given(const TnRecompute *r, TnVal val)
 /* Fills split so that no more than `limit` bytes of the arena are alive at once, or as few as can be
  * reached. FALSE: nothing would make them fewer. */
 gboolean tn_recompute_choose(TnRecompute *r, guint64 limit);
+/* What running the node takes, in bytes that could be moved meanwhile. */
+double tn_recompute_node_cost(const TnGraph *graph, const TnGraphNode *node);
 /* Gives nodes that need more than `aim` bytes by themselves kernels that work in less (recompute-lean.c).
  * FALSE: none has such a kernel. */
 gboolean tn_recompute_lean(TnCompiler *c, guint64 aim);
+/* What running c's graph with its kernels takes, likewise. */
+double tn_recompute_cost(const TnCompiler *c);
 /* Writes the kernels that c's nodes have into the compilation's choices. */
 void tn_recompute_note(const TnCompiler *c);

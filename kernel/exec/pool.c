@@ -16,11 +16,18 @@
 
 #define MAX_THREADS 256
 #define MAX_JOBS 32 /* calls that share the workers; further ones run alone */
+#define MAX_PARTS 8 /* of a job's chunks, one for each of so many threads to begin with */
 /* A slot's state: two flags of its caller, and how many workers are inside. */
 #define TAKEN 0x80000000u
 #define OPEN 0x40000000u    /* workers may join */
 #define WAITING 0x20000000u /* the caller sleeps until the last worker leaves */
 #define HELPERS 0x0000ffffu
+
+/* Chunks [next, end), in a cache line of its own: every claim writes next. */
+typedef struct {
+    _Alignas(TN_ALIGN) atomic_size_t next;
+    gsize end;
+} Part;
 
 typedef struct {
     _Alignas(TN_ALIGN) atomic_uint state;
@@ -28,9 +35,9 @@ typedef struct {
     TnChunkFunc func;
     gpointer data;
     gsize n;
-    /* On a line of their own: every claim writes next. */
-    _Alignas(TN_ALIGN) atomic_size_t next;
-    atomic_ullong failure; /* chunk << 8 | status of the lowest failing chunk */
+    guint n_parts;
+    Part parts[MAX_PARTS];
+    _Alignas(TN_ALIGN) atomic_ullong failure; /* chunk << 8 | status of the lowest failing chunk */
     _Alignas(TN_ALIGN) pthread_mutex_t lock;
     pthread_cond_t left;
 } Slot;
@@ -101,18 +108,17 @@ is_wanted(guint worker)
     return worker + callers <= atomic_load_explicit(&pool.threads, memory_order_relaxed);
 }
 
-/* Claims chunks in ascending order until there are none. So when a chunk fails, every lower one has
- * begun, and the lowest failure is the same for any number of threads. */
+/* Claims chunks of a part until there are none. */
 static gboolean
-work_on(Slot *slot)
+work_on_part(Slot *slot, Part *part)
 {
     const TnChunkFunc func = slot->func;
     const gpointer data = slot->data;
-    const gsize n = slot->n;
+    const gsize n = slot->n, end = part->end;
     gboolean worked = FALSE;
     while (thread_number == 0 || is_wanted(thread_number)) {
-        const gsize chunk = atomic_fetch_add_explicit(&slot->next, 1, memory_order_relaxed);
-        if (chunk >= n)
+        const gsize chunk = atomic_fetch_add_explicit(&part->next, 1, memory_order_relaxed);
+        if (chunk >= end)
             break;
         worked = TRUE;
         if (atomic_load_explicit(&slot->failure, memory_order_relaxed) >> 8 < chunk)
@@ -122,6 +128,33 @@ work_on(Slot *slot)
             record_failure(slot, chunk, status);
     }
     return worked;
+}
+
+/* Each thread begins with its own part, and takes of the others' when there is nothing left: so the same
+ * chunks of successive jobs, which mostly read what those before wrote, stay with one thread and in its
+ * cache. Only chunks above one that failed are passed over, so the lowest failure is the same for any number
+ * of threads. */
+static gboolean
+work_on(Slot *slot)
+{
+    const guint n = slot->n_parts;
+    gboolean worked = FALSE;
+    for (guint i = 0; i < n; i++)
+        worked = work_on_part(slot, &slot->parts[(thread_number + i) % n]) || worked;
+    return worked;
+}
+
+static void
+part_chunks(Slot *slot, gsize n, guint threads)
+{
+    slot->n = n;
+    slot->n_parts = (guint)MIN(n, MIN(threads, MAX_PARTS));
+    for (guint i = 0; i < slot->n_parts; i++) {
+        Part *part = &slot->parts[i];
+        atomic_store_explicit(&part->next, n / slot->n_parts * i + MIN(i, n % slot->n_parts),
+                              memory_order_relaxed);
+        part->end = n / slot->n_parts * (i + 1) + MIN(i + 1, n % slot->n_parts);
+    }
 }
 
 /* --- Workers ---------------------------------------------------------------------------------- */
@@ -343,8 +376,7 @@ tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
         start_workers();
     slot->func = func;
     slot->data = data;
-    slot->n = n;
-    atomic_store_explicit(&slot->next, 0, memory_order_relaxed);
+    part_chunks(slot, n, threads);
     atomic_store_explicit(&slot->failure, NO_FAILURE, memory_order_relaxed);
     atomic_fetch_add(&pool.callers, 1);
     atomic_store_explicit(&slot->state, TAKEN | OPEN, memory_order_release);

@@ -48,19 +48,33 @@ merge_settings(TnVerbCall *call, TnRunDir *run, Settings *settings, ConfigOption
     return TRUE;
 }
 
-/* The job is prepared: what is true of it from now on is written, then it runs. */
+/* Whether a run ended because its checkpoint is not of this config: what was given now is at fault. */
+static gboolean
+does_not_fit(const GError *error)
+{
+    return g_error_matches(error, TN_ERROR, TN_ERROR_SHAPE) ||
+           g_error_matches(error, TN_ERROR, TN_ERROR_CORRUPT);
+}
+
+/* The job is prepared: what is true of it from now on is written, then it runs. Overrides that its
+ * checkpoint does not fit are not kept: the next resume would fail of them too. */
 static gint
 go_on(TnVerbCall *call, TnRunDir *run, TnJob *job, const LoadedConfig *loaded, Settings *settings,
       GError **error)
 {
     const ResumeOptions *options = call->options;
+    g_auto(Settings) before = { 0 };
     if (!record_compare(call, run, job, options->changed_data, error))
         return g_error_matches(*error, TN_ERROR, TN_ERROR_CONFIG) ? 2 : 1;
     g_free(settings->data_root);
     settings->data_root = g_strdup(tn_host_data_root(loaded->host));
-    if (!record_config(run, loaded, error) || !settings_write(settings, run, error))
+    if (!settings_read(&before, run, error) || !record_config(run, loaded, error) ||
+        !settings_write(settings, run, error))
         return 1;
-    return job_finish(call, job, run, settings->config, error);
+    const gint code = job_finish(call, job, run, settings->config, error);
+    if (code != 0 && does_not_fit(*error))
+        settings_write(&before, run, NULL);
+    return code;
 }
 
 static gint

@@ -265,6 +265,10 @@ run_tune(Tune *tune, const char *path, GError **error)
         keep_rows(tune, path);
     if (!each_graph(tune, error))
         return 1;
+    if (tn_context_cancelled(tune->context)) {
+        fprintf(tune->call->err, "tenon: stopped before anything was measured\n");
+        return 1;
+    }
     if (tune->total == 0) {
         fprintf(tune->call->err, "tenon: there is nothing to choose: one kernel takes each node\n");
         return 0;
@@ -280,7 +284,10 @@ run_tune(Tune *tune, const char *path, GError **error)
     if (!tn_costs_save(path, list, error))
         return 1;
     fprintf(tune->call->err, "tenon: %zu nodes are in %s\n", tn_value_len(list), path);
-    return 0;
+    if (!tn_context_cancelled(tune->context))
+        return 0;
+    fprintf(tune->call->err, "tenon: stopped after %u of %u\n", tune->at, tune->total);
+    return 1;
 }
 
 static gint

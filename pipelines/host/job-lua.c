@@ -710,8 +710,12 @@ tn_job_open(lua_State *L)
         { NULL, NULL },
     };
     static const luaL_Reg functions[] = {
-        { "clock", clock_now }, { "fail", fail }, { "log", log_line },
-        { "where", where },     { NULL, NULL },
+        { "clock", clock_now },
+        { "fail", fail },
+        { "log", log_line },
+        { "where", where },
+        { "traceback", tn_host_traceback },
+        { NULL, NULL },
     };
     tn_host_metatable(L, JOB, methods);
     tn_host_metatable(L, PORT, port);

@@ -81,8 +81,9 @@ check_dtype(lua_State *L, const char *name)
     return dtype;
 }
 
-TnType
-tn_check_type(lua_State *L, const char *dtype, int shape)
+/* owner: what is of that type, NULL: whatever the line that asks makes. */
+static TnType
+check_type_of(lua_State *L, const char *owner, const char *dtype, int shape)
 {
     TnType type = { .dtype = check_dtype(L, dtype) };
     if (lua_isnoneornil(L, shape))
@@ -105,9 +106,17 @@ tn_check_type(lua_State *L, const char *dtype, int shape)
         char *text = tn_type_print(&type);
         lua_pushstring(L, text);
         g_free(text);
-        tn_host_raise_text(L, TN_ERROR_SHAPE, "%s is too large to address", lua_tostring(L, -1));
+        tn_host_raise_text(L, TN_ERROR_SHAPE, "%s%s%s%s is too large to address",
+                           owner ? "variable '" : "", owner ? owner : "", owner ? "': " : "",
+                           lua_tostring(L, -1));
     }
     return type;
+}
+
+TnType
+tn_check_type(lua_State *L, const char *dtype, int shape)
+{
+    return check_type_of(L, NULL, dtype, shape);
 }
 
 /* While a config loads, what it allocates counts against its limit, wherever it lies. */
@@ -494,7 +503,7 @@ variable(lua_State *L)
     TnContext *context = tn_host_context(L);
     const TnVarInfo info = {
         .name = luaL_checkstring(L, 2),
-        .type = tn_check_type(L, luaL_optstring(L, 4, "f32"), 3),
+        .type = check_type_of(L, lua_tostring(L, 2), luaL_optstring(L, 4, "f32"), 3),
         .role = (TnRole)luaL_checkoption(L, 5, "param", roles),
         .of = luaL_optstring(L, 6, NULL),
         .init = read_init(L, 7),

@@ -19,6 +19,9 @@
 /* Many weights' gradients of few places are mostly sums over lanes: products of matrices are faster. */
 #define MANY_WEIGHTS (1 << 16)
 #define FEW_PLACES 48
+/* Rows of images and gradients that are read again for every row of taps: they stay in the first-level
+ * cache. */
+#define STRIP_BYTES (40 << 10)
 
 typedef enum { FORWARD, TRANSPOSE, WEIGHT } Kind;
 
@@ -30,6 +33,8 @@ typedef struct {
     gint64 x_block, y_block, weights; /* floats */
     gint64 bands;                     /* forward: parts of a block's rows */
     gint64 chunks, per_chunk;         /* weight: blocks */
+    gint64 chunk_floats, sums_at;     /* weight: of scratch, gradients and the sums over lanes */
+    gint64 strip;                     /* weight: rows of places at a time */
     const LanesKernels *kernels;
     gboolean bias;
 } Plan;
@@ -219,6 +224,8 @@ forward_row(const Plan *p, gint64 maps, gint64 row, const float *x, const float 
     }
 }
 
+static const float no_bias[LANES_MAPS];
+
 static TnStatus
 forward_chunk(gpointer data, gsize chunk, gsize n)
 {
@@ -232,7 +239,7 @@ forward_chunk(gpointer data, gsize chunk, gsize n)
     for (gint64 map = 0, maps; map < p->y_maps; map += maps) {
         maps = maps_at_once(p->y_maps - map, p->kernels->maps);
         const float *w = job->w + map * p->x_maps * p->k[0] * p->k[1];
-        const float *bias = job->bias ? job->bias + map : NULL;
+        const float *bias = job->bias ? job->bias + map : no_bias;
         float *out = job->out + block * p->y_block + map * p->y[0] * p->y[1] * LANES;
         for (gint64 row = first; row < end; row++) {
             forward_row(p, maps, row, x, w, bias, out + row * p->y[1] * LANES);
@@ -262,29 +269,33 @@ pack(const Plan *p, const float *w, float *to)
 
 /* --- Weights ---------------------------------------------------------------------------------- */
 
-/* Sums of one row of taps from `tap` on, over a block's images. */
+/* What one row of taps from `tap` on gives for rows [first, end) of a block's places. */
 static void
-weight_block(const Plan *p, LanesReads *reads, LanesWeightFn run, gint64 taps, gint64 row,
-             gint64 tap, const float *x, const float *g, float *sum)
+weight_taps(const Plan *p, gint64 maps, gint64 taps, gint64 row, gint64 tap, gint64 first, gint64 end,
+            const float *x, const float *g, float *sum)
 {
-    const gint64 at = row * p->dilation[0] - p->pad[0],
-                 first = first_inside(at, p->stride[0], p->y[0]);
-    const gint64 end = end_inside(at, p->stride[0], p->y[0], p->x[0]);
+    const gint64 at = row * p->dilation[0] - p->pad[0], n = p->y[1], lanes = p->kernels->lanes;
     const gint64 column = tap * p->dilation[1] - p->pad[1];
-    const gint64 last = column + (taps - 1) * p->dilation[1], n = p->y[1];
+    const gint64 last = column + (taps - 1) * p->dilation[1];
     const gint64 inside = first_inside(column, p->stride[1], n);
-    const gint64 outside = MAX(inside, end_inside(last, p->stride[1], n, p->x[1]));
-    const gint64 border[] = { 0, inside, outside, n };
-    for (gint64 i = first; i < end; i++) {
-        const float *line = x + (at + i * p->stride[0]) * p->x[1] * LANES;
-        for (guint part = 0; part < 3; part++) {
-            const gint64 place = border[part];
-            reads->column = column + place * p->stride[1];
-            if (place < border[part + 1]) {
-                run(reads, line + reads->column * LANES, g + (i * n + place) * LANES,
-                    p->y[0] * n * LANES, border[part + 1] - place, part == 1, sum);
-            }
-        }
+    LanesReads reads = reads_of(p);
+    reads.row_step = p->stride[0] * p->x[1] * LANES;
+    reads.column = column;
+    first = MAX(first, first_inside(at, p->stride[0], p->y[0]));
+    end = MIN(end, end_inside(at, p->stride[0], p->y[0], p->x[0]));
+    if (first >= end) {
+        return;
+    }
+    const LanesGrads grads = { .rows = end - first,
+                               .places = n,
+                               .inside = inside,
+                               .outside = MAX(inside, end_inside(last, p->stride[1], n, p->x[1])),
+                               .map_step = p->y[0] * n * LANES,
+                               .row_step = n * LANES };
+    x += ((at + first * p->stride[0]) * p->x[1] + column) * LANES;
+    g += first * n * LANES;
+    for (gint64 part = 0; part < LANES; part += lanes) {
+        p->kernels->weight[maps][taps](&reads, &grads, x + part, g + part, sum);
     }
 }
 
@@ -299,31 +310,43 @@ sum_lanes(const float *sum, gint64 lanes)
     return (total[0] + total[2]) + (total[1] + total[3]);
 }
 
-/* Of map c of x and maps [map, map + maps) of y. */
+static gint64
+taps_at_once(gint64 left)
+{
+    return left >= 5 ? 5 : left >= 3 ? 3 : 1;
+}
+
+/* Of map c of x and maps [map, map + maps) of y: sums [k0][k1][map][lanes], within a row of taps those that
+ * are computed together have maps before taps. Some rows of places at a time, for all taps, so that they
+ * stay in the first-level cache. */
 static void
-weight_window(const Job *job, gint64 first, gint64 end, gint64 c, gint64 map, gint64 maps,
+weight_window(const Job *job, gint64 first, gint64 end, gint64 c, gint64 map, gint64 maps, float *sum,
               float *to)
 {
     const Plan *p = job->plan;
-    LanesReads reads = reads_of(p);
     const gint64 lanes = p->kernels->lanes, window = p->k[0] * p->k[1];
-    _Alignas(64) float sum[LANES_MAPS * LANES_TAPS * LANES];
-    for (gint64 row = 0; row < p->k[0]; row++) {
-        for (gint64 tap = 0, taps; tap < p->k[1]; tap += taps) {
-            taps = p->k[1] - tap >= 5 ? 5 : p->k[1] - tap >= 3 ? 3 : 1;
-            LanesWeightFn run = p->kernels->weight[maps][taps];
-            memset(sum, 0, (gsize)(maps * taps * lanes) * sizeof *sum);
-            for (gint64 block = first; block < end; block++) {
-                const float *x = job->x + block * p->x_block + c * p->x[0] * p->x[1] * LANES;
-                const float *g = job->y + block * p->y_block + map * p->y[0] * p->y[1] * LANES;
-                for (gint64 part = 0; part < LANES; part += lanes) {
-                    weight_block(p, &reads, run, taps, row, tap, x + part, g + part, sum);
+    memset(sum, 0, (gsize)(window * maps * lanes) * sizeof *sum);
+    for (gint64 block = first; block < end; block++) {
+        const float *x = job->x + block * p->x_block + c * p->x[0] * p->x[1] * LANES;
+        const float *g = job->y + block * p->y_block + map * p->y[0] * p->y[1] * LANES;
+        for (gint64 strip = 0; strip < p->y[0]; strip += p->strip) {
+            for (gint64 row = 0; row < p->k[0]; row++) {
+                for (gint64 tap = 0, taps; tap < p->k[1]; tap += taps) {
+                    taps = taps_at_once(p->k[1] - tap);
+                    weight_taps(p, maps, taps, row, tap, strip, strip + p->strip, x, g,
+                                sum + (row * p->k[1] + tap) * maps * lanes);
                 }
             }
-            for (gint64 i = 0; i < maps * taps; i++) {
-                const gint64 m = map + i / taps;
-                to[(m * p->x_maps + c) * window + row * p->k[1] + tap + i % taps] =
-                    sum_lanes(sum + i * lanes, lanes);
+        }
+    }
+    for (gint64 row = 0; row < p->k[0]; row++) {
+        for (gint64 tap = 0, taps; tap < p->k[1]; tap += taps) {
+            taps = taps_at_once(p->k[1] - tap);
+            for (gint64 i = map; i < map + maps; i++) {
+                float *window_row = to + ((i * p->x_maps + c) * p->k[0] + row) * p->k[1] + tap;
+                for (gint64 t = 0; t < taps; t++, sum += lanes) {
+                    window_row[t] = sum_lanes(sum, lanes);
+                }
             }
         }
     }
@@ -336,11 +359,12 @@ weight_chunk(gpointer data, gsize chunk, gsize n)
     const Plan *p = job->plan;
     const gint64 first = MIN(p->blocks, (gint64)chunk * p->per_chunk);
     const gint64 end = MIN(p->blocks, first + p->per_chunk);
+    float *out = job->out + (gint64)chunk * p->chunk_floats, *sum = out + p->sums_at;
     (void)n;
     for (gint64 map = 0, maps; map < p->y_maps; map += maps) {
         maps = maps_at_once(p->y_maps - map, p->kernels->weight_maps);
         for (gint64 c = 0; c < p->x_maps; c++) {
-            weight_window(job, first, end, c, map, maps, job->out + (gint64)chunk * p->weights);
+            weight_window(job, first, end, c, map, maps, sum, out);
         }
     }
     return TN_OK;
@@ -377,7 +401,7 @@ run_weight(void *state, const TnRun *run)
     memcpy(out, parts, (gsize)p->weights * sizeof(float));
     for (gint64 chunk = 1; chunk < p->chunks; chunk++) {
         for (gint64 i = 0; i < p->weights; i++) {
-            out[i] += parts[chunk * p->weights + i];
+            out[i] += parts[chunk * p->chunk_floats + i];
         }
     }
     return TN_OK;
@@ -430,8 +454,12 @@ prepare_weight(const TnNode *node, TnPrepared *prepared, GError **error)
     p->kernels = &conv_lanes_kernels[cpu_isa];
     p->per_chunk = (p->blocks + CHUNKS - 1) / CHUNKS;
     p->chunks = (p->blocks + p->per_chunk - 1) / p->per_chunk;
+    const gint64 row = (p->x[1] * p->stride[0] + p->y[1] * p->kernels->weight_maps) * LANES;
+    p->strip = CLAMP(STRIP_BYTES / (gint64)sizeof(float) / row, 1, p->y[0]);
+    p->sums_at = cpu_parts(p->weights, LANES) * LANES;
+    p->chunk_floats = p->sums_at + p->kernels->weight_maps * p->k[0] * p->k[1] * LANES;
     prepared->state = p;
-    prepared->scratch = (gsize)(p->chunks * p->weights) * sizeof(float);
+    prepared->scratch = (gsize)(p->chunks * p->chunk_floats) * sizeof(float);
     return TRUE;
 }
 

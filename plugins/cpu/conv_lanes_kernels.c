@@ -7,19 +7,19 @@
 
 #define LANES 16 /* floats from one place to the next */
 
-/* What is read of column `column`: zeros outside. */
-#define READ(V, U, reads, x, col)                                                                  \
-    ((guint64)(col) < (guint64)(reads)->columns ? (V)(*(const U *)(x)) : (V){ 0 })
+/* All of a short loop at once, before anything else: only so the sums never touch memory. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 8")
+#endif
 
-#define TAPS(V, U, MAPS, PLACES, LOAD)                                                             \
+#define TAPS_INSIDE(V, U, MAPS, PLACES)                                                            \
     for (gint64 t = tap; t < tap_end; t++) {                                                       \
         const float *from = line + t * reads->tap_step;                                            \
-        const gint64 column = reads->column + t * reads->tap_columns;                              \
         V place[PLACES];                                                                           \
-        (void)column;                                                                              \
         for (gint j = 0; j < PLACES; j++) {                                                        \
-            place[j] = LOAD(V, U, reads, from + j * reads->place_step,                             \
-                            column + j * reads->place_columns);                                    \
+            place[j] = *(const U *)(from + j * reads->place_step);                                 \
         }                                                                                          \
         for (gint i = 0; i < MAPS; i++) {                                                          \
             const float weight = weights[t * MAPS + i];                                            \
@@ -28,7 +28,25 @@
             }                                                                                      \
         }                                                                                          \
     }
-#define LOAD_INSIDE(V, U, reads, x, col) *(const U *)(x)
+
+/* Nothing is added for what is outside. */
+#define TAPS_BORDER(V, U, MAPS, PLACES)                                                            \
+    for (gint64 t = tap; t < tap_end; t++) {                                                       \
+        const float *from = line + t * reads->tap_step;                                            \
+        const gint64 column = reads->column + t * reads->tap_columns;                              \
+        V weight[MAPS];                                                                            \
+        for (gint i = 0; i < MAPS; i++) {                                                          \
+            weight[i] = weights[t * MAPS + i] - (V){ 0 };                                          \
+        }                                                                                          \
+        for (gint j = 0; j < PLACES; j++) {                                                        \
+            if ((guint64)(column + j * reads->place_columns) < (guint64)reads->columns) {          \
+                const V place = *(const U *)(from + j * reads->place_step);                        \
+                for (gint i = 0; i < MAPS; i++) {                                                  \
+                    sum[i][j] += place * weight[i];                                                \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }
 
 #define FORWARD(name, TARGET, N, MAPS, PLACES)                                                     \
     TARGET static void name##_forward_##MAPS##_##PLACES(                                           \
@@ -39,7 +57,9 @@
         typedef float V __attribute__((vector_size(N * sizeof(float))));                           \
         typedef V U __attribute__((aligned(sizeof(float)), may_alias));                            \
         V sum[MAPS][PLACES];                                                                       \
+        UNROLLED                                                                                   \
         for (gint i = 0; i < MAPS; i++) {                                                          \
+            UNROLLED                                                                               \
             for (gint j = 0; j < PLACES; j++) {                                                    \
                 sum[i][j] = (V){ 0 };                                                              \
             }                                                                                      \
@@ -49,56 +69,75 @@
                 const float *line = x + c * reads->map_step + r * reads->row_step;                 \
                 const float *weights = w + (c * reads->rows + r) * reads->taps * MAPS;             \
                 if (inside) {                                                                      \
-                    TAPS(V, U, MAPS, PLACES, LOAD_INSIDE)                                          \
+                    TAPS_INSIDE(V, U, MAPS, PLACES)                                                \
                 } else {                                                                           \
-                    TAPS(V, U, MAPS, PLACES, READ)                                                 \
+                    TAPS_BORDER(V, U, MAPS, PLACES)                                                \
                 }                                                                                  \
             }                                                                                      \
         }                                                                                          \
+        UNROLLED                                                                                   \
         for (gint i = 0; i < MAPS; i++) {                                                          \
+            UNROLLED                                                                               \
             for (gint j = 0; j < PLACES; j++) {                                                    \
-                *(U *)(out + i * out_map + j * LANES) = sum[i][j] + (bias ? bias[i] : 0.0f);       \
+                *(U *)(out + i * out_map + j * LANES) = sum[i][j] + bias[i];                       \
             }                                                                                      \
         }                                                                                          \
     }
 
-#define PLACES(V, U, MAPS, TAPS, LOAD)                                                             \
-    for (gint64 j = 0; j < n; j++) {                                                               \
-        const float *from = x + j * reads->place_step;                                             \
-        const gint64 column = reads->column + j * reads->place_columns;                            \
+#define PLACES_INSIDE(V, U, MAPS, TAPS, END)                                                       \
+    for (; j < (END); j++) {                                                                       \
+        const float *from = line + j * reads->place_step, *to = row + j * LANES;                   \
         V read[TAPS];                                                                              \
-        (void)column;                                                                              \
         for (gint t = 0; t < TAPS; t++) {                                                          \
-            read[t] =                                                                              \
-                LOAD(V, U, reads, from + t * reads->tap_step, column + t * reads->tap_columns);    \
+            read[t] = *(const U *)(from + t * reads->tap_step);                                    \
         }                                                                                          \
         for (gint i = 0; i < MAPS; i++) {                                                          \
-            const V y = *(const U *)(g + i * g_map + j * LANES);                                   \
+            const V y = *(const U *)(to + i * g->map_step);                                        \
             for (gint t = 0; t < TAPS; t++) {                                                      \
                 total[i][t] += y * read[t];                                                        \
             }                                                                                      \
         }                                                                                          \
     }
 
+#define PLACES_BORDER(V, U, MAPS, TAPS, END)                                                       \
+    for (; j < (END); j++) {                                                                       \
+        const float *from = line + j * reads->place_step, *to = row + j * LANES;                   \
+        const gint64 column = reads->column + j * reads->place_columns;                            \
+        for (gint t = 0; t < TAPS; t++) {                                                          \
+            if ((guint64)(column + t * reads->tap_columns) < (guint64)reads->columns) {            \
+                const V read = *(const U *)(from + t * reads->tap_step);                           \
+                for (gint i = 0; i < MAPS; i++) {                                                  \
+                    total[i][t] += *(const U *)(to + i * g->map_step) * read;                      \
+                }                                                                                  \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
 #define WEIGHT(name, TARGET, N, MAPS, TAPS)                                                        \
-    TARGET static void name##_weight_##MAPS##_##TAPS(const LanesReads *reads, const float *x,      \
-                                                     const float *g, gint64 g_map, gint64 n,       \
-                                                     gboolean inside, float *sum)                  \
+    TARGET static void name##_weight_##MAPS##_##TAPS(const LanesReads *reads,                      \
+                                                     const LanesGrads *g, const float *x,          \
+                                                     const float *grads, float *sum)               \
     {                                                                                              \
         typedef float V __attribute__((vector_size(N * sizeof(float))));                           \
         typedef V U __attribute__((aligned(sizeof(float)), may_alias));                            \
         V total[MAPS][TAPS];                                                                       \
+        UNROLLED                                                                                   \
         for (gint i = 0; i < MAPS; i++) {                                                          \
+            UNROLLED                                                                               \
             for (gint t = 0; t < TAPS; t++) {                                                      \
                 total[i][t] = *(const U *)(sum + (i * TAPS + t) * N);                              \
             }                                                                                      \
         }                                                                                          \
-        if (inside) {                                                                              \
-            PLACES(V, U, MAPS, TAPS, LOAD_INSIDE)                                                  \
-        } else {                                                                                   \
-            PLACES(V, U, MAPS, TAPS, READ)                                                         \
+        for (gint64 r = 0; r < g->rows; r++) {                                                     \
+            const float *line = x + r * reads->row_step, *row = grads + r * g->row_step;           \
+            gint64 j = 0;                                                                          \
+            PLACES_BORDER(V, U, MAPS, TAPS, g->inside)                                             \
+            PLACES_INSIDE(V, U, MAPS, TAPS, g->outside)                                            \
+            PLACES_BORDER(V, U, MAPS, TAPS, g->places)                                             \
         }                                                                                          \
+        UNROLLED                                                                                   \
         for (gint i = 0; i < MAPS; i++) {                                                          \
+            UNROLLED                                                                               \
             for (gint t = 0; t < TAPS; t++) {                                                      \
                 *(U *)(sum + (i * TAPS + t) * N) = total[i][t];                                    \
             }                                                                                      \

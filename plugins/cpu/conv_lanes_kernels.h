@@ -19,13 +19,21 @@ typedef struct {
 
 /* out[i][j] = bias[i] + sum over maps c, rows r in [row, row_end), taps t in [tap, tap_end) of
  * w[c][r][t][i] x[c][r][t + j], each a vector over lanes; for i of some maps and j of some places.
- * `inside`: no column is outside. bias NULL: 0. */
+ * `inside`: no column is outside. */
 typedef void (*LanesForwardFn)(const LanesReads *reads, const float *x, const float *w, gint64 row,
                                gint64 row_end, gint64 tap, gint64 tap_end, gboolean inside,
                                const float *bias, float *out, gint64 out_map);
-/* sum[i][t] += g[i][j] x[t + j] over n places j, for some maps i and taps t; sum is vectors. */
-typedef void (*LanesWeightFn)(const LanesReads *reads, const float *x, const float *g, gint64 g_map,
-                              gint64 n, gboolean inside, float *sum);
+/* The gradients of some rows of places. Every tap of places [inside, outside) is of a column that
+ * there is. Distances are in floats. */
+typedef struct {
+    gint64 rows, places, inside, outside;
+    gint64 map_step, row_step;
+} LanesGrads;
+
+/* sum[i][t] += grads[i][r][j] x[r][t + j] over rows r and places j, for some maps i and taps t; sum is
+ * vectors. reads->row_step is from a row of places to the next. */
+typedef void (*LanesWeightFn)(const LanesReads *reads, const LanesGrads *g, const float *x,
+                              const float *grads, float *sum);
 
 typedef struct {
     gint lanes;                                               /* floats of a vector: divides 16 */

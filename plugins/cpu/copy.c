@@ -84,23 +84,50 @@ copy_line(gsize size, gint64 n, void *to, gint64 to_step, const void *from, gint
 #undef LINE
 }
 
+typedef guint32 Four __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* Four rows of four elements of 4 bytes, interleaved in two steps. */
+static CPU_INLINE void
+turn(guint32 *to, gint64 to_row, const guint32 *from, gint64 from_col)
+{
+    const Four a = *(const Four *)from, b = *(const Four *)(from + from_col);
+    const Four c = *(const Four *)(from + 2 * from_col), d = *(const Four *)(from + 3 * from_col);
+    const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    const Four ab2 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    const Four cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    const Four cd2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(Four *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+    *(Four *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    *(Four *)(to + 2 * to_row) = __builtin_shufflevector(ab2, cd2, 0, 1, 4, 5);
+    *(Four *)(to + 3 * to_row) = __builtin_shufflevector(ab2, cd2, 2, 3, 6, 7);
+}
+
 #define SIDE 16
 /* to[i][j] (rows apart, j neighbours) = from[i][j] (i neighbours, columns apart). */
 static void
 transpose(gsize size, gint64 rows, gint64 cols, void *to, gint64 to_row, const void *from,
           gint64 from_col)
 {
+#define ONE(T, r, c) ((T *)to)[(r)*to_row + (c)] = ((const T *)from)[(r) + (c)*from_col];
 #define BLOCKS(T)                                                                                  \
     {                                                                                              \
-        T *a = to;                                                                                 \
-        const T *b = from;                                                                         \
         for (gint64 i = 0; i < rows; i += SIDE) {                                                  \
             gint64 i_end = MIN(rows, i + SIDE);                                                    \
             for (gint64 j = 0; j < cols; j += SIDE) {                                              \
-                gint64 j_end = MIN(cols, j + SIDE);                                                \
-                for (gint64 r = i; r < i_end; r++) {                                               \
+                gint64 j_end = MIN(cols, j + SIDE), r = i;                                         \
+                for (; sizeof(T) == sizeof(guint32) && r + 4 <= i_end; r += 4) {                   \
+                    gint64 c = j;                                                                  \
+                    for (; c + 4 <= j_end; c += 4) {                                               \
+                        turn((guint32 *)to + r * to_row + c, to_row,                               \
+                             (const guint32 *)from + r + c * from_col, from_col);                  \
+                    }                                                                              \
+                    for (; c < j_end; c++) {                                                       \
+                        ONE(T, r, c) ONE(T, r + 1, c) ONE(T, r + 2, c) ONE(T, r + 3, c)            \
+                    }                                                                              \
+                }                                                                                  \
+                for (; r < i_end; r++) {                                                           \
                     for (gint64 c = j; c < j_end; c++) {                                           \
-                        a[r * to_row + c] = b[r + c * from_col];                                   \
+                        ONE(T, r, c)                                                               \
                     }                                                                              \
                 }                                                                                  \
             }                                                                                      \
@@ -108,6 +135,7 @@ transpose(gsize size, gint64 rows, gint64 cols, void *to, gint64 to_row, const v
     }
     BY_SIZE(size, BLOCKS)
 #undef BLOCKS
+#undef ONE
 }
 
 typedef struct {

@@ -1,6 +1,6 @@
-/* norm.c: layer normalisation and batch normalisation while training, and their gradients, in f32.
- * Means and variances are computed in two passes. What layer normalisation's gradient sums over
- * rows is summed in a fixed number of slices. */
+/* norm.c: layer normalisation, its kind without a mean (rms) and batch normalisation while training, and
+ * their gradients, in f32. Means and variances are computed in two passes. What the gradients of the
+ * first two sum over rows is summed in a fixed number of slices. */
 #include <math.h>
 
 #include <tenon/nn.h>
@@ -18,6 +18,7 @@ typedef struct {
     double epsilon;
     gint64 rows, n;              /* layer: rows of n features */
     gint64 batch, channels, run; /* batch: [batch, channels, run] */
+    gboolean centred;            /* layer: a mean is taken away; else it is 0 */
     gboolean bias;
     gint64 slices, per_slice; /* layer's gradient: of rows */
     gint64 per_chunk;
@@ -51,7 +52,15 @@ sum_of(const float *x, gint64 n)
     return fold.f64;
 }
 
-/* --- Layers ----------------------------------------------------------------------------------- */
+/* --- Layers, rms ------------------------------------------------------------------------------ */
+
+static float
+inverse_of(const Plan *plan, const float *x, float mean)
+{
+    double spread;
+    norm_rows[cpu_isa].spread(x, plan->n, mean, &spread);
+    return (float)(1 / sqrt(spread / (double)plan->n + plan->epsilon));
+}
 
 static TnStatus
 layer_chunk(gpointer data, gsize chunk, gsize n_chunks)
@@ -63,14 +72,14 @@ layer_chunk(gpointer data, gsize chunk, gsize n_chunks)
     (void)n_chunks;
     for (gint64 row = first; row < end; row++) {
         const float *x = job->in[0] + row * plan->n;
-        double spread;
-        float mean = (float)(sum_of(x, plan->n) / (double)plan->n);
-        rows->spread(x, plan->n, mean, &spread);
-        float inverse = (float)(1 / sqrt(spread / (double)plan->n + plan->epsilon));
+        const float mean = plan->centred ? (float)(sum_of(x, plan->n) / (double)plan->n) : 0;
+        const float inverse = inverse_of(plan, x, mean);
         rows->apply(x, plan->n, mean, inverse, job->in[1], plan->bias ? job->in[2] : NULL, 0, 0,
                     job->out[0] + row * plan->n);
-        job->out[1][row] = mean;
-        job->out[2][row] = inverse;
+        if (plan->centred) {
+            job->out[1][row] = mean;
+            job->out[2][row] = inverse;
+        }
     }
     return TN_OK;
 }
@@ -87,23 +96,26 @@ run_layer(void *state, const TnRun *run)
                            layer_chunk, &job);
 }
 
-/* Inputs: x, scale, mean, inverse deviation, g. */
+/* Inputs: x, scale, with a mean also the means and inverse deviations, g. */
 static TnStatus
 layer_grad_slice(gpointer data, gsize slice, gsize n_slices)
 {
     const Job *job = data;
     const Plan *plan = job->plan;
     const NormRows *rows = &norm_rows[cpu_isa];
+    const float *all_g = job->in[plan->centred ? 4 : 2];
     gint64 n = plan->n, first = (gint64)slice * plan->per_slice;
     gint64 end = MIN(plan->rows, first + plan->per_slice);
     float *dscale = job->partial + (gint64)slice * 2 * n, *dbias = dscale + n;
     (void)n_slices;
     memset(dscale, 0, 2 * (gsize)n * sizeof(float));
     for (gint64 row = first; row < end; row++) {
-        const float *x = job->in[0] + row * n, *g = job->in[4] + row * n;
-        float mean = job->in[2][row], inverse = job->in[3][row];
+        const float *x = job->in[0] + row * n, *g = all_g + row * n;
+        const float mean = plan->centred ? job->in[2][row] : 0;
+        const float inverse = plan->centred ? job->in[3][row] : inverse_of(plan, x, 0);
         double sum, along;
         rows->sums(x, g, n, mean, inverse, job->in[1], &sum, &along);
+        sum = plan->centred ? sum : 0;
         rows->grad(x, g, n, mean, inverse, job->in[1], inverse, (float)(sum / (double)n),
                    (float)(along / (double)n), job->out[0] + row * n);
         rows->columns(x, g, n, mean, inverse, dscale, dbias);
@@ -115,7 +127,7 @@ static TnStatus
 run_layer_grad(void *state, const TnRun *run)
 {
     const Plan *plan = state;
-    Job job = job_of(plan, run, 5);
+    Job job = job_of(plan, run, plan->centred ? 5 : 3);
     TnStatus status = TN_OK;
     if (plan->slices > 0) {
         status = tn_parallel_for((gsize)plan->slices, layer_grad_slice, &job);
@@ -127,7 +139,9 @@ run_layer_grad(void *state, const TnRun *run)
             dbias += (double)job.partial[(s * 2 + 1) * plan->n + i];
         }
         job.out[1][i] = (float)dscale;
-        job.out[2][i] = (float)dbias;
+        if (plan->centred) {
+            job.out[2][i] = (float)dbias;
+        }
     }
     return status;
 }
@@ -160,7 +174,8 @@ prepare_layer(const TnNode *node, TnPrepared *prepared, GError **error)
     plan->epsilon = attrs->epsilon;
     plan->rows = cpu_count(axis, x->dims);
     plan->n = cpu_count(x->rank - axis, x->dims + axis);
-    plan->bias = node->n_in == 3 && node->in[2].type.dtype != TN_DTYPE_NONE;
+    plan->centred = node->n_out == 3;
+    plan->bias = plan->centred && node->n_in == 3 && node->in[2].type.dtype != TN_DTYPE_NONE;
     plan->per_chunk = cpu_items_per_chunk(plan->rows, plan->n * 4);
     plan->slices = CLAMP(plan->rows * plan->n / CPU_GRAIN, 1, MIN(MAX_SLICES, plan->rows));
     plan->per_slice = (plan->rows + plan->slices - 1) / plan->slices;
@@ -335,6 +350,8 @@ prepare_batch(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     ROW("layer_normalization", all_f32, prepare_layer, run_layer),
     ROW("layer_normalization_grad", all_f32, prepare_layer, run_layer_grad),
+    ROW("rms_normalization", all_f32, prepare_layer, run_layer),
+    ROW("rms_normalization_grad", all_f32, prepare_layer, run_layer_grad),
     ROW("batch_normalization_training", claims_batch, prepare_batch, run_batch),
     ROW("batch_normalization_grad", claims_batch, prepare_batch, run_batch_grad),
 };

@@ -183,23 +183,31 @@ prepare(const TnNode *node, TnPrepared *prepared, PlaneFn plane, const TnType *x
 }
 
 static gboolean
-is_square(const Plan *p)
+is_square(const TnNode *node, const TnType *x, const TnType *y)
 {
+    const TnPoolAttrs *attrs = node->attrs;
     gboolean square = TRUE;
     for (gint i = 0; i < 2; i++) {
-        square = square && p->k[i] == 2 && p->stride[i] == 2 && p->dilation[i] == 1 &&
-                 p->pad[i] == 0 && 2 * p->o[i] <= p->s[i];
+        const TnConvAxis axis = tn_window_axis(&attrs->window, i);
+        square = square && attrs->window.kernel_shape.v[i] == 2 && axis.stride == 2 &&
+                 axis.dilation == 1 && axis.pad_begin == 0 && 2 * y->dims[2 + i] <= x->dims[2 + i];
     }
     return square;
+}
+
+/* Where the gradient may be computed into what the maxima were chosen from. */
+static gboolean
+claims_square_grad(const TnNode *node)
+{
+    return claims(node) && is_square(node, &node->in[0].type, &node->in[1].type);
 }
 
 static gboolean
 prepare_max(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
-    prepare(node, prepared, max_planes[cpu_isa], &node->in[0].type, &node->out[0].type);
-    Plan *p = prepared->state;
-    p->plane = is_square(p) ? square_max_planes[cpu_isa] : p->plane;
+    const TnType *x = &node->in[0].type, *y = &node->out[0].type;
+    prepare(node, prepared, (is_square(node, x, y) ? square_max_planes : max_planes)[cpu_isa], x, y);
     return TRUE;
 }
 
@@ -208,9 +216,15 @@ prepare_max_grad(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
     prepare(node, prepared, max_grad_planes[cpu_isa], &node->in[0].type, &node->in[1].type);
-    Plan *p = prepared->state;
-    p->plane = is_square(p) ? square_max_grad_planes[cpu_isa] : p->plane;
-    p->b = cpu_count(3, node->in[1].type.dims + 2);
+    ((Plan *)prepared->state)->b = cpu_count(3, node->in[1].type.dims + 2);
+    return TRUE;
+}
+
+static gboolean
+prepare_square_grad(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    prepare_max_grad(node, prepared, error);
+    ((Plan *)prepared->state)->plane = square_max_grad_planes[cpu_isa];
     return TRUE;
 }
 
@@ -230,17 +244,18 @@ prepare_average_grad(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-#define ROW(name, claims_, prepare_)                                                               \
+#define ROW(name, rank_, flags_, claims_, prepare_)                                                \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DT(F32), .flags = TN_KERNEL_LANES, .rank = 1,                   \
+        .op = (name), .dtypes = TN_DT(F32), .flags = TN_KERNEL_LANES | (flags_), .rank = (rank_),  \
         .claims = (claims_), .prepare = (prepare_), .run = run, .release = g_free                  \
     }
 
 static const TnKernel kernels[] = {
-    ROW("max_pool", claims, prepare_max),
-    ROW("max_pool_grad", claims, prepare_max_grad),
-    ROW("average_pool", claims_average, prepare_average),
-    ROW("average_pool_grad", claims_average_grad, prepare_average_grad),
+    ROW("max_pool", 1, 0, claims, prepare_max),
+    ROW("max_pool_grad", 2, TN_KERNEL_IN_PLACE, claims_square_grad, prepare_square_grad),
+    ROW("max_pool_grad", 1, 0, claims, prepare_max_grad),
+    ROW("average_pool", 1, 0, claims_average, prepare_average),
+    ROW("average_pool_grad", 1, 0, claims_average_grad, prepare_average_grad),
 };
 
 const TnKernelTable cpu_pool_lanes = CPU_TABLE(kernels);

@@ -75,13 +75,13 @@ VERSION(square_max)(const Plan *p, const float *x, const float *unused, float *o
     }
 }
 
+/* out may be x: each window is read before it is written, what is in none is written last. */
 TARGET static void
 VERSION(square_max_grad)(const Plan *p, const float *x, const float *g, float *out)
 {
-    if (!p->all) {
-        memset(out, 0, (gsize)p->out * sizeof(float));
-    }
+    const gint64 whole = p->s[1] * LANES, inside = 2 * p->o[1] * LANES;
     for (gint64 row = 0; row < p->o[0]; row++) {
+        float *rows = out + 2 * row * whole;
         for (gint64 col = 0; col < p->o[1]; col++) {
             SQUARE(p, x, row, col)
             const M from = *(const M *)(g + (row * p->o[1] + col) * LANES);
@@ -91,7 +91,11 @@ VERSION(square_max_grad)(const Plan *p, const float *x, const float *g, float *o
             to_low[0] = from & below & ~low_right;
             to_low[1] = from & below & low_right;
         }
+        for (gint64 i = 0; i < 2 && inside < whole; i++) {
+            memset(rows + i * whole + inside, 0, (gsize)(whole - inside) * sizeof(float));
+        }
     }
+    memset(out + 2 * p->o[0] * whole, 0, (gsize)(p->s[0] - 2 * p->o[0]) * (gsize)whole * sizeof(float));
 }
 
 TARGET static void

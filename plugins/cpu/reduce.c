@@ -1,6 +1,8 @@
 /* reduce.c: reductions over any axes of any strided input. What is kept is cut into chunks; where
  * little is kept, what is reduced is cut into slices whose results are put together in order.
- * Either way borders depend on the sizes alone. */
+ * Either way borders depend on the sizes alone. A single element is its own sum, copied: adding it to 0
+ * would make 0 of -0. */
+#include "copy.h"
 #include "fold.h"
 #include "tables.h"
 
@@ -19,6 +21,7 @@ typedef struct {
     gboolean by_columns; /* the last kept axis has neighbours, the last reduced one has not */
     FoldSlices slices;   /* of the first reduced axis */
     gint64 items, per_chunk;
+    CpuCopy copy; /* instead of all this, where n_reduced is 1 */
     FoldFn run;
     FoldColumnsFn columns;
 } Plan;
@@ -190,6 +193,9 @@ run(void *state, const TnRun *run)
     const Plan *plan = state;
     Job job = { plan, run->in[0], run->out[0], plan->slices.n > 1 ? run->scratch : NULL };
     TnStatus status = TN_OK;
+    if (plan->n_reduced == 1) {
+        return cpu_copy_run(&plan->copy, run->out[0], run->in[0]);
+    }
     if (plan->items > 0) {
         status = tn_parallel_for((gsize)((plan->items + plan->per_chunk - 1) / plan->per_chunk),
                                  reduce_chunk, &job);
@@ -275,6 +281,7 @@ static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
 {
     const TnArg *in = &node->in[0];
+    gint64 packed[TN_MAX_RANK];
     Plan *plan = g_new0(Plan, 1);
     plan->kind = kind;
     plan->invariant = node->batch_invariant;
@@ -290,6 +297,8 @@ prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
         plan->native ? fold_columns(kind, plan->type) : fold_columns_of(kind, plan->dtype);
     split_axes(plan, in, mask);
     choose_items(plan, &in->type);
+    tn_type_strides(&in->type, packed);
+    cpu_copy_plan(&plan->copy, plan->size, in->type.rank, in->type.dims, packed, in->strides);
     prepared->state = plan;
     prepared->scratch =
         plan->slices.n > 1 ? (gsize)(plan->slices.n * plan->n_kept) * sizeof(Fold) : 0;

@@ -31,7 +31,7 @@
     X(max_pool) X(max_pool_grad) X(average_pool) X(average_pool_grad) X(global_average_pool)       \
     X(global_max_pool)                                                                             \
     X(batch_normalization) X(batch_normalization_training) X(batch_normalization_grad)             \
-    X(layer_normalization) X(layer_normalization_grad) X(rms_normalization)                        \
+    X(layer_normalization) X(layer_normalization_grad) X(rms_normalization) X(rms_normalization_grad) \
     X(group_normalization) X(instance_normalization)                                               \
     X(cross_entropy) X(cross_entropy_grad) X(nll_loss) X(mse_loss) X(l1_loss) X(huber_loss)        \
     X(smooth_l1_loss) X(bce_with_logits) X(kl_div)                                                 \

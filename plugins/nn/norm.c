@@ -131,6 +131,15 @@ rms_infer(TnInfer *infer, GError **error)
     return features_infer(infer, 1, 1, &axis, error);
 }
 
+static gboolean
+rms_grad_infer(TnInfer *infer, GError **error)
+{
+    gint axis;
+    infer->out[1] = infer->in[1];
+    return features_infer(infer, 1, 1, &axis, error) &&
+           nn_infer_want(infer, 2, infer->in[0].rank, infer->in[0].dims, "'x'", error);
+}
+
 /* --- Formulas -------------------------------------------------------------------------------- */
 
 /* Input i in the dtype that is computed in, which is that of x. */
@@ -309,6 +318,20 @@ batch_grad_body(TnBody *body, GError **error)
     return TRUE;
 }
 
+/* op computes all inputs' gradients. */
+static void
+vjp_of(TnVjp *v, const char *op, gint n_in, const TnVal *in)
+{
+    TnVal grad[TN_MAX_OUT];
+    tn_graph_op(v->graph, op, v->attrs, n_in, in, grad);
+    if (!tn_graph_check(v->graph, NULL)) {
+        return;
+    }
+    for (gint i = 0; i < v->n_in; i++) {
+        v->grad_in[i] = v->need[i] ? grad[i] : TN_VAL_NONE;
+    }
+}
+
 /* The fast gradient, if nobody asks for that of the statistics: in, grad_in: x, scale, bias. */
 static gboolean
 vjp_through(TnVjp *v, const char *op, TnVal mean, TnVal spread, GError **error)
@@ -319,15 +342,8 @@ vjp_through(TnVjp *v, const char *op, TnVal mean, TnVal spread, GError **error)
     if (tn_val_is_none(v->grad_out[0])) {
         return TRUE;
     }
-    TnVal grad[TN_MAX_OUT];
     const TnVal in[] = { v->in[0], v->in[1], mean, spread, v->grad_out[0] };
-    tn_graph_op(v->graph, op, v->attrs, G_N_ELEMENTS(in), in, grad);
-    if (!tn_graph_check(v->graph, NULL)) {
-        return TRUE;
-    }
-    for (gint i = 0; i < v->n_in; i++) {
-        v->grad_in[i] = v->need[i] ? grad[i] : TN_VAL_NONE;
-    }
+    vjp_of(v, op, G_N_ELEMENTS(in), in);
     return TRUE;
 }
 
@@ -397,6 +413,39 @@ rms_body(TnBody *body, GError **error)
     const TnVal inverse = inverse_deviation(graph, mean, epsilon_of(body->attrs));
     const TnVal y = tn_f_mul(graph, tn_f_mul(graph, x, inverse), computed(body, 1));
     give(body, 0, y, body->in[0]);
+    return TRUE;
+}
+
+/* With h = x / root: dscale = sum (g h), dx = (g scale - h mean (g scale h)) / root (Zhang and Sennrich,
+ * "Root mean square layer normalization", 2019). */
+static gboolean
+rms_grad_body(TnBody *body, GError **error)
+{
+    TnGraph *graph = body->graph;
+    gint64 axes[TN_MAX_RANK];
+    (void)error;
+    const TnVal x = computed(body, 0);
+    const TnVal g = computed(body, 2);
+    const gint n = feature_axes(graph, body->attrs, x, axes);
+    const TnVal mean = tn_f_reduce_mean(graph, tn_f_mul(graph, x, x), n, axes, TRUE);
+    const TnVal inverse = inverse_deviation(graph, mean, epsilon_of(body->attrs));
+    const TnVal h = tn_f_mul(graph, x, inverse);
+    const TnVal gs = tn_f_mul(graph, g, computed(body, 1));
+    const TnVal along = tn_f_reduce_mean(graph, tn_f_mul(graph, gs, h), n, axes, TRUE);
+    const TnVal rest = tn_f_sub(graph, gs, tn_f_mul(graph, h, along));
+    give(body, 0, tn_f_mul(graph, inverse, rest), body->in[0]);
+    body->out[1] = nn_reduce_like(graph, tn_f_mul(graph, g, h), body->in[1]);
+    return TRUE;
+}
+
+static gboolean
+rms_vjp(TnVjp *v, GError **error)
+{
+    const TnVal in[] = { v->in[0], v->in[1], v->grad_out[0] };
+    (void)error;
+    if (!tn_val_is_none(v->grad_out[0])) {
+        vjp_of(v, "rms_normalization_grad", G_N_ELEMENTS(in), in);
+    }
     return TRUE;
 }
 
@@ -489,6 +538,13 @@ static const NnCase rms_cases[] = {
     { 2, { NN_SHAPE(0, 5), NN_SHAPE(5) } },
 };
 NN_SAMPLER(rms_sample, rms_cases, TnNormAttrs)
+static const NnCase rms_grad_cases[] = {
+    { 3, { NN_SHAPE(4, 5), NN_SHAPE(5), NN_SHAPE(4, 5) } },
+    { 3, { NN_SHAPE(2, 3, 4), NN_SHAPE(3, 4), NN_SHAPE(2, 3, 4) }, .attrs = NORM(1) },
+    { 3, { NN_SHAPE(3, 130), NN_SHAPE(130), NN_SHAPE(3, 130) } },
+    { 3, { NN_SHAPE(0, 5), NN_SHAPE(5), NN_SHAPE(0, 5) } },
+};
+NN_SAMPLER(rms_grad_sample, rms_grad_cases, TnNormAttrs)
 
 #define GROUPS(n_) (&(const TnGroupNormAttrs){ 1e-3, n_ })
 static const NnCase group_cases[] = {
@@ -557,7 +613,13 @@ NN_OP(layer_normalization_grad, NULL, "Gradient of layer_normalization's first o
 NN_OP(rms_normalization, "RMSNormalization", "Divided by the root of the mean square",
       NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnNormAttrs, norm_rows), .infer = rms_infer,
-      .body = rms_body, .sample = rms_sample);
+      .vjp = rms_vjp, .body = rms_body, .sample = rms_sample);
+NN_OP(rms_normalization_grad, NULL, "Gradient of rms_normalization",
+      NN_IN(X_ROW("rank 1 at least", 1, TN_MAX_RANK), P_ROW("scale", "the normalised axes"),
+            NN_ARG("g", 'T', F, "x's shape")),
+      NN_OUT(NN_ARG("dx", 'T', F, "x's shape"), P_ROW("dscale", "scale's shape")),
+      ATTRS(TnNormAttrs, norm_rows), .infer = rms_grad_infer, .body = rms_grad_body,
+      .sample = rms_grad_sample);
 NN_OP(group_normalization, "GroupNormalization", "Normalised over groups of channels",
       NN_IN(X_ROW("[N, C, s…]", 2, TN_MAX_RANK), P_ROW("scale", "[C]"), P_ROW("bias", "[C]")),
       NN_OUT(NN_ARG("out", 'T', F, "x's shape")), ATTRS(TnGroupNormAttrs, group_rows),

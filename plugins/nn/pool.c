@@ -526,6 +526,19 @@ max_pool_of_narrow(TnSimplify *s)
     return tn_simplify_add(s, "cast", &(const TnCastAttrs){ wide }, 1, &best);
 }
 
+/* max (max_pool (x), c), as rectified says of val: max (x, c). */
+static TnVal
+rectified_max_pool(TnSimplify *s, const TnPoolAttrs *attrs, TnVal val, TnVal x)
+{
+    const TnVal *max = tn_simplify_inputs(s, val, "max");
+    const TnVal number = max == NULL ? TN_VAL_NONE : tn_val_equal(max[0], x) ? max[1] : max[0];
+    if (max != NULL && tn_graph_type(s->graph, number)->rank > 0) {
+        return TN_VAL_NONE;
+    }
+    const TnVal in[] = { tn_simplify_add(s, "max_pool", attrs, 1, &x), number };
+    return tn_simplify_add(s, max != NULL ? "max" : "relu", NULL, max != NULL ? 2 : 1, in);
+}
+
 /* max_pool (max (x, c)) is max (max_pool (x), c), of fewer elements. */
 static TnVal
 max_pool_simplify(TnSimplify *s)
@@ -538,18 +551,13 @@ max_pool_simplify(TnSimplify *s)
     if (s->of >= 0 || !rectified(s, s->in[0], &x, &c) || !sees_something(s->attrs)) {
         return TN_VAL_NONE;
     }
-    const TnVal *max = tn_simplify_inputs(s, s->in[0], "max");
-    const TnVal number = max == NULL ? TN_VAL_NONE : tn_val_equal(max[0], x) ? max[1] : max[0];
-    if (max != NULL && tn_graph_type(s->graph, number)->rank > 0) {
-        return TN_VAL_NONE;
-    }
-    const TnVal in[] = { tn_simplify_add(s, "max_pool", s->attrs, 1, &x), number };
-    return tn_simplify_add(s, max != NULL ? "max" : "relu", NULL, max != NULL ? 2 : 1, in);
+    return rectified_max_pool(s, s->attrs, s->in[0], x);
 }
 
-/* where (x > c, max_pool_grad (max (x, c), g), 0), or with max (x, c) > c: a window whose maximum is not above c gives nothing,
- * the others' maxima are x's. So it is max_pool_grad (x, where (max_pool (x) > c, g, 0)), where the
- * rectified images are not needed and the choice is among fewer elements. */
+/* where (x > c, max_pool_grad (max (x, c), g), 0), or with max (x, c) > c: a window whose maximum is not
+ * above c gives nothing, the others' maxima are x's. So it is max_pool_grad (x, where (y > c, g, 0)) with
+ * y = max (max_pool (x), c), which the forward pass keeps: the rectified images are not needed, and the
+ * choice is among fewer elements. */
 static TnVal
 max_pool_grad_simplify(TnSimplify *s)
 {
@@ -569,7 +577,10 @@ max_pool_grad_simplify(TnSimplify *s)
         return TN_VAL_NONE;
     }
     const TnVal g = grad[1], number = above[1];
-    const TnVal best[] = { tn_simplify_add(s, "max_pool", attrs, 1, &x), number };
+    const TnVal best[] = { rectified_max_pool(s, attrs, grad[0], x), number };
+    if (tn_val_is_none(best[0])) {
+        return TN_VAL_NONE;
+    }
     const TnVal some[] = { tn_simplify_add(s, "greater", NULL, 2, best), g, s->in[2] };
     const TnVal in[] = { x, tn_simplify_add(s, "where", NULL, 3, some) };
     return tn_simplify_add(s, "max_pool_grad", attrs, 2, in);
@@ -591,7 +602,7 @@ NN_OP(max_pool, "MaxPool", "Largest of each window", NN_IN(IMAGES("x", MAX_DTYPE
 NN_OP(max_pool_grad, NULL, "Gradient of max_pool: to the first largest of each window",
       NN_IN(X_ROW("[N, C, s…]"), Y_ROW("g", "[N, C, o…]")), NN_OUT(Y_ROW("out", "x's shape")),
       ATTRS, .infer = max_pool_grad_infer, .body = max_pool_grad_body,
-      .sample = max_pool_grad_sample, .simplify = max_pool_grad_simplify);
+      .sample = max_pool_grad_sample, .simplify = max_pool_grad_simplify, .in_place = 1);
 NN_OP(average_pool, "AveragePool", "Mean of each window", NN_IN(X_ROW("[N, C, s…]")),
       NN_OUT(Y_ROW("out", "[N, C, o…]")), ATTRS, .infer = pool_infer, .vjp = average_pool_vjp,
       .body = average_pool_body, .sample = pool_sample);

@@ -78,13 +78,13 @@ grouped(const OneDnnBox *w, gint64 groups)
 
 /* The whole convolution of a node. */
 static OneDnnConv
-conv_of(const TnNode *node, OneDnnConvKind kind)
+conv_of(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
 {
     const TnConvAttrs *attrs = node->attrs;
     const TnArg *x = kind == ONEDNN_CONV_DATA ? &node->out[0] : &node->in[0];
     const TnArg *w = kind == ONEDNN_CONV_WEIGHT ? &node->out[0] : &node->in[1];
     const TnArg *y = kind == ONEDNN_CONV ? &node->out[0] : &node->in[kind == ONEDNN_CONV_WEIGHT];
-    OneDnnConv conv = { .kind = kind, .n = x->type.rank - 2 };
+    OneDnnConv conv = { .kind = kind, .winograd = winograd, .n = x->type.rank - 2 };
     conv.x = box_of(x);
     conv.w = box_of(w);
     conv.y = box_of(y);
@@ -251,14 +251,13 @@ release(void *state)
 }
 
 static gboolean
-prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, GError **error)
+prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, gboolean winograd,
+        GError **error)
 {
-    OneDnnConv conv = conv_of(node, kind);
+    OneDnnConv conv = conv_of(node, kind, winograd);
     Plan *plan = g_new0(Plan, 1);
     plan->kind = kind;
     plan->dtype = conv.x.dtype;
-    conv.winograd = onednn_winograd_pays(&conv);
-    conv.winograd = conv.winograd && onednn_conv_way(&conv) != ONEDNN_NOT;
     const Slices s = choose_slices(&conv);
     const gint64 all = s.by == BY_IMAGES          ? conv.x.dims[0]
                        : kind == ONEDNN_CONV_DATA ? conv.x.dims[1]
@@ -281,6 +280,7 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, GError **
             release(plan);
             return FALSE;
         }
+        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
         plan->partial_at = MAX(plan->partial_at, onednn_call_scratch(plan->call[i]));
     }
     plan->slice_bytes = plan->partial_at;
@@ -299,53 +299,63 @@ is_empty(const TnNode *node)
 }
 
 static gboolean
-claims(const TnNode *node, OneDnnConvKind kind)
+claims(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
 {
     if (is_empty(node) || !onednn_takes(node->in[0].type.dtype)) {
         return FALSE;
     }
-    const OneDnnConv conv = conv_of(node, kind);
-    return onednn_way_fits(onednn_conv_way(&conv));
+    const OneDnnConv conv = conv_of(node, kind, winograd);
+    return (!winograd || onednn_winograd_fits(&conv)) && onednn_way_fits(onednn_conv_way(&conv));
 }
 
 static gboolean
-pays(const TnNode *node, OneDnnConvKind kind)
+pays(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
 {
     if (is_empty(node)) {
         return FALSE;
     }
-    const OneDnnConv conv = conv_of(node, kind);
-    return onednn_conv_pays(&conv);
+    const OneDnnConv conv = conv_of(node, kind, winograd);
+    return onednn_conv_pays(&conv) && (!winograd || onednn_winograd_pays(&conv));
 }
 
-#define DEFINE(name, kind)                                                                         \
+#define DEFINE(name, kind, winograd)                                                               \
     static gboolean claims_##name(const TnNode *node)                                              \
     {                                                                                              \
-        return claims(node, kind);                                                                 \
+        return claims(node, kind, winograd);                                                       \
     }                                                                                              \
     static gboolean pays_##name(const TnNode *node)                                                \
     {                                                                                              \
-        return pays(node, kind);                                                                   \
+        return pays(node, kind, winograd);                                                         \
     }                                                                                              \
     static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
     {                                                                                              \
-        return prepare(node, prepared, kind, error);                                               \
+        return prepare(node, prepared, kind, winograd, error);                                     \
     }
-DEFINE(forward, ONEDNN_CONV)
-DEFINE(data, ONEDNN_CONV_DATA)
-DEFINE(weight, ONEDNN_CONV_WEIGHT)
+DEFINE(forward, ONEDNN_CONV, FALSE)
+DEFINE(data, ONEDNN_CONV_DATA, FALSE)
+DEFINE(weight, ONEDNN_CONV_WEIGHT, FALSE)
+DEFINE(forward_winograd, ONEDNN_CONV, TRUE)
+DEFINE(data_winograd, ONEDNN_CONV_DATA, TRUE)
+DEFINE(weight_winograd, ONEDNN_CONV_WEIGHT, TRUE)
 
-#define ROW(op_, name, dtypes_)                                                                    \
+#define ROW(op_, name, dtypes_, rank_)                                                             \
     {                                                                                              \
-        .op = (op_), .dtypes = (dtypes_), .rank = ONEDNN_RANK, .claims = claims_##name,            \
+        .op = (op_), .dtypes = (dtypes_), .rank = (rank_), .claims = claims_##name,                \
         .prepare = prepare_##name, .run = run, .release = release, .pays = pays_##name             \
     }
+#define DIRECT(op_, name, dtypes_) ROW(op_, name, dtypes_, ONEDNN_RANK)
+/* Rows of their own: they are faster at some sizes, and need more scratch. */
+#define WINOGRAD(op_, name) ROW(op_, name##_winograd, TN_DT(F32), ONEDNN_RANK + 1)
 
 static const TnKernel kernels[] = {
-    ROW("conv", forward, TN_DT(F32) | TN_DT(BF16)),
-    ROW("conv_bias", forward, TN_DT(F32) | TN_DT(BF16)),
-    ROW("conv_transpose", data, TN_DT(F32) | TN_DT(BF16)),
-    ROW("conv_grad_weight", weight, TN_DT(F32)), /* of bf16 the plugin cpu's is faster */
+    WINOGRAD("conv", forward),
+    WINOGRAD("conv_bias", forward),
+    WINOGRAD("conv_transpose", data),
+    WINOGRAD("conv_grad_weight", weight),
+    DIRECT("conv", forward, TN_DT(F32) | TN_DT(BF16)),
+    DIRECT("conv_bias", forward, TN_DT(F32) | TN_DT(BF16)),
+    DIRECT("conv_transpose", data, TN_DT(F32) | TN_DT(BF16)),
+    DIRECT("conv_grad_weight", weight, TN_DT(F32)), /* of bf16 the plugin cpu's is faster */
 };
 
 const TnKernelTable onednn_conv = ONEDNN_TABLE(kernels);

@@ -28,18 +28,29 @@ static const struct {
     ROW(primitive_attr_create),
     ROW(primitive_attr_set_scratchpad_mode),
     ROW(primitive_attr_set_fpmath_mode),
+    ROW(primitive_attr_destroy),
+    ROW(primitive_attr_set_post_ops),
+    ROW(post_ops_create),
+    ROW(post_ops_destroy),
+    ROW(post_ops_append_binary),
     ROW(memory_desc_init_by_strides),
     ROW(memory_desc_init_by_tag),
     ROW(memory_desc_equal),
     ROW(memory_desc_get_size),
     ROW(memory_create),
     ROW(memory_destroy),
+    ROW(memory_set_data_handle),
     ROW(dilated_convolution_forward_desc_init),
     ROW(dilated_convolution_backward_data_desc_init),
     ROW(dilated_convolution_backward_weights_desc_init),
     ROW(matmul_desc_init),
     ROW(pooling_forward_desc_init),
     ROW(pooling_backward_desc_init),
+    ROW(softmax_v2_forward_desc_init),
+    ROW(layer_normalization_forward_desc_init),
+    ROW(layer_normalization_backward_desc_init),
+    ROW(batch_normalization_forward_desc_init),
+    ROW(batch_normalization_backward_desc_init),
     ROW(primitive_desc_create),
     ROW(primitive_desc_destroy),
     ROW(primitive_desc_query),
@@ -113,17 +124,22 @@ find_threads(void *library)
     onednn.set_threads = most != NULL && most() != 1 ? set : NULL;
 }
 
+gboolean
+onednn_attr_new(dnnl_primitive_attr_t *attr)
+{
+    return onednn.primitive_attr_create(attr) == dnnl_success &&
+           onednn.primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user) ==
+               dnnl_success &&
+           onednn.primitive_attr_set_fpmath_mode(*attr, dnnl_fpmath_mode_strict) == dnnl_success;
+}
+
 static gboolean
 make_objects(GError **error)
 {
     onednn_enter_thread();
     if (onednn.engine_create(&onednn.engine, dnnl_cpu, 0) == dnnl_success &&
         onednn.stream_create(&onednn.stream, onednn.engine, dnnl_stream_in_order) == dnnl_success &&
-        onednn.primitive_attr_create(&onednn.attr) == dnnl_success &&
-        onednn.primitive_attr_set_scratchpad_mode(onednn.attr, dnnl_scratchpad_mode_user) ==
-            dnnl_success &&
-        onednn.primitive_attr_set_fpmath_mode(onednn.attr, dnnl_fpmath_mode_strict) ==
-            dnnl_success) {
+        onednn_attr_new(&onednn.attr)) {
         return TRUE;
     }
     g_set_error(error, TN_ERROR, TN_ERROR_FAILED,

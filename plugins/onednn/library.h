@@ -25,18 +25,29 @@ typedef struct {
     ONEDNN_FN(primitive_attr_create);
     ONEDNN_FN(primitive_attr_set_scratchpad_mode);
     ONEDNN_FN(primitive_attr_set_fpmath_mode);
+    ONEDNN_FN(primitive_attr_destroy);
+    ONEDNN_FN(primitive_attr_set_post_ops);
+    ONEDNN_FN(post_ops_create);
+    ONEDNN_FN(post_ops_destroy);
+    ONEDNN_FN(post_ops_append_binary);
     ONEDNN_FN(memory_desc_init_by_strides);
     ONEDNN_FN(memory_desc_init_by_tag);
     ONEDNN_FN(memory_desc_equal);
     ONEDNN_FN(memory_desc_get_size);
     ONEDNN_FN(memory_create);
     ONEDNN_FN(memory_destroy);
+    ONEDNN_FN(memory_set_data_handle);
     ONEDNN_FN(dilated_convolution_forward_desc_init);
     ONEDNN_FN(dilated_convolution_backward_data_desc_init);
     ONEDNN_FN(dilated_convolution_backward_weights_desc_init);
     ONEDNN_FN(matmul_desc_init);
     ONEDNN_FN(pooling_forward_desc_init);
     ONEDNN_FN(pooling_backward_desc_init);
+    ONEDNN_FN(softmax_v2_forward_desc_init);
+    ONEDNN_FN(layer_normalization_forward_desc_init);
+    ONEDNN_FN(layer_normalization_backward_desc_init);
+    ONEDNN_FN(batch_normalization_forward_desc_init);
+    ONEDNN_FN(batch_normalization_backward_desc_init);
     ONEDNN_FN(primitive_desc_create);
     ONEDNN_FN(primitive_desc_destroy);
     ONEDNN_FN(primitive_desc_query);
@@ -55,5 +66,7 @@ gboolean onednn_open(const char *file, GError **error);
 /* Whether a library that says so of itself is one that this plugin can call; FALSE with
  * TN_ERROR_VERSION or TN_ERROR_UNSUPPORTED. */
 gboolean onednn_version_fits(const dnnl_version_t *version, GError **error);
+/* Attributes as onednn.attr, which is one of them; FALSE: not all of it, or nothing, was made. */
+gboolean onednn_attr_new(dnnl_primitive_attr_t *attr);
 /* Before the library is called on a thread: it will not start threads of its own there. */
 void onednn_enter_thread(void);

@@ -291,6 +291,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
             release(plan);
             return FALSE;
         }
+        onednn_call_spare(plan->call[i], onednn_at_once(plan->batches * plan->slices));
         plan->item_bytes = MAX(plan->item_bytes, onednn_call_scratch(plan->call[i]));
     }
     for (gint i = 0; i < ONEDNN_OUT; i++) {
@@ -317,7 +318,7 @@ claims(const TnNode *node)
 static gboolean
 pays(const TnNode *node)
 {
-    return onednn_matmul_pays() && claims(node);
+    return onednn_table_alone_pays() && claims(node);
 }
 
 #define ROW(op_)                                                                                   \

@@ -39,10 +39,15 @@ init(GError **error)
                                              .vtable = &onednn_##ident }
 
 TABLE(conv, "convolutions and their gradients");
+TABLE(conv_blocked, "convolutions over blocks of channels, and what follows them");
 TABLE(matmul, "products of matrices");
 TABLE(pool, "averages over windows, and their gradients");
+TABLE(softmax, "softmax and log_softmax");
+TABLE(norm, "layer and batch normalisation, and their gradients");
 
-static const TnFactory *const factories[] = { &table_conv, &table_matmul, &table_pool, NULL };
+static const TnFactory *const factories[] = { &table_conv, &table_conv_blocked, &table_matmul,
+                                              &table_pool, &table_softmax,      &table_norm,
+                                              NULL };
 
 static const char *
 about(void)

@@ -154,6 +154,7 @@ prepare(const TnNode *node, TnPrepared *prepared, gboolean gradient, GError **er
             release(plan);
             return FALSE;
         }
+        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
         plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
     }
     prepared->scratch = (gsize)plan->slices * plan->slice_bytes;

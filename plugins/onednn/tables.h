@@ -12,4 +12,5 @@
         .n_kernels = G_N_ELEMENTS(rows), .kernels = (rows)                                         \
     }
 
-extern const TnKernelTable onednn_conv, onednn_matmul, onednn_pool;
+extern const TnKernelTable onednn_conv, onednn_conv_blocked, onednn_matmul, onednn_pool,
+    onednn_softmax, onednn_norm;

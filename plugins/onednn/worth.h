@@ -12,9 +12,13 @@ gboolean onednn_takes(TnDtype dtype);
 gboolean onednn_way_fits(OneDnnWay way);
 /* Whether a convolution is faster than the plugin cpu's. */
 gboolean onednn_conv_pays(const OneDnnConv *conv);
-/* Whether Winograd's algorithm may be faster than the direct one. */
+/* Whether Winograd's algorithm is there for such windows; whether it is faster than the direct one
+ * where it is. */
+gboolean onednn_winograd_fits(const OneDnnConv *conv);
 gboolean onednn_winograd_pays(const OneDnnConv *conv);
 /* Whether averages over windows are, of so many elements read. */
 gboolean onednn_pool_pays(gint64 reads);
-/* Whether out [m, n] = a [m, k] b [k, n] is. */
-gboolean onednn_matmul_pays(void);
+/* Whether softmax of so many numbers is. */
+gboolean onednn_softmax_pays(TnDtype dtype, gint64 count);
+/* Whether what only a table of times should ask for is. */
+gboolean onednn_table_alone_pays(void);

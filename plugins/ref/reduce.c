@@ -1,5 +1,6 @@
 /* reduce.c: reductions over axes, positions of extremes, cumulative sums, reduce_to. Each output
- * element walks the reduced axes of its input in row-major order. */
+ * element walks the reduced axes of its input in row-major order. A sum of one element is that element:
+ * -0 stays -0, so that the compiler may leave it out. */
 #include "ref.h"
 
 #include <math.h>
@@ -27,15 +28,14 @@ split_axes(const TnArg *in, guint32 mask)
     return split;
 }
 
-static gboolean
-is_empty(gint rank, const gint64 *dims)
+static gint64
+count(gint rank, const gint64 *dims)
 {
+    gint64 n = 1;
     for (gint i = 0; i < rank; i++) {
-        if (dims[i] == 0) {
-            return TRUE;
-        }
+        n *= dims[i];
     }
-    return FALSE;
+    return n;
 }
 
 typedef enum { SUM, PROD, MAXIMUM, MINIMUM } Kind;
@@ -91,7 +91,11 @@ fold(Kind kind, const Split *split, TnDtype dtype, const void *in, gint64 base, 
     gboolean is_signed = tn_dtype_info(dtype)->klass == TN_CLASS_INT;
     gint64 index[TN_MAX_RANK] = { 0 };
     begin(kind, dtype, &f, &v);
-    if (!is_empty(split->n_reduced, split->reduced)) {
+    const gint64 n = count(split->n_reduced, split->reduced);
+    if (kind == SUM && n == 1) {
+        f = -0.0;
+    }
+    if (n > 0) {
         do {
             gint64 from = base + ref_dot(split->n_reduced, index, split->reduced_strides);
             if (is_float) {

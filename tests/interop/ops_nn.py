@@ -281,6 +281,16 @@ def rms_normalization(x, a, c):
     return x[0] * torch.rsqrt(mean + a["epsilon"]) * x[1]
 
 
+@op("rms_normalization_grad")
+def rms_normalization_grad(x, a, c):
+    axes = features(x[0], a)
+    lead = tuple(range(x[0].dim() - len(axes)))
+    inverse = torch.rsqrt((x[0] * x[0]).mean(axes, True) + a["epsilon"])
+    h, gs = x[0] * inverse, x[2] * x[1]
+    dx = inverse * (gs - h * (gs * h).mean(axes, True))
+    return dx, (x[2] * h).sum(lead) if lead else x[2] * h
+
+
 @op("group_normalization")
 def group_normalization(x, a, c):
     return F.group_norm(x[0], a["num_groups"], x[1], x[2], a["epsilon"])

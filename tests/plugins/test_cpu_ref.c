@@ -242,6 +242,39 @@ primitives(void)
     TN_ASSERT_CMPINT(checked, >, 1000);
 }
 
-static const TnTest tests[] = { { "primitives", primitives } };
+/* Sums of one element each, [5, 1, 2] to the same: x as it lies and with gaps. */
+static void
+one_element_is_its_own_sum(void)
+{
+    static const char *const kinds[] = { "ref", "cpu" }, *const ops[] = { "reduce_sum",
+                                                                          "reduce_to" };
+    static const TnDtype dtypes[] = { TN_DTYPE_F64, TN_DTYPE_F32, TN_DTYPE_F16, TN_DTYPE_BF16 };
+    const gint64 dims[] = { 5, 1, 2 }, gaps[] = { 1, 3, 7 };
+    const TnReduceAttrs attrs = { .axes = { .n = 1, .v = { 1 } }, .keepdims = TRUE };
+    for (guint k = 0; k < 2 * 2 * 4 * 2; k++) {
+        const char *kind = kinds[k & 1], *op = ops[k >> 1 & 1];
+        const TnType type = tn_type(dtypes[k >> 2 & 3], 3, dims);
+        Array in[] = { array_new(type, k >> 4 ? gaps : NULL), array_new(type, NULL) }, out[1];
+        gint n_out = 0;
+        for (gint64 i = 0; i < in[0].arg.count; i++) {
+            array_set(&in[0], i, i % 3 == 0 ? -0.0 : (double)i - 4);
+            array_set(&in[1], i, 0);
+        }
+        op_run(kind, op, k >> 1 & 1 ? NULL : &attrs, 1 + (gint)(k >> 1 & 1), in, &n_out, out);
+        for (gint64 i = 0; i < in[0].arg.count; i++) {
+            const double want = array_get(&in[0], i), got = array_get(&out[0], i);
+            tn_test_check(got == want && signbit(got) == signbit(want), FALSE, __FILE__, __LINE__,
+                          "%s of %s, case %u: %g for %g", op, kind, k, got, want);
+        }
+        array_clear(&in[0]);
+        array_clear(&in[1]);
+        array_clear(&out[0]);
+    }
+}
+
+static const TnTest tests[] = {
+    { "primitives", primitives },
+    { "one element is its own sum", one_element_is_its_own_sum },
+};
 
 TN_TEST_MAIN("cpu against ref", tests)

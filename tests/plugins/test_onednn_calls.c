@@ -7,6 +7,7 @@
 
 #include "../../plugins/onednn/call.c"
 #include "../../plugins/onednn/library.c"
+#include "../../plugins/onednn/ports.c"
 
 static void
 versions(void)
@@ -133,6 +134,18 @@ open_library(void)
         .dtype = TN_DTYPE_F32, .rank = 4, .dims = { __VA_ARGS__ }                                  \
     }
 
+static void
+set_strides(OneDnnBox *const *boxes)
+{
+    for (guint i = 0; i < 3; i++) {
+        gint64 step = 1;
+        for (gint k = 3; k >= 0; k--) {
+            boxes[i]->strides[k] = step;
+            step *= boxes[i]->dims[k];
+        }
+    }
+}
+
 /* Of a kind with copies of both inputs and of what comes out. */
 static OneDnnConv
 gradient(void)
@@ -146,14 +159,7 @@ gradient(void)
                         .stride = { 1, 1 },
                         .dilation = { 1, 1 },
                         .pad = { 1, 1 } };
-    OneDnnBox *boxes[] = { &conv.x, &conv.w, &conv.y };
-    for (guint i = 0; i < G_N_ELEMENTS(boxes); i++) {
-        gint64 step = 1;
-        for (gint k = 3; k >= 0; k--) {
-            boxes[i]->strides[k] = step;
-            step *= boxes[i]->dims[k];
-        }
-    }
+    set_strides((OneDnnBox *[]){ &conv.x, &conv.w, &conv.y });
     return conv;
 }
 
@@ -163,6 +169,8 @@ making_fails(void)
 {
     const OneDnnConv conv = gradient();
     open_library();
+    onednn.memory_create = memory_create;
+    onednn.memory_destroy = memory_destroy;
     onednn.primitive_create = primitive_create;
     onednn.primitive_destroy = primitive_destroy;
     onednn.primitive_desc_create = desc_create;
@@ -180,49 +188,156 @@ making_fails(void)
         }
     }
     TN_REQUIRE(call != NULL);
-    TN_ASSERT_CMPINT(fail_at, >, 8); /* forward, backward, three reorders, their code */
+    /* forward, backward, three reorders, their code and their tensors */
+    TN_ASSERT_CMPINT(fail_at, >, 15);
     onednn_call_free(call);
     TN_ASSERT_CMPINT(n_alive, ==, 0);
     onednn = whole;
 }
 
-/* Running: out of memory is that, anything else is a failure; nothing is left, and the call can be
- * made again. */
-static void
-running_fails(void)
+/* A call and memory for it. */
+typedef struct {
+    OneDnnCall *call;
+    float *memory[ONEDNN_N_PORTS];
+    void *scratch;
+} Given;
+
+#define IMAGES (2 * 32 * 16 * 16)
+#define WINDOWS (32 * 32 * 3 * 3)
+
+static Given
+given_new(void)
 {
     const OneDnnConv conv = gradient();
     g_autoptr(GError) error = NULL;
-    open_library();
-    OneDnnCall *call = onednn_conv_new(&conv, &error);
+    Given given = { .call = onednn_conv_new(&conv, &error) };
     TN_REQUIRE_NO_ERROR(error);
-    float *memory[ONEDNN_N_PORTS] = { tn_data_alloc(65536), tn_data_alloc(36864), NULL,
-                                      tn_data_alloc(65536) };
-    void *scratch = tn_data_alloc(onednn_call_scratch(call));
-    memset(memory[ONEDNN_A], 0, 65536);
-    memset(memory[ONEDNN_B], 0, 36864);
+    given.memory[ONEDNN_A] = tn_data_alloc(IMAGES * sizeof(float));
+    given.memory[ONEDNN_B] = tn_data_alloc(WINDOWS * sizeof(float));
+    given.memory[ONEDNN_OUT] = tn_data_alloc(IMAGES * sizeof(float));
+    given.scratch = tn_data_alloc(onednn_call_scratch(given.call));
+    for (gint i = 0; i < IMAGES; i++) {
+        given.memory[ONEDNN_A][i] = (float)(i * 7 % 23 - 11);
+    }
+    for (gint i = 0; i < WINDOWS; i++) {
+        given.memory[ONEDNN_B][i] = (float)(i * 5 % 19 - 9) / 8;
+    }
+    return given;
+}
+
+static void
+given_clear(Given *given)
+{
+    onednn_call_free(given->call);
+    for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
+        tn_data_free(given->memory[i]);
+    }
+    tn_data_free(given->scratch);
+}
+
+static TnStatus
+given_run(const Given *given)
+{
+    return onednn_call_run(given->call, (void *const *)given->memory, given->scratch);
+}
+
+/* Running: what fails is a status, and the call can be run again. Nothing is made. */
+static void
+running_fails(void)
+{
+    open_library();
+    Given given = given_new();
     onednn.memory_create = memory_create;
-    onednn.memory_destroy = memory_destroy;
     onednn.primitive_execute = execute_or_fail;
     TnStatus status = TN_FAILED;
-    guint n_no_memory = 0, n_failed = 0;
+    guint n_failed = 0;
     n_alive = 0;
     for (fail_at = 0; status != TN_OK && fail_at < 100; fail_at++) {
         n_made = 0;
-        status = onednn_call_run(call, (void *const *)memory, scratch);
-        n_no_memory += status == TN_NO_MEMORY;
+        status = given_run(&given);
         n_failed += status == TN_FAILED;
-        TN_ASSERT_CMPINT(n_alive, ==, 0);
     }
     TN_ASSERT(status == TN_OK);
     TN_ASSERT_CMPUINT(n_failed, ==, 4); /* three copies and the convolution */
-    TN_ASSERT_CMPUINT(n_no_memory, >=, 9);
+    TN_ASSERT_CMPINT(n_alive, ==, 0);
     onednn = whole;
-    onednn_call_free(call);
-    for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
-        tn_data_free(memory[i]);
+    given_clear(&given);
+}
+
+static guint
+n_objects(const OneDnnCall *call)
+{
+    guint n = 0;
+    for (const Objects *o = call->objects; o != NULL; o = o->next) {
+        n++;
     }
-    tn_data_free(scratch);
+    return n;
+}
+
+/* Tensors' objects are as many as run at once; without memory for more that is a status. */
+static void
+objects_are_kept(void)
+{
+    open_library();
+    Given given = given_new();
+    TN_ASSERT_CMPUINT(n_objects(given.call), ==, 1);
+    TN_ASSERT(given_run(&given) == TN_OK);
+    TN_ASSERT_CMPUINT(n_objects(given.call), ==, 1);
+    onednn_call_spare(given.call, 2);
+    Objects *a = objects_take(given.call), *b = objects_take(given.call);
+    TN_ASSERT_CMPUINT(n_objects(given.call), ==, 2);
+    onednn.memory_create = memory_create;
+    fail_at = n_made = 0;
+    TN_ASSERT(given_run(&given) == TN_NO_MEMORY);
+    TN_ASSERT(given_run(&given) == TN_OK);
+    TN_ASSERT_CMPUINT(n_objects(given.call), ==, 3);
+    objects_give(a);
+    objects_give(b);
+    TN_ASSERT(given_run(&given) == TN_OK);
+    TN_ASSERT_CMPUINT(n_objects(given.call), ==, 3);
+    onednn = whole;
+    given_clear(&given);
+}
+
+/* What others leave in scratch and in the result between two runs changes nothing: channels that fill
+ * no block, so that copies have padding. */
+static void
+garbage_between_runs(void)
+{
+    OneDnnConv conv = { .kind = ONEDNN_CONV,
+                        .n = 2,
+                        .x = BOX(3, 19, 16, 16),
+                        .w = BOX(21, 19, 3, 3),
+                        .y = BOX(3, 21, 16, 16),
+                        .stride = { 1, 1 },
+                        .dilation = { 1, 1 },
+                        .pad = { 1, 1 } };
+    g_autoptr(GError) error = NULL;
+    open_library();
+    set_strides((OneDnnBox *[]){ &conv.x, &conv.w, &conv.y });
+    Given given = { .call = onednn_conv_new(&conv, &error) };
+    TN_REQUIRE_NO_ERROR(error);
+    const gsize scratch = onednn_call_scratch(given.call),
+                bytes[] = { 3 * 19 * 256 * sizeof(float), 21 * 19 * 9 * sizeof(float), 0,
+                            3 * 21 * 256 * sizeof(float) };
+    for (gint i = 0; i < (gint)G_N_ELEMENTS(bytes); i++) {
+        given.memory[i] = bytes[i] > 0 ? tn_data_alloc(bytes[i]) : NULL;
+        for (gsize k = 0; k < bytes[i] / sizeof(float); k++) {
+            given.memory[i][k] = (float)(k * 7 % 23) - 11;
+        }
+    }
+    given.scratch = tn_data_alloc(scratch);
+    g_autofree void *first = g_malloc(bytes[ONEDNN_OUT]);
+    for (gint turn = 0; turn < 3; turn++) {
+        memset(given.scratch, 0xff, scratch);
+        memset(given.memory[ONEDNN_OUT], 0xff, bytes[ONEDNN_OUT]);
+        TN_ASSERT(given_run(&given) == TN_OK);
+        if (turn == 0) {
+            memcpy(first, given.memory[ONEDNN_OUT], bytes[ONEDNN_OUT]);
+        }
+        TN_ASSERT(memcmp(first, given.memory[ONEDNN_OUT], bytes[ONEDNN_OUT]) == 0);
+    }
+    given_clear(&given);
 }
 
 #else
@@ -236,6 +351,8 @@ no_headers(void)
 #define versions no_headers
 #define making_fails no_headers
 #define running_fails no_headers
+#define objects_are_kept no_headers
+#define garbage_between_runs no_headers
 
 #endif
 
@@ -243,6 +360,8 @@ static const TnTest tests[] = {
     { "versions", versions },
     { "making_fails", making_fails },
     { "running_fails", running_fails },
+    { "objects_are_kept", objects_are_kept },
+    { "garbage_between_runs", garbage_between_runs },
 };
 
 TN_TEST_MAIN("onednn calls", tests)

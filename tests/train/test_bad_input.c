@@ -55,6 +55,11 @@ static const struct {
       CONFIG("", DATA, "nn.sequential { nn.dropout {1.5}, nn.linear {3} }", ""),
       2,
       { "out_of_range.lua:10:", "1.5" } },
+    { "too_large",
+      CONFIG("", DATA, "nn.sequential { nn.linear {4611686018427387904}, nn.linear {3} }", ""),
+      1,
+      { "too_large.lua:8: stages.train: variable 'model.1.weight': f32[4611686018427387904, 4] is "
+        "too large to address" } },
     { "missing",
       CONFIG("", DATA, "nn.sequential { nn.linear {} }", ""),
       2,

@@ -53,6 +53,22 @@ static const char serving[] =
          "    to = tn.writer.hdf5 { 'second.h5' } },\n"
          "} }\n";
 
+/* Trained without a word of calibration. */
+static const char plain_config[] =
+    HEAD "  train = tn.stage.train { from = 'frames', model = model(), loss = 'cross_entropy',\n"
+         "    optimizer = tn.optim.adam {}, epochs = 1 } } }\n";
+
+/* Images that are no f32 numbers. */
+static const char bytes_config[] =
+    "local tn = require 'tenon'\n"
+    "return tn.experiment { precision = 'int8', stages = {\n"
+    "  read = tn.stage.read { data = tn.dataset.random { {36}, classes = 2, length = 40 }, batch = "
+    "20 },\n"
+    "  some = tn.stage.map { from = 'read', apply = function(b) return { x = b.x:cast 'u8' } end "
+    "},\n"
+    "  calibrate = tn.stage.calibrate { from = 'some', weights = 'none',\n"
+    "    model = tn.nn.sequential { tn.nn.flatten {}, tn.nn.linear { 2 } } } } }\n";
+
 static char *folder, *runs;
 
 static void
@@ -62,7 +78,9 @@ set_up(void)
         const char *name, *text;
     } files[] = { { "training.lua", training },
                   { "loading.lua", loading },
-                  { "serving.lua", serving } };
+                  { "serving.lua", serving },
+                  { "plain.lua", plain_config },
+                  { "bytes.lua", bytes_config } };
     folder = g_strdup(tn_test_tmp_dir());
     runs = tn_test_tmp_path("runs");
     for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -151,6 +169,11 @@ train_calibrate_serve(void)
                                  "calibrate.percentile=99.9", NULL },
                0, "narrow/accuracy");
     TN_ASSERT_NEAR(result_of("narrow/loss", NULL), plain, 0, 0.1);
+    /* A last frame of one image has fewer numbers than a share of a frame is. */
+    run_config("loading.lua",
+               (const char *[]){ trained, "calibrate.method=percentile", "calibrate.percentile=90",
+                                 "read3.batch=199", NULL },
+               0, "narrow/accuracy");
 
     /* No ranges in it. */
     run_config("serving.lua", (const char *[]){ trained, NULL }, 2, "was not measured");
@@ -160,7 +183,10 @@ static void
 faults(void)
 {
     run_config("loading.lua", (const char *[]){ "weights=none", "calibrate.file=a/b", NULL }, 1,
-               "none");
+               "stages.calibrate.weights: ");
+    run_config("plain.lua", NULL, 2,
+               "plain.lua:14: precision: nothing would be computed in 8 bits");
+    run_config("bytes.lua", NULL, 1, "model.2.linear (linear): input 'x' is u8[20, 36]");
     run_config("loading.lua", (const char *[]){ "precision=int4", NULL }, 2, "int8");
 }
 

@@ -252,7 +252,7 @@ static void
 settings_hold(void)
 {
     g_auto(Case) c = { 0 };
-    g_auto(TnChild) first = { 0 }, second = { 0 }, third = { 0 }, fourth = { 0 };
+    g_auto(TnChild) first = { 0 }, second = { 0 }, third = { 0 }, fourth = { 0 }, fifth = { 0 };
     case_init(&c, "settings");
     g_autofree char *program = tn_test_build_path("tenon"),
                     *data = g_strconcat("TENON_DATA=", c.data, NULL);
@@ -275,6 +275,11 @@ settings_hold(void)
     /* One that cannot begin changes nothing. */
     tn_test_tenon(&fourth, "resume", "--runs", c.root, "made", "train.epcohs=9", NULL);
     TN_ASSERT_EXIT(&fourth, 2);
+    /* Nor one whose variables are others than the checkpoint's. */
+    tn_test_tenon(&fifth, "resume", "--runs", c.root, "made", "--changed-data",
+                  "read.data.shape={9}", NULL);
+    TN_ASSERT_EXIT(&fifth, 1);
+    TN_ASSERT_CONTAINS(fifth.err, "the config makes it");
     g_autoptr(GError) error = NULL;
     g_autoptr(TnRunDir) dir = open_run(&c);
     g_autoptr(TnValue) settings = tn_run_get_json(dir, "settings.json", &error);

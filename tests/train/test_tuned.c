@@ -259,6 +259,25 @@ a_full_disk(void)
     TN_ASSERT_CMPUINT(n, ==, 1);
 }
 
+/* Interrupted: what was measured is kept, and the end says that it is not all. */
+static void
+interrupted(void)
+{
+    g_auto(TnChild) child = { 0 };
+    g_autofree char *program = tn_test_build_path("tenon");
+    const char *const argv[] = { program,     "tune", "--device",  "cpu",
+                                 "--seconds", "0.3",  config_path, NULL };
+    tn_test_spawn(&child, argv,
+                  &(TnChildOptions){ .signal_number = SIGINT, .signal_when_text = " 1/" });
+    TN_ASSERT_EXIT(&child, 1);
+    TN_ASSERT_CONTAINS(child.err, "tenon: stopped after ");
+    g_autoptr(GError) error = NULL;
+    g_autofree char *text = tn_test_read_file(table, NULL);
+    g_autoptr(TnValue) file = tn_json_parse(text, strlen(text), &error);
+    TN_ASSERT_NO_ERROR(error);
+    TN_ASSERT_CMPUINT(tn_value_len(tn_value_get(file, "rows")), >=, 1);
+}
+
 static const TnTest tests[] = {
     { "takes the table", takes_the_table },
     { "resumes as it began", resumes_as_it_began },
@@ -266,5 +285,6 @@ static const TnTest tests[] = {
     { "other library", other_library },
     { "tunes what is asked", tunes_what_is_asked },
     { "a full disk", a_full_disk },
+    { "interrupted", interrupted },
 };
 TN_TEST_MAIN_WITH("tuned", tests, setup, teardown)

@@ -26,6 +26,15 @@ function batch.run(stage, ...)
   end, stage.stepper.run, stage.stepper, ...)
 end
 
+-- Reads the variables of a stage's model from its option `weights`, if it has one.
+function batch.load_weights(stage)
+  local path = rawget(stage, "weights")
+  if not path then return end
+  batch.blame(function()
+    return ("%s: stages.%s.weights"):format(core.where(stage._spec), stage.stage_name)
+  end, core.load_weights, path)
+end
+
 -- {field = value}, and the fields' names in order.
 function batch.inputs(graph, port)
   local values, names = {}, {}

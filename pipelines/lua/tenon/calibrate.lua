@@ -41,12 +41,14 @@ tn.component {
       if rawget(self, name) == nil then rawset(self, name, rawget(trained, name)) end
     end
     self.port = batch.port(self, job)
-    local frames = self.port:length()
-    self.batches = frames > 0 and math.min(self.batches, frames) or self.batches
+    local frames, samples = self.port:length()
     local graph = core.graph(self.stage_name)
     core.build(graph, function()
       local values, names = batch.inputs(graph, self.port)
       local input = batch.pick(self, "input", 1, values, names)
+      -- How many numbers a percentile leaves out is of frames of one size: a smaller last one is not looked at.
+      local smaller = self.method == "percentile" and frames > 1 and samples < frames * (input.shape[1] or 1)
+      self.batches = frames > 0 and math.min(self.batches, smaller and frames - 1 or frames) or self.batches
       local prediction, ranges = quantize.measured(self.model, input,
         { method = self.method, percentile = self.percentile, batches = self.batches })
       self.ranges = ranges
@@ -56,13 +58,14 @@ tn.component {
       core.fail("config", ("%s: stages.%s: the model has no layer that can compute in 8 bits"):format(
         core.where(self._spec), self.stage_name))
     end
+    experiment.narrow = true
     self.stepper = job:stepper(job:func(graph, self.stage_name), self.port)
   end,
 
   -- Measures the ranges, once. FALSE if somebody asked to stop.
   calibrate = function(self)
     if self.calibrated then return true end
-    if rawget(self, "weights") then core.load_weights(self.weights) end
+    batch.load_weights(self)
     for _, range in ipairs(self.ranges) do range:reset() end
     if batch.run(self, self.batches) == "cancelled" then return false end
     quantize.check(self, self.ranges)

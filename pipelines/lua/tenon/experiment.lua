@@ -41,6 +41,17 @@ local function split(stages)
   return pure, ours
 end
 
+-- Makes a stage's graphs. What is wrong without a line of the config being named, such as a layer that
+-- does not take what comes in, is said to be the stage's.
+local function prepare(stage, experiment)
+  local ok, fault = xpcall(stage.prepare, function(message)
+    local text = core.traceback(message)
+    if text:find("^[^\n]-:%d+: ") then return text end
+    return ("%s: stages.%s: %s"):format(core.where(stage._spec), stage.stage_name, text)
+  end, stage, experiment)
+  if not ok then error(fault, 0) end
+end
+
 -- A function that builds tensors and runs operators on them one at a time.
 tn.component {
   interface = "tenon.job/1", name = "script",
@@ -91,10 +102,14 @@ tn.component {
         end
         prepare_stage(stage.of, asked)
       end
-      stage:prepare(experiment)
+      prepare(stage, experiment)
       stage.prepared = true
     end
     for _, name in ipairs(ours) do prepare_stage(name, {}) end
+    if self.precision == "int8" and not experiment.narrow then
+      core.fail("config", core.where(self._spec) .. ": precision: nothing would be computed in 8 bits: that wants a stage " ..
+        "`calibrate`, or a stage `predict` whose `weights` one wrote, of a model with products")
+    end
     self.experiment = experiment
     self.order = ours
   end,

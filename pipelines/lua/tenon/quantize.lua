@@ -73,9 +73,9 @@ local function narrow_weight(w)
 end
 
 -- What the first operand of a product, or an image that several products and sums read, is to be: one
--- value is narrowed once, for all that read it.
+-- value is narrowed once, for all that read it. Only f32 numbers are: of others the product is as it was.
 function quantize.image(x)
-  if not mode then return x end
+  if not mode or x.dtype ~= "f32" then return x end
   if not mode.seen[x] then
     local y = mode.kind == "measure" and measure(x) or narrow(x)
     mode.seen[x], mode.seen[y] = y, y
@@ -86,7 +86,7 @@ end
 -- The operands of a product of x by a weight [out, …].
 function quantize.operands(x, weight)
   if not mode then return x, weight end
-  return quantize.image(x), mode.kind == "narrow" and narrow_weight(weight) or weight
+  return quantize.image(x), mode.kind == "narrow" and x.dtype == "f32" and narrow_weight(weight) or weight
 end
 
 -- Calls f(…) with operands treated so: {kind =, method =, percentile =, batches =}. The ranges' variables.
@@ -106,12 +106,14 @@ function quantize.measured(model, input, options)
 end
 
 -- What the model of a stage gives while nobody trains: in 8 bits, if the experiment asks for that and
--- there are ranges. Second: their variables, or nil.
+-- there are ranges. Second: their variables, or nil. The experiment's `narrow` is then set.
 function quantize.inference(experiment, model, has_ranges, input)
   if experiment.precision ~= "int8" or not has_ranges then
     return (layer.with_training(false, model, input))
   end
-  return with_mode({ kind = "narrow" }, layer.with_training, false, model, input)
+  local prediction, ranges = with_mode({ kind = "narrow" }, layer.with_training, false, model, input)
+  experiment.narrow = experiment.narrow or #ranges > 0
+  return prediction, ranges
 end
 
 -- Fails where a range was never measured, or holds what is no number.
@@ -119,7 +121,8 @@ function quantize.check(stage, ranges)
   for _, range in ipairs(ranges or {}) do
     local low, high = table.unpack(range:read():list())
     local fault = low == 0 and high == 0 and "was not measured: 8 bits want weights that a stage `calibrate` wrote, or `of` one"
-      or not (high - low < math.huge) and ("is from %s to %s: 8 bits want finite numbers"):format(low, high)
+      or not (high - low < math.huge) and
+        ("is from %s to %s: 8 bits want finite numbers in the frames that are calibrated with, and weights that keep them so"):format(low, high)
     if fault then
       core.fail("config", ("%s: stages.%s: %s %s"):format(core.where(stage._spec), stage.stage_name, range:name(), fault))
     end

@@ -98,7 +98,7 @@ tn.component {
 
   run = function(self)
     if self.source and self.source.calibrates and not self.source:calibrate() then return nil end
-    if self.weights then core.load_weights(self.weights) end
+    batch.load_weights(self)
     quantize.check(self, self.ranges)
     return write(self)
   end,

@@ -81,6 +81,7 @@
  *                                  inv_std (x's shape, those axes 1)
  *   layer_normalization_grad (axis)   x, scale, mean, inv_std, g -> dx, dscale, dbias
  *   rms_normalization (axis)       x, scale -> x / sqrt (mean (x^2) + epsilon) scale
+ *   rms_normalization_grad (axis)  x, scale, g -> dx, dscale
  *   group_normalization (num_groups), instance_normalization   x [N, C, s…], scale, bias [C] -> y
  *
  * Losses. reduction none: a value for each sample or element; mean, sum: rank 0

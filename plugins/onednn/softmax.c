@@ -1,0 +1,172 @@
+/* softmax.c: softmax and log_softmax over the last axis by oneDNN, in f32 and bf16, on slices of rows
+ * that depend on the sizes alone.
+ *
+ * Where a row holds NaN, or infinity as its largest, the whole row is NaN. The library gives NaN at
+ * that element alone, from which the rest of the row follows here. */
+#include "call.h"
+#include "tables.h"
+#include "worth.h"
+
+#include <math.h>
+#include <string.h>
+
+#include <tenon/op.h>
+#include <tenon/pool.h>
+
+/* Slices at most, and elements that one should have. */
+#define MOST_SLICES 8
+#define SLICE_SIZE 32768
+
+typedef struct {
+    OneDnnSoftmax softmax;
+    gint64 rows, n, slices, per_slice;
+    gsize cell;
+    OneDnnCall *call[2]; /* of every slice but the last; of the last */
+    gsize slice_bytes;
+} Plan;
+
+typedef struct {
+    const Plan *plan;
+    const TnRun *run;
+} Job;
+
+/* FALSE: another axis than the last one. */
+static gboolean
+plan_rows(Plan *plan, const TnNode *node)
+{
+    const gint64 axis = ((const TnAxisAttrs *)node->attrs)->axis;
+    const TnType *x = &node->in[0].type;
+    if (x->rank == 0 || node->in[0].count == 0 || (axis != -1 && axis != x->rank - 1)) {
+        return FALSE;
+    }
+    plan->n = x->dims[x->rank - 1];
+    plan->rows = node->in[0].count / plan->n;
+    plan->cell = tn_dtype_size(x->dtype);
+    plan->softmax.log = strcmp(node->op->name, "log_softmax") == 0;
+    plan->softmax.x = (OneDnnBox){
+        .dtype = x->dtype, .rank = 2, .dims = { plan->rows, plan->n }, .strides = { plan->n, 1 }
+    };
+    return TRUE;
+}
+
+/* --- Running ---------------------------------------------------------------------------------- */
+
+static void
+spread_nan_f32(float *row, gint64 n)
+{
+    gint any = 0;
+    for (gint64 i = 0; i < n; i++) {
+        any |= row[i] != row[i];
+    }
+    for (gint64 i = 0; any && i < n; i++) {
+        row[i] = NAN;
+    }
+}
+
+#define BF16_NAN 0x7fc0
+
+static void
+spread_nan_bf16(guint16 *row, gint64 n)
+{
+    gint any = 0;
+    for (gint64 i = 0; i < n; i++) {
+        any |= (row[i] & 0x7fff) > 0x7f80;
+    }
+    for (gint64 i = 0; any && i < n; i++) {
+        row[i] = BF16_NAN;
+    }
+}
+
+static TnStatus
+run_slice(gpointer data, gsize slice, gsize n)
+{
+    const Job *job = data;
+    const Plan *plan = job->plan;
+    const gint64 first = (gint64)slice * plan->per_slice,
+                 end = MIN(plan->rows, first + plan->per_slice);
+    const gsize row_bytes = (gsize)plan->n * plan->cell;
+    char *out = (char *)job->run->out[0];
+    void *ports[ONEDNN_N_PORTS] = { [ONEDNN_A] = (char *)job->run->in[0] + (gsize)first * row_bytes,
+                                    [ONEDNN_OUT] = out + (gsize)first * row_bytes };
+    const TnStatus status = onednn_call_run(plan->call[slice + 1 == n], ports,
+                                            (char *)job->run->scratch + slice * plan->slice_bytes);
+    for (gint64 row = first; status == TN_OK && row < end; row++) {
+        void *at = out + (gsize)row * row_bytes;
+        if (plan->softmax.x.dtype == TN_DTYPE_BF16) {
+            spread_nan_bf16(at, plan->n);
+        } else {
+            spread_nan_f32(at, plan->n);
+        }
+    }
+    return status;
+}
+
+static TnStatus
+run(void *state, const TnRun *run)
+{
+    const Plan *plan = state;
+    Job job = { plan, run };
+    const TnStatus status = tn_parallel_for((gsize)plan->slices, run_slice, &job);
+    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a softmax") : status;
+}
+
+/* --- Planning --------------------------------------------------------------------------------- */
+
+static void
+release(void *state)
+{
+    Plan *plan = state;
+    for (gint i = 0; i < 2; i++) {
+        g_clear_pointer(&plan->call[i], onednn_call_free);
+    }
+    g_free(plan);
+}
+
+static gboolean
+prepare(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    Plan *plan = g_new0(Plan, 1);
+    plan_rows(plan, node);
+    plan->slices = CLAMP(plan->rows * plan->n / SLICE_SIZE, 1, MIN(MOST_SLICES, plan->rows));
+    plan->per_slice = (plan->rows + plan->slices - 1) / plan->slices;
+    plan->slices = (plan->rows + plan->per_slice - 1) / plan->per_slice;
+    for (gint i = 0; i < 2; i++) {
+        OneDnnSoftmax slice = plan->softmax;
+        slice.x.dims[0] =
+            i == 0 ? plan->per_slice : plan->rows - (plan->slices - 1) * plan->per_slice;
+        plan->call[i] = onednn_softmax_new(&slice, error);
+        if (plan->call[i] == NULL) {
+            release(plan);
+            return FALSE;
+        }
+        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
+        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    }
+    prepared->scratch = (gsize)plan->slices * plan->slice_bytes;
+    prepared->state = plan;
+    return TRUE;
+}
+
+static gboolean
+claims(const TnNode *node)
+{
+    Plan plan = { .rows = 0 };
+    return onednn_takes(node->in[0].type.dtype) && plan_rows(&plan, node) &&
+           onednn_way_fits(onednn_softmax_way(&plan.softmax));
+}
+
+static gboolean
+pays(const TnNode *node)
+{
+    return onednn_softmax_pays(node->in[0].type.dtype, node->in[0].count);
+}
+
+#define ROW(op_)                                                                                   \
+    {                                                                                              \
+        .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .rank = ONEDNN_RANK, .claims = claims,    \
+        .prepare = prepare, .run = run, .release = release, .pays = pays                           \
+    }
+
+static const TnKernel kernels[] = { ROW("softmax"), ROW("log_softmax") };
+
+const TnKernelTable onednn_softmax = ONEDNN_TABLE(kernels);
