@@ -174,30 +174,47 @@ run(void *state, const TnRun *run)
     return tn_parallel_for((gsize)(plan->items * f->blocks), run_block, &job);
 }
 
-gboolean
-attention_claims(const TnNode *node, const TnArg *mask)
+/* The mask is the input mask_at, if there is one. */
+static gboolean
+takes(const TnNode *node, gint mask_at)
 {
     const double scale = ((const TnAttentionAttrs *)node->attrs)->scale;
+    const TnDtype mask = node->n_in > mask_at ? node->in[mask_at].type.dtype : TN_DTYPE_NONE;
     for (gint i = 0; i < 3; i++) {
         if (node->in[i].count == 0) {
             return FALSE;
         }
     }
     return (scale == 0 || fabs(scale) >= (double)FLT_MIN) &&
-           (mask == NULL || mask->type.dtype == TN_DTYPE_NONE ||
-            mask->type.dtype == TN_DTYPE_BOOL || mask->type.dtype == node->in[0].type.dtype);
+           (mask == TN_DTYPE_NONE || mask == TN_DTYPE_BOOL || mask == node->in[0].type.dtype);
 }
 
-static const TnArg *
-mask_of(const TnNode *node)
+gboolean
+attention_claims(const TnNode *node)
 {
-    return node->n_in > 3 ? &node->in[3] : NULL;
+    return takes(node, ATTENTION_MASK);
 }
 
 static gboolean
-claims(const TnNode *node)
+same_leading(const TnType *a, const TnType *b)
 {
-    return attention_claims(node, mask_of(node));
+    return a->rank == b->rank &&
+           memcmp(a->dims, b->dims, (gsize)(a->rank - 2) * sizeof *a->dims) == 0;
+}
+
+gboolean
+attention_grad_claims(const TnNode *node)
+{
+    return takes(node, ATTENTION_GRAD_MASK) &&
+           same_leading(&node->in[0].type, &node->in[ATTENTION_OUT].type) &&
+           same_leading(&node->in[1].type, &node->in[2].type);
+}
+
+/* Bytes of n copies. */
+static gint64
+floats(gint64 n, gint64 each)
+{
+    return cpu_times(cpu_times(n, each), sizeof(float));
 }
 
 static gboolean
@@ -206,15 +223,16 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     Forward *f = g_new0(Forward, 1);
     AttentionPlan *plan = &f->plan;
     (void)error;
-    attention_plan(plan, node, mask_of(node));
+    attention_plan(plan, node, ATTENTION_MASK);
     f->blocks = (plan->l + ROWS - 1) / ROWS;
     f->per_block = (plan->l + f->blocks - 1) / f->blocks;
     f->per_block = (f->per_block + GEMM_ROWS - 1) / GEMM_ROWS * GEMM_ROWS;
     f->blocks = (plan->l + f->per_block - 1) / f->per_block;
     attention_strides(&f->out, plan, &node->out[0]);
-    f->v_at = plan->k.items * plan->k.turned_floats;
+    cpu_reserve(&prepared->scratch, floats(plan->k.items, plan->k.turned_floats));
+    const gsize v_at = cpu_reserve(&prepared->scratch, floats(plan->v.items, plan->v.panel_floats));
+    f->v_at = (gint64)(v_at / sizeof(float));
     prepared->state = f;
-    prepared->scratch = (gsize)(f->v_at + plan->v.items * plan->v.panel_floats) * sizeof(float);
     return TRUE;
 }
 
@@ -222,7 +240,7 @@ static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention",
       .dtypes = TN_DT(F32),
       .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
-      .claims = claims,
+      .claims = attention_claims,
       .prepare = prepare,
       .run = run,
       .release = g_free },

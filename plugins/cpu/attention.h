@@ -36,12 +36,15 @@ typedef struct {
     gint64 mask_batch[TN_MAX_RANK], mask_row, mask_col;
 } AttentionPlan;
 
+/* Inputs of attention and of its gradient. */
+enum { ATTENTION_MASK = 3, ATTENTION_OUT = 3, ATTENTION_SUM, ATTENTION_G, ATTENTION_GRAD_MASK };
+
 /* Whether the kernels take it: nothing empty, the mask bool or of q's type. */
-gboolean attention_claims(const TnNode *node, const TnArg *mask);
+gboolean attention_claims(const TnNode *node);
 /* The same of the gradient: each q has a result of its own, and k and v belong together. */
-gboolean attention_grad_claims(const TnNode *node, const TnArg *mask);
-/* Sizes, scale, and the sides from inputs 0 to 2; mask NULL or absent: none. */
-void attention_plan(AttentionPlan *plan, const TnNode *node, const TnArg *mask);
+gboolean attention_grad_claims(const TnNode *node);
+/* Sizes, scale, and the sides from inputs 0 to 2; the mask is input mask_at, if there is one. */
+void attention_plan(AttentionPlan *plan, const TnNode *node, gint mask_at);
 /* A side of its own from an argument [lead…, rows, cols] that broadcasts to the plan's leading axes;
  * uses: how often its rows are read. */
 void attention_side(AttentionSide *side, const AttentionPlan *plan, const TnArg *arg, gint64 uses);
@@ -70,6 +73,16 @@ typedef struct {
     gint64 batch[TN_MAX_RANK], row, col;
 } AttentionStrides;
 void attention_strides(AttentionStrides *to, const AttentionPlan *plan, const TnArg *arg);
+
+/* What gradients know of their node. */
+typedef struct {
+    AttentionPlan plan;
+    AttentionSide g;
+    gint64 keys[TN_MAX_RANK], rest[TN_MAX_RANK]; /* leading axes of k, and those that share it */
+    gint64 n_keys;                               /* matrices k */
+    AttentionStrides out, sum, dq, dk, dv;
+} AttentionGrad;
+void attention_grad_plan(AttentionGrad *grad, const TnNode *node);
 
 /* Where a row's mask begins. */
 const void *attention_mask(const AttentionPlan *plan, const void *mask, const gint64 *index,

@@ -14,8 +14,9 @@ typedef struct {
     AttentionPlan plan;
     gint64 chunks; /* of an item */
     gint64 e_blocks, s_blocks, d_blocks;
-    gint64 k_numbers, v_numbers;   /* of copies of one item */
-    gsize v_at, own_at, own_bytes; /* in scratch: copies of v, what a chunk needs for itself */
+    gint64 k_numbers, v_numbers; /* of copies of one item */
+    gsize v_at, own_at;          /* in scratch: copies of v, what chunks need for themselves */
+    gsize own_q_at, own_bytes;   /* of that: q's rows, behind sums */
     AttentionStrides out;
 } Forward;
 
@@ -173,7 +174,7 @@ run_chunk(gpointer data, gsize chunk, gsize n)
                .k = k_copy(job, cpu_dot(plan->lead, index, plan->k.item)),
                .v = v_copy(job, cpu_dot(plan->lead, index, plan->v.item)),
                .sums = (float *)(void *)own,
-               .q = (guint16 *)(void *)(own + f->d_blocks * AREA * (gint64)sizeof(float)) };
+               .q = (guint16 *)(void *)(own + f->own_q_at) };
     bf16_begin();
     for (r.row = first; r.row < last; r.row += BLOCK) {
         r.rows = MIN(BLOCK, last - r.row);
@@ -209,25 +210,14 @@ run(void *state, const TnRun *run)
     return tn_parallel_for((gsize)(plan->items * f->chunks), run_chunk, &job);
 }
 
-static const TnArg *
-mask_of(const TnNode *node)
-{
-    return node->n_in > 3 ? &node->in[3] : NULL;
-}
-
-static gboolean
-claims(const TnNode *node)
-{
-    return attention_claims(node, mask_of(node));
-}
-
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Forward *f = g_new0(Forward, 1);
     AttentionPlan *plan = &f->plan;
+    const gint64 narrow = sizeof(guint16), wide = sizeof(float);
     (void)error;
-    attention_plan(plan, node, mask_of(node));
+    attention_plan(plan, node, ATTENTION_MASK);
     attention_strides(&f->out, plan, &node->out[0]);
     f->chunks = cpu_parts(plan->l, ROWS);
     f->e_blocks = attention_blocks(plan->e);
@@ -235,12 +225,14 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     f->d_blocks = attention_blocks(plan->d);
     f->k_numbers = attention_room(plan->s, plan->e);
     f->v_numbers = attention_room(plan->s, plan->d);
-    f->v_at = (gsize)(plan->k.items * f->k_numbers) * sizeof(guint16);
-    f->own_at = f->v_at + (gsize)(plan->v.items * f->v_numbers) * sizeof(guint16);
-    f->own_bytes =
-        (gsize)(f->d_blocks * AREA) * sizeof(float) + (gsize)(f->e_blocks * AREA) * sizeof(guint16);
+    cpu_reserve(&f->own_bytes, cpu_times(f->d_blocks * AREA, wide));
+    f->own_q_at = cpu_reserve(&f->own_bytes, cpu_times(f->e_blocks * AREA, narrow));
+    cpu_reserve(&prepared->scratch, cpu_times(cpu_times(plan->k.items, f->k_numbers), narrow));
+    f->v_at =
+        cpu_reserve(&prepared->scratch, cpu_times(cpu_times(plan->v.items, f->v_numbers), narrow));
+    f->own_at = cpu_reserve(&prepared->scratch,
+                            cpu_times(cpu_times(plan->items, f->chunks), (gint64)f->own_bytes));
     prepared->state = f;
-    prepared->scratch = f->own_at + (gsize)(plan->items * f->chunks) * f->own_bytes;
     return TRUE;
 }
 
@@ -248,7 +240,7 @@ static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention",
       .dtypes = TN_DT(BF16),
       .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
-      .claims = claims,
+      .claims = attention_claims,
       .prepare = prepare,
       .run = run,
       .release = g_free },

@@ -29,7 +29,7 @@ typedef struct {
 static inline gint64
 attention_room(gint64 rows, gint64 cols)
 {
-    return attention_blocks(rows) * attention_blocks(cols) * ATTENTION_AREA;
+    return cpu_times(cpu_times(attention_blocks(rows), attention_blocks(cols)), ATTENTION_AREA);
 }
 
 /* A block of rows of a left side. */

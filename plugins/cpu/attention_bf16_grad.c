@@ -18,13 +18,10 @@ typedef enum { K_LEFT, K_RIGHT, V_LEFT, Q_TURNED, Q_RIGHT, G_TURNED, G_RIGHT, N_
 typedef enum { BASE = N_COPIES, WEIGHED, DQ, DK, DV, N_PARTS } Part;
 
 typedef struct {
-    AttentionPlan plan;
-    AttentionSide g;
-    gint64 keys[TN_MAX_RANK], rest[TN_MAX_RANK]; /* leading axes of k, and those that share it */
-    gint64 n_keys, slots;                        /* matrices k */
-    AttentionStrides out, sum, dq, dk, dv;
+    AttentionGrad grad;
+    gint64 slots;
     gint64 l_blocks, s_blocks, e_blocks, d_blocks;
-    gsize at[N_PARTS + 1];
+    gsize at[N_PARTS], bytes; /* of a slot */
 } Backward;
 
 typedef struct {
@@ -62,7 +59,7 @@ turn_block(const guint16 *ds, guint16 *to)
 static void
 masked(const Item *item, float *scores, gint64 key, gint64 keys, gint64 row)
 {
-    const AttentionPlan *plan = &item->backward->plan;
+    const AttentionPlan *plan = &item->backward->grad.plan;
     for (gint64 i = 0; i < keys; i++) {
         attention_masked(plan, attention_mask(plan, item->mask, item->index, row, key + i),
                          plan->mask_row, scores + i * BLOCK, MIN(BLOCK, plan->l - row));
@@ -74,7 +71,7 @@ static void
 shares(const Item *item, Meeting *m, gint64 k, gint64 r)
 {
     const Backward *b = item->backward;
-    const AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
     const gint64 key = (m->key + k) * BLOCK, row = (m->row + r) * BLOCK;
     const gint64 e_half = b->e_blocks * TILE, d_half = b->d_blocks * TILE;
     const AttentionShares terms = { MIN(BLOCK, plan->s - key),
@@ -116,7 +113,7 @@ static void
 meet(const Item *item, Meeting *m)
 {
     const Backward *b = item->backward;
-    const gboolean causal = b->plan.causal;
+    const gboolean causal = b->grad.plan.causal;
     for (gint64 k = 0; k < m->keys; k++) {
         const gint64 first = causal ? CLAMP(m->key + k - m->row, 0, m->rows) : 0;
         const gint64 key = m->key + k, at = (k * SIDE + first) * AREA;
@@ -145,7 +142,7 @@ run_blocks(const Item *item)
     Meeting m;
     for (m.key = 0; m.key < b->s_blocks; m.key += SIDE) {
         m.keys = MIN(SIDE, b->s_blocks - m.key);
-        for (m.row = b->plan.causal ? m.key : 0; m.row < b->l_blocks; m.row += SIDE) {
+        for (m.row = b->grad.plan.causal ? m.key : 0; m.row < b->l_blocks; m.row += SIDE) {
             m.rows = MIN(SIDE, b->l_blocks - m.row);
             meet(item, &m);
         }
@@ -157,16 +154,17 @@ static void
 find_rows(const Item *item, const guint16 *out, const float *log_sum, const guint16 *g)
 {
     const Backward *b = item->backward;
-    for (gint64 first = 0; first < b->plan.l; first += BLOCK) {
+    for (gint64 first = 0; first < b->grad.plan.l; first += BLOCK) {
         float lanes[BLOCK * ATTENTION_LANES] __attribute__((aligned(64))) = { 0 };
         for (gint64 i = 0; i < BLOCK; i++) {
             const gint64 row = first + i;
             item->base[row] = INFINITY;
-            if (row < b->plan.l) {
-                const float sum = log_sum[row * b->sum.row];
+            if (row < b->grad.plan.l) {
+                const float sum = log_sum[row * b->grad.sum.row];
                 item->base[row] = sum == -INFINITY ? 0 : sum;
-                attention_bf16_dot[cpu_isa](g + row * b->g.row, b->g.col, out + row * b->out.row,
-                                            b->out.col, b->plan.d, lanes + i * ATTENTION_LANES);
+                attention_bf16_dot[cpu_isa](g + row * b->grad.g.row, b->grad.g.col,
+                                            out + row * b->grad.out.row, b->grad.out.col,
+                                            b->grad.plan.d, lanes + i * ATTENTION_LANES);
             }
         }
         attention_bf16_fold(lanes, item->weighed + first);
@@ -189,22 +187,22 @@ static void
 run_item(Item *item, const TnRun *run)
 {
     const Backward *b = item->backward;
-    const AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
     const gint n = plan->lead;
     const guint16 *q = (const guint16 *)run->in[0] + cpu_dot(n, item->index, plan->q.batch);
-    const guint16 *g = (const guint16 *)run->in[5] + cpu_dot(n, item->index, b->g.batch);
+    const guint16 *g = (const guint16 *)run->in[5] + cpu_dot(n, item->index, b->grad.g.batch);
     const AttentionMatrix all_q = { q, plan->l, plan->e, plan->q.row, plan->q.col };
-    const AttentionMatrix all_g = { g, plan->l, plan->d, b->g.row, b->g.col };
+    const AttentionMatrix all_g = { g, plan->l, plan->d, b->grad.g.row, b->grad.g.col };
     attention_right_turned(&all_q, item->copy[Q_TURNED]);
     attention_right(&all_q, item->copy[Q_RIGHT]);
     attention_right_turned(&all_g, item->copy[G_TURNED]);
     attention_right(&all_g, item->copy[G_RIGHT]);
-    find_rows(item, (const guint16 *)run->in[3] + cpu_dot(n, item->index, b->out.batch),
-              (const float *)run->in[4] + cpu_dot(n, item->index, b->sum.batch), g);
+    find_rows(item, (const guint16 *)run->in[3] + cpu_dot(n, item->index, b->grad.out.batch),
+              (const float *)run->in[4] + cpu_dot(n, item->index, b->grad.sum.batch), g);
     memset(item->dq, 0, b->at[DK] - b->at[DQ]);
     run_blocks(item);
-    finish(item->dq, plan->l, plan->e, b->dq.row,
-           (guint16 *)run->out[0] + cpu_dot(n, item->index, b->dq.batch));
+    finish(item->dq, plan->l, plan->e, b->grad.dq.row,
+           (guint16 *)run->out[0] + cpu_dot(n, item->index, b->grad.dq.batch));
 }
 
 /* All items that share one k and v, number `at`. */
@@ -212,10 +210,10 @@ static void
 run_keys(const Job *job, Item *item, gint64 at)
 {
     const Backward *b = item->backward;
-    const AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
     const gint n = plan->lead;
     gint64 keys[TN_MAX_RANK] = { 0 }, rest[TN_MAX_RANK] = { 0 };
-    cpu_position(n, b->keys, at, keys);
+    cpu_position(n, b->grad.keys, at, keys);
     const guint16 *k = (const guint16 *)job->run->in[1] + cpu_dot(n, keys, plan->k.batch);
     const guint16 *v = (const guint16 *)job->run->in[2] + cpu_dot(n, keys, plan->v.batch);
     const AttentionMatrix all_k = { k, plan->s, plan->e, plan->k.row, plan->k.col };
@@ -225,17 +223,17 @@ run_keys(const Job *job, Item *item, gint64 at)
         attention_left(&all_k, i, item->copy[K_LEFT] + i * b->e_blocks * AREA);
         attention_left(&all_v, i, item->copy[V_LEFT] + i * b->d_blocks * AREA);
     }
-    memset(item->dk, 0, b->at[N_PARTS] - b->at[DK]);
+    memset(item->dk, 0, b->bytes - b->at[DK]);
     do {
         for (gint i = 0; i < n; i++) {
             item->index[i] = keys[i] + rest[i];
         }
         run_item(item, job->run);
-    } while (cpu_next(n, b->rest, rest));
-    finish(item->dk, plan->s, plan->e, b->dk.row,
-           (guint16 *)job->run->out[1] + cpu_dot(n, keys, b->dk.batch));
-    finish(item->dv, plan->s, plan->d, b->dv.row,
-           (guint16 *)job->run->out[2] + cpu_dot(n, keys, b->dv.batch));
+    } while (cpu_next(n, b->grad.rest, rest));
+    finish(item->dk, plan->s, plan->e, b->grad.dk.row,
+           (guint16 *)job->run->out[1] + cpu_dot(n, keys, b->grad.dk.batch));
+    finish(item->dv, plan->s, plan->d, b->grad.dv.row,
+           (guint16 *)job->run->out[2] + cpu_dot(n, keys, b->grad.dv.batch));
 }
 
 static TnStatus
@@ -243,9 +241,9 @@ run_slot(gpointer data, gsize slot, gsize n)
 {
     const Job *job = data;
     const Backward *b = job->backward;
-    char *own = (char *)job->run->scratch + slot * b->at[N_PARTS];
+    char *own = (char *)job->run->scratch + slot * b->bytes;
     Item item = { .backward = b,
-                  .mask = b->plan.mask != TN_DTYPE_NONE ? job->run->in[6] : NULL,
+                  .mask = b->grad.plan.mask != TN_DTYPE_NONE ? job->run->in[6] : NULL,
                   .base = (float *)(void *)(own + b->at[BASE]),
                   .weighed = (float *)(void *)(own + b->at[WEIGHED]),
                   .dq = (float *)(void *)(own + b->at[DQ]),
@@ -255,7 +253,7 @@ run_slot(gpointer data, gsize slot, gsize n)
         item.copy[i] = (guint16 *)(void *)(own + b->at[i]);
     }
     bf16_begin();
-    for (gint64 i = (gint64)slot; i < b->n_keys; i += (gint64)n) {
+    for (gint64 i = (gint64)slot; i < b->grad.n_keys; i += (gint64)n) {
         run_keys(job, &item, i);
     }
     bf16_end();
@@ -271,36 +269,20 @@ run(void *state, const TnRun *run)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static const TnArg *
-mask_of(const TnNode *node)
-{
-    return node->n_in > 6 ? &node->in[6] : NULL;
-}
-
-static gboolean
-claims(const TnNode *node)
-{
-    return attention_grad_claims(node, mask_of(node));
-}
-
 static void
 lay_slot(Backward *b)
 {
-    const AttentionPlan *plan = &b->plan;
-    const gsize le = (gsize)attention_room(plan->l, plan->e);
-    const gsize ld = (gsize)attention_room(plan->l, plan->d);
-    const gsize se = (gsize)attention_room(plan->s, plan->e);
-    const gsize sd = (gsize)attention_room(plan->s, plan->d);
-    const gsize rows = (gsize)(b->l_blocks * BLOCK) * sizeof(float);
-    const gsize narrow = sizeof(guint16), wide = sizeof(float);
-    const gsize bytes[N_PARTS] = {
-        [K_LEFT] = se * narrow,   [K_RIGHT] = se * narrow, [V_LEFT] = sd * narrow,
-        [Q_TURNED] = le * narrow, [Q_RIGHT] = le * narrow, [G_TURNED] = ld * narrow,
-        [G_RIGHT] = ld * narrow,  [BASE] = rows,           [WEIGHED] = rows,
-        [DQ] = le * wide,         [DK] = se * wide,        [DV] = sd * wide,
+    const AttentionPlan *plan = &b->grad.plan;
+    const gint64 le = attention_room(plan->l, plan->e), ld = attention_room(plan->l, plan->d);
+    const gint64 se = attention_room(plan->s, plan->e), sd = attention_room(plan->s, plan->d);
+    const gint64 rows = b->l_blocks * BLOCK, narrow = sizeof(guint16), wide = sizeof(float);
+    const gint64 numbers[N_PARTS] = {
+        [K_LEFT] = se,    [K_RIGHT] = se,  [V_LEFT] = sd,  [Q_TURNED] = le,
+        [Q_RIGHT] = le,   [G_TURNED] = ld, [G_RIGHT] = ld, [BASE] = rows,
+        [WEIGHED] = rows, [DQ] = le,       [DK] = se,      [DV] = sd
     };
     for (gint i = 0; i < N_PARTS; i++) {
-        b->at[i + 1] = b->at[i] + bytes[i];
+        b->at[i] = cpu_reserve(&b->bytes, cpu_times(numbers[i], i < N_COPIES ? narrow : wide));
     }
 }
 
@@ -308,28 +290,17 @@ static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Backward *b = g_new0(Backward, 1);
-    AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
     (void)error;
-    attention_plan(plan, node, mask_of(node));
-    attention_side(&b->g, plan, &node->in[5], 0);
-    attention_strides(&b->out, plan, &node->in[3]);
-    attention_strides(&b->sum, plan, &node->in[4]);
-    attention_strides(&b->dq, plan, &node->out[0]);
-    attention_strides(&b->dk, plan, &node->out[1]);
-    attention_strides(&b->dv, plan, &node->out[2]);
-    for (gint i = 0; i < plan->lead; i++) {
-        b->keys[i] = plan->k.item[i] > 0 ? plan->dims[i] : 1;
-        b->rest[i] = plan->dims[i] / b->keys[i];
-    }
-    b->n_keys = cpu_count(plan->lead, b->keys);
-    b->slots = MIN(SLOTS, b->n_keys);
+    attention_grad_plan(&b->grad, node);
+    b->slots = MIN(SLOTS, b->grad.n_keys);
     b->l_blocks = attention_blocks(plan->l);
     b->s_blocks = attention_blocks(plan->s);
     b->e_blocks = attention_blocks(plan->e);
     b->d_blocks = attention_blocks(plan->d);
     lay_slot(b);
     prepared->state = b;
-    prepared->scratch = (gsize)b->slots * b->at[N_PARTS];
+    cpu_reserve(&prepared->scratch, cpu_times(b->slots, (gint64)b->bytes));
     return TRUE;
 }
 
@@ -337,7 +308,7 @@ static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention_grad",
       .dtypes = TN_DT(BF16),
       .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
-      .claims = claims,
+      .claims = attention_grad_claims,
       .prepare = prepare,
       .run = run,
       .release = g_free },

@@ -14,11 +14,7 @@
 #define PITCH (BLOCK + ATTENTION_LANES)
 
 typedef struct {
-    AttentionPlan plan;
-    AttentionSide g;
-    gint64 keys[TN_MAX_RANK], rest[TN_MAX_RANK]; /* leading axes of k, and those that share it */
-    gint64 n_keys;                               /* matrices k */
-    AttentionStrides out, sum, dq, dk, dv;
+    AttentionGrad grad;
     gint64 floats; /* of the copies for one k */
 } Backward;
 
@@ -48,14 +44,14 @@ static float
 weighed(const Item *item, gint64 row)
 {
     const Backward *b = item->backward;
-    const float *g = item->g + row * b->g.row, *out = item->out + row * b->out.row;
+    const float *g = item->g + row * b->grad.g.row, *out = item->out + row * b->grad.out.row;
     float sum = 0;
-    if (b->g.col == 1 && b->out.col == 1) {
-        softmax_dot[cpu_isa](g, out, b->g.cols, &sum);
+    if (b->grad.g.col == 1 && b->grad.out.col == 1) {
+        softmax_dot[cpu_isa](g, out, b->grad.g.cols, &sum);
         return sum;
     }
-    for (gint64 i = 0; i < b->g.cols; i++) {
-        sum += g[i * b->g.col] * out[i * b->out.col];
+    for (gint64 i = 0; i < b->grad.g.cols; i++) {
+        sum += g[i * b->grad.g.col] * out[i * b->grad.out.col];
     }
     return sum;
 }
@@ -65,7 +61,7 @@ static void
 group(const Item *item, Block *block, gint64 first, gint64 rows)
 {
     const Backward *b = item->backward;
-    const AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
     const gint64 row = block->row + first, key = block->key;
     const gint64 n = plan->causal ? MIN(block->keys, row + rows - key) : block->keys;
     const gint64 full = (n + ATTENTION_LANES - 1) / ATTENTION_LANES * ATTENTION_LANES;
@@ -79,11 +75,12 @@ group(const Item *item, Block *block, gint64 first, gint64 rows)
     k_rows.at += key * k_rows.row;
     attention_product(&(AttentionProduct){ rows, n, plan->e, item->q + row * plan->q.row,
                                            plan->q.row, plan->q.col, k, p, PITCH, FALSE, TRUE });
-    attention_product(&(AttentionProduct){ rows, n, plan->d, item->g + row * b->g.row, b->g.row,
-                                           b->g.col, v, ds, PITCH, FALSE, TRUE });
+    attention_product(&(AttentionProduct){ rows, n, plan->d, item->g + row * b->grad.g.row,
+                                           b->grad.g.row, b->grad.g.col, v, ds, PITCH, FALSE,
+                                           TRUE });
     for (gint64 i = 0; i < rows; i++) {
         const gint64 seen = plan->causal ? CLAMP(row + i + 1 - key, 0, n) : n;
-        const float sum = item->log_sum[(row + i) * b->sum.row];
+        const float sum = item->log_sum[(row + i) * b->grad.sum.row];
         const AttentionBackward terms = { item->mask ? 1 : plan->scale, sum == -INFINITY ? 0 : sum,
                                           plan->scale, weighed(item, row + i) };
         if (item->mask != NULL) {
@@ -93,7 +90,8 @@ group(const Item *item, Block *block, gint64 first, gint64 rows)
         attention_backward_row[cpu_isa](p + i * PITCH, ds + i * PITCH, seen, full, &terms);
     }
     attention_product(&(AttentionProduct){ rows, plan->e, n, ds, PITCH, 1, k_rows,
-                                           item->dq + row * b->dq.row, b->dq.row, key > 0, FALSE });
+                                           item->dq + row * b->grad.dq.row, b->grad.dq.row, key > 0,
+                                           FALSE });
 }
 
 /* What all rows of a block give to dv and dk. A causal mask leaves out the rows before a key. */
@@ -101,7 +99,7 @@ static void
 columns(const Item *item, const Block *block)
 {
     const Backward *b = item->backward;
-    const AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
     const gint64 to =
         plan->causal ? MIN(block->keys, block->row + block->rows - block->key) : block->keys;
     for (gint64 j = 0; j < to; j += GEMM_ROWS) {
@@ -112,18 +110,18 @@ columns(const Item *item, const Block *block)
         g.at += row * g.row;
         q.at += row * q.row;
         attention_product(&(AttentionProduct){ n, plan->d, block->rows - skip, block->p + at, 1,
-                                               PITCH, g, item->dv + key * b->dv.row, b->dv.row,
-                                               TRUE, FALSE });
+                                               PITCH, g, item->dv + key * b->grad.dv.row,
+                                               b->grad.dv.row, TRUE, FALSE });
         attention_product(&(AttentionProduct){ n, plan->e, block->rows - skip, block->ds + at, 1,
-                                               PITCH, q, item->dk + key * b->dk.row, b->dk.row,
-                                               TRUE, FALSE });
+                                               PITCH, q, item->dk + key * b->grad.dk.row,
+                                               b->grad.dk.row, TRUE, FALSE });
     }
 }
 
 static G_GNUC_NO_INLINE void
 run_item(const Item *item)
 {
-    const AttentionPlan *plan = &item->backward->plan;
+    const AttentionPlan *plan = &item->backward->grad.plan;
     Block block;
     for (block.key = 0; block.key < plan->s; block.key += BLOCK) {
         block.keys = MIN(BLOCK, plan->s - block.key);
@@ -143,7 +141,7 @@ run_keys(gpointer data, gsize chunk, gsize n_chunks)
 {
     const Job *job = data;
     const Backward *b = job->backward;
-    const AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
     const gint n = plan->lead;
     gint64 keys[TN_MAX_RANK] = { 0 }, rest[TN_MAX_RANK] = { 0 };
     float *copy = (float *)job->run->scratch + (gint64)chunk * b->floats;
@@ -152,7 +150,7 @@ run_keys(gpointer data, gsize chunk, gsize n_chunks)
     float *g_rows = q_rows + plan->q.panel_floats;
     Item item = { .backward = b };
     (void)n_chunks;
-    cpu_position(n, b->keys, (gint64)chunk, keys);
+    cpu_position(n, b->grad.keys, (gint64)chunk, keys);
     const float *k = (const float *)job->run->in[1] + cpu_dot(n, keys, plan->k.batch);
     const float *v = (const float *)job->run->in[2] + cpu_dot(n, keys, plan->v.batch);
     attention_turn(&plan->k, k, k_turned);
@@ -161,28 +159,28 @@ run_keys(gpointer data, gsize chunk, gsize n_chunks)
     item.k_turned = attention_turned(&plan->k, k_turned);
     item.v_turned = attention_turned(&plan->v, v_turned);
     item.k_rows = attention_panels(&plan->k, k, k_rows);
-    item.dk = (float *)job->run->out[1] + cpu_dot(n, keys, b->dk.batch);
-    item.dv = (float *)job->run->out[2] + cpu_dot(n, keys, b->dv.batch);
+    item.dk = (float *)job->run->out[1] + cpu_dot(n, keys, b->grad.dk.batch);
+    item.dv = (float *)job->run->out[2] + cpu_dot(n, keys, b->grad.dv.batch);
     for (gint64 i = 0; i < plan->s; i++) {
-        memset(item.dk + i * b->dk.row, 0, (gsize)plan->e * sizeof(float));
-        memset(item.dv + i * b->dv.row, 0, (gsize)plan->d * sizeof(float));
+        memset(item.dk + i * b->grad.dk.row, 0, (gsize)plan->e * sizeof(float));
+        memset(item.dv + i * b->grad.dv.row, 0, (gsize)plan->d * sizeof(float));
     }
     do {
         for (gint i = 0; i < n; i++) {
             item.index[i] = keys[i] + rest[i];
         }
         item.q = (const float *)job->run->in[0] + cpu_dot(n, item.index, plan->q.batch);
-        item.out = (const float *)job->run->in[3] + cpu_dot(n, item.index, b->out.batch);
-        item.log_sum = (const float *)job->run->in[4] + cpu_dot(n, item.index, b->sum.batch);
-        item.g = (const float *)job->run->in[5] + cpu_dot(n, item.index, b->g.batch);
+        item.out = (const float *)job->run->in[3] + cpu_dot(n, item.index, b->grad.out.batch);
+        item.log_sum = (const float *)job->run->in[4] + cpu_dot(n, item.index, b->grad.sum.batch);
+        item.g = (const float *)job->run->in[5] + cpu_dot(n, item.index, b->grad.g.batch);
         item.mask = plan->mask != TN_DTYPE_NONE ? job->run->in[6] : NULL;
-        item.dq = (float *)job->run->out[0] + cpu_dot(n, item.index, b->dq.batch);
+        item.dq = (float *)job->run->out[0] + cpu_dot(n, item.index, b->grad.dq.batch);
         attention_copy(&plan->q, item.q, q_rows);
-        attention_copy(&b->g, item.g, g_rows);
+        attention_copy(&b->grad.g, item.g, g_rows);
         item.q_rows = attention_panels(&plan->q, item.q, q_rows);
-        item.g_rows = attention_panels(&b->g, item.g, g_rows);
+        item.g_rows = attention_panels(&b->grad.g, item.g, g_rows);
         run_item(&item);
-    } while (cpu_next(n, b->rest, rest));
+    } while (cpu_next(n, b->grad.rest, rest));
     return TN_OK;
 }
 
@@ -190,57 +188,43 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     Job job = { state, run };
-    return tn_parallel_for((gsize)job.backward->n_keys, run_keys, &job);
+    return tn_parallel_for((gsize)job.backward->grad.n_keys, run_keys, &job);
 }
 
-static const TnArg *
-mask_of(const TnNode *node)
+void
+attention_grad_plan(AttentionGrad *grad, const TnNode *node)
 {
-    return node->n_in > 6 ? &node->in[6] : NULL;
-}
-
-static gboolean
-same_leading(const TnType *a, const TnType *b)
-{
-    return a->rank == b->rank &&
-           memcmp(a->dims, b->dims, (gsize)(a->rank - 2) * sizeof *a->dims) == 0;
-}
-
-gboolean
-attention_grad_claims(const TnNode *node, const TnArg *mask)
-{
-    return attention_claims(node, mask) && same_leading(&node->in[0].type, &node->in[3].type) &&
-           same_leading(&node->in[1].type, &node->in[2].type);
-}
-
-static gboolean
-claims(const TnNode *node)
-{
-    return attention_grad_claims(node, mask_of(node));
+    AttentionPlan *plan = &grad->plan;
+    attention_plan(plan, node, ATTENTION_GRAD_MASK);
+    attention_side(&grad->g, plan, &node->in[ATTENTION_G], plan->s / GEMM_ROWS);
+    attention_strides(&grad->out, plan, &node->in[ATTENTION_OUT]);
+    attention_strides(&grad->sum, plan, &node->in[ATTENTION_SUM]);
+    attention_strides(&grad->dq, plan, &node->out[0]);
+    attention_strides(&grad->dk, plan, &node->out[1]);
+    attention_strides(&grad->dv, plan, &node->out[2]);
+    for (gint i = 0; i < plan->lead; i++) {
+        grad->keys[i] = plan->k.item[i] > 0 ? plan->dims[i] : 1;
+        grad->rest[i] = plan->dims[i] / grad->keys[i];
+    }
+    grad->n_keys = cpu_count(plan->lead, grad->keys);
 }
 
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Backward *b = g_new0(Backward, 1);
-    AttentionPlan *plan = &b->plan;
+    const AttentionPlan *plan = &b->grad.plan;
+    gsize bytes = 0;
     (void)error;
-    attention_plan(plan, node, mask_of(node));
-    attention_side(&b->g, plan, &node->in[5], plan->s / GEMM_ROWS);
-    attention_strides(&b->out, plan, &node->in[3]);
-    attention_strides(&b->sum, plan, &node->in[4]);
-    attention_strides(&b->dq, plan, &node->out[0]);
-    attention_strides(&b->dk, plan, &node->out[1]);
-    attention_strides(&b->dv, plan, &node->out[2]);
-    for (gint i = 0; i < plan->lead; i++) {
-        b->keys[i] = plan->k.item[i] > 0 ? plan->dims[i] : 1;
-        b->rest[i] = plan->dims[i] / b->keys[i];
+    attention_grad_plan(&b->grad, node);
+    const gint64 copies[] = { plan->k.turned_floats, plan->v.turned_floats, plan->k.panel_floats,
+                              plan->q.panel_floats, b->grad.g.panel_floats };
+    for (guint i = 0; i < G_N_ELEMENTS(copies); i++) {
+        cpu_reserve(&bytes, cpu_times(copies[i], sizeof(float)));
     }
-    b->n_keys = cpu_count(plan->lead, b->keys);
-    b->floats = plan->k.turned_floats + plan->v.turned_floats + plan->k.panel_floats +
-                plan->q.panel_floats + b->g.panel_floats;
+    b->floats = (gint64)(bytes / sizeof(float));
+    cpu_reserve(&prepared->scratch, cpu_times(b->grad.n_keys, (gint64)bytes));
     prepared->state = b;
-    prepared->scratch = (gsize)(b->n_keys * b->floats) * sizeof(float);
     return TRUE;
 }
 
@@ -248,7 +232,7 @@ static const TnKernel kernels[] = {
     { .op = "scaled_dot_product_attention_grad",
       .dtypes = TN_DT(F32),
       .flags = TN_KERNEL_STRIDED | TN_KERNEL_ANY_ORDER,
-      .claims = claims,
+      .claims = attention_grad_claims,
       .prepare = prepare,
       .run = run,
       .release = g_free },

@@ -45,8 +45,9 @@ attention_side(AttentionSide *side, const AttentionPlan *plan, const TnArg *arg,
     const gboolean whole = side->col == 1 && side->cols % lanes() == 0;
     const gboolean near = uses < 24 || side->row == side->cols;
     side->width = whole && near ? 0 : MIN(widest(), round_up(side->cols, lanes()));
-    side->turned_floats = round_up(side->rows, widest()) * side->cols;
-    side->panel_floats = side->width == 0 ? 0 : round_up(side->cols, side->width) * side->rows;
+    side->turned_floats = cpu_times(round_up(side->rows, widest()), side->cols);
+    side->panel_floats =
+        side->width == 0 ? 0 : cpu_times(round_up(side->cols, side->width), side->rows);
 }
 
 void
@@ -79,8 +80,9 @@ attention_panels(const AttentionSide *side, const float *from, const float *copy
 }
 
 void
-attention_plan(AttentionPlan *plan, const TnNode *node, const TnArg *mask)
+attention_plan(AttentionPlan *plan, const TnNode *node, gint mask_at)
 {
+    const TnArg *mask = node->n_in > mask_at ? &node->in[mask_at] : NULL;
     const TnAttentionAttrs *attrs = node->attrs;
     const TnArg *q = &node->in[0], *k = &node->in[1], *v = &node->in[2];
     const TnType *types[] = { &q->type, &k->type, &v->type };

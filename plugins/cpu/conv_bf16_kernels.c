@@ -89,10 +89,7 @@ static const ConvBf16Kernels plain[CPU_N_ISA] = {
 #if defined(__x86_64__)
 /* --- AVX-512: pairs --------------------------------------------------------------------------- */
 
-#define TARGET_PAIRS                                                                               \
-    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
-
-TARGET_PAIRS static CPU_INLINE __m512
+CPU_TARGET_PAIRS static CPU_INLINE __m512
 wider(const guint16 *more)
 {
     const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)more));
@@ -100,7 +97,7 @@ wider(const guint16 *more)
 }
 
 /* Rounds as cpu_bf16_narrow does, but that results too small to be normal become zero. */
-TARGET_PAIRS static CPU_INLINE void
+CPU_TARGET_PAIRS static CPU_INLINE void
 follow_with(const ConvBf16Rest *rest, gint first, gint end, const guint16 *more, gboolean wide)
 {
     const __m512 zero = _mm512_setzero_ps();
@@ -133,7 +130,7 @@ follow_with(const ConvBf16Rest *rest, gint first, gint end, const guint16 *more,
 }
 
 /* Places [first, end) of the rest. Not inlined: loops of tiles keep their registers. */
-TARGET_PAIRS static __attribute__((noinline)) void
+CPU_TARGET_PAIRS static __attribute__((noinline)) void
 follow(const ConvBf16Rest *rest, gint first, gint end)
 {
     if (rest->wide) {
@@ -152,7 +149,7 @@ finish_pairs(const ConvBf16Rest *rest)
 }
 
 /* ROWS places, those from n on like the last. */
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 places_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, const guint16 *w, gboolean begins,
              float *sums)
 {
@@ -203,8 +200,6 @@ static const ConvBf16Kernels pairs = { block_pairs, finish_pairs, NULL, NULL };
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
 
-#define TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
-
 /* Tiles of 64 bytes a row: 0 to 3 sums, 4 and 5 of images, 6 and 7 of weights. In memory of its own,
  * for compilers do not see that the instruction reads it. */
 typedef struct {
@@ -221,20 +216,20 @@ static const TileConfig configs[CONV_BF16_ROWS + 1] = { CONFIG(1) CONFIG(2) CONF
     4) CONFIG(5) CONFIG(6) CONFIG(7) CONFIG(8) CONFIG(9) CONFIG(10) CONFIG(11) CONFIG(12) CONFIG(13)
                                                             CONFIG(14) CONFIG(15) CONFIG(16) };
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 begin_tiles(gint rows)
 {
     _tile_loadconfig(&configs[rows]);
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 end_tiles(void)
 {
     _tile_release();
 }
 
 /* Products of tiles are started and take their time: what else there is to do goes between them. */
-TARGET_TILES static CPU_INLINE void
+CPU_TARGET_TILES static CPU_INLINE void
 block_with(const ConvBf16Reads *r, const guint16 *const *x, gboolean both, const guint16 *w,
            ConvBf16Fetch fetch, const ConvBf16Rest *rest)
 {
@@ -265,7 +260,7 @@ block_with(const ConvBf16Reads *r, const guint16 *const *x, gboolean both, const
     }
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
             gboolean begins, ConvBf16Fetch fetch, const ConvBf16Rest *rest, float *sums)
 {

@@ -22,10 +22,7 @@ list_by_blocks(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *s
     }
 }
 
-#define TARGET_PAIRS                                                                               \
-    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
-
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 zip_fast(const guint16 *a, const guint16 *b, gint64 n, guint16 *to, gint64 step)
 {
     for (gint64 i = 0; i < n; i++, a += LANES, b += LANES, to += step) {
@@ -35,7 +32,7 @@ zip_fast(const guint16 *a, const guint16 *b, gint64 n, guint16 *to, gint64 step)
     }
 }
 
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 put_fast(const float *sums, gint64 step, gint64 n, float bias, guint16 *to)
 {
     const __m512 more = _mm512_set1_ps(bias);
@@ -49,10 +46,8 @@ static const TilesKernels pairs = { list_by_blocks, zip_fast, put_fast };
 
 /* --- AMX -------------------------------------------------------------------------------------- */
 
-#define TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
-
 /* Tiles 0 to 3 are sums, 4 and 5 of a, 6 and 7 of b, as set up by bf16_kernels ()->begin. */
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 list_tiles(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
 {
     const gint64 out = BF16_BLOCK * sizeof(float);

@@ -44,6 +44,13 @@ const char *cpu_isa_name(CpuIsa isa);
 #define CPU_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define CPU_TARGET_AVX512                                                                          \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+/* Products of pairs of bf16 and of fours of 8 bits, and the same of tiles. */
+#define CPU_TARGET_PAIRS                                                                           \
+    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define CPU_TARGET_FOURS                                                                           \
+    __attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+#define CPU_TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
+#define CPU_TARGET_TILES_8 __attribute__((target("amx-tile,amx-int8")))
 #else
 #define CPU_TARGET_AVX2
 #define CPU_TARGET_AVX512
@@ -123,6 +130,16 @@ cpu_parts(gint64 n, gint64 size)
 {
     const gint64 whole = MAX(1, size);
     return n / whole + (n % whole != 0);
+}
+
+/* So many bytes more of scratch, as cpu_times gives them, on lines of the cache; where. What no memory has stays
+ * more than any memory has. */
+static inline gsize
+cpu_reserve(gsize *scratch, gint64 bytes)
+{
+    const gsize at = (*scratch + 63) & ~(gsize)63, most = G_MAXINT64 - 63;
+    *scratch = MIN(at + (gsize)bytes, most);
+    return at;
 }
 
 static inline gint64

@@ -164,11 +164,8 @@ turn_fast(const guint16 *from, gint64 stride, guint16 *to)
 
 /* --- AVX-512: pairs --------------------------------------------------------------------------- */
 
-#define TARGET_PAIRS                                                                               \
-    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
-
 /* Rounds as cpu_bf16_narrow does, but that results too small to be normal become zero. */
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
 {
     for (gint64 j = 0; j < n; j += 16) {
@@ -182,7 +179,7 @@ store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
 }
 
 /* Both halves of a row by one instruction. */
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 store_rows_pairs(const float *sums, const float *bias, gint64 rows, gint64 n, guint16 *to,
                  gint64 stride)
 {
@@ -204,7 +201,7 @@ store_rows_pairs(const float *sums, const float *bias, gint64 rows, gint64 n, gu
 }
 
 /* Eight rows of 32 columns. */
-TARGET_PAIRS static void
+CPU_TARGET_PAIRS static void
 rows_pairs(gint64 deep, const guint16 *a, gint64 row, gint64 step, const guint16 *b0,
            const guint16 *b1, gboolean both, gboolean add, float *sums)
 {
@@ -253,8 +250,6 @@ static const Bf16Kernels pairs = {
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
 
-#define TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
-
 /* Eight tiles of 16 rows of 64 bytes: 0 to 3 sums, 4 and 5 of a, 6 and 7 of b. In memory of its own,
  * for compilers do not see that the instruction reads it. */
 static const struct {
@@ -265,19 +260,19 @@ static const struct {
                   .bytes = { 64, 64, 64, 64, 64, 64, 64, 64 },
                   .rows = { 16, 16, 16, 16, 16, 16, 16, 16 } };
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 begin_tiles(void)
 {
     _tile_loadconfig(&tile_config);
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 end_tiles(void)
 {
     _tile_release();
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 block_tiles(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
             float *sums)
 {

@@ -69,10 +69,8 @@ dot_avx512(const guint16 *x, const guint16 *w, gint64 n)
 static const DotFn plain[CPU_N_ISA] = { dot_portable, dot_avx2, dot_avx512 };
 
 #if defined(__x86_64__)
-#define TARGET_PAIRS                                                                               \
-    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
-TARGET_PAIRS static float
+CPU_TARGET_PAIRS static float
 dot_pairs(const guint16 *x, const guint16 *w, gint64 n)
 {
     enum { SUMS = 4, STEP = 32 };

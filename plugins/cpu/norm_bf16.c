@@ -86,23 +86,21 @@ static const Loops plain[CPU_N_ISA] = {
 /* --- AVX512_BF16 ------------------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
-#define TARGET                                                                                     \
-    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
-TARGET static inline __mmask16
+CPU_TARGET_PAIRS static inline __mmask16
 mask(gint64 left)
 {
     return left >= LANES ? 0xffff : (__mmask16)((1u << left) - 1);
 }
 
-TARGET static inline __m512
+CPU_TARGET_PAIRS static inline __m512
 load(const guint16 *x, __mmask16 in)
 {
     const __m512i bits = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(in, x));
     return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
 }
 
-TARGET static void
+CPU_TARGET_PAIRS static void
 moments_fast(const guint16 *x, gint64 n, float shift, float *sums)
 {
     __m512 first[2], second[2];
@@ -120,7 +118,7 @@ moments_fast(const guint16 *x, gint64 n, float shift, float *sums)
     sums[1] = _mm512_reduce_add_ps(_mm512_add_ps(second[0], second[1]));
 }
 
-TARGET static void
+CPU_TARGET_PAIRS static void
 sums_fast(const guint16 *x, const guint16 *g, gint64 n, float shift, float *sums)
 {
     __m512 first[2], second[2];
@@ -139,7 +137,7 @@ sums_fast(const guint16 *x, const guint16 *g, gint64 n, float shift, float *sums
     sums[1] = _mm512_reduce_add_ps(_mm512_add_ps(second[0], second[1]));
 }
 
-TARGET static void
+CPU_TARGET_PAIRS static void
 combine_fast(const guint16 *x, const guint16 *g, gint64 n, const float *abc, guint16 *y)
 {
     const __m512 a = _mm512_set1_ps(abc[0]), b = _mm512_set1_ps(abc[1]);

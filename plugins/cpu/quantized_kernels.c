@@ -154,12 +154,10 @@ block_avx2(const QuantizedReads *reads, const guint8 *x, gint64 places, const gi
 
 /* --- AVX-512: fours --------------------------------------------------------------------------- */
 
-#define TARGET_FOURS                                                                               \
-    __attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 enum { ROWS = 8 };
 
 /* Up to eight places by two tiles' maps; a place that is not there is the first once more. */
-TARGET_FOURS static void
+CPU_TARGET_FOURS static void
 places_fours(const QuantizedReads *r, const guint8 *x, gint64 places, const gint8 *w0,
              const gint8 *w1, gboolean both, gint32 *sums)
 {
@@ -267,8 +265,6 @@ finish_wide(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gi
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
 
-#define TARGET_TILES __attribute__((target("amx-tile,amx-int8")))
-
 /* Tiles 0 to 3 are sums, 4 and 5 places, 6 and 7 weights. */
 typedef struct {
     guint8 palette, start, unused[14];
@@ -276,7 +272,7 @@ typedef struct {
     guint8 rows[16];
 } TileConfig;
 
-TARGET_TILES static void
+CPU_TARGET_TILES_8 static void
 begin_tiles(gint64 places)
 {
     const guint8 first = (guint8)MIN(places, 16), second = (guint8)MAX(places - 16, 1);
@@ -288,13 +284,13 @@ begin_tiles(gint64 places)
     _tile_loadconfig(&config);
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES_8 static void
 end_tiles(void)
 {
     _tile_release();
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES_8 static void
 block_tiles(const QuantizedReads *r, const guint8 *x, gint64 places, const gint8 *w0,
             const gint8 *w1, gint32 *sums)
 {

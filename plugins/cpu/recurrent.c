@@ -220,14 +220,6 @@ recurrent_sizes(const TnNode *node)
     return s;
 }
 
-gsize
-recurrent_reserve(TnPrepared *prepared, gint64 bytes)
-{
-    const gsize at = (prepared->scratch + 63) & ~(gsize)63;
-    prepared->scratch = at + (gsize)bytes;
-    return at;
-}
-
 void
 recurrent_pack_bias(const RecurrentSizes *s, TnDtype dtype, char *const *in, gint64 panel, void *to)
 {
@@ -275,10 +267,10 @@ recurrent_prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     const gint64 step_bytes = p->s.samples * p->s.panels * p->s.width * size_of(p);
     p->bytes = of_x + of_h;
     p->at_once = CLAMP(DRIVE_BYTES / step_bytes, 1, p->s.steps);
-    recurrent_reserve(prepared, of_x);
-    p->h_at = recurrent_reserve(prepared, of_h);
-    p->bias_at = recurrent_reserve(prepared, p->s.panels * p->s.width * size_of(p));
-    p->sums_at = recurrent_reserve(prepared, p->at_once * step_bytes);
+    cpu_reserve(&prepared->scratch, of_x);
+    p->h_at = cpu_reserve(&prepared->scratch, of_h);
+    p->bias_at = cpu_reserve(&prepared->scratch, p->s.panels * p->s.width * size_of(p));
+    p->sums_at = cpu_reserve(&prepared->scratch, p->at_once * step_bytes);
     p->fn = gates->step[p->f64][cpu_isa];
     prepared->state = p;
     return TRUE;

@@ -99,8 +99,22 @@ RecurrentSizes recurrent_sizes(const TnNode *node);
  * added, and the biases. in: the node's. */
 void recurrent_pack_bias(const RecurrentSizes *sizes, TnDtype dtype, char *const *in, gint64 panel,
                          void *to);
-/* So many bytes more of scratch, on lines of the cache; where. */
-gsize recurrent_reserve(TnPrepared *prepared, gint64 bytes);
+
+/* Inputs that all gradients have; then gates (not rnn), g, and the gradient of cells (lstm, optional).
+ * Outputs: the sums' gradients (gru: x's, then h's), the first state's, the first cell's (lstm). */
+enum { RECURRENT_W_HH, RECURRENT_FIRST, RECURRENT_STATES, RECURRENT_AFTER_STATES };
+
+/* Of a gradient. */
+typedef struct {
+    RecurrentCell cell;
+    const RecurrentGates *gates;
+    gboolean g_cells; /* has that of cells */
+    gint64 steps, samples, hidden;
+    gint64 panels, units; /* columns of w_hh: units of a panel */
+    gint64 all;           /* sums of a sample */
+} RecurrentBackSizes;
+
+RecurrentBackSizes recurrent_back_sizes(const TnNode *node);
 
 /* Of an operator or of its gradient. */
 RecurrentCell recurrent_cell(const TnNode *node);

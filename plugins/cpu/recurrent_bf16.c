@@ -243,15 +243,15 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->copies_x = p->rows != s->samples || p->of_x.row != s->features;
     p->copies_h = p->rows != s->samples || p->of_h.row != s->hidden;
     p->bytes = s->panels * (tile_bytes(&p->of_x) + tile_bytes(&p->of_h));
-    recurrent_reserve(prepared, s->panels * tile_bytes(&p->of_x));
-    p->of_h_at = recurrent_reserve(prepared, s->panels * tile_bytes(&p->of_h));
-    p->bias_at = recurrent_reserve(prepared, s->panels * s->width * (gint64)sizeof(float));
+    cpu_reserve(&prepared->scratch, s->panels * tile_bytes(&p->of_x));
+    p->of_h_at = cpu_reserve(&prepared->scratch, s->panels * tile_bytes(&p->of_h));
+    p->bias_at = cpu_reserve(&prepared->scratch, s->panels * s->width * (gint64)sizeof(float));
     p->x_at =
-        recurrent_reserve(prepared, p->copies_x ? s->steps * p->rows * p->of_x.row * size : 0);
-    p->h_at = recurrent_reserve(prepared, p->copies_h ? 2 * p->rows * p->of_h.row * size : 0);
-    p->state_at = recurrent_reserve(prepared, s->samples * s->hidden * (gint64)sizeof(float));
-    p->cells_at = recurrent_reserve(
-        prepared, is_lstm(p) ? s->samples * s->hidden * (gint64)sizeof(float) : 0);
+        cpu_reserve(&prepared->scratch, p->copies_x ? s->steps * p->rows * p->of_x.row * size : 0);
+    p->h_at = cpu_reserve(&prepared->scratch, p->copies_h ? 2 * p->rows * p->of_h.row * size : 0);
+    p->state_at = cpu_reserve(&prepared->scratch, s->samples * s->hidden * (gint64)sizeof(float));
+    p->cells_at = cpu_reserve(&prepared->scratch,
+                              is_lstm(p) ? s->samples * s->hidden * (gint64)sizeof(float) : 0);
     p->fn = s->gates->step[0][cpu_isa];
     prepared->state = p;
     return TRUE;

@@ -7,20 +7,11 @@
 
 #include <tenon/nn.h>
 
-enum { W_HH, FIRST, STATES, AFTER_STATES };
-
-/* Units of a panel, columns of w_hh: many are fastest, but there should be some panels to share out. */
-#define UNITS 64
-#define FEW_UNITS 32
-
 #define FASTER 8
 
 typedef struct {
-    RecurrentCell cell;
-    const RecurrentGates *gates;
-    gboolean g_cells;
-    gint64 steps, samples, hidden, panels, units, all; /* all: sums of a sample */
-    gint64 rows;                                       /* samples, in whole blocks */
+    RecurrentBackSizes s;
+    gint64 rows; /* samples, in whole blocks */
     TileProduct product;
     gboolean copies; /* the sums' gradients are not as products read them */
     gint64 bytes;    /* of packed weights */
@@ -56,10 +47,10 @@ pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const gint64 unit = panel * p->units;
+    const gint64 unit = panel * p->s.units;
     (void)t, (void)row, (void)rows;
-    tile_pack_columns(&p->product, in_bf16(job, W_HH, unit), p->hidden,
-                      MIN(p->units, p->hidden - unit),
+    tile_pack_columns(&p->product, in_bf16(job, RECURRENT_W_HH, unit), p->s.hidden,
+                      MIN(p->s.units, p->s.hidden - unit),
                       (void *)(job->scratch + panel * tile_bytes(&p->product)));
 }
 
@@ -76,15 +67,15 @@ static TnStatus
 prepare_steps(const Job *job)
 {
     const Plan *p = job->plan;
-    clear(p->panels * p->rows * p->units, f32_at(job, p->later_at, 0));
-    clear(p->hidden, f32_at(job, p->none_at, 0));
-    if (p->cell == CELL_LSTM) {
-        clear(p->samples * p->hidden, f32_at(job, p->dc_at, 0));
+    clear(p->s.panels * p->rows * p->s.units, f32_at(job, p->later_at, 0));
+    clear(p->s.hidden, f32_at(job, p->none_at, 0));
+    if (p->s.cell == CELL_LSTM) {
+        clear(p->s.samples * p->s.hidden, f32_at(job, p->dc_at, 0));
     }
     if (p->copies) {
         memset(job->scratch + p->copies_at, 0, (gsize)(2 * p->rows * p->product.row) * 2);
     }
-    return recurrent_panels(p->panels, pack_panel, job);
+    return recurrent_panels(p->s.panels, pack_panel, job);
 }
 
 /* --- Steps ------------------------------------------------------------------------------------ */
@@ -94,7 +85,7 @@ static guint16 *
 sums_out(const Job *job, gint k, gint64 t, gint64 row)
 {
     const Plan *p = job->plan;
-    return (guint16 *)(void *)job->out[k] + (t * p->samples + row) * p->all;
+    return (guint16 *)(void *)job->out[k] + (t * p->s.samples + row) * p->s.all;
 }
 
 static guint16 *
@@ -110,12 +101,13 @@ static const float *
 state_of(const Job *job, gint64 t, gint64 row, gint64 rows, gint64 unit, gint64 units)
 {
     const Plan *p = job->plan;
-    const gint64 at = ((MAX(t, 0) * p->samples) + row) * p->hidden + unit;
-    if (p->cell == CELL_LSTM && t >= 0) {
-        return (const float *)(const void *)job->in[STATES] + at;
+    const gint64 at = ((MAX(t, 0) * p->s.samples) + row) * p->s.hidden + unit;
+    if (p->s.cell == CELL_LSTM && t >= 0) {
+        return (const float *)(const void *)job->in[RECURRENT_STATES] + at;
     }
-    float *to = f32_at(job, p->state_at, row * p->hidden + unit);
-    tile_widen(rows, units, in_bf16(job, t < 0 ? FIRST : STATES, at), p->hidden, to, p->hidden);
+    float *to = f32_at(job, p->state_at, row * p->s.hidden + unit);
+    tile_widen(rows, units, in_bf16(job, t < 0 ? RECURRENT_FIRST : RECURRENT_STATES, at),
+               p->s.hidden, to, p->s.hidden);
     return to;
 }
 
@@ -125,11 +117,12 @@ give_sums(const Job *job, gint k, gint64 t, gint64 row, gint64 rows, gint64 unit
           const float *sums)
 {
     const Plan *p = job->plan;
-    const gboolean last = k == (p->cell == CELL_GRU);
-    for (gint64 at = 0; at < p->all; at += p->hidden) {
-        tile_narrow(rows, units, sums + at, p->all, sums_out(job, k, t, row) + at + unit, p->all);
+    const gboolean last = k == (p->s.cell == CELL_GRU);
+    for (gint64 at = 0; at < p->s.all; at += p->s.hidden) {
+        tile_narrow(rows, units, sums + at, p->s.all, sums_out(job, k, t, row) + at + unit,
+                    p->s.all);
         if (p->copies && last) {
-            tile_narrow(rows, units, sums + at, p->all, copy_of_sums(job, t, row) + at + unit,
+            tile_narrow(rows, units, sums + at, p->s.all, copy_of_sums(job, t, row) + at + unit,
                         p->product.row);
         }
     }
@@ -139,28 +132,31 @@ static void
 step(const Job *job, gint64 t, gint64 row, gint64 rows, gint64 unit, float *later)
 {
     const Plan *p = job->plan;
-    const gboolean gated = p->cell == CELL_LSTM || p->cell == CELL_GRU, gru = p->cell == CELL_GRU;
-    const gint64 units = MIN(p->units, p->hidden - unit), first = t * p->samples + row;
-    const gint64 at = first * p->hidden + unit, state = row * p->hidden + unit;
+    const gboolean gated = p->s.cell == CELL_LSTM || p->s.cell == CELL_GRU,
+                   gru = p->s.cell == CELL_GRU;
+    const gint64 units = MIN(p->s.units, p->s.hidden - unit), first = t * p->s.samples + row;
+    const gint64 at = first * p->s.hidden + unit, state = row * p->s.hidden + unit;
     float *g = f32_at(job, p->g_at, state);
-    float *sums = f32_at(job, p->sums_at, row * p->all + unit);
-    float *sums_h = sums + p->samples * p->all;
-    tile_widen(rows, units, in_bf16(job, AFTER_STATES + gated, at), p->hidden, g, p->hidden);
+    float *sums = f32_at(job, p->sums_at, row * p->s.all + unit);
+    float *sums_h = sums + p->s.samples * p->s.all;
+    tile_widen(rows, units, in_bf16(job, RECURRENT_AFTER_STATES + gated, at), p->s.hidden, g,
+               p->s.hidden);
     const RecurrentBack back = {
         .rows = rows,
         .units = units,
-        .hidden = p->hidden,
+        .hidden = p->s.hidden,
         .later = later,
-        .width = p->units,
+        .width = p->s.units,
         .g = g,
-        .g_cells = p->g_cells ? (float *)(void *)job->in[AFTER_STATES + 2] + at
-                              : f32_at(job, p->none_at, 0),
-        .g_cells_row = p->g_cells ? p->hidden : 0,
+        .g_cells = p->s.g_cells ? (float *)(void *)job->in[RECURRENT_AFTER_STATES + 2] + at
+                                : f32_at(job, p->none_at, 0),
+        .g_cells_row = p->s.g_cells ? p->s.hidden : 0,
         .now = gru ? NULL : state_of(job, t, row, rows, unit, units),
         .before = gated ? state_of(job, t - 1, row, rows, unit, units) : NULL,
-        .gates =
-            gated ? (float *)(void *)job->in[AFTER_STATES] + first * 4 * p->hidden + unit : NULL,
-        .dc = p->cell == CELL_LSTM ? f32_at(job, p->dc_at, state) : NULL,
+        .gates = gated ? (float *)(void *)job->in[RECURRENT_AFTER_STATES] +
+                             first * 4 * p->s.hidden + unit
+                       : NULL,
+        .dc = p->s.cell == CELL_LSTM ? f32_at(job, p->dc_at, state) : NULL,
         .dsums = sums,
         .dsums_h = gru ? sums_h : NULL,
     };
@@ -175,12 +171,12 @@ static void
 give_states(const Job *job, gint64 row, gint64 rows, gint64 unit, const float *later)
 {
     const Plan *p = job->plan;
-    const gint64 units = MIN(p->units, p->hidden - unit), at = row * p->hidden + unit;
-    guint16 *dh = (guint16 *)(void *)job->out[p->cell == CELL_GRU ? 2 : 1];
-    tile_narrow(rows, units, later, p->units, dh + at, p->hidden);
-    if (p->cell == CELL_LSTM) {
-        tile_narrow(rows, units, f32_at(job, p->dc_at, at), p->hidden,
-                    (guint16 *)(void *)job->out[2] + at, p->hidden);
+    const gint64 units = MIN(p->s.units, p->s.hidden - unit), at = row * p->s.hidden + unit;
+    guint16 *dh = (guint16 *)(void *)job->out[p->s.cell == CELL_GRU ? 2 : 1];
+    tile_narrow(rows, units, later, p->s.units, dh + at, p->s.hidden);
+    if (p->s.cell == CELL_LSTM) {
+        tile_narrow(rows, units, f32_at(job, p->dc_at, at), p->s.hidden,
+                    (guint16 *)(void *)job->out[2] + at, p->s.hidden);
     }
 }
 
@@ -189,14 +185,14 @@ static void
 back_block(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Plan *p = job->plan;
-    const gint64 unit = panel * p->units;
-    float *later = f32_at(job, p->later_at, (panel * p->rows + row) * p->units);
-    if (t < p->steps - 1) {
+    const gint64 unit = panel * p->s.units;
+    float *later = f32_at(job, p->later_at, (panel * p->rows + row) * p->s.units);
+    if (t < p->s.steps - 1) {
         const guint16 *sums = p->copies ? copy_of_sums(job, t + 1, row)
-                                        : sums_out(job, p->cell == CELL_GRU, t + 1, row);
+                                        : sums_out(job, p->s.cell == CELL_GRU, t + 1, row);
         tile_multiply(&p->product, sums, p->product.row,
                       (const void *)(job->scratch + panel * tile_bytes(&p->product)), later,
-                      p->units, later, p->units);
+                      p->s.units, later, p->s.units);
     }
     if (t >= 0) {
         step(job, t, row, rows, unit, later);
@@ -217,8 +213,8 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *p = state;
-    RecurrentGrid grid = recurrent_grid(p->panels, p->samples, TILE_ROWS, p->bytes,
-                                        p->product.k * p->units / FASTER);
+    RecurrentGrid grid = recurrent_grid(p->s.panels, p->s.samples, TILE_ROWS, p->bytes,
+                                        p->product.k * p->s.units / FASTER);
     const Job job = { .plan = p,
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,
@@ -226,7 +222,8 @@ run(void *state, const TnRun *run)
     grid.begin = tile_begin;
     grid.end = tile_end;
     const TnStatus status = prepare_steps(&job);
-    return status == TN_OK ? recurrent_walk(&grid, p->steps - 1, -2, -1, back_panel, &job) : status;
+    return status == TN_OK ? recurrent_walk(&grid, p->s.steps - 1, -2, -1, back_panel, &job)
+                           : status;
 }
 
 /* --- Preparing -------------------------------------------------------------------------------- */
@@ -234,33 +231,25 @@ run(void *state, const TnRun *run)
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    const TnType *states = &node->in[STATES].type;
     const gint64 wide = sizeof(float);
     Plan *p = g_new0(Plan, 1);
     (void)error;
-    p->cell = recurrent_cell(node);
-    p->gates = &recurrent_gates[p->cell];
-    p->g_cells = node->n_in > 5 && node->in[5].type.dtype != TN_DTYPE_NONE;
-    p->steps = states->dims[0];
-    p->samples = states->dims[1];
-    p->hidden = states->dims[2];
-    p->units = p->hidden < 4 * UNITS ? FEW_UNITS : UNITS;
-    p->panels = cpu_parts(p->hidden, p->units);
-    p->all = p->gates->gates * p->hidden;
-    p->rows = cpu_parts(p->samples, TILE_ROWS) * TILE_ROWS;
-    p->product = tile_product(p->all, p->units);
-    p->copies = p->rows != p->samples || p->product.row != p->all;
-    p->bytes = p->panels * tile_bytes(&p->product);
-    recurrent_reserve(prepared, p->bytes);
-    p->later_at = recurrent_reserve(prepared, p->panels * p->rows * p->units * wide);
-    p->g_at = recurrent_reserve(prepared, p->samples * p->hidden * wide);
-    p->state_at = recurrent_reserve(prepared, p->samples * p->hidden * wide);
-    p->dc_at = recurrent_reserve(prepared, p->samples * p->hidden * wide);
-    p->sums_at =
-        recurrent_reserve(prepared, (1 + (p->cell == CELL_GRU)) * p->samples * p->all * wide);
-    p->none_at = recurrent_reserve(prepared, p->hidden * wide);
-    p->copies_at = recurrent_reserve(prepared, p->copies ? 2 * p->rows * p->product.row * 2 : 0);
-    p->fn = p->gates->back[0][cpu_isa];
+    p->s = recurrent_back_sizes(node);
+    p->rows = cpu_parts(p->s.samples, TILE_ROWS) * TILE_ROWS;
+    p->product = tile_product(p->s.all, p->s.units);
+    p->copies = p->rows != p->s.samples || p->product.row != p->s.all;
+    p->bytes = p->s.panels * tile_bytes(&p->product);
+    cpu_reserve(&prepared->scratch, p->bytes);
+    p->later_at = cpu_reserve(&prepared->scratch, p->s.panels * p->rows * p->s.units * wide);
+    p->g_at = cpu_reserve(&prepared->scratch, p->s.samples * p->s.hidden * wide);
+    p->state_at = cpu_reserve(&prepared->scratch, p->s.samples * p->s.hidden * wide);
+    p->dc_at = cpu_reserve(&prepared->scratch, p->s.samples * p->s.hidden * wide);
+    p->sums_at = cpu_reserve(&prepared->scratch,
+                             (1 + (p->s.cell == CELL_GRU)) * p->s.samples * p->s.all * wide);
+    p->none_at = cpu_reserve(&prepared->scratch, p->s.hidden * wide);
+    p->copies_at =
+        cpu_reserve(&prepared->scratch, p->copies ? 2 * p->rows * p->product.row * 2 : 0);
+    p->fn = p->s.gates->back[0][cpu_isa];
     prepared->state = p;
     return TRUE;
 }
@@ -269,10 +258,11 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 static gboolean
 claims(const TnNode *node)
 {
-    const gint gates = recurrent_cell(node) >= CELL_LSTM ? AFTER_STATES : -1;
+    const gint gates = recurrent_cell(node) >= CELL_LSTM ? RECURRENT_AFTER_STATES : -1;
     const gboolean lstm = recurrent_cell(node) == CELL_LSTM;
     for (gint i = 0; i < node->n_in; i++) {
-        const gboolean kept = i == gates || (lstm && (i == STATES || i == AFTER_STATES + 2));
+        const gboolean kept =
+            i == gates || (lstm && (i == RECURRENT_STATES || i == RECURRENT_AFTER_STATES + 2));
         const TnDtype dtype = node->in[i].type.dtype;
         if (dtype != TN_DTYPE_NONE && dtype != (kept ? TN_DTYPE_F32 : TN_DTYPE_BF16)) {
             return FALSE;

@@ -7,19 +7,13 @@
 
 #include "tables.h"
 
-/* Inputs that all have; then gates (not rnn), g, and the gradient of cells (lstm, optional). Outputs: the
- * sums' gradients (gru: x's, then h's), the first state's, the first cell's (lstm). */
-enum { W_HH, FIRST, STATES, AFTER_STATES };
-
 /* Units of a panel, columns of w_hh: many are fastest, but there should be some panels to share out. */
 #define UNITS 64
 #define FEW_UNITS 32
 
 typedef struct {
-    RecurrentCell cell;
-    const RecurrentGates *gates;
-    gboolean f64, g_cells;
-    gint64 steps, samples, hidden, panels, units;
+    RecurrentBackSizes s;
+    gboolean f64;
     PanelProduct product;
     gint64 bytes;            /* of packed weights */
     gsize none_at, later_at; /* in scratch, behind the weights: units without a gradient; later */
@@ -43,10 +37,10 @@ pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const gint64 unit = panel * p->units;
+    const gint64 unit = panel * p->s.units;
     (void)t, (void)row, (void)rows;
-    panel_pack_columns(&p->product, job->in[W_HH] + unit * size_of(p), p->hidden,
-                       MIN(p->units, p->hidden - unit),
+    panel_pack_columns(&p->product, job->in[RECURRENT_W_HH] + unit * size_of(p), p->s.hidden,
+                       MIN(p->s.units, p->s.hidden - unit),
                        job->scratch + panel * panel_bytes(&p->product));
 }
 
@@ -68,9 +62,9 @@ static void
 begin(const Job *job, gint64 row, gint64 rows, gint64 unit, gint64 units, char *later)
 {
     const Plan *p = job->plan;
-    clear(p, rows * p->units, later);
-    for (gint64 i = row; p->cell == CELL_LSTM && i < row + rows; i++) {
-        clear(p, units, job->out[2] + (i * p->hidden + unit) * size_of(p));
+    clear(p, rows * p->s.units, later);
+    for (gint64 i = row; p->s.cell == CELL_LSTM && i < row + rows; i++) {
+        clear(p, units, job->out[2] + (i * p->s.hidden + unit) * size_of(p));
     }
 }
 
@@ -78,24 +72,26 @@ static void
 step(const Job *job, gint64 t, gint64 row, gint64 rows, gint64 unit, char *later)
 {
     const Plan *p = job->plan;
-    const gboolean lstm = p->cell == CELL_LSTM, gru = p->cell == CELL_GRU, gated = lstm || gru;
-    const gint64 size = size_of(p), first = t * p->samples + row;
-    const gint64 at = (first * p->hidden + unit) * size;
-    const gint64 before = ((first - p->samples) * p->hidden + unit) * size;
-    const gint64 state = (row * p->hidden + unit) * size;
-    const gint64 sums_at = (first * p->gates->gates * p->hidden + unit) * size;
+    const gboolean lstm = p->s.cell == CELL_LSTM, gru = p->s.cell == CELL_GRU, gated = lstm || gru;
+    const gint64 size = size_of(p), first = t * p->s.samples + row;
+    const gint64 at = (first * p->s.hidden + unit) * size;
+    const gint64 before = ((first - p->s.samples) * p->s.hidden + unit) * size;
+    const gint64 state = (row * p->s.hidden + unit) * size;
+    const gint64 sums_at = (first * p->s.all + unit) * size;
     const RecurrentBack back = {
         .rows = rows,
-        .units = MIN(p->units, p->hidden - unit),
-        .hidden = p->hidden,
+        .units = MIN(p->s.units, p->s.hidden - unit),
+        .hidden = p->s.hidden,
         .later = later,
-        .width = p->units,
-        .g = job->in[AFTER_STATES + gated] + at,
-        .g_cells = p->g_cells ? job->in[AFTER_STATES + 2] + at : job->scratch + p->none_at,
-        .g_cells_row = p->g_cells ? p->hidden : 0,
-        .now = job->in[STATES] + at,
-        .before = t > 0 ? job->in[STATES] + before : job->in[FIRST] + state,
-        .gates = gated ? job->in[AFTER_STATES] + (first * 4 * p->hidden + unit) * size : NULL,
+        .width = p->s.units,
+        .g = job->in[RECURRENT_AFTER_STATES + gated] + at,
+        .g_cells =
+            p->s.g_cells ? job->in[RECURRENT_AFTER_STATES + 2] + at : job->scratch + p->none_at,
+        .g_cells_row = p->s.g_cells ? p->s.hidden : 0,
+        .now = job->in[RECURRENT_STATES] + at,
+        .before = t > 0 ? job->in[RECURRENT_STATES] + before : job->in[RECURRENT_FIRST] + state,
+        .gates = gated ? job->in[RECURRENT_AFTER_STATES] + (first * 4 * p->s.hidden + unit) * size
+                       : NULL,
         .dc = lstm ? job->out[2] + state : NULL,
         .dsums = job->out[0] + sums_at,
         .dsums_h = gru ? job->out[1] + sums_at : NULL,
@@ -107,10 +103,10 @@ static void
 give(const Job *job, gint64 row, gint64 rows, gint64 unit, const char *later)
 {
     const Plan *p = job->plan;
-    const gint64 size = size_of(p), units = MIN(p->units, p->hidden - unit);
-    char *dh = job->out[p->cell == CELL_GRU ? 2 : 1];
+    const gint64 size = size_of(p), units = MIN(p->s.units, p->s.hidden - unit);
+    char *dh = job->out[p->s.cell == CELL_GRU ? 2 : 1];
     for (gint64 i = 0; i < rows; i++) {
-        memcpy(dh + ((row + i) * p->hidden + unit) * size, later + i * p->units * size,
+        memcpy(dh + ((row + i) * p->s.hidden + unit) * size, later + i * p->s.units * size,
                (gsize)(units * size));
     }
 }
@@ -120,15 +116,15 @@ static void
 back_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
 {
     const Plan *p = job->plan;
-    const gint64 size = size_of(p), unit = panel * p->units, k = p->product.k;
-    const gint64 units = MIN(p->units, p->hidden - unit);
-    const char *sums = job->out[p->cell == CELL_GRU ? 1 : 0];
-    char *later = job->scratch + p->later_at + (panel * p->samples + row) * p->units * size;
-    if (t == p->steps - 1) {
+    const gint64 size = size_of(p), unit = panel * p->s.units, k = p->product.k;
+    const gint64 units = MIN(p->s.units, p->s.hidden - unit);
+    const char *sums = job->out[p->s.cell == CELL_GRU ? 1 : 0];
+    char *later = job->scratch + p->later_at + (panel * p->s.samples + row) * p->s.units * size;
+    if (t == p->s.steps - 1) {
         begin(job, row, rows, unit, units, later);
     } else {
-        panel_multiply(&p->product, rows, units, sums + ((t + 1) * p->samples + row) * k * size, k,
-                       job->scratch + panel * panel_bytes(&p->product), later, p->units);
+        panel_multiply(&p->product, rows, units, sums + ((t + 1) * p->s.samples + row) * k * size,
+                       k, job->scratch + panel * panel_bytes(&p->product), later, p->s.units);
     }
     if (t >= 0) {
         step(job, t, row, rows, unit, later);
@@ -151,38 +147,50 @@ recurrent_grad_run(void *state, const TnRun *run)
 {
     const Plan *p = state;
     const RecurrentGrid grid =
-        recurrent_grid(p->panels, p->samples, 1, p->bytes, p->product.k * p->units);
+        recurrent_grid(p->s.panels, p->s.samples, 1, p->bytes, p->product.k * p->s.units);
     const Job job = { .plan = p,
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,
                       .scratch = run->scratch };
-    clear(p, p->units, job.scratch + p->none_at);
-    const TnStatus status = recurrent_panels(p->panels, pack_panel, &job);
-    return status == TN_OK ? recurrent_walk(&grid, p->steps - 1, -2, -1, back_panel, &job) : status;
+    clear(p, p->s.units, job.scratch + p->none_at);
+    const TnStatus status = recurrent_panels(p->s.panels, pack_panel, &job);
+    return status == TN_OK ? recurrent_walk(&grid, p->s.steps - 1, -2, -1, back_panel, &job)
+                           : status;
+}
+
+RecurrentBackSizes
+recurrent_back_sizes(const TnNode *node)
+{
+    const gint64 *dims = node->in[RECURRENT_STATES].type.dims;
+    RecurrentBackSizes s = {
+        .cell = recurrent_cell(node),
+        .g_cells = node->n_in > 5 && node->in[5].type.dtype != TN_DTYPE_NONE,
+        .steps = dims[0],
+        .samples = dims[1],
+        .hidden = dims[2],
+        .units = dims[2] < 4 * UNITS ? FEW_UNITS : UNITS,
+    };
+    s.gates = &recurrent_gates[s.cell];
+    s.panels = cpu_parts(s.hidden, s.units);
+    s.all = s.gates->gates * s.hidden;
+    return s;
 }
 
 gboolean
 recurrent_grad_prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    const TnType *states = &node->in[STATES].type;
     Plan *p = g_new0(Plan, 1);
     (void)error;
-    p->cell = recurrent_cell(node);
-    p->gates = &recurrent_gates[p->cell];
-    p->f64 = states->dtype == TN_DTYPE_F64;
-    p->g_cells = node->n_in > 5 && node->in[5].type.dtype != TN_DTYPE_NONE;
-    p->steps = states->dims[0];
-    p->samples = states->dims[1];
-    p->hidden = states->dims[2];
-    p->units = p->hidden < 4 * UNITS ? FEW_UNITS : UNITS;
-    p->panels = (p->hidden + p->units - 1) / p->units;
-    p->product = panel_product(p->f64, p->gates->gates * p->hidden, p->units);
-    p->bytes = p->panels * panel_bytes(&p->product);
-    p->none_at = (gsize)(p->bytes + 63) & ~(gsize)63;
-    p->later_at = p->none_at + (gsize)(p->units * size_of(p));
-    p->fn = p->gates->back[p->f64][cpu_isa];
+    p->s = recurrent_back_sizes(node);
+    p->f64 = node->in[RECURRENT_STATES].type.dtype == TN_DTYPE_F64;
+    p->product = panel_product(p->f64, p->s.all, p->s.units);
+    p->bytes = p->s.panels * panel_bytes(&p->product);
+    cpu_reserve(&prepared->scratch, p->bytes);
+    p->none_at = cpu_reserve(&prepared->scratch, p->s.units * size_of(p));
+    p->later_at = cpu_reserve(&prepared->scratch,
+                              cpu_times(p->s.panels * p->s.units * size_of(p), p->s.samples));
+    p->fn = p->s.gates->back[p->f64][cpu_isa];
     prepared->state = p;
-    prepared->scratch = p->later_at + (gsize)(p->panels * p->units * p->samples * size_of(p));
     return TRUE;
 }
 

@@ -92,10 +92,9 @@ multiply_blocks(const TileProduct *p, const guint16 *a, gint64 a_row, const guin
 }
 
 #if defined(__x86_64__)
-#define TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
 
 /* Tiles 0 to 3: sums, 4: of a, 5 to 7: of b. */
-TARGET_TILES static CPU_INLINE void
+CPU_TARGET_TILES static CPU_INLINE void
 tiles_body(gint n, gint64 deep, const guint16 *a, gint64 a_row, const guint16 *b, const float *from,
            gint64 from_row, float *to, gint64 to_row)
 {
@@ -140,7 +139,7 @@ tiles_body(gint n, gint64 deep, const guint16 *a, gint64 a_row, const guint16 *b
     }
 }
 
-TARGET_TILES static void
+CPU_TARGET_TILES static void
 multiply_tiles(const TileProduct *p, const guint16 *a, gint64 a_row, const guint16 *b,
                const float *from, gint64 from_row, float *to, gint64 to_row)
 {
@@ -169,8 +168,6 @@ tile_multiply(const TileProduct *p, const guint16 *a, gint64 a_row, const guint1
 /* --- Rows ------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
-#define TARGET_PAIRS                                                                               \
-    __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
 static CPU_INLINE guint16
 lanes_left(gint64 n)
@@ -178,7 +175,7 @@ lanes_left(gint64 n)
     return n >= 16 ? 0xffff : (guint16)((1u << n) - 1);
 }
 
-TARGET_PAIRS void
+CPU_TARGET_PAIRS void
 tile_narrow(gint64 rows, gint64 n, const float *from, gint64 from_row, guint16 *to, gint64 to_row)
 {
     for (gint64 j = 0; j < n; j += 16) {
@@ -190,7 +187,7 @@ tile_narrow(gint64 rows, gint64 n, const float *from, gint64 from_row, guint16 *
     }
 }
 
-TARGET_PAIRS void
+CPU_TARGET_PAIRS void
 tile_widen(gint64 rows, gint64 n, const guint16 *from, gint64 from_row, float *to, gint64 to_row)
 {
     for (gint64 j = 0; j < n; j += 16) {

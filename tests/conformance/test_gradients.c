@@ -311,7 +311,9 @@ static gboolean
 check_at(TnFunction *function, const Derivatives *d, const TnCall *call)
 {
     gboolean ok = TRUE;
-    for (gint only = d->n_x > 1 ? -1 : 0; only < d->n_x && ok; only++) {
+    /* One input after another tells which derivative is wrong; sanitizers see the same work each time. */
+    const gint end = TN_TEST_SANITIZED && d->n_x > 1 ? 0 : d->n_x;
+    for (gint only = d->n_x > 1 ? -1 : 0; only < end && ok; only++) {
         ok = check_along(function, d, call, only);
     }
     return ok;

@@ -262,3 +262,23 @@ tn_test_exit(const TnChild *child, int code, const char *file, unsigned int line
                          child->exit_code, child->signal, child->timed_out ? ", timed out" : "",
                          child->err != NULL ? child->err : "");
 }
+
+void
+tn_test_again(const char *const *settings, const char *const *tests)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autoptr(GPtrArray) command = g_ptr_array_new();
+    g_ptr_array_add(command, self);
+    for (; *tests != NULL; tests++) {
+        g_ptr_array_add(command, (gpointer)*tests);
+    }
+    g_ptr_array_add(command, NULL);
+    for (; *settings != NULL; settings++) {
+        const char *const env[] = { *settings, NULL };
+        const TnChildOptions options = { .env = env, .timeout = 200 };
+        g_auto(TnChild) child = { 0 };
+        if (tn_test_spawn(&child, (const char *const *)command->pdata, &options)) {
+            TN_ASSERT_EXIT(&child, 0);
+        }
+    }
+}

@@ -194,6 +194,12 @@ typedef struct {
  * tn_child_clear() frees.
  */
 gboolean tn_test_spawn(TnChild *child, const char *const *argv, const TnChildOptions *options);
+
+/*
+ * Runs tests of this program again, each time in a process of its own that has one of the settings
+ * ("NAME=value") in its environment; each must pass within 200 s. Both lists end with NULL.
+ */
+void tn_test_again(const char *const *settings, const char *const *tests);
 /* The same for a list of arguments ended by NULL, with 30 s of time. */
 gboolean tn_test_run(TnChild *child, const char *program, ...) G_GNUC_NULL_TERMINATED;
 /* The same for the program of the build tree: tn_test_tenon(&child, "check", path, NULL). */

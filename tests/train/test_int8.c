@@ -54,12 +54,12 @@ static const char serving[] =
          "} }\n";
 
 /* Trained without a word of calibration. */
-static const char plain[] =
+static const char plain_config[] =
     HEAD "  train = tn.stage.train { from = 'frames', model = model(), loss = 'cross_entropy',\n"
          "    optimizer = tn.optim.adam {}, epochs = 1 } } }\n";
 
 /* Images that are no f32 numbers. */
-static const char bytes[] =
+static const char bytes_config[] =
     "local tn = require 'tenon'\n"
     "return tn.experiment { precision = 'int8', stages = {\n"
     "  read = tn.stage.read { data = tn.dataset.random { {36}, classes = 2, length = 40 }, batch = "
@@ -79,8 +79,8 @@ set_up(void)
     } files[] = { { "training.lua", training },
                   { "loading.lua", loading },
                   { "serving.lua", serving },
-                  { "plain.lua", plain },
-                  { "bytes.lua", bytes } };
+                  { "plain.lua", plain_config },
+                  { "bytes.lua", bytes_config } };
     folder = g_strdup(tn_test_tmp_dir());
     runs = tn_test_tmp_path("runs");
     for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
