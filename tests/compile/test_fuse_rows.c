@@ -161,6 +161,32 @@ build_several(TnGraph *g, const TnVal *in)
     tn_graph_output(g, "share", tn_f_div(g, e, tn_f_reduce_sum(g, e, 2, both, TRUE)));
 }
 
+/* x from behind: a view that is loaded. */
+static TnVal
+backwards(TnGraph *g, TnVal x, gint64 axis)
+{
+    const TnSliceAttrs turn = {
+        { 1, { -1 } }, { 1, { G_MININT64 } }, { 1, { axis } }, { 1, { -1 } }
+    };
+    return tn_graph_op(g, "slice", &turn, 1, &x, NULL);
+}
+
+/* Outputs that cannot be written where they lie, for y is read after them: of f64 they take so many
+ * registers that y must be loaded, for then they can. */
+static void
+build_crowded(TnGraph *g, const TnVal *in)
+{
+    TnVal x = backwards(g, in[0], 1), y[7] = { x };
+    for (guint i = 1; i < G_N_ELEMENTS(y); i++) {
+        g_autofree char *name = g_strdup_printf("y%u", i);
+        y[i] = unary(g, i % 2 ? "exp" : "sqrt", y[i - 1]);
+        tn_graph_output(g, name, y[i]);
+    }
+    const TnVal less = tn_f_sub(g, in[1], y[5]), more = tn_f_add(g, in[1], y[6]);
+    const TnVal rest = tn_f_sub(g, tn_f_mul(g, less, more), x);
+    tn_graph_output(g, "last", tn_f_sub(g, rest, sum_last(g, tn_f_exp(g, in[1]))));
+}
+
 /* --- Made at random --------------------------------------------------------------------------- */
 
 #define POOL 24
@@ -236,13 +262,10 @@ add_step(Pool *p)
         keep(p, tn_f_cast(p->g, tn_f_cast(p->g, x, other), dtype));
         break;
     }
-    case 6: { /* backwards along an axis: a view */
+    case 6: {
         const gint64 axis = below(p, 2);
-        const TnSliceAttrs turn = {
-            { 1, { -1 } }, { 1, { G_MININT64 } }, { 1, { axis } }, { 1, { -1 } }
-        };
         if (tn_graph_type(p->g, x)->rank == 2) {
-            keep(p, tn_graph_op(p->g, "slice", &turn, 1, &x, NULL));
+            keep(p, backwards(p->g, x, axis));
         }
         break;
     }
@@ -380,9 +403,10 @@ static const struct {
     { "columns", build_columns },
     { "rows", build_rows },
     { "gradient", build_gradient },
+    { "crowded", build_crowded },
     { "several", build_several },
 };
-#define N_SIMPLE 7 /* of any width */
+#define N_SIMPLE 8 /* of any width */
 /* Rows put together; that fit a tile; longer than one; few and many; slices. */
 static const gint64 sizes[][2] = { { 7, 3 },    { 130, 10 },  { 33, 65 },  { 5, 255 },  { 9, 256 },
                                    { 17, 300 }, { 6, 1000 },  { 5, 2500 }, { 4, 9000 }, { 1, 700 },
