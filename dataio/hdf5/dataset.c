@@ -201,6 +201,7 @@ add_array(H5Dataset *h5, const char *name, GError **error)
 }
 
 typedef struct {
+    H5O_type_t type;
     GPtrArray *names;
     hid_t access;
 } Listing;
@@ -212,9 +213,33 @@ list_name(hid_t group, const char *name, const H5L_info_t *info, void *data)
     H5O_info_t object;
     (void)info;
     if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, listing->access) >= 0 &&
-        object.type == H5O_TYPE_DATASET)
+        object.type == listing->type)
         g_ptr_array_add(listing->names, g_strdup(name));
     return 0;
+}
+
+/* Adds the names of a group's objects of a type; links to other files are passed over. */
+static gboolean
+list_names(hid_t group, H5O_type_t type, GPtrArray *names)
+{
+    gboolean elsewhere = FALSE;
+    Listing listing = { type, names, own_file_only(H5P_LINK_ACCESS, &elsewhere) };
+    const herr_t listed = H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, list_name, &listing);
+    H5Pclose(listing.access);
+    return listed >= 0;
+}
+
+static gboolean
+no_group(const H5Dataset *h5, const char *split, GError **error)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    list_names(h5->file, H5O_TYPE_GROUP, names);
+    g_ptr_array_add(names, NULL);
+    g_autofree char *known = g_strjoinv(", ", (char **)names->pdata);
+    g_free(h5_error_text());
+    g_set_error(error, TN_ERROR, TN_ERROR_NOT_FOUND, "%s: there is no group '%s'; there %s %s",
+                h5->path, split, names->len == 2 ? "is" : "are", names->len > 1 ? known : "none");
+    return FALSE;
 }
 
 static gboolean
@@ -223,16 +248,9 @@ open_arrays(H5Dataset *h5, const H5Options *options, GError **error)
     g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
     for (gint i = 0; i < options->fields.n; i++)
         g_ptr_array_add(names, g_strdup(options->fields.v[i]));
-    if (names->len == 0) {
-        gboolean elsewhere = FALSE; /* such links are passed over */
-        Listing listing = { names, own_file_only(H5P_LINK_ACCESS, &elsewhere) };
-        herr_t listed =
-            H5Literate(h5->group, H5_INDEX_NAME, H5_ITER_INC, NULL, list_name, &listing);
-        H5Pclose(listing.access);
-        if (listed < 0)
-            return h5_fail(error, TN_ERROR_CORRUPT, h5->path,
-                           "the arrays cannot be listed (is the file damaged?)");
-    }
+    if (names->len == 0 && !list_names(h5->group, H5O_TYPE_DATASET, names))
+        return h5_fail(error, TN_ERROR_CORRUPT, h5->path,
+                       "the arrays cannot be listed (is the file damaged?)");
     if (names->len == 0) {
         g_set_error(error, TN_ERROR, TN_ERROR_CONFIG,
                     "%s: group '%s' holds no arrays; `tenon data info` lists what is there",
@@ -290,8 +308,9 @@ open_dataset(H5Dataset *h5, const H5Options *options, GError **error)
     h5->group = H5Gopen2(h5->file, options->split, access);
     H5Pclose(access);
     if (h5->group < 0) {
-        g_autofree char *what = g_strdup_printf("there is no group '%s'", options->split);
-        return not_opened(h5, elsewhere, what, error);
+        g_autofree char *what = g_strdup_printf("group '%s' cannot be opened", options->split);
+        return elsewhere ? not_opened(h5, elsewhere, what, error)
+                         : no_group(h5, options->split, error);
     }
     return open_arrays(h5, options, error) && fill_cache(h5, options->cache, error);
 }

@@ -185,7 +185,8 @@ typedef struct {
 /* Compiles a node: an element-wise primitive or composite, or a fused group. NULL with *error if
  * something in it is not element-wise. (transfer full). */
 TileProgram *tile_compile(const TnNode *node, GError **error);
-/* The same as if no input could be read where it is: what is possible then is so with any strides. */
+/* The same as if no input could be read where it is: what is possible then is so with any strides, for
+ * tile_compile falls back to it. */
 TileProgram *tile_compile_any(const TnNode *node, GError **error);
 void tile_free(TileProgram *program);
 TnStatus tile_run(const TileProgram *program, const TnRun *run);

@@ -193,7 +193,9 @@ compile(const TnNode *node, gboolean any_strides, GError **error)
 TileProgram *
 tile_compile(const TnNode *node, GError **error)
 {
-    return compile(node, FALSE, error);
+    /* Of inputs that are read where they are outputs may have to wait in registers, more than there are. */
+    TileProgram *program = compile(node, FALSE, NULL);
+    return program != NULL ? program : compile(node, TRUE, error);
 }
 
 TileProgram *

@@ -188,7 +188,7 @@ names_what_is_missing(void)
     g_autoptr(GError) error = NULL;
     TN_ASSERT(make_object(TN_IFACE_DATASET, path, "split", tn_value_string("trian"), &error) ==
               NULL);
-    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "names.h5", "trian");
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NOT_FOUND, "names.h5", "'trian'; there ");
     TN_ASSERT(make_object(TN_IFACE_DATASET, path, NULL, NULL, &error) == NULL);
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_CONFIG, "no arrays", "data info");
     TN_ASSERT(make_object(TN_IFACE_DATASET, "/nowhere/x.h5", NULL, NULL, &error) == NULL);

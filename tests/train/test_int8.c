@@ -54,12 +54,12 @@ static const char serving[] =
          "} }\n";
 
 /* Trained without a word of calibration. */
-static const char plain_config[] =
+static const char uncalibrated[] =
     HEAD "  train = tn.stage.train { from = 'frames', model = model(), loss = 'cross_entropy',\n"
          "    optimizer = tn.optim.adam {}, epochs = 1 } } }\n";
 
 /* Images that are no f32 numbers. */
-static const char bytes_config[] =
+static const char whole_numbers[] =
     "local tn = require 'tenon'\n"
     "return tn.experiment { precision = 'int8', stages = {\n"
     "  read = tn.stage.read { data = tn.dataset.random { {36}, classes = 2, length = 40 }, batch = "
@@ -79,8 +79,8 @@ set_up(void)
     } files[] = { { "training.lua", training },
                   { "loading.lua", loading },
                   { "serving.lua", serving },
-                  { "plain.lua", plain_config },
-                  { "bytes.lua", bytes_config } };
+                  { "uncalibrated.lua", uncalibrated },
+                  { "whole_numbers.lua", whole_numbers } };
     folder = g_strdup(tn_test_tmp_dir());
     runs = tn_test_tmp_path("runs");
     for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -184,9 +184,9 @@ faults(void)
 {
     run_config("loading.lua", (const char *[]){ "weights=none", "calibrate.file=a/b", NULL }, 1,
                "stages.calibrate.weights: ");
-    run_config("plain.lua", NULL, 2,
-               "plain.lua:14: precision: nothing would be computed in 8 bits");
-    run_config("bytes.lua", NULL, 1, "model.2.linear (linear): input 'x' is u8[20, 36]");
+    run_config("uncalibrated.lua", NULL, 2,
+               "uncalibrated.lua:14: precision: nothing would be computed in 8 bits");
+    run_config("whole_numbers.lua", NULL, 1, "model.2.linear (linear): input 'x' is u8[20, 36]");
     run_config("loading.lua", (const char *[]){ "precision=int4", NULL }, 2, "int8");
 }
 
