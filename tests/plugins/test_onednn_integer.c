@@ -1,7 +1,7 @@
 /* oneDNN's products and convolutions of 8-bit numbers against plain loops: every pair of types, zero
  * points of every kind, extremes, sizes that fill no block, several slices. Exact, and the same with
  * any number of threads. */
-// tn-test: timeout=60 label=threads
+// tn-test: timeout=240 label=threads
 #include "cpu_run.h"
 
 #include <tenon/nn.h>
@@ -69,7 +69,18 @@ typedef struct {
     Array in[MOST];
     gint n;
     gint x, x_zero, w, w_zero; /* positions */
+    gint *of_x, *of_w;         /* their numbers */
 } Call;
+
+static gint *
+numbers_of(const Array *array)
+{
+    gint *all = g_new(gint, (gsize)array->arg.count);
+    for (gint64 i = 0; i < array->arg.count; i++) {
+        all[i] = (gint)array_get(array, i);
+    }
+    return all;
+}
 
 static Call
 call_new(const Types *t, Array x, Array w, gint64 maps, gboolean bias)
@@ -90,6 +101,8 @@ call_new(const Types *t, Array x, Array w, gint64 maps, gboolean bias)
     }
     c.in[c.x] = x;
     c.in[c.w] = w;
+    c.of_x = numbers_of(&x);
+    c.of_w = numbers_of(&w);
     if (t->zeros) {
         c.in[c.x_zero] = eight_bits(t->x, 0, NULL);
         c.in[c.w_zero] = eight_bits(t->w, each, &maps);
@@ -154,6 +167,8 @@ call_clear(Call *c)
             array_clear(&c->in[i]);
         }
     }
+    g_free(c->of_x);
+    g_free(c->of_w);
 }
 
 /* --- Products --------------------------------------------------------------------------------- */
@@ -172,11 +187,9 @@ check_product(const Types *t, gint64 m, gint64 k, gint64 n)
     for (gint64 i = 0; i < m * n; i++) {
         const gint64 row = i / n, col = i % n;
         gint64 sum = 0;
+        const gint a_zero = zero_of(&c.in[c.x_zero], row), b_zero = zero_of(&c.in[c.w_zero], col);
         for (gint64 l = 0; l < k; l++) {
-            const gint a = (gint)array_get(&c.in[c.x], row * k + l),
-                       b = (gint)array_get(&c.in[c.w], l * n + col);
-            sum +=
-                (gint64)(a - zero_of(&c.in[c.x_zero], row)) * (b - zero_of(&c.in[c.w_zero], col));
+            sum += (gint64)(c.of_x[row * k + l] - a_zero) * (c.of_w[l * n + col] - b_zero);
         }
         want[i] = finished(t, &c, col, sum);
     }
@@ -212,6 +225,7 @@ conv_sum(const Conv *k, const Call *c, const gint64 *out, gint64 at)
     const gint64 image = at / out[1] / out[0] / k->maps, depth = k->channels / k->attrs.group;
     const gint64 group = m / (k->maps / k->attrs.group);
     const TnConvAxis y = tn_conv_axis(&k->attrs, 2, 0), x = tn_conv_axis(&k->attrs, 2, 1);
+    const gint x_zero = zero_of(&c->in[c->x_zero], 0), w_zero = zero_of(&c->in[c->w_zero], m);
     gint64 sum = 0;
     for (gint64 i = 0; i < depth * k->kernel[0] * k->kernel[1]; i++) {
         const gint64 v = i % k->kernel[1], u = i / k->kernel[1] % k->kernel[0],
@@ -223,9 +237,8 @@ conv_sum(const Conv *k, const Call *c, const gint64 *out, gint64 at)
         }
         const gint64 from =
             ((image * k->channels + group * depth + d) * k->x[0] + from_row) * k->x[1] + from_col;
-        sum += (gint64)((gint)array_get(&c->in[c->x], from) - zero_of(&c->in[c->x_zero], 0)) *
-               ((gint)array_get(&c->in[c->w], m * depth * k->kernel[0] * k->kernel[1] + i) -
-                zero_of(&c->in[c->w_zero], m));
+        sum += (gint64)(c->of_x[from] - x_zero) *
+               (c->of_w[m * depth * k->kernel[0] * k->kernel[1] + i] - w_zero);
     }
     return sum;
 }

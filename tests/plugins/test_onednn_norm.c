@@ -1,7 +1,7 @@
 /* oneDNN's softmax, layer and batch normalisation and their gradients against plain loops in f64 with
  * the operators' formulas: sizes that fill no vector, several slices, bf16, NaN and infinities; the
  * same bits with any number of threads. */
-// tn-test: timeout=60 label=threads
+// tn-test: timeout=240 label=threads
 #include "cpu_run.h"
 
 #include <tenon/nn.h>
