@@ -300,7 +300,7 @@ gboolean
 tn_pass_recompute(TnCompiler *c, GError **error)
 {
     const guint64 variables = tn_compiler_variable_bytes(c), given = c->options->memory_limit;
-    Found begin = { NULL }, best = { .arena = G_MAXUINT64 };
+    Found begin = { .graph = NULL }, best = { .arena = G_MAXUINT64 };
     if (given == 0 || (c->n_spaces > 1 && c->options->n_devices > 1)) {
         return TRUE;
     }

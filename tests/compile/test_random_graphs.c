@@ -29,11 +29,11 @@ typedef struct {
     guint n;
 } Maker;
 
-/* Not those that make much of last bits, in which devices differ. */
+/* Not those that make much of last bits, in which devices differ: indices may come of them. */
 static gboolean
 can_choose(const TnOp *op)
 {
-    static const char *const by_bits[] = { "pow", "bitcast", NULL };
+    static const char *const by_bits[] = { "div", "reciprocal", "rsqrt", "pow", "bitcast", NULL };
     gboolean ok = !(op->flags & (TN_OP_RANDOM | TN_OP_IMPERATIVE)) && op->n_inputs > 0 &&
                   !g_strv_contains(by_bits, op->name);
     for (guint32 i = 0; i < op->attrs.n; i++) {
