@@ -32,7 +32,7 @@ static const TnOption rows[] = {
     { .name = "ops",
       .type = TN_OPT_STRINGS,
       .offset = G_STRUCT_OFFSET(TuneOptions, ops),
-      .help = "only these operators: matmul,conv" },
+      .help = "only these operators, such as matmul,conv" },
     { .name = "seconds",
       .type = TN_OPT_DURATION,
       .dflt = "0.06",
@@ -54,6 +54,7 @@ typedef struct {
     TnDevice *devices[2];
     gboolean measuring; /* else counting */
     guint at, total;
+    GHashTable *only;     /* operators asked for; NULL: all */
     GHashTable *seen;     /* keys */
     GHashTable *measured; /* key → TnValue *, a row */
     GHashTable *sums;     /* operator → Sum * */
@@ -80,11 +81,7 @@ sum_free(gpointer data)
 static gboolean
 is_wanted(const Tune *tune, const TnNode *node)
 {
-    const TnStrings *ops = &tune->options->ops;
-    for (gint i = 0; i < ops->n; i++)
-        if (strcmp(ops->v[i], node->op->name) == 0)
-            return TRUE;
-    return ops->n == 0;
+    return tune->only == NULL || g_hash_table_contains(tune->only, node->op->name);
 }
 
 /* Of images there is a choice even with one kernel: to lay them otherwise. */
@@ -290,6 +287,24 @@ run_tune(Tune *tune, const char *path, GError **error)
     return 1;
 }
 
+/* Names as they are written: apart, or with commas between them. */
+static gboolean
+read_ops(Tune *tune, const TnStrings *ops, GError **error)
+{
+    for (gint i = 0; i < ops->n; i++) {
+        g_auto(GStrv) names = g_strsplit(ops->v[i], ",", -1);
+        for (guint k = 0; names[k] != NULL; k++) {
+            const TnOp *op = tn_op_find(g_strstrip(names[k]), error);
+            if (op == NULL)
+                return FALSE;
+            if (tune->only == NULL)
+                tune->only = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+            g_hash_table_add(tune->only, g_strdup(op->name));
+        }
+    }
+    return TRUE;
+}
+
 static gint
 tune(TnVerbCall *call, GError **error)
 {
@@ -301,6 +316,10 @@ tune(TnVerbCall *call, GError **error)
     if (!path) {
         g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
                     "TENON_COSTS is none: there is no file to write to");
+        return 2;
+    }
+    if (!read_ops(&tune, &options->ops, error)) {
+        g_clear_pointer(&tune.only, g_hash_table_unref);
         return 2;
     }
     if (options->config.threads)
@@ -319,6 +338,7 @@ tune(TnVerbCall *call, GError **error)
     for (guint i = 0; i < G_N_ELEMENTS(tune.devices); i++)
         if (tune.devices[i])
             tn_device_unref(tune.devices[i]);
+    g_clear_pointer(&tune.only, g_hash_table_unref);
     g_hash_table_unref(tune.seen);
     g_hash_table_unref(tune.measured);
     g_hash_table_unref(tune.sums);

@@ -160,7 +160,7 @@ onednn_table_alone_pays(void)
     return take_all;
 }
 
-/* What the plugin cpu makes of these, products of f64, took it 1.15 to 6.4 times as long from 262,144
+/* What the plugin cpu makes of these, products of f64, took it 1.3 to 6.4 times as long from 262,144
  * products on; 0.44 to 0.94 of at most 13,824. */
 gboolean
 onednn_integer_pays(gint64 work)

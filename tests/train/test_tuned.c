@@ -208,13 +208,16 @@ other_library(void)
 static void
 tunes_what_is_asked(void)
 {
-    g_auto(TnChild) none = { 0 }, some = { 0 }, off = { 0 }, wrong = { 0 };
+    g_auto(TnChild) none = { 0 }, some = { 0 }, off = { 0 }, wrong = { 0 }, unknown = { 0 };
     g_autofree char *fresh = g_strconcat(table, ".fresh", NULL);
     g_setenv("TENON_COSTS", fresh, TRUE);
     tn_test_tenon(&none, "tune", "--device", "cpu", "--ops", "tanh", config_path, NULL);
     TN_ASSERT_EXIT(&none, 0);
     TN_ASSERT_CONTAINS(none.err, "nothing to choose");
-    tn_test_tenon(&some, "tune", "--device", "cpu", "--ops", "adam_step", "--seconds", "0.001",
+    tn_test_tenon(&unknown, "tune", "--ops", "tanh,matmal", config_path, NULL);
+    TN_ASSERT_EXIT(&unknown, 2);
+    TN_ASSERT_CONTAINS(unknown.err, "matmal");
+    tn_test_tenon(&some, "tune", "--device", "cpu", "--ops", "tanh,adam_step", "--seconds", "0.001",
                   "--json", config_path, NULL);
     TN_ASSERT_EXIT(&some, 0);
     TN_ASSERT_CONTAINS(some.out, "\"cpu-adam 1\": ");
