@@ -1,6 +1,7 @@
 /* matmul.c: batches of products of matrices. f32 and f64 are computed where they lie; other dtypes
  * are first converted to the type that arithmetic on them is done in. */
 #include "gemm.h"
+#include "gemm_thin.h"
 #include "tables.h"
 
 typedef struct {
@@ -273,11 +274,16 @@ run_converted(void *state, const TnRun *run)
     return status;
 }
 
-/* OpenBLAS is as fast from weights as they are, but sums by the number of rows. */
+/* Rows to which it pays not to turn the weights each time, though they are kept twice. Fewer than
+ * GEMM_THIN_ROWS OpenBLAS multiplies as fast with weights as they are, but sums by their number. */
+#define MOST_TURNED_ROWS 128
+
 static gboolean
 turned_claims(const TnNode *node)
 {
-    return node->batch_invariant;
+    const TnType *out = &node->out[0].type;
+    const gint64 rows = cpu_count(out->rank - 1, out->dims);
+    return node->batch_invariant || (rows > GEMM_THIN_ROWS && rows <= MOST_TURNED_ROWS);
 }
 
 static const TnKernel kernels[] = {

@@ -298,10 +298,17 @@ is_empty(const TnNode *node)
     return node->in[0].count == 0 || node->in[1].count == 0 || node->out[0].count == 0;
 }
 
+/* The library picks its code by the number of images. Gradients of weights are sums over these anyway. */
+static gboolean
+depends_on_batch(const TnNode *node, OneDnnConvKind kind)
+{
+    return node->batch_invariant && kind != ONEDNN_CONV_WEIGHT;
+}
+
 static gboolean
 claims(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
 {
-    if (is_empty(node) || !onednn_takes(node->in[0].type.dtype)) {
+    if (is_empty(node) || depends_on_batch(node, kind) || !onednn_takes(node->in[0].type.dtype)) {
         return FALSE;
     }
     const OneDnnConv conv = conv_of(node, kind, winograd);
@@ -358,4 +365,4 @@ static const TnKernel kernels[] = {
     DIRECT("conv_grad_weight", weight, TN_DT(F32)), /* of bf16 the plugin cpu's is faster */
 };
 
-const TnKernelTable onednn_conv = ONEDNN_TABLE(kernels);
+const TnKernelTable onednn_conv = ONEDNN_TABLE_THAT(kernels, TN_TABLE_BATCH_INVARIANT);
