@@ -32,13 +32,13 @@ typedef struct {
 } Job;
 
 static Job
-job_of(const Plan *plan, const TnRun *run, gint n_in)
+job_of(const Plan *plan, const TnRun *run, gint n_in, gint n_out)
 {
     Job job = { .plan = plan, .partial = run->scratch };
     for (gint i = 0; i < n_in; i++) {
         job.in[i] = run->in[i];
     }
-    for (gint i = 0; i < 3; i++) {
+    for (gint i = 0; i < n_out; i++) {
         job.out[i] = run->out[i];
     }
     return job;
@@ -88,7 +88,7 @@ static TnStatus
 run_layer(void *state, const TnRun *run)
 {
     const Plan *plan = state;
-    Job job = job_of(plan, run, plan->bias ? 3 : 2);
+    Job job = job_of(plan, run, plan->bias ? 3 : 2, plan->centred ? 3 : 1);
     if (plan->rows == 0) {
         return TN_OK;
     }
@@ -127,7 +127,7 @@ static TnStatus
 run_layer_grad(void *state, const TnRun *run)
 {
     const Plan *plan = state;
-    Job job = job_of(plan, run, plan->centred ? 5 : 3);
+    Job job = job_of(plan, run, plan->centred ? 5 : 3, plan->centred ? 3 : 2);
     TnStatus status = TN_OK;
     if (plan->slices > 0) {
         status = tn_parallel_for((gsize)plan->slices, layer_grad_slice, &job);
@@ -305,14 +305,14 @@ for_channels(const Plan *plan, TnChunkFunc func, Job *job)
 static TnStatus
 run_batch(void *state, const TnRun *run)
 {
-    Job job = job_of(state, run, 3);
+    Job job = job_of(state, run, 3, 3);
     return for_channels(state, batch_chunk, &job);
 }
 
 static TnStatus
 run_batch_grad(void *state, const TnRun *run)
 {
-    Job job = job_of(state, run, 5);
+    Job job = job_of(state, run, 5, 3);
     return for_channels(state, batch_grad_chunk, &job);
 }
 
