@@ -12,7 +12,7 @@
  * follows, other spatial operators, element-wise ones, sums over samples or places, where an input is
  * laid so already. What reads a value the ordinary way gets it moved back; movements that nobody reads
  * are dropped. */
-#include "compile-private.h"
+#include "layout.h"
 
 #include <math.h>
 #include <string.h>
@@ -20,136 +20,6 @@
 #include <tenon/plugin.h>
 
 #include "choose.h"
-
-#define RANK 4 /* [N, C, h, w] */
-
-/* What is split: samples, channels, channels of numbers that are multiplied in pairs. */
-typedef enum { SAMPLES, CHANNELS, PAIRED, N_SPLITS, NOT_LAID } Split;
-
-/* The axis of that, and the length of its last part. */
-static const struct {
-    gint axis;
-    gint64 lanes;
-} splits[N_SPLITS] = {
-    [SAMPLES] = { 0, TN_LANES }, [CHANNELS] = { 1, TN_LANES }, [PAIRED] = { 1, TN_PAIR_LANES }
-};
-
-typedef struct {
-    TnCompiler *c;
-    const TnCompile *options;
-    const TnClaim *claims;
-    const gboolean *fixed;      /* of the old graph's nodes */
-    GHashTable *laid[N_SPLITS]; /* of a value of the new graph: TnVal, the same split */
-    GHashTable
-        *made[N_SPLITS]; /* values that came of a split node: those of laid that cost nothing */
-} Layout;
-
-static guint64 *
-key_of(TnVal val)
-{
-    const guint64 key = (guint64)val.node << 8 | val.out;
-    return g_memdup2(&key, sizeof key);
-}
-
-static TnVal *
-find(GHashTable *table, TnVal val)
-{
-    const guint64 key = (guint64)val.node << 8 | val.out;
-    return g_hash_table_lookup(table, &key);
-}
-
-static TnType
-laid_type(const TnType *type, Split way)
-{
-    TnType laid = *type;
-    laid.rank = RANK + 1;
-    laid.dims[splits[way].axis] = type->dims[splits[way].axis] / splits[way].lanes;
-    laid.dims[RANK] = splits[way].lanes;
-    return laid;
-}
-
-/* One axis of size 1 more. */
-static TnType
-longer_type(const TnType *type)
-{
-    TnType longer = *type;
-    longer.dims[longer.rank++] = 1;
-    return longer;
-}
-
-static gboolean
-is_images(const TnType *type, Split way)
-{
-    const gint64 size = type->dims[splits[way].axis];
-    return type->rank == RANK && size > 0 && size % splits[way].lanes == 0;
-}
-
-/* --- Movements -------------------------------------------------------------------------------- */
-
-static TnVal
-transpose(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint rank, const gint64 *perm)
-{
-    TnTransposeAttrs attrs = { .perm = { .n = rank } };
-    memcpy(attrs.perm.v, perm, (gsize)rank * sizeof *perm);
-    return tn_rewrite_add(rw, node, tn_op_find("transpose", NULL), &attrs, 1, &x);
-}
-
-/* x with axis `from` standing where axis `to` did. */
-static TnVal
-move_axis(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint from, gint to)
-{
-    const gint rank = tn_type_of(rw->to, x)->rank;
-    gint64 perm[TN_MAX_RANK];
-    for (gint i = 0; i < rank; i++) {
-        perm[i] = i == to ? from : i + (from < to ? i >= from && i < to : -(i > to && i <= from));
-    }
-    return transpose(rw, node, x, rank, perm);
-}
-
-/* x with an axis as two, the second of `lanes`. */
-static TnVal
-split_axis(TnRewriter *rw, const TnGraphNode *node, TnVal x, gint axis, gint64 lanes)
-{
-    TnType type = *tn_type_of(rw->to, x);
-    memmove(type.dims + axis + 1, type.dims + axis,
-            (gsize)(type.rank++ - axis) * sizeof *type.dims);
-    type.dims[axis] /= lanes;
-    type.dims[axis + 1] = lanes;
-    return tn_rewrite_reshape(rw, node, x, &type);
-}
-
-static TnVal
-only_type(TnRewriter *rw, const TnGraphNode *node, const TnType *type)
-{
-    return (TnVal){ tn_graph_add_node(rw->to, &tn_type_only_op, NULL, node->name, node->path, 0,
-                                      NULL, 1, type),
-                    0 };
-}
-
-static TnVal
-to_laid(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Split way)
-{
-    const TnVal *known = find(l->laid[way], x);
-    if (known != NULL) {
-        return *known;
-    }
-    const gint axis = splits[way].axis;
-    const TnVal split = split_axis(rw, node, x, axis, splits[way].lanes);
-    const TnVal laid = move_axis(rw, node, split, axis + 1, RANK);
-    g_hash_table_insert(l->laid[way], key_of(x), g_memdup2(&laid, sizeof laid));
-    return laid;
-}
-
-static TnVal
-from_laid(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal laid, const TnType *type,
-          Split way)
-{
-    const TnVal split = move_axis(rw, node, laid, RANK, splits[way].axis + 1);
-    const TnVal back = tn_rewrite_reshape(rw, node, split, type);
-    g_hash_table_insert(l->laid[way], key_of(back), g_memdup2(&laid, sizeof laid));
-    g_hash_table_add(l->made[way], key_of(back));
-    return back;
-}
 
 /* --- Attributes of spatial operators ---------------------------------------------------------- */
 
@@ -196,31 +66,10 @@ longer_attrs(const TnGraphNode *node)
     return attrs;
 }
 
-/* --- Nodes ------------------------------------------------------------------------------------ */
-
-static TnVal
-longer(TnRewriter *rw, const TnGraphNode *node, TnVal x)
-{
-    const TnType type = longer_type(tn_type_of(rw->to, x));
-    return tn_rewrite_reshape(rw, node, x, &type);
-}
-
-/* How an input is there at no cost. */
-static Split
-way_of_inputs(const Layout *l, const TnGraphNode *node, const TnVal *in)
-{
-    for (gint i = 0; i < node->n_in; i++) {
-        for (Split way = 0; way < N_SPLITS && tn_reads_data(node->op, i, in[i]); way++) {
-            if (find(l->made[way], in[i]) != NULL) {
-                return way;
-            }
-        }
-    }
-    return NOT_LAID;
-}
+/* --- Nodes with a window ----------------------------------------------------------------------- */
 
 static gboolean
-is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Split way,
+is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnSplit way,
            gboolean *window)
 {
     gboolean images = FALSE;
@@ -231,10 +80,10 @@ is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Split
             continue;
         }
         const TnType *type = tn_type_of(rw->to, in[i]);
-        if ((flags & TN_ARG_SPATIAL) && !is_images(type, way)) {
+        if ((flags & TN_ARG_SPATIAL) && !tn_is_images(type, way)) {
             return FALSE;
         }
-        *window = *window || ((flags & TN_ARG_WINDOW) && type->rank == RANK);
+        *window = *window || ((flags & TN_ARG_WINDOW) && type->rank == TN_IMAGE_RANK);
         images = images || (flags & TN_ARG_SPATIAL);
     }
     return images;
@@ -242,22 +91,21 @@ is_spatial(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Split
 
 /* Input i of a spatial node as it would be. */
 static TnType
-spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Split way)
+spatial_type(const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, TnSplit way)
 {
     const guint32 flags = tn_op_input(node->op, i)->flags;
     if (tn_val_is_none(x)) {
         return (TnType){ 0 };
     }
     const TnType *type = tn_type_of(rw->to, x);
-    return flags & TN_ARG_SPATIAL  ? laid_type(type, way)
-           : flags & TN_ARG_WINDOW ? longer_type(type)
+    return flags & TN_ARG_SPATIAL  ? tn_laid_type(type, way)
+           : flags & TN_ARG_WINDOW ? tn_longer_type(type)
                                    : *type;
 }
 
-/* What the device that runs the node would have for op on these; us: tn_kernel_of_types. */
-static const TnKernel *
-kernel_for(const Layout *l, guint number, const TnGraphNode *node, const TnOp *op,
-           const void *attrs, gint n_in, const TnType *types, double *us)
+const TnKernel *
+tn_kernel_laid(const TnLaying *l, guint number, const TnGraphNode *node, const TnOp *op,
+               const void *attrs, gint n_in, const TnType *types, double *us)
 {
     return tn_kernel_of_types(l->options, (guint)l->claims[number].device, op, attrs, node->name,
                               n_in, types, us);
@@ -268,12 +116,12 @@ kernel_for(const Layout *l, guint number, const TnGraphNode *node, const TnOp *o
 
 /* Microseconds that it takes to lay the inputs that are not laid yet. */
 static double
-moving_cost(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in,
-            Split way)
+moving_cost(const TnLaying *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in,
+            TnSplit way)
 {
     double bytes = 0;
     for (gint i = 0; i < node->n_in; i++) {
-        if (tn_reads_data(node->op, i, in[i]) && find(l->made[way], in[i]) == NULL &&
+        if (tn_reads_data(node->op, i, in[i]) && tn_laid_find(l->made[way], in[i]) == NULL &&
             (tn_op_input(node->op, i)->flags & TN_ARG_SPATIAL)) {
             bytes += (double)tn_type_bytes(tn_type_of(rw->to, in[i]));
         }
@@ -283,7 +131,7 @@ moving_cost(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, cons
 
 /* Whether the node as it is was measured to take less than `us`, what it was measured to take in lanes. */
 static gboolean
-is_faster_plain(const Layout *l, const TnRewriter *rw, guint number, double us)
+is_faster_plain(const TnLaying *l, const TnRewriter *rw, guint number, double us)
 {
     TnNodeView plain;
     if (l->options->costs == NULL || us == INFINITY) {
@@ -294,7 +142,7 @@ is_faster_plain(const Layout *l, const TnRewriter *rw, guint number, double us)
 }
 
 static TnVal
-spatial_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, Split way)
+spatial_input(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x, TnSplit way)
 {
     const guint32 flags = tn_op_input(node->op, i)->flags;
     if (tn_val_is_none(x) || !(flags & (TN_ARG_SPATIAL | TN_ARG_WINDOW))) {
@@ -302,18 +150,18 @@ spatial_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, gint i, TnVal 
     }
     if (flags & TN_ARG_SHAPE) {
         const TnType laid = spatial_type(rw, node, i, x, way);
-        return only_type(rw, node, &laid);
+        return tn_only_type(rw, node, &laid);
     }
-    return flags & TN_ARG_SPATIAL ? to_laid(l, rw, node, x, way) : longer(rw, node, x);
+    return flags & TN_ARG_SPATIAL ? tn_to_laid(l, rw, node, x, way) : tn_longer(rw, node, x);
 }
 
 static gboolean
-lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in,
-            Split way, TnVal *out)
+lay_spatial(TnLaying *l, TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in,
+            TnSplit way, TnVal *out)
 {
     gboolean window;
-    if (way == NOT_LAID || !is_spatial(rw, node, in, way, &window) ||
-        (window ? way != SAMPLES : way_of_inputs(l, node, in) != way)) {
+    if (way == TN_NOT_LAID || !is_spatial(rw, node, in, way, &window) ||
+        (window ? way != TN_SPLIT_SAMPLES : tn_way_of_inputs(l, node, in) != way)) {
         return FALSE;
     }
     g_autofree void *attrs = longer_attrs(node);
@@ -322,7 +170,8 @@ lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
         types[i] = spatial_type(rw, node, i, in[i], way);
     }
     double us = INFINITY;
-    const TnKernel *kernel = kernel_for(l, number, node, node->op, attrs, node->n_in, types, &us);
+    const TnKernel *kernel =
+        tn_kernel_laid(l, number, node, node->op, attrs, node->n_in, types, &us);
     if (kernel == NULL || !(kernel->flags & TN_KERNEL_LANES) ||
         is_faster_plain(l, rw, number, us + moving_cost(l, rw, node, in, way))) {
         return FALSE;
@@ -335,217 +184,32 @@ lay_spatial(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, co
     for (gint i = 0; i < node->n_out; i++) {
         const guint32 flags = tn_op_output(node->op, i)->flags;
         const TnVal val = { first.node, (guint32)i };
-        out[i] = flags & TN_ARG_SPATIAL  ? from_laid(l, rw, node, val, &node->out[i], way)
+        out[i] = flags & TN_ARG_SPATIAL  ? tn_from_laid(l, rw, node, val, &node->out[i], way)
                  : flags & TN_ARG_WINDOW ? tn_rewrite_reshape(rw, node, val, &node->out[i])
                                          : val;
     }
     return TRUE;
 }
 
-/* --- Blocks of channels ----------------------------------------------------------------------- */
-
-/* Channels of narrow numbers are in pairs. */
-static Split
-way_of_blocks(const TnRewriter *rw, TnVal x)
-{
-    return tn_dtype_size(tn_type_of(rw->to, x)->dtype) == 2 ? PAIRED : CHANNELS;
-}
-
-/* Whether channels of x make whole blocks; else it is taken as it is. */
-static gboolean
-in_blocks(const TnRewriter *rw, TnVal x)
-{
-    return is_images(tn_type_of(rw->to, x), way_of_blocks(rw, x));
-}
-
-/* The last two axes [c, m] as [c / 2, m, 2] of whole blocks, else as [c, m, 1]. */
-static TnVal
-in_pairs(TnRewriter *rw, const TnGraphNode *node, TnVal w, gboolean blocks)
-{
-    const gint rank = tn_type_of(rw->to, w)->rank;
-    return blocks ? move_axis(rw, node, split_axis(rw, node, w, rank - 2, 2), rank - 1, rank)
-                  : longer(rw, node, w);
-}
-
-/* [M, C, kernel…] as [M / 16, C / 16, kernel…, 16, 16] or [M / 16, kernel…, C, 16]; maybe in pairs. */
-static TnVal
-window_in_blocks(TnRewriter *rw, const TnGraphNode *node, TnVal w, Split way, gboolean blocks)
-{
-    const gint rank = tn_type_of(rw->to, w)->rank;
-    const gint64 lanes = splits[way].lanes;
-    TnVal val = w;
-    if (blocks) {
-        val = move_axis(rw, node, split_axis(rw, node, val, 1, lanes), 2, rank);
-    } else {
-        val = move_axis(rw, node, val, 1, rank - 1);
-    }
-    val = split_axis(rw, node, val, 0, lanes);
-    val = move_axis(rw, node, val, 1, tn_type_of(rw->to, val)->rank - 1);
-    return way == PAIRED ? in_pairs(rw, node, val, blocks) : val;
-}
-
-/* Whether the node has images of `RANK` axes and fixed windows, whose channels out make blocks. */
-static gboolean
-may_block(const Layout *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
-{
-    const Split way = way_of_blocks(rw, in[0]);
-    const gint64 maps = splits[way].lanes, channels = in_blocks(rw, in[0]) ? maps : 1;
-    gboolean windows = FALSE;
-    for (gint i = 0; i < node->n_in; i++) {
-        const guint32 flags = tn_op_input(node->op, i)->flags;
-        if ((flags & TN_ARG_SPATIAL) && tn_type_of(rw->to, in[i])->rank != RANK) {
-            return FALSE;
-        }
-        if (flags & TN_ARG_WINDOW) {
-            windows = TRUE;
-            const TnType *type = tn_type_of(rw->to, in[i]);
-            if (!l->fixed[node->in[i].node] || type->rank != RANK || type->dims[0] % maps != 0 ||
-                type->dims[1] % channels != 0) {
-                return FALSE;
-            }
-        }
-    }
-    return windows && is_images(&node->out[0], way);
-}
-
-static gboolean
-lay_blocked(Layout *l, TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in,
-            TnVal *out)
-{
-    const TnOp *op = TN_HAS(node->op, blocked) ? tn_op_find(node->op->blocked, NULL) : NULL;
-    if (op == NULL || !may_block(l, rw, node, in)) {
-        return FALSE;
-    }
-    const gint n_in = (gint)op->n_inputs;
-    const Split way = way_of_blocks(rw, in[0]);
-    const gboolean blocks = in_blocks(rw, in[0]);
-    TnVal laid[TN_MAX_IN];
-    TnType types[TN_MAX_IN] = { 0 };
-    for (gint i = 0; i < n_in; i++) {
-        const guint32 flags = i < node->n_in ? tn_op_input(node->op, i)->flags : 0;
-        laid[i] = i >= node->n_in         ? TN_VAL_NONE
-                  : flags & TN_ARG_WINDOW ? window_in_blocks(rw, node, in[i], way, blocks)
-                  : (flags & TN_ARG_SPATIAL) && blocks ? to_laid(l, rw, node, in[i], way)
-                                                       : in[i];
-        types[i] = tn_val_is_none(laid[i]) ? types[i] : *tn_type_of(rw->to, laid[i]);
-    }
-    g_autofree void *attrs = g_malloc0(op->attrs.struct_size);
-    tn_options_defaults(&op->attrs, attrs);
-    memcpy(attrs, node->attrs, node->op->attrs.struct_size);
-    if (kernel_for(l, number, node, op, attrs, n_in, types, NULL) == NULL) {
-        return FALSE;
-    }
-    const TnVal val = tn_rewrite_add(rw, node, op, attrs, n_in, laid);
-    out[0] = from_laid(l, rw, node, val, &node->out[0], way);
-    return TRUE;
-}
-
-/* --- What follows ----------------------------------------------------------------------------- */
-
-/* An input of an element-wise node: split where it has the axis, else with one axis more, so that it
- * broadcasts as before. */
-static TnVal
-element_input(Layout *l, TnRewriter *rw, const TnGraphNode *node, TnVal x, Split way)
-{
-    TnType type = *tn_type_of(rw->to, x);
-    const gint missing = RANK - type.rank;
-    if (missing > splits[way].axis || type.dims[splits[way].axis - missing] == 1) {
-        return type.rank == 0 ? x : longer(rw, node, x);
-    }
-    if (missing > 0) {
-        memmove(type.dims + missing, type.dims, (gsize)type.rank * sizeof *type.dims);
-        for (gint i = 0; i < missing; i++) {
-            type.dims[i] = 1;
-        }
-        type.rank = RANK;
-        x = tn_rewrite_reshape(rw, node, x, &type);
-    }
-    return to_laid(l, rw, node, x, way);
-}
-
-static gboolean
-lay_elements(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, Split way,
-             TnVal *out)
-{
-    if (!(node->op->flags & TN_OP_ELEMENTWISE) || node->n_out != 1 || way == NOT_LAID ||
-        !is_images(&node->out[0], way)) {
-        return FALSE;
-    }
-    TnVal laid[TN_MAX_IN];
-    for (gint i = 0; i < node->n_in; i++) {
-        laid[i] = tn_val_is_none(in[i]) ? in[i] : element_input(l, rw, node, in[i], way);
-    }
-    const TnVal val = tn_rewrite_add(rw, node, node->op, node->attrs, node->n_in, laid);
-    if (tn_val_is_none(val)) {
-        return FALSE;
-    }
-    out[0] = from_laid(l, rw, node, val, &node->out[0], way);
-    return TRUE;
-}
-
-/* A sum over the samples, and maybe more, to the shape of what broadcasts with the images. */
-static gboolean
-lay_sum(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
-{
-    const TnType *to = &node->out[0];
-    if (node->op != tn_op_find("reduce_to", NULL) || find(l->made[SAMPLES], in[0]) == NULL ||
-        (to->rank == RANK && to->dims[0] != 1)) {
-        return FALSE;
-    }
-    const TnType like = longer_type(to);
-    const TnVal laid[] = { to_laid(l, rw, node, in[0], SAMPLES), only_type(rw, node, &like) };
-    const TnVal val = tn_rewrite_add(rw, node, node->op, node->attrs, 2, laid);
-    if (tn_val_is_none(val)) {
-        return FALSE;
-    }
-    out[0] = tn_rewrite_reshape(rw, node, val, to);
-    return TRUE;
-}
-
-/* A reduction over all places of each channel: blocks and their channels are left in order. */
-static gboolean
-lay_places(Layout *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
-{
-    static const char *const names[] = { "reduce_sum", "reduce_max" };
-    gboolean is = FALSE;
-    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
-        is = is || node->op == tn_op_find(names[i], NULL);
-    }
-    const Split way = way_of_inputs(l, node, in);
-    if (!is || way == NOT_LAID || way == SAMPLES) {
-        return FALSE;
-    }
-    const TnReduceAttrs *attrs = node->attrs;
-    guint32 axes = 0;
-    for (gint i = 0; i < attrs->axes.n; i++) {
-        axes |= 1u << (attrs->axes.v[i] < 0 ? attrs->axes.v[i] + RANK : attrs->axes.v[i]);
-    }
-    const TnReduceAttrs places = { .axes = { .n = 2, .v = { 2, 3 } }, .keepdims = TRUE };
-    const TnVal laid = to_laid(l, rw, node, in[0], way);
-    if (axes != (1u << 2 | 1u << 3)) {
-        return FALSE;
-    }
-    const TnVal val = tn_rewrite_add(rw, node, node->op, &places, 1, &laid);
-    out[0] = tn_rewrite_reshape(rw, node, val, &node->out[0]);
-    return TRUE;
-}
+/* --- The pass --------------------------------------------------------------------------------- */
 
 static gboolean
 layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
             gboolean *done, GError **error)
 {
-    Layout *l = rw->data;
+    TnLaying *l = rw->data;
     (void)error;
     /* What a random node draws for an element goes by where that lies. */
-    const Split way = way_of_inputs(l, node, in);
+    const TnSplit way = tn_way_of_inputs(l, node, in);
     /* Whether samples can be split hangs on how many there are; blocks sum in an order of their own. */
     const gboolean blocks_first = l->options->batch_invariant;
     *done = l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
-            ((blocks_first && lay_blocked(l, rw, number, node, in, out)) ||
-             lay_spatial(l, rw, number, node, in, SAMPLES, out) ||
+            ((blocks_first && tn_lay_blocked(l, rw, number, node, in, out)) ||
+             lay_spatial(l, rw, number, node, in, TN_SPLIT_SAMPLES, out) ||
              lay_spatial(l, rw, number, node, in, way, out) ||
-             lay_blocked(l, rw, number, node, in, out) || lay_elements(l, rw, node, in, way, out) ||
-             lay_sum(l, rw, node, in, out) || lay_places(l, rw, node, in, out));
+             tn_lay_blocked(l, rw, number, node, in, out) ||
+             tn_lay_elements(l, rw, node, in, way, out) || tn_lay_sum(l, rw, node, in, out) ||
+             tn_lay_places(l, rw, node, in, out));
     return TRUE;
 }
 
@@ -555,15 +219,15 @@ tn_pass_layout(TnCompiler *c, GError **error)
     g_autofree TnClaim *claims = g_steal_pointer(&c->claims);
     g_autoptr(TnGraph) from = tn_graph_ref(c->graph);
     TnFixed fixed = { NULL };
-    Layout l = {
+    TnLaying l = {
         .c = c, .options = c->options, .claims = claims, .fixed = tn_fixed_nodes(&fixed, from, from)
     };
-    for (Split way = 0; way < N_SPLITS; way++) {
+    for (TnSplit way = 0; way < TN_N_SPLITS; way++) {
         l.laid[way] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
         l.made[way] = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
     }
     gboolean ok = tn_rewrite_into(c, NULL, layout_node, &l, error), changed = FALSE;
-    for (Split way = 0; way < N_SPLITS; way++) {
+    for (TnSplit way = 0; way < TN_N_SPLITS; way++) {
         changed = changed || g_hash_table_size(l.made[way]) > 0;
         g_hash_table_unref(l.laid[way]);
         g_hash_table_unref(l.made[way]);
