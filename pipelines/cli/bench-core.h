@@ -8,3 +8,19 @@ gboolean bench_core_register(GError **error);
 void bench_core_set_threads(guint n);
 /* Overrides of the networks' configs; v (transfer none) stays. */
 void bench_core_set_overrides(gint n, const char *const *v);
+
+/* --- For the files of the cases ---------------------------------------------------------------- */
+
+extern gint bench_n_overrides;
+extern const char *const *bench_overrides;
+
+/* bench-network.c: the row of the case's name. */
+gboolean bench_run_network(TnBench *bench, GError **error);
+gboolean bench_compile_network(TnBench *bench, GError **error);
+/* bench-fed.c */
+gboolean bench_train_mlp_pipeline(TnBench *bench, GError **error);
+/* bench-process.c */
+gboolean bench_train_mlp_two_jobs(TnBench *bench, GError **error);
+gboolean bench_startup(TnBench *bench, GError **error);
+/* With all that is in it. */
+void bench_remove_folder(const char *folder);

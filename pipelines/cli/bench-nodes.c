@@ -1,8 +1,8 @@
 /* bench-nodes.c: what the executor costs a node: a chain of nodes whose kernels do nothing, and one of
  * additions of a few numbers, with one thread and with two. */
 #include "bench-nodes.h"
+#include "bench-timing.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <tenon/base.h>
@@ -94,18 +94,11 @@ chain_open(Chain *chain, const char *scope, GError **error)
     return chain->exec && tn_exec_bind(chain->exec, 0, chain->x) == TN_OK;
 }
 
-static int
-by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
 /* Microseconds of a node: the median. */
 static double
 time_node(Chain *chain, double seconds)
 {
-    g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autoptr(GArray) times = bench_times();
     const gint64 end = g_get_monotonic_time() + (gint64)(seconds * 1e6);
     gint64 last = g_get_monotonic_time();
     while (last < end || times->len < 3) {
@@ -116,8 +109,7 @@ time_node(Chain *chain, double seconds)
         g_array_append_val(times, took);
         last = at;
     }
-    qsort(times->data, times->len, sizeof(double), by_value);
-    return g_array_index(times, double, times->len / 2);
+    return bench_median(times);
 }
 
 typedef struct {

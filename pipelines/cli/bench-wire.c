@@ -14,15 +14,10 @@
 #include <tenon/stage.h>
 
 #include "bench-partner.h"
+#include "bench-timing.h"
 #include "launch.h"
 
 #define TURNS 8 /* of each way */
-
-static double
-now(void)
-{
-    return (double)g_get_monotonic_time() * 1e-6;
-}
 
 /* g_get_monotonic_time counts whole microseconds, of which a hand-over is a part. */
 static double
@@ -31,27 +26,6 @@ now_finely(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static GArray *
-doubles(void)
-{
-    return g_array_new(FALSE, FALSE, sizeof(double));
-}
-
-static int
-by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* quantile 0.5: the median. */
-static double
-quantile(GArray *values, double quantile)
-{
-    qsort(values->data, values->len, sizeof(double), by_value);
-    return g_array_index(values, double, (guint)(quantile * (values->len - 1)));
 }
 
 /* --- In one process -------------------------------------------------------------------------------- */
@@ -148,14 +122,15 @@ wire_inproc(TnBench *bench, GError **error)
     TnPort *port;
     TnContext *context = tn_context_new();
     TnPipeline *pipeline = nothing_pipeline(context, &port, error);
-    g_autoptr(GArray) times = doubles();
+    g_autoptr(GArray) times = bench_times();
     if (port) {
         pull_some(port, BLOCK);
-        for (const double end = now() + bench->seconds; now() < end || times->len == 0;) {
+        for (const double end = bench_now() + bench->seconds;
+             bench_now() < end || times->len == 0;) {
             const double took = pull_some(port, BLOCK);
             g_array_append_val(times, took);
         }
-        bench->report(bench, NULL, 1e6 * quantile(times, 0.5), "us",
+        bench->report(bench, NULL, 1e6 * bench_quantile(times, 0.5), "us",
                       "a frame through an edge with one worker thread, of a stage that does "
                       "nothing, when nobody sleeps");
     }
@@ -216,7 +191,7 @@ measure_pair(TnBench *bench, Pair *pair, const char *place, const char *plain, g
              GError **error)
 {
     for (guint i = 0; i < G_N_ELEMENTS(pair->times); i++)
-        pair->times[i] = doubles();
+        pair->times[i] = bench_times();
     return partner_start(&pair->partner, bench->program, place, plain, large, error) &&
            take_turns(pair, bench->seconds, error);
 }
@@ -276,12 +251,13 @@ wire_ipc_small(TnBench *bench, GError **error)
     pair.request = tn_tensor_from(tn_type(TN_DTYPE_U8, 1, &n), bytes, error);
     const gboolean ok = pair.request && measure_pair(bench, &pair, "ipc", plain, FALSE, error);
     if (ok) {
-        bench->report(bench, NULL, 1e6 * quantile(pair.times[0], 0.5), "us",
+        bench->report(bench, NULL, 1e6 * bench_quantile(pair.times[0], 0.5), "us",
                       "a tensor of 3 KB to another process and 40 bytes back, median");
-        bench->report(bench, "p99", 1e6 * quantile(pair.times[0], 0.99), "us", "99 % are faster");
-        bench->report(bench, "zeromq", 1e6 * quantile(pair.times[1], 0.5), "us",
+        bench->report(bench, "p99", 1e6 * bench_quantile(pair.times[0], 0.99), "us",
+                      "99 % are faster");
+        bench->report(bench, "zeromq", 1e6 * bench_quantile(pair.times[1], 0.5), "us",
                       "as many bytes between the same processes with plain ZeroMQ (REQ, REP)");
-        bench->report(bench, "zeromq_p99", 1e6 * quantile(pair.times[1], 0.99), "us",
+        bench->report(bench, "zeromq_p99", 1e6 * bench_quantile(pair.times[1], 0.99), "us",
                       "99 % of those are faster");
     }
     pair_clear(&pair);
@@ -342,8 +318,8 @@ static void
 report_large(TnBench *bench, Pair *pair, const char *what, const char *plain,
              const char *plain_what)
 {
-    const double wire = PARTNER_BYTES / quantile(pair->times[0], 0.5);
-    const double other = PARTNER_BYTES / quantile(pair->times[1], 0.5);
+    const double wire = PARTNER_BYTES / bench_quantile(pair->times[0], 0.5);
+    const double other = PARTNER_BYTES / bench_quantile(pair->times[1], 0.5);
     g_autofree char *share = g_strdup_printf("of %s", plain);
     bench->report(bench, NULL, wire * 1e-9, "GB/s", what);
     bench->report(bench, plain, other * 1e-9, "GB/s", plain_what);
@@ -381,121 +357,6 @@ wire_tcp_large(TnBench *bench, GError **error)
     return ok;
 }
 
-/* --- Training -------------------------------------------------------------------------------------- */
-
-/* A training that is fed by read and map, here or in a process of theirs. */
-typedef struct {
-    TnHost *host;
-    TnSpec *root;
-    TnJob *job;
-    TnStepper *stepper;
-} Training;
-
-static gboolean
-training_open(Training *t, gint n, const char *const *overrides, GError **error)
-{
-    static const char config[] = "module:tenon.bench.train_placed";
-    const ConfigOptions none = { 0 };
-    g_autoptr(TnFaults) faults = tn_faults_new();
-    t->host = tn_host_new(NULL, error);
-    t->root = t->host ? tn_host_load(t->host, config, n, overrides, faults) : NULL;
-    if (!t->root) {
-        tn_faults_to_error(faults, error);
-        return FALSE;
-    }
-    g_auto(GStrv) words = launch_words(&none, config, NULL, n, overrides, t->host);
-    tn_host_set_launch(t->host, (const char *const *)words);
-    t->job = tn_job_prepare(t->host, t->root, NULL, FALSE, error);
-    for (guint i = 0; t->job && !t->stepper && i < tn_job_n_functions(t->job); i++) {
-        const char *name;
-        TnFunction *function = tn_job_function(t->job, i, &name);
-        if (g_str_has_suffix(name, "step"))
-            t->stepper = tn_job_stepper(t->job, function);
-    }
-    if (t->job && !t->stepper)
-        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph 'step'", config);
-    return t->stepper != NULL;
-}
-
-static void
-training_clear(Training *t)
-{
-    tn_job_free(t->job);
-    if (t->root)
-        tn_spec_unref(t->root);
-    tn_host_free(t->host);
-}
-
-/* Samples a second of a turn; before, it runs until what was made ahead is used up. 0: *error. */
-static double
-train_some(Training *t, GError **error)
-{
-    enum { FIRST = 8, STEPS = 40 };
-    guint64 done, samples = 0;
-    double begin = 0;
-    for (guint half = 0; half < 2; half++) {
-        begin = now();
-        if (tn_stepper_run(t->stepper, half ? STEPS : FIRST, 0, &done, &samples) != TN_OK) {
-            g_propagate_error(error, g_error_copy(tn_stepper_error(t->stepper)));
-            return 0;
-        }
-    }
-    return (double)samples / (now() - begin);
-}
-
-static gboolean
-train_in_turns(TnBench *bench, Training *here, Training *placed, GError **error)
-{
-    g_autoptr(GArray) rates = doubles(), rates_here = doubles(), shares = doubles();
-    const double end = now() + bench->seconds;
-    for (guint turn = 0; turn < 3 || now() < end; turn++) {
-        const double a = train_some(here, error), b = a > 0 ? train_some(placed, error) : 0;
-        const double share = 100 * b / a;
-        if (!(a > 0 && b > 0))
-            return FALSE;
-        g_array_append_val(rates_here, a);
-        g_array_append_val(rates, b);
-        g_array_append_val(shares, share);
-    }
-    bench->report(bench, NULL, quantile(rates, 0.5), "samples/s",
-                  "LeNet-5 on byte images that another process reads and scales (place = \"ipc\")");
-    bench->report(bench, "here", quantile(rates_here, 0.5), "samples/s",
-                  "the same, read and scaled in the process that trains");
-    bench->report(bench, "share", quantile(shares, 0.5), "%", "of that, median of turns");
-    return TRUE;
-}
-
-static gboolean
-make_images(TnBench *bench, const char *file, GError **error)
-{
-    const char *const import[] = { bench->program,    "data",     "import",       "random", file,
-                                   "shape={1,28,28}", "dtype=u8", "length=60000", NULL };
-    gint code;
-    return g_spawn_sync(NULL, (char **)import, NULL, G_SPAWN_STDOUT_TO_DEV_NULL, NULL, NULL, NULL,
-                        NULL, &code, error) &&
-           g_spawn_check_wait_status(code, error);
-}
-
-static gboolean
-train_placed(TnBench *bench, GError **error)
-{
-    g_autofree char *folder = g_dir_make_tmp("tenon-bench-XXXXXX", error);
-    g_autofree char *file = folder ? g_build_filename(folder, "images.h5", NULL) : NULL;
-    g_autofree char *data = g_strdup_printf("data=%s", file);
-    const char *const overrides[] = { data, "map.place=ipc" };
-    Training here = { NULL }, placed = { NULL };
-    const gboolean ok =
-        folder && make_images(bench, file, error) && training_open(&here, 1, overrides, error) &&
-        training_open(&placed, 2, overrides, error) && train_in_turns(bench, &here, &placed, error);
-    training_clear(&placed);
-    training_clear(&here);
-    if (folder) {
-        unlink(file);
-        rmdir(folder);
-    }
-    return ok;
-}
-
 /* --- The table ------------------------------------------------------------------------------------- */
 
 static const TnBenchCase cases[] = {
@@ -505,7 +366,7 @@ static const TnBenchCase cases[] = {
     { sizeof(TnBenchCase), "wire_ipc_large", "large tensors from another process", wire_ipc_large },
     { sizeof(TnBenchCase), "wire_tcp_large", "large tensors over tcp", wire_tcp_large },
     { sizeof(TnBenchCase), "train_placed", "what it costs to read in another process",
-      train_placed },
+      bench_train_placed },
 };
 
 static const TnBenchVTable vtable = {
