@@ -37,3 +37,18 @@ gboolean tn_job_add_device(TnJob *job, const char *name, GError **error);
 struct TnProgress;
 TnValue *tn_job_look_at_places(TnJob *job, guint64 step, struct TnProgress *progress,
                                gpointer stages);
+
+/* --- job-lua.c: the job's handle in Lua ---------------------------------------------------------- */
+
+#define TN_JOB_HANDLE "tenon.job"
+
+/* The job whose handle is the first argument; raises if it is over. */
+TnJob *tn_job_of(lua_State *L);
+/* The port at index of the pipeline that the job has now; raises. */
+TnPort *tn_check_port(lua_State *L, int index);
+
+/* Methods of the handle, a subject each. */
+int tn_job_pipeline_open(lua_State *L);
+int tn_job_stepper_open(lua_State *L);
+int tn_job_loggers_open(lua_State *L);
+int tn_job_checkpoints_open(lua_State *L);

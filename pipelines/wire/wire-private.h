@@ -63,7 +63,7 @@ void tn_tensors_close(TnPeer *peer);
 /* Keys of blocks that nobody reads any more, as a tensor; NULL: there are none. (transfer full). */
 TnTensor *tn_tensors_released(TnPeer *peer);
 
-/* --- wire.c: peers and what is asked of them -------------------------------------------------------- */
+/* --- A wire and its peers --------------------------------------------------------------------------- */
 typedef struct TnReleases TnReleases;
 
 struct TnPeer {
@@ -110,14 +110,34 @@ struct TnWire {
     gboolean hello_due;
 };
 
+/* --- peer.c ------------------------------------------------------------------------------------------ */
+/* By number, by route; (transfer none), NULL: it has left, or never came. */
+TnPeer *tn_wire_peer(const TnWire *wire, guint id);
+TnPeer *tn_wire_peer_at(const TnWire *wire, const guint8 *route, gsize size);
 /* (transfer none). A peer that shares memory gets blocks and maps. */
 TnPeer *tn_wire_add_peer(TnWire *wire, const guint8 *route, gsize size, guint64 session,
                          gboolean shares);
+void tn_peer_free(gpointer peer);
+void tn_wire_event_free(gpointer event);
 void tn_wire_push(TnWire *wire, TnWireEvent event);
 /* The peer is gone: told once. text (transfer full): why. */
 void tn_wire_lose(TnWire *wire, TnPeer *peer, char *text);
+
+/* --- send.c ------------------------------------------------------------------------------------------ */
 /* A message without tensors to a route. 0 or errno. */
 int tn_wire_send_to(TnWire *wire, const guint8 *route, gsize size, TnMessage *message);
+/* The same to a peer, in its session. Who cannot be reached is lost, TN_FAILED. */
+TnStatus tn_wire_send(TnWire *wire, TnPeer *peer, TnMessage *message);
+/* With tensors; hold is called in any case. */
+TnStatus tn_wire_send_tensors(TnWire *wire, TnPeer *peer, TnMessage *message, guint n,
+                              TnTensor *const *tensors, TnWireHold hold);
+/* The peer is told why it cannot be used, and has left. Who joins has no other peer, so that is its
+ * end; the server knows it by its session. */
+void tn_wire_refuse_peer(TnWire *wire, TnPeer *peer, const char *text);
+
+/* --- receive.c --------------------------------------------------------------------------------------- */
+/* What comes within so many milliseconds. 0: there may be more; EAGAIN: there is nothing. */
+int tn_wire_receive(TnWire *wire, gint wait_ms);
 
 /* --- hello.c: who is let in ------------------------------------------------------------------------- */
 /* This machine and what of it can share memory. (transfer full). */
