@@ -17,14 +17,15 @@ typedef struct {
 } Case;
 
 static void
-case_open(Case *c, const char *model, gboolean small, guint64 limit)
+case_open(Case *c, const char *model, const char *precision, gboolean small, guint64 limit)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(TnFaults) faults = tn_faults_new();
     g_autofree char *path = tn_test_source_path("tests/lua/memory.lua");
     g_autofree char *which = g_strconcat("model=", model, NULL);
     g_autofree char *most = g_strdup_printf("memory_limit=%" G_GUINT64_FORMAT, limit);
-    const char *const overrides[] = { which, small ? "small=true" : "small=false", most };
+    g_autofree char *narrow = g_strconcat("precision=", precision, NULL);
+    const char *const overrides[] = { which, small ? "small=true" : "small=false", most, narrow };
     const TnHostOptions trust = { .trust = TRUE }; /* it names a file to write, though none is */
     c->host = tn_host_new(&trust, &error);
     TN_REQUIRE_NO_ERROR(error);
@@ -69,21 +70,34 @@ find_function(const Case *c, const char *name)
 }
 
 static void
-plans_are_near_what_is_alive(void)
+plans_are_near(const char *precision)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(models); i++) {
         g_auto(Case) c = { 0 };
-        case_open(&c, models[i], FALSE, 0);
+        case_open(&c, models[i], precision, FALSE, 0);
         TN_ASSERT_CMPUINT(tn_job_n_functions(c.job), >=, 2); /* with gradients and without */
         for (guint k = 0; k < tn_job_n_functions(c.job); k++) {
             g_autoptr(TnProgram) program = compile(&c, tn_job_function(c.job, k, NULL));
             const guint64 live = tn_program_live_bytes(program);
-            tn_test_check(tn_program_arena_bytes(program) <= live + live / 20, FALSE, __FILE__,
-                          __LINE__, "%s, %s: arena %" G_GUINT64_FORMAT ", alive %" G_GUINT64_FORMAT,
-                          models[i], tn_program_name(program), tn_program_arena_bytes(program),
-                          live);
+            tn_test_check(
+                tn_program_arena_bytes(program) <= live + live / 20, FALSE, __FILE__, __LINE__,
+                "%s, %s, %s: arena %" G_GUINT64_FORMAT ", alive %" G_GUINT64_FORMAT, models[i],
+                precision, tn_program_name(program), tn_program_arena_bytes(program), live);
         }
     }
+}
+
+static void
+plans_are_near_what_is_alive(void)
+{
+    plans_are_near("f32");
+}
+
+/* Half the bytes of what products read lie beside all of others. */
+static void
+so_are_narrow_ones(void)
+{
+    plans_are_near("bf16");
 }
 
 /* --- Under a limit ---------------------------------------------------------------------------- */
@@ -159,13 +173,13 @@ limits_change_no_bits(void)
         guint64 whole = 0, arena = 0, variables = 0;
         {
             g_auto(Case) c = { 0 };
-            case_open(&c, cases[i].model, TRUE, 0);
+            case_open(&c, cases[i].model, "f32", TRUE, 0);
             want = run_steps(&c, &whole);
             variables = variable_bytes(&c);
         }
         const guint64 most = whole * cases[i].percent / 100;
         g_auto(Case) c = { 0 };
-        case_open(&c, cases[i].model, TRUE, variables + most);
+        case_open(&c, cases[i].model, "f32", TRUE, variables + most);
         got = run_steps(&c, &arena);
         tn_test_check(arena <= most, FALSE, __FILE__, __LINE__,
                       "%s: arena %" G_GUINT64_FORMAT " of at most %" G_GUINT64_FORMAT,
@@ -193,7 +207,7 @@ better_than_segments(void)
         g_autoptr(GError) error = NULL;
         TnCompile options;
         TnSegments segments;
-        case_open(&c, cases[i].model, FALSE, 0);
+        case_open(&c, cases[i].model, "f32", FALSE, 0);
         const TnGraph *step = tn_function_graph(find_function(&c, "step"));
         tn_compile_init(&options, tn_job_context(c.job));
         tn_segments(step, &options, "loss.", cases[i].length, &segments);
@@ -211,6 +225,7 @@ better_than_segments(void)
 
 static const TnTest tests[] = {
     { "plans are near what is alive", plans_are_near_what_is_alive },
+    { "so are narrow ones", so_are_narrow_ones },
     { "limits change no bits", limits_change_no_bits },
     { "better than segments", better_than_segments },
 };
