@@ -213,19 +213,36 @@ each_graph(Tune *tune, GError **error)
 
 /* --- The table -------------------------------------------------------------------------------- */
 
-/* What this machine's table has already. */
-static void
-keep_rows(Tune *tune, const char *path)
+/* What this machine's table has already. One of elsewhere is replaced, and that is said; a file that is no
+ * table is somebody's, and left alone. */
+static gboolean
+keep_rows(Tune *tune, const char *path, GError **error)
 {
     g_autoptr(TnValue) file = NULL;
-    g_autoptr(TnCosts) costs = tn_costs_load(path, TRUE, &file, NULL);
-    const TnValue *old = costs && tn_costs_fit(file, NULL) ? tn_costs_rows(costs) : NULL;
+    g_autoptr(GError) why = NULL;
+    g_autoptr(TnCosts) costs = tn_costs_load(path, TRUE, &file, &why);
+    if (costs && !tn_costs_fit(file, &why))
+        g_prefix_error(&why, "%s: ", path);
+    if (g_error_matches(why, TN_ERROR, TN_ERROR_NOT_FOUND))
+        return TRUE;
+    if (g_error_matches(why, TN_ERROR, TN_ERROR_UNSUPPORTED) ||
+        g_error_matches(why, TN_ERROR, TN_ERROR_VERSION)) {
+        fprintf(tune->call->err, "tenon: warning: %s; a new table takes its place\n", why->message);
+        return TRUE;
+    }
+    if (why) {
+        g_set_error(error, why->domain, why->code, "%s; `tenon tune --anew` replaces it",
+                    why->message);
+        return FALSE;
+    }
+    const TnValue *old = tn_costs_rows(costs);
     for (gsize i = 0; i < tn_value_len(old); i++) {
         TnValue *row = tn_value_at(old, i);
         const char *key = tn_value_get_string(tn_value_get(row, "node"));
         g_ptr_array_add(tune->keys, g_strdup(key));
         g_hash_table_insert(tune->measured, g_strdup(key), tn_value_copy(row));
     }
+    return TRUE;
 }
 
 static TnValue *
@@ -258,8 +275,8 @@ print_sums(const Tune *tune)
 static gint
 run_tune(Tune *tune, const char *path, GError **error)
 {
-    if (!tune->options->anew)
-        keep_rows(tune, path);
+    if (!tune->options->anew && !keep_rows(tune, path, error))
+        return 1;
     if (!each_graph(tune, error))
         return 1;
     if (tn_context_cancelled(tune->context)) {
@@ -359,7 +376,8 @@ const TnVerb tn_verb_tune = {
         "nearby too; nothing is measured then. A run keeps the table that it began with. "
         "Interrupted, it keeps what it has. TENON_COSTS=none runs without a table; one that was "
         "made on another machine or with "
-        "other libraries is said in a warning and left alone.",
+        "other libraries is said in a warning and not used; `tenon tune` replaces it. A file "
+        "that is no table is replaced only with --anew.",
     .options = TN_OPTIONS(TuneOptions, rows),
     .min_args = 0,
     .max_args = -1,

@@ -30,6 +30,14 @@ prepare(lua_State *L)
 
 /* --- Kernels and devices ---------------------------------------------------------------------- */
 
+/* why names the file. A run's own table cannot be had again. */
+static void
+say_unused(const GError *why, gboolean machine)
+{
+    tn_log("run", TN_LOG_WARN, "%s; kernels are chosen without it%s", why->message,
+           machine ? ", `tenon tune --anew` makes another" : "");
+}
+
 /* What was measured is used, or said to be of no use: one warning. Without a table nothing is said. */
 static void
 take_costs(TnJob *job, const char *path, gboolean machine)
@@ -38,8 +46,7 @@ take_costs(TnJob *job, const char *path, gboolean machine)
     g_autoptr(TnCosts) costs = tn_costs_load(path, machine, machine ? &job->costs : NULL, &error);
     tn_context_set_costs(job->context, costs);
     if (!costs && !g_error_matches(error, TN_ERROR, TN_ERROR_NOT_FOUND))
-        tn_log("run", TN_LOG_WARN, "%s; kernels are chosen without it, `tenon tune` makes another",
-               error->message);
+        say_unused(error, machine);
 }
 
 gboolean
@@ -52,9 +59,9 @@ tn_job_add_device(TnJob *job, const char *name, GError **error)
     tn_context_add_device(job->context, device);
     tn_device_unref(device);
     if (job->costs && !tn_costs_fit(job->costs, &why)) {
-        tn_log("run", TN_LOG_WARN,
-               "kernels are chosen without measured times, `tenon tune` takes others: %s",
-               why->message);
+        g_autofree char *path = tn_costs_path();
+        g_prefix_error(&why, "%s: ", path);
+        say_unused(why, TRUE);
         g_clear_pointer(&job->costs, tn_value_unref);
         tn_context_set_costs(job->context, NULL);
     }

@@ -1,6 +1,9 @@
 /* test_costs_file.c: tables of measured times as files: there and back, of other machines and plugins,
  * damaged. */
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <tenon/base.h>
 #include <tenon/plugin.h>
@@ -152,6 +155,41 @@ bytes_changed(void)
     TN_ASSERT_CMPUINT(refused, >, 200);
 }
 
+/* Writes one table and then the other, for ever. */
+static void
+write_in_turn(const char *path, TnValue *const *rows)
+{
+    for (guint i = 0;; i++)
+        if (!tn_costs_save(path, rows[i % 2], NULL))
+            _exit(1);
+}
+
+/* Killed at any moment of writing, the file is one of the tables whole. */
+static void
+killed_while_writing(void)
+{
+    g_autofree char *path = saved("costs-killed");
+    g_autoptr(TnValue) few = tn_value_list();
+    g_autoptr(TnValue) some = some_rows();
+    TnValue *const rows[] = { few, some };
+    for (guint i = 0; i < 24; i++) {
+        g_autoptr(GError) error = NULL;
+        const pid_t pid = fork();
+        TN_REQUIRE(pid >= 0);
+        if (pid == 0)
+            write_in_turn(path, rows);
+        g_usleep(2000 + i * 700);
+        kill(pid, SIGKILL);
+        int status = 0;
+        TN_REQUIRE(waitpid(pid, &status, 0) == pid);
+        TN_ASSERT(WIFSIGNALED(status));
+        g_autoptr(TnCosts) costs = tn_costs_load(path, TRUE, NULL, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        TN_ASSERT(tn_value_equal(tn_costs_rows(costs), some) ||
+                  tn_value_equal(tn_costs_rows(costs), few));
+    }
+}
+
 static const TnTest tests[] = {
     { "there and back", there_and_back },
     { "where it is", where_it_is },
@@ -159,5 +197,6 @@ static const TnTest tests[] = {
     { "other plugins", other_plugins },
     { "damaged", damaged },
     { "bytes changed", bytes_changed },
+    { "killed while writing", killed_while_writing },
 };
 TN_TEST_MAIN("costs file", tests)

@@ -184,9 +184,66 @@ bad_tables(void)
         run(&child, root, "epochs=1");
         const char *first = strstr(child.err, "kernels are chosen without it");
         TN_ASSERT(first != NULL && !strstr(first + 1, "kernels are chosen without it"));
+        TN_ASSERT_CONTAINS(child.err, table);
+        TN_ASSERT_CONTAINS(child.err, "`tenon tune --anew` makes another");
         TN_ASSERT_CMPUINT(n_chosen(root, usual, &has_table), ==, 4);
         TN_ASSERT(!has_table);
     }
+}
+
+static void
+tune_some(TnChild *child, const char *more)
+{
+    tn_test_tenon(child, "tune", "--device", "cpu", "--ops", "adam_step", "--seconds", "0.001",
+                  config_path, more, NULL);
+}
+
+static gsize
+n_rows(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnCosts) costs = tn_costs_load(table, TRUE, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    return tn_value_len(tn_costs_rows(costs));
+}
+
+/* Whatever stands there is no table: cut short, and somebody's poem. It is replaced when that is asked. */
+static void
+what_is_no_table_stays(void)
+{
+    make_table(usual);
+    g_autofree char *cut = tn_test_read_file(table, NULL);
+    cut[strlen(cut) / 2] = 0;
+    const char *const texts[] = { cut, "Shall I compare thee to a summer's day?\n", "" };
+    for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_auto(TnChild) refused = { 0 }, anew = { 0 };
+        tn_test_write_file(table, texts[i], -1);
+        tune_some(&refused, NULL);
+        TN_ASSERT_EXIT(&refused, 1);
+        TN_ASSERT_CONTAINS(refused.err, table);
+        TN_ASSERT_CONTAINS(refused.err, "`tenon tune --anew` replaces it");
+        g_autofree char *got = tn_test_read_file(table, NULL);
+        TN_ASSERT_CMPSTR(got, texts[i]);
+        tune_some(&anew, "--anew");
+        TN_ASSERT_EXIT(&anew, 0);
+        TN_ASSERT_CMPUINT(n_rows(), >, 2);
+    }
+}
+
+/* A table all right, but not of here: it is no use to anybody. */
+static void
+of_elsewhere_is_replaced(void)
+{
+    g_auto(TnChild) child = { 0 };
+    tn_test_write_file(table,
+                       "{\"tenon-costs\": 1, \"machine\": {\"processor\": \"Abacus\"}, "
+                       "\"plugins\": {}, \"rows\": []}",
+                       -1);
+    tune_some(&child, NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    TN_ASSERT_CONTAINS(child.err, "measured where processor was \"Abacus\"");
+    TN_ASSERT_CONTAINS(child.err, "a new table takes its place");
+    TN_ASSERT_CMPUINT(n_rows(), >, 2);
 }
 
 /* A table that was measured with another library. */
@@ -254,12 +311,32 @@ a_full_disk(void)
     g_autofree char *got = tn_test_read_file(table, NULL);
     TN_ASSERT(g_strcmp0(got, want) == 0);
     g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
-    g_autofree char *base = g_path_get_basename(table);
     const char *name;
-    guint n = 0;
     while (dir != NULL && (name = g_dir_read_name(dir)) != NULL)
-        n += g_str_has_prefix(name, base) && !g_str_has_suffix(name, ".fresh");
-    TN_ASSERT_CMPUINT(n, ==, 1);
+        TN_ASSERT(!g_str_has_prefix(name, ".tenon-"));
+}
+
+/* Killed from the first moment to the last: the table is the one that was there, or the whole new one. */
+static void
+killed(void)
+{
+    enum { MOMENTS = 8 };
+    g_auto(TnChild) whole = { 0 };
+    g_autofree char *program = tn_test_build_path("tenon");
+    const char *const argv[] = { program,     "tune",      "--device", "cpu",       "--ops",
+                                 "adam_step", "--seconds", "0.01",     config_path, NULL };
+    make_table(usual);
+    const gsize rows = n_rows();
+    tn_test_spawn(&whole, argv, &(TnChildOptions){ 0 });
+    TN_ASSERT_EXIT(&whole, 0);
+    TN_ASSERT_CMPUINT(n_rows(), ==, rows);
+    for (guint i = 0; i < MOMENTS; i++) {
+        g_auto(TnChild) child = { 0 };
+        const double moment = whole.seconds * (0.2 + 0.9 * i / MOMENTS);
+        tn_test_spawn(&child, argv,
+                      &(TnChildOptions){ .signal_after = moment, .signal_number = SIGKILL });
+        TN_ASSERT_CMPUINT(n_rows(), ==, rows);
+    }
 }
 
 /* Interrupted: what was measured is kept, and the end says that it is not all. */
@@ -285,9 +362,12 @@ static const TnTest tests[] = {
     { "takes the table", takes_the_table },
     { "resumes as it began", resumes_as_it_began },
     { "bad tables", bad_tables },
+    { "what is no table stays", what_is_no_table_stays },
+    { "of elsewhere is replaced", of_elsewhere_is_replaced },
     { "other library", other_library },
     { "tunes what is asked", tunes_what_is_asked },
     { "a full disk", a_full_disk },
+    { "killed", killed },
     { "interrupted", interrupted },
 };
 TN_TEST_MAIN_WITH("tuned", tests, setup, teardown)
