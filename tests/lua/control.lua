@@ -33,6 +33,41 @@ end
 
 local function f64(lists) return tn.tensor(lists, "f64") end
 
+-- First derivatives of loss(...) and those of half their squares' sum, all traced, against central
+-- differences of the loss and of that sum, in every element of every argument.
+local function differences(what, loss, arguments)
+  local sums = tn.jit(function(...)
+    local xs = { ... }
+    local value = loss(...)
+    local first = tn.grad(value, xs, { keep = true })
+    local squares = first[1]:mul(first[1]):sum()
+    for i = 2, #first do squares = squares + first[i]:mul(first[i]):sum() end
+    local second = tn.grad(squares / 2, xs)
+    for i, x in ipairs(second) do first[#xs + i] = x end
+    return value, squares / 2, table.unpack(first)
+  end)
+  local here = { sums(table.unpack(arguments)) }
+  for i, x in ipairs(arguments) do
+    local flat = x:reshape { -1 }
+    local first, second = here[2 + i]:reshape { -1 }:list(), here[2 + #arguments + i]:reshape { -1 }:list()
+    for k = 1, #first do
+      local function at(step)
+        local list = flat:list()
+        list[k] = list[k] + step
+        local moved = { table.unpack(arguments) }
+        moved[i] = f64(list):reshape(x.shape)
+        local value, squares = sums(table.unpack(moved))
+        return value:item(), squares:item()
+      end
+      local e = 1e-5
+      local l1, m1 = at(e)
+      local l0, m0 = at(-e)
+      check.near({ first[k], second[k] }, { (l1 - l0) / (2 * e), (m1 - m0) / (2 * e) }, 1e-7,
+        ("%s: argument %d, element %d"):format(what, i, k))
+    end
+  end
+end
+
 return tn.script {
   name = "control",
   run = function()
@@ -49,6 +84,20 @@ return tn.script {
         return ys * (last.h + last.n:cast "f64")
       end, { x, h, w })
     end
+
+    -- A cell with gates (a minimal GRU), unrolled over steps by a scan: held against differences.
+    differences("recurrent cell", function(slices, state, into, across)
+      local last, ys = tn.scan(function(s, slice)
+        local row = slice:reshape { 1, 2 }:matmul(into):reshape { 4 }
+        local gates = row + s:reshape { 1, 2 }:matmul(across):reshape { 4 }
+        local keep = gates:slice { starts = { 0 }, ends = { 2 } }:sigmoid()
+        local new = (gates:slice { starts = { 2 }, ends = { 4 } }):tanh()
+        local next_state = keep * s + (keep * -1 + 1) * new
+        return next_state, next_state
+      end, state, slices)
+      return (ys * ys):sum() + last:sum()
+    end, { x, h, f64 { { 0.4, -0.6, 0.9, 0.2 }, { -0.5, 0.7, 0.1, 0.8 } },
+      f64 { { 0.3, 0.5, -0.4, 0.6 }, { -0.2, 0.1, 0.7, -0.9 } } })
 
     -- What is stacked is where its slice was; several of them, and none.
     local running = tn.jit(function(a)
