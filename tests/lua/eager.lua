@@ -109,6 +109,23 @@ return tn.script {
     check.equal(traces, 2)
     check.fails(function() return g(tn.ones { 2 }, tn.ones { 3 }) end, "[2]", "[3]")
 
+    -- Narrow ones too: a trace a dtype and shape, a layer and its gradient as near as eight bits are.
+    local narrow_traces = 0
+    local dense = tn.jit(function(p, q)
+      narrow_traces = narrow_traces + 1
+      local y = p:matmul(q):tanh()
+      return y, tn.grad(y:cast("f32"):sum(), { p })[1]
+    end)
+    for _, rows in ipairs { 5, 33, 5 } do
+      local p, q = tn.normal({ rows, 40 }, 1) * 0.3, tn.normal({ 40, 24 }, 2) * 0.3
+      local wide, wide_grad = dense(p, q)
+      local narrow, narrow_grad = dense(p:cast "bf16", q:cast "bf16")
+      check.equal({ narrow.type, narrow_grad.type }, { ("bf16[%d, 24]"):format(rows), ("bf16[%d, 40]"):format(rows) })
+      check.near(narrow:cast("f32"):list(), wide:list(), 0.02, "bf16")
+      check.near(narrow_grad:cast("f32"):list(), wide_grad:list(), 0.03, "bf16: gradient")
+    end
+    check.equal(narrow_traces, 4)
+
     -- Handles: closed ones say so, values keep their graph.
     local closed = tn.ones { 2 }
     closed:close()
