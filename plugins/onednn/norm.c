@@ -308,16 +308,24 @@ claims(const TnNode *node, OneDnnNormKind kind, gboolean gradient, gboolean fixe
 }
 
 static gboolean
-pays(const TnNode *node)
+pays(const TnNode *node, OneDnnNormKind kind, gboolean gradient, gboolean fixed)
 {
-    (void)node;
-    return onednn_table_alone_pays();
+    Plan plan = { .cut = 0 };
+    if (kind == ONEDNN_BATCH || node->in[0].count == 0) {
+        return onednn_table_alone_pays();
+    }
+    set_plan(&plan, node, kind, gradient, fixed);
+    return onednn_layer_norm_pays(plan.norm.x.dtype, gradient, plan.cut, plan.norm.x.dims[1]);
 }
 
 #define DEFINE(name, kind, gradient, fixed)                                                        \
     static gboolean claims_##name(const TnNode *node)                                              \
     {                                                                                              \
         return claims(node, kind, gradient, fixed);                                                \
+    }                                                                                              \
+    static gboolean pays_##name(const TnNode *node)                                                \
+    {                                                                                              \
+        return pays(node, kind, gradient, fixed);                                                  \
     }                                                                                              \
     static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
     {                                                                                              \
@@ -333,7 +341,7 @@ DEFINE(batch_grad, ONEDNN_BATCH, TRUE, FALSE)
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .rank = ONEDNN_RANK,                      \
         .claims = claims_##name, .prepare = prepare_##name, .run = run, .release = slices_release, \
-        .pays = pays                                                                               \
+        .pays = pays_##name                                                                        \
     }
 
 static const TnKernel kernels[] = {

@@ -11,9 +11,11 @@
 
 #include <tenon/nn.h>
 
-/* Slices at most, samples of one but the last, and multiplications that one should have. */
+/* Slices at most, multiplications that one should have; samples, but for two slices, and a number that they
+ * are a multiple of. */
 #define MOST_SLICES 8
 #define SAMPLES 16
+#define UNIT 8
 #define SLICE_WORK (1 << 22)
 
 typedef struct {
@@ -94,8 +96,8 @@ set_sizes(Plan *plan, const TnNode *node)
     rnn->bias =
         layer_box(TN_DTYPE_F32, 2, (gint64[]){ 4, plan->hidden }, (gint64[]){ plan->hidden, 1 });
     const gint64 work = node->out[0].count * plan->gates * (plan->features + plan->hidden);
-    slices_cut(&plan->slices, samples, SAMPLES,
-               MIN(MOST_SLICES, MIN(samples / SAMPLES, work / SLICE_WORK)));
+    const gint64 most = MAX(samples / SAMPLES, MIN(2, samples / UNIT));
+    slices_cut(&plan->slices, samples, UNIT, MIN(MOST_SLICES, MIN(most, work / SLICE_WORK)));
 }
 
 static OneDnnRnn

@@ -267,7 +267,7 @@ check_unread(guint read, const char *words, const char *kernel, guint unread)
     g_autoptr(TnGraph) graph = lstm_graph(read);
     g_autoptr(TnValue) chosen = tn_value_map();
     unread_seen = 0;
-    g_autofree char *kernels = kernels_of(graph, NULL, chosen);
+    g_free(kernels_of(graph, NULL, chosen));
     const char *key = NULL;
     for (gsize i = 0; i < tn_value_len(chosen); i++)
         if (g_str_has_prefix(tn_value_key_at(chosen, i), "ref lstm "))
