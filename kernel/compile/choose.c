@@ -4,8 +4,8 @@
  * chose before goes by measured times, what nobody measured by rank.
  *
  * {"cpu matmul f32[8, 4] f32[4, 2] -> f32[8, 2]": "cpu-matmul 0", "cpu gelu … #6b1f…": "none"}: the
- * kind of device and what it was to run, its attributes as a hash; the table of kernels and the rank
- * there. "none" is a choice too: a composite was expanded, other nodes went to the next device. */
+ * kind of device and what it was to run, its attributes as a hash, "unread:" before outputs that nobody
+ * reads; the table of kernels and the rank there. "none" is a choice too: a composite was expanded, other nodes went to the next device. */
 #include "choose.h"
 #include "costs.h"
 
@@ -24,7 +24,7 @@ append_args(GString *key, gint n, const TnArg *args)
     for (gint i = 0; i < n; i++) {
         g_autofree char *type =
             args[i].type.dtype == TN_DTYPE_NONE ? g_strdup("-") : tn_type_print(&args[i].type);
-        g_string_append_printf(key, " %s", type);
+        g_string_append_printf(key, " %s%s", args[i].unread ? "unread:" : "", type);
     }
 }
 

@@ -188,7 +188,11 @@ typedef struct {
     TnArg out[TN_MAX_OUT];
 } TnNodeView;
 void tn_arg_contiguous(TnArg *arg, const TnType *type);
-/* Fills view for a node of graph: contiguous arguments, values of constants. */
+/* Says of the outputs of view, a node of graph, which nobody reads. Where none is read nothing is said: the
+ * node is there for its effect, or to be looked at by itself. What is unread when a node is claimed stays
+ * so: no later pass reads more of it. */
+void tn_node_mark_unread(TnNodeView *view, const TnGraph *graph, guint number);
+/* Fills view for a node of graph: contiguous arguments, values of constants, what nobody reads. */
 void tn_node_view(TnNodeView *view, const TnGraph *graph, guint number);
 
 /* Computes a node on host tensors at once, with the kernel of the last host device that has one:

@@ -64,6 +64,10 @@ prepare_step(TnPlan *plan, TnStep *step, GError **error)
         view.out[i].variable =
             tn_plan_value(plan, step->out + (guint)i)->place.kind == TN_PLACE_VARIABLE;
     }
+    tn_node_mark_unread(&view, plan->graph, step->node);
+    for (gint i = 0; i < node->n_out; i++) {
+        step->unread |= (guint64)(view.out[i].unread != 0) << i;
+    }
     const gboolean control = node->op->flags & TN_OP_CONTROL;
     if (control ? !tn_control_prepare(plan->c->options, &view.node, &step->prepared, error)
                 : step->kernel->prepare != NULL &&
@@ -254,6 +258,7 @@ emit_step(Emit *emit, TnStep *step, guint32 number, guint32 *arg, GError **error
                                               : g_strdup(node->name);
     info->device = step->device;
     info->node = step->node;
+    info->unread = step->unread;
     if (step->kind == TN_STEP_KERNEL) {
         info->kernel = step->kernel;
         code->run = step->kernel->run;

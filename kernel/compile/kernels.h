@@ -20,5 +20,5 @@ const TnKernel *tn_kernel_find_id(const char *kind, const TnNode *node, const ch
  * const TnKernel *. */
 GPtrArray *tn_kernel_candidates(const char *kind, const TnNode *node);
 /* Kind of device, operator, types and attributes as text: "cpu matmul f32[8, 4] f32[4, 2] -> f32[8, 2]
- * #HASH". (transfer full). */
+ * #HASH"; "unread:f32[8, 2]" is an output that nobody reads. (transfer full). */
 char *tn_node_key(const char *kind, const TnNode *node);

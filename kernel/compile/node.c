@@ -41,6 +41,45 @@ begin_view(TnNodeView *view, const TnGraphNode *node)
     }
 }
 
+/* Whether output i of a node is among the graph's own. */
+static gboolean
+is_output(const TnGraph *graph, guint number, gint i)
+{
+    for (guint k = 0; k < graph->outputs->len; k++) {
+        const TnVal val = g_array_index(graph->outputs, TnGraphPort, k).val;
+        if (val.node == number && (gint)val.out == i) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+void
+tn_node_mark_unread(TnNodeView *view, const TnGraph *graph, guint number)
+{
+    const gint n = view->node.n_out;
+    gint left = n;
+    for (gint i = 0; i < n; i++) {
+        view->out[i].unread = n > 1 && !is_output(graph, number, i);
+        left -= !view->out[i].unread;
+    }
+    /* Readers stand behind a node, mostly soon; what is assigned is read by a node. */
+    for (guint r = number + 1; r < graph->nodes->len && left > 0; r++) {
+        const TnGraphNode *reader = tn_graph_node(graph, r);
+        for (gint k = 0; k < reader->n_in; k++) {
+            const TnVal val = reader->in[k];
+            if (tn_reads_data(reader->op, k, val) && val.node == number &&
+                view->out[val.out].unread) {
+                view->out[val.out].unread = FALSE;
+                left--;
+            }
+        }
+    }
+    for (gint i = 0; i < n && left == n; i++) {
+        view->out[i].unread = FALSE;
+    }
+}
+
 void
 tn_node_view(TnNodeView *view, const TnGraph *graph, guint number)
 {
@@ -59,6 +98,7 @@ tn_node_view(TnNodeView *view, const TnGraph *graph, guint number)
         }
         view->in[i].variable = tn_graph_node(graph, node->in[i].node)->op == ops->variable;
     }
+    tn_node_mark_unread(view, graph, number);
 }
 
 /* --- Computing a node at once ----------------------------------------------------------------- */

@@ -40,7 +40,8 @@ typedef struct {
     TnPrepared prepared;
     guint32 scratch_slot; /* TN_NO_VALUE: none */
     guint32 position;
-    gboolean once; /* not in every run */
+    gboolean once;  /* not in every run */
+    guint64 unread; /* a bit for each output that nobody reads */
 } TnStep;
 
 /* A piece of arena with the positions between which it holds something. */

@@ -42,6 +42,7 @@ typedef struct {
     guint device;
     guint32 node; /* of the program's graph */
     guint64 bytes_read;
+    guint64 unread; /* a bit for each output that nobody reads: its contents mean nothing */
 } TnInstructionInfo;
 
 /* A piece of arena with the instructions between which it holds something. */

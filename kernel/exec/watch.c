@@ -76,7 +76,9 @@ show(TnExec *exec, guint number, gint64 begin)
         .out = out,
     };
     for (guint i = 0; i < step.n_out; i++) {
-        out[i] = watched_tensor(exec, code->first_arg + code->n_in + i, info->device);
+        if (!(info->unread >> i & 1)) {
+            out[i] = watched_tensor(exec, code->first_arg + code->n_in + i, info->device);
+        }
     }
     return exec->watch.func(exec, &step, exec->watch.data);
 }

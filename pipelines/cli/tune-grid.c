@@ -1,5 +1,5 @@
 /* tune-grid.c: the sizes that `tenon tune` measures without a config: products of matrices, and the
- * convolutions of well-known networks with their gradients. A table of costs reaches some way beyond
+ * convolutions of well-known networks with their gradients; other layers are tune-layers.c's. A table of costs reaches some way beyond
  * what it has (TN_COST_REACH), so sizes stand a factor of four apart. */
 #include "tune.h"
 
@@ -102,5 +102,6 @@ each_conv(TuneGraph func, gpointer data, GError **error)
 gboolean
 tune_grid(TuneGraph func, gpointer data, GError **error)
 {
-    return each_product(func, data, error) && each_conv(func, data, error);
+    return each_product(func, data, error) && each_conv(func, data, error) &&
+           tune_layers(func, data, error);
 }

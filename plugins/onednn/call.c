@@ -1,4 +1,5 @@
-/* call.c: descriptors of oneDNN 2.x, a kind of primitive each; what surrounds a primitive is ports.c.
+/* call.c: descriptors of oneDNN 2.x, a kind of primitive each (recurrent layers' are call_rnn.c's); what
+ * surrounds a primitive is ports.c.
  *
  * A primitive is made for the layout that the library likes best ("any"). Layouts that last from one
  * operator to the next would be met here: a port whose tensor has that layout already needs no copy. */
@@ -48,8 +49,8 @@ onednn_plain_desc(const OneDnnBox *box, dnnl_memory_desc_t *desc)
                : tag_desc(box, tag_of(box), desc);
 }
 
-static gboolean
-any_desc(const OneDnnBox *box, dnnl_memory_desc_t *desc)
+gboolean
+onednn_any_desc(const OneDnnBox *box, dnnl_memory_desc_t *desc)
 {
     return tag_desc(box, dnnl_format_tag_any, desc);
 }
@@ -62,8 +63,8 @@ desc_new_with(const_dnnl_op_desc_t op, const_dnnl_primitive_attr_t attr, dnnl_pr
     return status == dnnl_success ? desc : NULL;
 }
 
-static dnnl_primitive_desc_t
-desc_new(const_dnnl_op_desc_t op, dnnl_primitive_desc_t hint)
+dnnl_primitive_desc_t
+onednn_desc_new(const_dnnl_op_desc_t op, dnnl_primitive_desc_t hint)
 {
     return desc_new_with(op, onednn.attr, hint);
 }
@@ -76,9 +77,8 @@ desc_free(dnnl_primitive_desc_t desc)
     }
 }
 
-/* Takes desc, which may be NULL. */
-static OneDnnWay
-way_of(dnnl_primitive_desc_t desc)
+OneDnnWay
+onednn_way_of(dnnl_primitive_desc_t desc)
 {
     const char *name = "";
     if (desc == NULL) {
@@ -130,7 +130,7 @@ desc_new_adding(const_dnnl_op_desc_t op, const dnnl_memory_desc_t *more)
 static gboolean
 conv_box(const OneDnnConv *conv, const OneDnnBox *box, dnnl_memory_desc_t *desc)
 {
-    return conv->in_place ? onednn_plain_desc(box, desc) : any_desc(box, desc);
+    return conv->in_place ? onednn_plain_desc(box, desc) : onednn_any_desc(box, desc);
 }
 
 static dnnl_primitive_desc_t
@@ -163,7 +163,7 @@ conv_desc(const OneDnnConv *conv)
     if (conv->more.dtype != TN_DTYPE_NONE) {
         return status == dnnl_success ? desc_new_adding(&op, &y) : NULL;
     }
-    dnnl_primitive_desc_t forward = status == dnnl_success ? desc_new(&op, NULL) : NULL;
+    dnnl_primitive_desc_t forward = status == dnnl_success ? onednn_desc_new(&op, NULL) : NULL;
     if (forward == NULL || conv->kind == ONEDNN_CONV) {
         return forward;
     }
@@ -174,7 +174,7 @@ conv_desc(const OneDnnConv *conv)
         status = onednn.dilated_convolution_backward_weights_desc_init(
             &op, algorithm, &x, &w, NULL, &y, conv->stride, dilates, conv->pad, after);
     }
-    dnnl_primitive_desc_t backward = status == dnnl_success ? desc_new(&op, forward) : NULL;
+    dnnl_primitive_desc_t backward = status == dnnl_success ? onednn_desc_new(&op, forward) : NULL;
     desc_free(forward);
     return backward;
 }
@@ -183,7 +183,7 @@ OneDnnWay
 onednn_conv_way(const OneDnnConv *conv)
 {
     onednn_enter_thread();
-    return way_of(conv_desc(conv));
+    return onednn_way_of(conv_desc(conv));
 }
 
 OneDnnCall *
@@ -191,20 +191,18 @@ onednn_conv_new(const OneDnnConv *conv, GError **error)
 {
     const OneDnnBox *x = &conv->x, *w = &conv->w, *y = &conv->y;
     const OneDnnPortUse uses[][ONEDNN_N_PORTS] = {
-        [ONEDNN_CONV] = { [ONEDNN_A] = { x, DNNL_ARG_SRC, dnnl_query_src_md },
-                          [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, dnnl_query_weights_md },
+        [ONEDNN_CONV] = { [ONEDNN_A] = { x, DNNL_ARG_SRC, TRUE },
+                          [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, TRUE },
                           [ONEDNN_BIAS] = { &conv->bias, DNNL_ARG_BIAS },
                           [ONEDNN_MORE] = { &conv->more,
                                             DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1 },
-                          [ONEDNN_OUT] = { y, DNNL_ARG_DST, dnnl_query_dst_md, TRUE } },
-        [ONEDNN_CONV_DATA] = { [ONEDNN_A] = { y, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md },
-                               [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, dnnl_query_weights_md },
-                               [ONEDNN_OUT] = { x, DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md,
-                                                TRUE } },
-        [ONEDNN_CONV_WEIGHT] = { [ONEDNN_A] = { x, DNNL_ARG_SRC, dnnl_query_src_md },
-                                 [ONEDNN_B] = { y, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md },
-                                 [ONEDNN_OUT] = { w, DNNL_ARG_DIFF_WEIGHTS,
-                                                  dnnl_query_diff_weights_md, TRUE } },
+                          [ONEDNN_OUT] = { y, DNNL_ARG_DST, TRUE, TRUE } },
+        [ONEDNN_CONV_DATA] = { [ONEDNN_A] = { y, DNNL_ARG_DIFF_DST, TRUE },
+                               [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, TRUE },
+                               [ONEDNN_OUT] = { x, DNNL_ARG_DIFF_SRC, TRUE, TRUE } },
+        [ONEDNN_CONV_WEIGHT] = { [ONEDNN_A] = { x, DNNL_ARG_SRC, TRUE },
+                                 [ONEDNN_B] = { y, DNNL_ARG_DIFF_DST, TRUE },
+                                 [ONEDNN_OUT] = { w, DNNL_ARG_DIFF_WEIGHTS, TRUE, TRUE } },
     };
     onednn_enter_thread();
     return onednn_call_new(conv_desc(conv), uses[conv->kind], error);
@@ -220,20 +218,20 @@ matmul_desc(const OneDnnMatmul *matmul)
     dnnl_memory_desc_t a_desc, b_desc, bias, out;
     dnnl_matmul_desc_t op;
     if (!onednn_plain_desc(&matmul->a, &a_desc) || !onednn_plain_desc(&matmul->out, &out) ||
-        !(matmul->pack ? any_desc(b, &b_desc) : onednn_plain_desc(b, &b_desc)) ||
+        !(matmul->pack ? onednn_any_desc(b, &b_desc) : onednn_plain_desc(b, &b_desc)) ||
         (has_bias && !onednn_plain_desc(&matmul->bias, &bias)) ||
         onednn.matmul_desc_init(&op, &a_desc, &b_desc, has_bias ? &bias : NULL, &out) !=
             dnnl_success) {
         return NULL;
     }
-    return desc_new(&op, NULL);
+    return onednn_desc_new(&op, NULL);
 }
 
 OneDnnWay
 onednn_matmul_way(const OneDnnMatmul *matmul)
 {
     onednn_enter_thread();
-    return way_of(matmul_desc(matmul));
+    return onednn_way_of(matmul_desc(matmul));
 }
 
 OneDnnCall *
@@ -241,9 +239,9 @@ onednn_matmul_new(const OneDnnMatmul *matmul, GError **error)
 {
     const OneDnnPortUse uses[ONEDNN_N_PORTS] = {
         [ONEDNN_A] = { &matmul->a, DNNL_ARG_SRC },
-        [ONEDNN_B] = { &matmul->b, DNNL_ARG_WEIGHTS, dnnl_query_weights_md },
+        [ONEDNN_B] = { &matmul->b, DNNL_ARG_WEIGHTS, TRUE },
         [ONEDNN_BIAS] = { &matmul->bias, DNNL_ARG_BIAS },
-        [ONEDNN_OUT] = { &matmul->out, DNNL_ARG_DST, dnnl_query_undef, TRUE },
+        [ONEDNN_OUT] = { &matmul->out, DNNL_ARG_DST, FALSE, TRUE },
     };
     onednn_enter_thread();
     return onednn_call_new(matmul_desc(matmul), uses, error);
@@ -265,13 +263,13 @@ pool_desc(const OneDnnPool *pool)
                                          pool->pad_after) != dnnl_success) {
         return NULL;
     }
-    dnnl_primitive_desc_t forward = desc_new(&op, NULL);
+    dnnl_primitive_desc_t forward = onednn_desc_new(&op, NULL);
     if (forward == NULL || !pool->gradient) {
         return forward;
     }
     const dnnl_status_t status = onednn.pooling_backward_desc_init(
         &op, algorithm, &x, &y, pool->stride, pool->kernel, pool->pad, pool->pad_after);
-    dnnl_primitive_desc_t backward = status == dnnl_success ? desc_new(&op, forward) : NULL;
+    dnnl_primitive_desc_t backward = status == dnnl_success ? onednn_desc_new(&op, forward) : NULL;
     desc_free(forward);
     return backward;
 }
@@ -280,7 +278,7 @@ OneDnnWay
 onednn_pool_way(const OneDnnPool *pool)
 {
     onednn_enter_thread();
-    return way_of(pool_desc(pool));
+    return onednn_way_of(pool_desc(pool));
 }
 
 OneDnnCall *
@@ -288,11 +286,11 @@ onednn_pool_new(const OneDnnPool *pool, GError **error)
 {
     const OneDnnPortUse forward[ONEDNN_N_PORTS] = {
         [ONEDNN_A] = { &pool->x, DNNL_ARG_SRC },
-        [ONEDNN_OUT] = { &pool->y, DNNL_ARG_DST, dnnl_query_undef, TRUE },
+        [ONEDNN_OUT] = { &pool->y, DNNL_ARG_DST, FALSE, TRUE },
     };
     const OneDnnPortUse gradient[ONEDNN_N_PORTS] = {
         [ONEDNN_A] = { &pool->y, DNNL_ARG_DIFF_DST },
-        [ONEDNN_OUT] = { &pool->x, DNNL_ARG_DIFF_SRC, dnnl_query_undef, TRUE },
+        [ONEDNN_OUT] = { &pool->x, DNNL_ARG_DIFF_SRC, FALSE, TRUE },
     };
     onednn_enter_thread();
     return onednn_call_new(pool_desc(pool), pool->gradient ? gradient : forward, error);
@@ -309,7 +307,7 @@ softmax_desc(const OneDnnSoftmax *softmax)
     return onednn_plain_desc(&softmax->x, &x) &&
                    onednn.softmax_v2_forward_desc_init(&op, dnnl_forward_inference, algorithm, &x,
                                                        &x, 1) == dnnl_success
-               ? desc_new(&op, NULL)
+               ? onednn_desc_new(&op, NULL)
                : NULL;
 }
 
@@ -317,7 +315,7 @@ OneDnnWay
 onednn_softmax_way(const OneDnnSoftmax *softmax)
 {
     onednn_enter_thread();
-    return way_of(softmax_desc(softmax));
+    return onednn_way_of(softmax_desc(softmax));
 }
 
 OneDnnCall *
@@ -325,7 +323,7 @@ onednn_softmax_new(const OneDnnSoftmax *softmax, GError **error)
 {
     const OneDnnPortUse uses[ONEDNN_N_PORTS] = {
         [ONEDNN_A] = { &softmax->x, DNNL_ARG_SRC },
-        [ONEDNN_OUT] = { &softmax->x, DNNL_ARG_DST, dnnl_query_undef, TRUE },
+        [ONEDNN_OUT] = { &softmax->x, DNNL_ARG_DST, FALSE, TRUE },
     };
     onednn_enter_thread();
     return onednn_call_new(softmax_desc(softmax), uses, error);
@@ -376,13 +374,13 @@ norm_desc(const OneDnnNorm *norm)
     NormOp op;
     dnnl_primitive_desc_t forward = NULL, backward = NULL;
     if (norm_images(norm, &x) && norm_init(norm, FALSE, &x, &op) == dnnl_success) {
-        forward = desc_new(&op, NULL);
+        forward = onednn_desc_new(&op, NULL);
     }
     if (forward == NULL || !norm->gradient) {
         return forward;
     }
     if (norm_init(norm, TRUE, &x, &op) == dnnl_success) {
-        backward = desc_new(&op, forward);
+        backward = onednn_desc_new(&op, forward);
     }
     desc_free(forward);
     return backward;
@@ -392,7 +390,7 @@ OneDnnWay
 onednn_norm_way(const OneDnnNorm *norm)
 {
     onednn_enter_thread();
-    return way_of(norm_desc(norm));
+    return onednn_way_of(norm_desc(norm));
 }
 
 OneDnnCall *
@@ -401,23 +399,23 @@ onednn_norm_new(const OneDnnNorm *norm, GError **error)
     const OneDnnBox *x = &norm->x, *scale = &norm->scale, *stats = &norm->stats;
     const gboolean made = !norm->fixed; /* the statistics come out */
     const OneDnnPortUse forward[ONEDNN_N_PORTS] = {
-        [ONEDNN_A] = { x, DNNL_ARG_SRC, dnnl_query_src_md },
+        [ONEDNN_A] = { x, DNNL_ARG_SRC, TRUE },
         [ONEDNN_B] = { scale, DNNL_ARG_SCALE },
         [ONEDNN_BIAS] = { &norm->bias, DNNL_ARG_SHIFT },
-        [ONEDNN_OUT] = { x, DNNL_ARG_DST, dnnl_query_dst_md, TRUE },
-        [ONEDNN_MEAN] = { stats, DNNL_ARG_MEAN, dnnl_query_undef, made },
-        [ONEDNN_VARIANCE] = { stats, DNNL_ARG_VARIANCE, dnnl_query_undef, made },
+        [ONEDNN_OUT] = { x, DNNL_ARG_DST, TRUE, TRUE },
+        [ONEDNN_MEAN] = { stats, DNNL_ARG_MEAN, FALSE, made },
+        [ONEDNN_VARIANCE] = { stats, DNNL_ARG_VARIANCE, FALSE, made },
     };
     const OneDnnPortUse gradient[ONEDNN_N_PORTS] = {
-        [ONEDNN_A] = { x, DNNL_ARG_SRC, dnnl_query_src_md },
+        [ONEDNN_A] = { x, DNNL_ARG_SRC, TRUE },
         [ONEDNN_B] = { scale, DNNL_ARG_SCALE },
         [ONEDNN_BIAS] = { scale, DNNL_ARG_SHIFT },
         [ONEDNN_MEAN] = { stats, DNNL_ARG_MEAN },
         [ONEDNN_VARIANCE] = { stats, DNNL_ARG_VARIANCE },
-        [ONEDNN_G] = { x, DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md },
-        [ONEDNN_OUT] = { x, DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md, TRUE },
-        [ONEDNN_DSCALE] = { scale, DNNL_ARG_DIFF_SCALE, dnnl_query_undef, TRUE },
-        [ONEDNN_DBIAS] = { scale, DNNL_ARG_DIFF_SHIFT, dnnl_query_undef, TRUE },
+        [ONEDNN_G] = { x, DNNL_ARG_DIFF_DST, TRUE },
+        [ONEDNN_OUT] = { x, DNNL_ARG_DIFF_SRC, TRUE, TRUE },
+        [ONEDNN_DSCALE] = { scale, DNNL_ARG_DIFF_SCALE, FALSE, TRUE },
+        [ONEDNN_DBIAS] = { scale, DNNL_ARG_DIFF_SHIFT, FALSE, TRUE },
     };
     onednn_enter_thread();
     return onednn_call_new(norm_desc(norm), norm->gradient ? gradient : forward, error);

@@ -1,8 +1,8 @@
 /* call.h: one call of oneDNN on plain tensors: a primitive, with copies before and after it where
  * it wants another layout.
  *
- * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c alone makes
- * them. A call is made once: any number of threads run it at once, each with scratch memory of its
+ * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c and
+ * call_rnn.c alone make them. A call is made once: any number of threads run it at once, each with scratch memory of its
  * own. */
 #pragma once
 
@@ -22,6 +22,9 @@ typedef enum {
     ONEDNN_G,
     ONEDNN_DSCALE,
     ONEDNN_DBIAS,
+    ONEDNN_H, /* from here on of recurrent layers: the first state, the first cells, h's weights */
+    ONEDNN_C,
+    ONEDNN_W_H,
     ONEDNN_N_PORTS
 } OneDnnPort;
 
@@ -92,6 +95,14 @@ typedef struct {
     OneDnnBox x, scale, bias, stats;
 } OneDnnNorm;
 
+/* A layer of lstm (gates i, f, g, o) or of gru with the linear part before the reset (gates z, r, n) over a
+ * sequence, in inference. x [steps, N, I], y [steps, N, H], h and c (lstm's, f32) [1, 1, N, H], w_x [1, 1, I,
+ * gates, H], w_h [1, 1, H, gates, H], bias f32 [1, 1, gates, H]; gru has a fourth one, that of h's part of n. */
+typedef struct {
+    gboolean gru;
+    OneDnnBox x, y, h, c, w_x, w_h, bias;
+} OneDnnRnn;
+
 typedef struct OneDnnCall OneDnnCall;
 
 /* How the library would do something on this processor: plain loops are its last resort. */
@@ -103,6 +114,8 @@ OneDnnWay onednn_matmul_way(const OneDnnMatmul *matmul);
 OneDnnWay onednn_pool_way(const OneDnnPool *pool);
 OneDnnWay onednn_softmax_way(const OneDnnSoftmax *softmax);
 OneDnnWay onednn_norm_way(const OneDnnNorm *norm);
+/* What calls itself plain loops here are products by the library's code, too. */
+OneDnnWay onednn_rnn_way(const OneDnnRnn *rnn);
 /* (transfer full): onednn_call_free. NULL with TN_ERROR_UNSUPPORTED or TN_ERROR_NO_MEMORY. May take
  * milliseconds: code is made. Thread: any. */
 OneDnnCall *onednn_conv_new(const OneDnnConv *conv, GError **error);
@@ -111,6 +124,7 @@ OneDnnCall *onednn_matmul_new(const OneDnnMatmul *matmul, GError **error);
 OneDnnCall *onednn_pool_new(const OneDnnPool *pool, GError **error);
 OneDnnCall *onednn_softmax_new(const OneDnnSoftmax *softmax, GError **error);
 OneDnnCall *onednn_norm_new(const OneDnnNorm *norm, GError **error);
+OneDnnCall *onednn_rnn_new(const OneDnnRnn *rnn, GError **error);
 void onednn_call_free(OneDnnCall *call);
 /* Bytes of scratch, whole cache lines; TN_ALIGN aligned. */
 gsize onednn_call_scratch(const OneDnnCall *call);

@@ -4,7 +4,7 @@
  * itself, layouts included, so what it does not divide is done again in every slice: the weights
  * where images are shared out, the images where channels are. The less of the two is repeated.
  * Gradients of weights from slices of images are summed in order. */
-#include "call.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
@@ -25,15 +25,14 @@
 typedef enum { BY_IMAGES, BY_CHANNELS } SliceKind;
 
 typedef struct {
-    OneDnnConvKind kind;
+    Slices slices; /* of images or channels */
+    OneDnnConv conv;
     TnDtype dtype;
     SliceKind by;
-    gint64 slices;
-    OneDnnCall *call[2];           /* of every slice but the last; of the last */
-    gint64 step[ONEDNN_N_PORTS];   /* bytes from slice to slice */
-    gsize slice_bytes, partial_at; /* a slice's scratch; its partial sums in it */
-    gint64 count;                  /* elements that come out */
-    gboolean sums;                 /* gradients of weights from several slices, or of bf16 */
+    gint64 step[ONEDNN_N_PORTS]; /* bytes from slice to slice */
+    gsize partial_at;            /* in a slice's scratch: its partial sums */
+    gint64 count;                /* elements that come out */
+    gboolean sums;               /* gradients of weights from several slices, or of bf16 */
 } Plan;
 
 typedef struct {
@@ -105,35 +104,23 @@ conv_of(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
 
 /* --- Slices ----------------------------------------------------------------------------------- */
 
-typedef struct {
-    SliceKind by;
-    gint64 slices, per_slice; /* images or channels; the last slice may have fewer */
-} Slices;
-
-static Slices
-choose_slices(const OneDnnConv *conv)
+static void
+choose_slices(Plan *plan)
 {
+    const OneDnnConv *conv = &plan->conv;
     const gboolean groups = conv->w.rank > conv->n + 2;
     const gint64 images = count_of(&conv->x) + count_of(&conv->y);
     const gint64 weights = count_of(&conv->w) * (conv->winograd ? 4 : 1);
-    const OneDnnBox *cut = conv->kind == ONEDNN_CONV_DATA ? &conv->x : &conv->y;
-    const gint64 all_images = conv->x.dims[0], all_channels = cut->dims[1];
+    const gint64 channels = (conv->kind == ONEDNN_CONV_DATA ? &conv->x : &conv->y)->dims[1];
     const gint64 work = count_of(&conv->y) * (count_of(&conv->w) / conv->y.dims[1]);
-    Slices s = { BY_IMAGES, 1, all_images };
     const gint64 limit = conv->winograd ? MOST_WINOGRAD_SLICES : MOST_SLICES;
-    gint64 most = CLAMP(work / SLICE_WORK, 1, limit);
-    if (!groups && weights > images && all_channels >= 2 * CHANNELS) {
-        const gint64 blocks = all_channels / CHANNELS;
-        most = MIN(most, blocks);
-        s.by = BY_CHANNELS;
-        s.per_slice = (blocks + most - 1) / most * CHANNELS;
-        s.slices = (all_channels + s.per_slice - 1) / s.per_slice;
+    const gint64 most = MIN(limit, work / SLICE_WORK);
+    plan->by = !groups && weights > images && channels >= 2 * CHANNELS ? BY_CHANNELS : BY_IMAGES;
+    if (plan->by == BY_CHANNELS) {
+        slices_cut(&plan->slices, channels, CHANNELS, most);
     } else {
-        most = MIN(most, all_images);
-        s.per_slice = (all_images + most - 1) / most;
-        s.slices = (all_images + s.per_slice - 1) / s.per_slice;
+        slices_cut(&plan->slices, conv->x.dims[0], 1, most);
     }
-    return s;
 }
 
 /* The convolution of a slice of `size` images or channels. */
@@ -153,8 +140,9 @@ slice_of(const OneDnnConv *conv, SliceKind by, gint64 size)
 
 /* Bytes from a slice's first element to that of the next. */
 static void
-set_steps(Plan *plan, const OneDnnConv *conv, gint64 size)
+set_steps(Plan *plan)
 {
+    const OneDnnConv *conv = &plan->conv;
     const gsize cell = tn_dtype_size(plan->dtype);
     const gboolean images = plan->by == BY_IMAGES, data = conv->kind == ONEDNN_CONV_DATA;
     const gint64 x = images ? conv->x.strides[0] : data ? conv->x.strides[1] : 0;
@@ -166,16 +154,18 @@ set_steps(Plan *plan, const OneDnnConv *conv, gint64 size)
         [ONEDNN_CONV_WEIGHT] = { x, y, 0, w },
     };
     for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
-        plan->step[i] = steps[conv->kind][i] * size * (gint64)cell;
+        plan->step[i] = steps[conv->kind][i] * plan->slices.per * (gint64)cell;
     }
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
-static char *
-slice_memory(const Job *job, gint64 slice)
+static float *
+partial_of(const Job *job, gsize slice)
 {
-    return (char *)job->run->scratch + (gsize)slice * job->plan->slice_bytes;
+    const Plan *plan = job->plan;
+    char *memory = slices_memory(&plan->slices, slice, job->run->scratch);
+    return (float *)(void *)(memory + plan->partial_at);
 }
 
 static TnStatus
@@ -184,9 +174,8 @@ run_slice(gpointer data, gsize slice, gsize n)
     const Job *job = data;
     const Plan *plan = job->plan;
     const TnRun *run = job->run;
-    char *scratch = slice_memory(job, (gint64)slice);
     void *ports[ONEDNN_N_PORTS] = { run->in[0], run->in[1], NULL, run->out[0] };
-    if (plan->kind == ONEDNN_CONV && plan->step[ONEDNN_BIAS] >= 0) {
+    if (plan->conv.kind == ONEDNN_CONV && plan->step[ONEDNN_BIAS] >= 0) {
         ports[ONEDNN_BIAS] = run->in[2];
     }
     for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
@@ -195,9 +184,10 @@ run_slice(gpointer data, gsize slice, gsize n)
         }
     }
     if (plan->sums) {
-        ports[ONEDNN_OUT] = scratch + plan->partial_at;
+        ports[ONEDNN_OUT] = partial_of(job, slice);
     }
-    return onednn_call_run(plan->call[slice + 1 == n], ports, scratch);
+    (void)n;
+    return slices_call(&plan->slices, slice, ports, run->scratch);
 }
 
 /* Elements of all partial gradients, added in the slices' order. */
@@ -207,11 +197,10 @@ sum_chunk(gpointer data, gsize chunk, gsize n)
     const Job *job = data;
     const Plan *plan = job->plan;
     const gint64 first = (gint64)chunk * SUM_GRAIN, count = MIN(SUM_GRAIN, plan->count - first);
-    float *to = (float *)(void *)(slice_memory(job, 0) + plan->partial_at) + first;
+    float *to = partial_of(job, 0) + first;
     (void)n;
-    for (gint64 s = 1; s < plan->slices; s++) {
-        const float *from =
-            (const float *)(const void *)(slice_memory(job, s) + plan->partial_at) + first;
+    for (gsize s = 1; s < (gsize)plan->slices.n; s++) {
+        const float *from = partial_of(job, s) + first;
         for (gint64 i = 0; i < count; i++) {
             to[i] += from[i];
         }
@@ -227,67 +216,50 @@ run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
     Job job = { plan, run };
-    TnStatus status = tn_parallel_for((gsize)plan->slices, run_slice, &job);
+    TnStatus status = slices_run(&plan->slices, run, run_slice, &job, "a convolution");
     if (status == TN_OK && plan->sums) {
         status =
             tn_parallel_for((gsize)((plan->count + SUM_GRAIN - 1) / SUM_GRAIN), sum_chunk, &job);
-    }
-    if (status == TN_FAILED) {
-        return tn_run_fail(run, "oneDNN failed to run a convolution");
     }
     return status;
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static void
-release(void *state)
+static OneDnnCall *
+slice_new(gconstpointer data, gint64 size, GError **error)
 {
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
+    const Plan *plan = data;
+    const OneDnnConv slice = slice_of(&plan->conv, plan->by, size);
+    return onednn_conv_new(&slice, error);
 }
 
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, gboolean winograd,
         GError **error)
 {
-    OneDnnConv conv = conv_of(node, kind, winograd);
     Plan *plan = g_new0(Plan, 1);
-    plan->kind = kind;
-    plan->dtype = conv.x.dtype;
-    const Slices s = choose_slices(&conv);
-    const gint64 all = s.by == BY_IMAGES          ? conv.x.dims[0]
-                       : kind == ONEDNN_CONV_DATA ? conv.x.dims[1]
-                                                  : conv.y.dims[1];
-    plan->by = s.by;
-    plan->slices = s.slices;
+    OneDnnConv *conv = &plan->conv;
+    *conv = conv_of(node, kind, winograd);
+    plan->dtype = conv->x.dtype;
+    choose_slices(plan);
     plan->count = node->out[0].count;
-    plan->sums = kind == ONEDNN_CONV_WEIGHT && s.by == BY_IMAGES &&
-                 (s.slices > 1 || conv.x.dtype != TN_DTYPE_F32);
-    set_steps(plan, &conv, s.per_slice);
-    plan->step[ONEDNN_BIAS] = conv.bias.dtype == TN_DTYPE_NONE ? -1 : plan->step[ONEDNN_BIAS];
+    plan->sums = kind == ONEDNN_CONV_WEIGHT && plan->by == BY_IMAGES &&
+                 (plan->slices.n > 1 || conv->x.dtype != TN_DTYPE_F32);
+    set_steps(plan);
+    plan->step[ONEDNN_BIAS] = conv->bias.dtype == TN_DTYPE_NONE ? -1 : plan->step[ONEDNN_BIAS];
     if (plan->sums) {
-        conv.w.dtype = TN_DTYPE_F32;
+        conv->w.dtype = TN_DTYPE_F32;
     }
-    for (gint i = 0; i < 2; i++) {
-        const gint64 size = i == 0 ? s.per_slice : all - (s.slices - 1) * s.per_slice;
-        const OneDnnConv slice = slice_of(&conv, s.by, size);
-        plan->call[i] = onednn_conv_new(&slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
-        plan->partial_at = MAX(plan->partial_at, onednn_call_scratch(plan->call[i]));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
-    plan->slice_bytes = plan->partial_at;
+    plan->partial_at = plan->slices.bytes;
     if (plan->sums) {
-        plan->slice_bytes += ((gsize)plan->count * sizeof(float) + 63) & ~(gsize)63;
+        plan->slices.bytes += ((gsize)plan->count * sizeof(float) + 63) & ~(gsize)63;
     }
-    prepared->scratch = (gsize)plan->slices * plan->slice_bytes;
+    prepared->scratch = slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -348,7 +320,7 @@ DEFINE(weight_winograd, ONEDNN_CONV_WEIGHT, TRUE)
 #define ROW(op_, name, dtypes_, rank_)                                                             \
     {                                                                                              \
         .op = (op_), .dtypes = (dtypes_), .rank = (rank_), .claims = claims_##name,                \
-        .prepare = prepare_##name, .run = run, .release = release, .pays = pays_##name             \
+        .prepare = prepare_##name, .run = run, .release = slices_release, .pays = pays_##name      \
     }
 #define DIRECT(op_, name, dtypes_) ROW(op_, name, dtypes_, ONEDNN_RANK)
 /* Rows of their own: they are faster at some sizes, and need more scratch. */

@@ -4,7 +4,7 @@
  * make 0 of NaN, so that is done here, a slice at a time.
  *
  * Slices are some images, or an image's share of blocks of channels out, by sizes alone. */
-#include "call.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
@@ -12,7 +12,6 @@
 
 #include <tenon/nn.h>
 #include <tenon/ops.h>
-#include <tenon/pool.h>
 
 #define L TN_LANES
 /* Slices at most where one image is not a slice, and multiplications that one should have. */
@@ -22,13 +21,11 @@
 enum { X, W, BIAS, MORE };
 
 typedef struct {
+    Slices slices;   /* of images, or of blocks of channels out of each image */
     OneDnnConv conv; /* of all images */
-    gboolean relu;
-    gint64 images, blocks; /* blocks: of channels out */
-    gint64 shares, images_per_slice, blocks_per_slice;
-    OneDnnCall *call[2]; /* of every slice but the last; of the last images or blocks */
+    gboolean relu, by_images;
+    gint64 images, blocks;
     gint64 x_image, y_image, y_block, w_block; /* floats */
-    gsize slice_bytes;
 } Plan;
 
 typedef struct {
@@ -119,27 +116,25 @@ plan_slices(Plan *plan)
 {
     const gint64 work = plan->y_image * plan->w_block / L; /* of an image */
     const gboolean groups = plan->conv.w.rank > 4;
-    plan->images_per_slice = CLAMP(SLICE_WORK / MAX(1, work), 1, plan->images);
-    const gint64 most =
-        plan->images >= MOST_SLICES || groups ? 1 : CLAMP(work / SLICE_WORK, 1, MOST_SLICES);
-    plan->blocks_per_slice = (plan->blocks + most - 1) / most;
-    plan->shares = (plan->blocks + plan->blocks_per_slice - 1) / plan->blocks_per_slice;
+    const gint64 most = MIN(MOST_SLICES, MIN(plan->blocks, work / SLICE_WORK));
+    plan->by_images = plan->images >= MOST_SLICES || groups || most < 2;
+    if (plan->by_images) {
+        slices_cut(&plan->slices, plan->images, CLAMP(SLICE_WORK / MAX(1, work), 1, plan->images),
+                   plan->images);
+    } else {
+        slices_cut(&plan->slices, plan->blocks, 1, most);
+        plan->slices.times = plan->images;
+    }
 }
 
-static gint64
-image_slices(const Plan *plan)
-{
-    return (plan->images + plan->images_per_slice - 1) / plan->images_per_slice;
-}
-
-/* Of so many images and blocks of channels out. */
+/* Of so many images, or so many blocks of channels out of one. */
 static OneDnnConv
-slice_of(const Plan *plan, gint64 images, gint64 blocks)
+slice_of(const Plan *plan, gint64 size)
 {
     OneDnnConv slice = plan->conv;
-    slice.x.dims[0] = slice.y.dims[0] = slice.more.dims[0] = images;
-    if (plan->shares > 1) {
-        slice.y.dims[1] = slice.more.dims[1] = slice.w.dims[0] = slice.bias.dims[0] = blocks * L;
+    slice.x.dims[0] = slice.y.dims[0] = slice.more.dims[0] = plan->by_images ? size : 1;
+    if (!plan->by_images) {
+        slice.y.dims[1] = slice.more.dims[1] = slice.w.dims[0] = slice.bias.dims[0] = size * L;
     }
     return slice;
 }
@@ -160,12 +155,11 @@ run_slice(gpointer data, gsize slice, gsize n)
     const Job *job = data;
     const Plan *plan = job->plan;
     const TnRun *run = job->run;
-    const gint64 image = (gint64)slice / plan->shares * plan->images_per_slice;
-    const gint64 block = (gint64)slice % plan->shares * plan->blocks_per_slice;
-    const gint64 images = MIN(plan->images_per_slice, plan->images - image);
-    const gint64 blocks = MIN(plan->blocks_per_slice, plan->blocks - block);
+    const gint64 first = slices_first(&plan->slices, slice),
+                 size = slices_size(&plan->slices, slice);
+    const gint64 image = plan->by_images ? first : slices_batch(&plan->slices, slice);
+    const gint64 block = plan->by_images ? 0 : first;
     const gint64 at = image * plan->y_image + block * plan->y_block;
-    const gboolean last = images < plan->images_per_slice || blocks < plan->blocks_per_slice;
     float *y = (float *)run->out[0] + at;
     void *ports[ONEDNN_N_PORTS] = { NULL };
     (void)n;
@@ -178,10 +172,9 @@ run_slice(gpointer data, gsize slice, gsize n)
     if (plan->conv.more.dtype != TN_DTYPE_NONE) {
         ports[ONEDNN_MORE] = (float *)run->in[MORE] + at;
     }
-    const TnStatus status =
-        onednn_call_run(plan->call[last], ports, (char *)run->scratch + slice * plan->slice_bytes);
+    const TnStatus status = slices_call(&plan->slices, slice, ports, run->scratch);
     if (plan->relu) {
-        rectify(y, images * blocks * plan->y_block);
+        rectify(y, size * (plan->by_images ? plan->y_image : plan->y_block));
     }
     return status;
 }
@@ -191,21 +184,16 @@ run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
     Job job = { plan, run };
-    const TnStatus status =
-        tn_parallel_for((gsize)(image_slices(plan) * plan->shares), run_slice, &job);
-    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a convolution") : status;
+    return slices_run(&plan->slices, run, run_slice, &job, "a convolution");
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static void
-release(void *state)
+static OneDnnCall *
+slice_new(gconstpointer plan, gint64 size, GError **error)
 {
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
+    const OneDnnConv slice = slice_of(plan, size);
+    return onednn_conv_new(&slice, error);
 }
 
 static gboolean
@@ -214,23 +202,11 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     Plan *plan = g_new0(Plan, 1);
     plan_conv(plan, node);
     plan_slices(plan);
-    const gint64 slices = image_slices(plan) * plan->shares;
-    /* Images or blocks are cut, never both: with shares a slice is one image. */
-    const gint64 images[] = { plan->images_per_slice,
-                              plan->images - (image_slices(plan) - 1) * plan->images_per_slice };
-    const gint64 blocks[] = { plan->blocks_per_slice,
-                              plan->blocks - (plan->shares - 1) * plan->blocks_per_slice };
-    for (gint i = 0; i < 2; i++) {
-        const OneDnnConv slice = slice_of(plan, images[i], blocks[i]);
-        plan->call[i] = onednn_conv_new(&slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], onednn_at_once(slices));
-        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
-    prepared->scratch = (gsize)slices * plan->slice_bytes;
+    prepared->scratch = slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -262,7 +238,7 @@ static const TnKernel kernels[] = {
       .claims = claims,
       .prepare = prepare,
       .run = run,
-      .release = release,
+      .release = slices_release,
       .pays = pays },
 };
 

@@ -3,8 +3,8 @@
  * Images are copied first, to channels last and with the zero point around them, as the library likes
  * 8-bit images and as its own padding is 0. Slices are images, or blocks of channels out where there
  * are few images, by sizes alone. */
-#include "call.h"
 #include "integer.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
@@ -26,17 +26,16 @@ typedef struct {
 } Axis;
 
 typedef struct {
+    Slices slices; /* of images or maps */
     IntegerTypes types;
     gint n;
     Axis axis[AXES];
     gint64 images, channels, maps, groups, depth; /* depth: products of a sum */
     gint64 padded, places;                        /* of an image */
     gboolean by_images;
-    gint64 slices, per_slice; /* images or maps */
-    OneDnnCall *call[2];      /* of every slice but the last; of the last */
     /* In scratch: padded images, w as i8, its maps' sums and factors; slices, and in each the sums of
      * products. */
-    gsize x_at, w_at, map_at, factor_at, slices_at, slice_bytes, sums_at;
+    gsize x_at, w_at, map_at, factor_at, slices_at, sums_at;
 } Plan;
 
 typedef struct {
@@ -156,17 +155,17 @@ run_slice(gpointer data, gsize slice, gsize n_slices)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const gint64 first = (gint64)slice * p->per_slice;
-    const gint64 size = MIN(p->per_slice, (p->by_images ? p->images : p->maps) - first);
+    const gint64 first = slices_first(&p->slices, slice), size = slices_size(&p->slices, slice);
     const gint64 image = p->by_images ? first : 0, images = p->by_images ? size : p->images;
     const gint64 map = p->by_images ? 0 : first, maps = p->by_images ? p->maps : size;
-    char *scratch = (char *)job->run->scratch + p->slices_at + slice * p->slice_bytes;
-    gint32 *sums = (gint32 *)(void *)(scratch + p->sums_at);
+    char *scratch = (char *)job->run->scratch + p->slices_at;
+    gint32 *sums = (gint32 *)(void *)(slices_memory(&p->slices, slice, scratch) + p->sums_at);
     void *ports[ONEDNN_N_PORTS] = { NULL };
     ports[ONEDNN_A] = job->x + image * p->padded * p->channels;
     ports[ONEDNN_B] = job->w + map * p->depth;
     ports[ONEDNN_OUT] = sums;
-    const TnStatus status = onednn_call_run(p->call[slice + 1 == n_slices], ports, scratch);
+    const TnStatus status = slices_call(&p->slices, slice, ports, scratch);
+    (void)n_slices;
     for (gint64 i = 0; status == TN_OK && i < images; i++) {
         for (gint64 place = 0; place < p->places; place += PLACES) {
             finish_places(job, image + i, place, MIN(PLACES, p->places - place), map, maps,
@@ -194,9 +193,9 @@ run(void *state, const TnRun *run)
         status = tn_parallel_for((gsize)p->maps, copy_map, &job);
     }
     if (status == TN_OK) {
-        status = tn_parallel_for((gsize)p->slices, run_slice, &job);
+        status = slices_run(&p->slices, run, run_slice, &job, "a convolution");
     }
-    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a convolution") : status;
+    return status;
 }
 
 /* --- Sizes ------------------------------------------------------------------------------------ */
@@ -243,9 +242,8 @@ set_sizes(Plan *plan, const TnNode *node)
     }
     const gint64 blocks = plan->maps / CHANNELS;
     plan->by_images = plan->groups > 1 || plan->images >= MOST_SLICES || blocks < 2;
-    plan->per_slice = plan->by_images ? 1 : (blocks + MOST_SLICES - 1) / MOST_SLICES * CHANNELS;
-    const gint64 all = plan->by_images ? plan->images : plan->maps;
-    plan->slices = (all + plan->per_slice - 1) / plan->per_slice;
+    slices_cut(&plan->slices, plan->by_images ? plan->images : plan->maps,
+               plan->by_images ? 1 : CHANNELS, plan->by_images ? plan->images : MOST_SLICES);
 }
 
 /* Sizes with the channels last. */
@@ -304,14 +302,11 @@ slice_of(const Plan *plan, gint64 size)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static void
-release(void *state)
+static OneDnnCall *
+slice_new(gconstpointer plan, gint64 size, GError **error)
 {
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
+    const OneDnnConv slice = slice_of(plan, size);
+    return onednn_conv_new(&slice, error);
 }
 
 static gboolean
@@ -319,26 +314,18 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     set_sizes(plan, node);
-    const gint64 all = plan->by_images ? plan->images : plan->maps;
-    for (gint i = 0; i < 2; i++) {
-        const OneDnnConv slice =
-            slice_of(plan, i == 0 ? plan->per_slice : all - (plan->slices - 1) * plan->per_slice);
-        plan->call[i] = onednn_conv_new(&slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
-        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
     const gint64 most =
-        plan->per_slice * (plan->by_images ? plan->maps : plan->images) * plan->places;
-    plan->sums_at = integer_reserve(&plan->slice_bytes, most * (gint64)sizeof(gint32));
+        plan->slices.per * (plan->by_images ? plan->maps : plan->images) * plan->places;
+    plan->sums_at = integer_reserve(&plan->slices.bytes, most * (gint64)sizeof(gint32));
     plan->x_at = integer_reserve(&plan->slices_at, plan->images * plan->padded * plan->channels);
     plan->w_at = integer_reserve(&plan->slices_at, plan->maps * plan->depth);
     plan->map_at = integer_reserve(&plan->slices_at, plan->maps * (gint64)sizeof(gint32));
     plan->factor_at = integer_reserve(&plan->slices_at, plan->maps * (gint64)sizeof(float));
-    prepared->scratch = plan->slices_at + (gsize)plan->slices * plan->slice_bytes;
+    prepared->scratch = plan->slices_at + slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -369,7 +356,7 @@ claims(const TnNode *node)
     if (plan.depth > INTEGER_DEPTH || !padded_fits(&plan)) {
         return FALSE;
     }
-    const OneDnnConv slice = slice_of(&plan, plan.per_slice);
+    const OneDnnConv slice = slice_of(&plan, plan.slices.per);
     return onednn_way_fits(onednn_conv_way(&slice));
 }
 
@@ -384,7 +371,7 @@ pays(const TnNode *node)
 #define ROW(op_)                                                                                   \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(U8) | TN_DT(I8), .rank = ONEDNN_RANK, .claims = claims,       \
-        .prepare = prepare, .run = run, .release = release, .pays = pays                           \
+        .prepare = prepare, .run = run, .release = slices_release, .pays = pays                    \
     }
 
 static const TnKernel kernels[] = { ROW("conv_integer"), ROW("qlinear_conv") };

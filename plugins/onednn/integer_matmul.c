@@ -1,7 +1,7 @@
 /* integer_matmul.c: products of matrices of 8-bit numbers by oneDNN, exact: matmul_integer and
  * qlinear_matmul with one matrix b for all, on slices of columns or rows by sizes alone. */
-#include "call.h"
 #include "integer.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
@@ -14,13 +14,12 @@
 #define PACK_ROWS 16
 
 typedef struct {
+    Slices slices; /* of rows or columns */
     IntegerTypes types;
     gint64 m, n, k, zero_rows; /* m: rows of all matrices a; zero_rows: of one */
     gboolean by_rows;
-    gint64 slices, per_slice;
-    OneDnnCall *call[2]; /* of every slice but the last; of the last */
     /* In scratch: b as i8, its columns' sums, zero points and factors; slices, and in each the sums of products. */
-    gsize b_at, column_at, zero_at, factor_at, slices_at, slice_bytes, sums_at;
+    gsize b_at, column_at, zero_at, factor_at, slices_at, sums_at;
 } Plan;
 
 typedef struct {
@@ -80,17 +79,17 @@ run_slice(gpointer data, gsize slice, gsize n_slices)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const gint64 all = p->by_rows ? p->m : p->n, first = (gint64)slice * p->per_slice;
-    const gint64 size = MIN(p->per_slice, all - first);
+    const gint64 first = slices_first(&p->slices, slice), size = slices_size(&p->slices, slice);
     const gint64 row = p->by_rows ? first : 0, col = p->by_rows ? 0 : first;
     const gint64 rows = p->by_rows ? size : p->m, cols = p->by_rows ? p->n : size;
-    char *scratch = (char *)job->run->scratch + p->slices_at + slice * p->slice_bytes;
-    gint32 *sums = (gint32 *)(void *)(scratch + p->sums_at);
+    char *scratch = (char *)job->run->scratch + p->slices_at;
+    gint32 *sums = (gint32 *)(void *)(slices_memory(&p->slices, slice, scratch) + p->sums_at);
     void *ports[ONEDNN_N_PORTS] = { NULL };
     ports[ONEDNN_A] = (char *)job->run->in[p->types.at.x] + row * p->k;
     ports[ONEDNN_B] = job->b + col;
     ports[ONEDNN_OUT] = sums;
-    const TnStatus status = onednn_call_run(p->call[slice + 1 == n_slices], ports, scratch);
+    const TnStatus status = slices_call(&p->slices, slice, ports, scratch);
+    (void)n_slices;
     for (gint64 i = 0; status == TN_OK && i < rows; i++) {
         finish_row(job, row + i, col, cols, sums + i * cols);
     }
@@ -112,22 +111,12 @@ run(void *state, const TnRun *run)
     TnStatus status =
         tn_parallel_for((gsize)((p->n + SLICE_SIZE - 1) / SLICE_SIZE), columns_chunk, &job);
     if (status == TN_OK) {
-        status = tn_parallel_for((gsize)p->slices, run_slice, &job);
+        status = slices_run(&p->slices, run, run_slice, &job, "a product");
     }
-    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a product") : status;
+    return status;
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
-
-static void
-release(void *state)
-{
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
-}
 
 static void
 set_sizes(Plan *plan, const TnNode *node)
@@ -140,11 +129,8 @@ set_sizes(Plan *plan, const TnNode *node)
     plan->zero_rows = a->type.dims[a->type.rank - 2];
     plan->by_rows = plan->n < 2 * SLICE_SIZE && plan->m > plan->n;
     const gint64 all = plan->by_rows ? plan->m : plan->n;
-    const gint64 blocks = (all + SLICE_SIZE - 1) / SLICE_SIZE;
-    const gint64 most =
-        CLAMP(plan->m * plan->n * plan->k / SLICE_WORK, 1, MIN(MOST_SLICES, blocks));
-    plan->per_slice = MIN(all, (blocks + most - 1) / most * SLICE_SIZE);
-    plan->slices = (all + plan->per_slice - 1) / plan->per_slice;
+    slices_cut(&plan->slices, all, SLICE_SIZE,
+               MIN(MOST_SLICES, plan->m * plan->n * plan->k / SLICE_WORK));
 }
 
 static OneDnnMatmul
@@ -162,30 +148,29 @@ slice_of(const Plan *plan, gint64 size)
     };
 }
 
+static OneDnnCall *
+slice_new(gconstpointer plan, gint64 size, GError **error)
+{
+    const OneDnnMatmul slice = slice_of(plan, size);
+    return onednn_matmul_new(&slice, error);
+}
+
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     set_sizes(plan, node);
-    const gint64 all = plan->by_rows ? plan->m : plan->n;
-    for (gint i = 0; i < 2; i++) {
-        const OneDnnMatmul slice =
-            slice_of(plan, i == 0 ? plan->per_slice : all - (plan->slices - 1) * plan->per_slice);
-        plan->call[i] = onednn_matmul_new(&slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
-        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
-    const gint64 most = plan->per_slice * (plan->by_rows ? plan->n : plan->m);
-    plan->sums_at = integer_reserve(&plan->slice_bytes, most * (gint64)sizeof(gint32));
+    const gint64 most = plan->slices.per * (plan->by_rows ? plan->n : plan->m);
+    plan->sums_at = integer_reserve(&plan->slices.bytes, most * (gint64)sizeof(gint32));
     plan->b_at = integer_reserve(&plan->slices_at, plan->k * plan->n);
     plan->column_at = integer_reserve(&plan->slices_at, plan->n * (gint64)sizeof(gint32));
     plan->zero_at = integer_reserve(&plan->slices_at, plan->n * (gint64)sizeof(gint32));
     plan->factor_at = integer_reserve(&plan->slices_at, plan->n * (gint64)sizeof(float));
-    prepared->scratch = plan->slices_at + (gsize)plan->slices * plan->slice_bytes;
+    prepared->scratch = plan->slices_at + slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -201,7 +186,7 @@ claims(const TnNode *node)
     }
     Plan plan = { .m = 0 };
     set_sizes(&plan, node);
-    const OneDnnMatmul slice = slice_of(&plan, plan.per_slice);
+    const OneDnnMatmul slice = slice_of(&plan, plan.slices.per);
     return onednn_way_fits(onednn_matmul_way(&slice));
 }
 
@@ -215,7 +200,7 @@ pays(const TnNode *node)
 #define ROW(op_)                                                                                   \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(U8) | TN_DT(I8), .rank = ONEDNN_RANK, .claims = claims,       \
-        .prepare = prepare, .run = run, .release = release, .pays = pays                           \
+        .prepare = prepare, .run = run, .release = slices_release, .pays = pays                    \
     }
 
 static const TnKernel kernels[] = { ROW("matmul_integer"), ROW("qlinear_matmul") };

@@ -51,6 +51,8 @@ static const struct {
     ROW(layer_normalization_backward_desc_init),
     ROW(batch_normalization_forward_desc_init),
     ROW(batch_normalization_backward_desc_init),
+    ROW(lstm_forward_desc_init),
+    ROW(lbr_gru_forward_desc_init),
     ROW(primitive_desc_create),
     ROW(primitive_desc_destroy),
     ROW(primitive_desc_query),

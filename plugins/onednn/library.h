@@ -49,6 +49,8 @@ typedef struct {
     ONEDNN_FN(layer_normalization_backward_desc_init);
     ONEDNN_FN(batch_normalization_forward_desc_init);
     ONEDNN_FN(batch_normalization_backward_desc_init);
+    ONEDNN_FN(lstm_forward_desc_init);
+    ONEDNN_FN(lbr_gru_forward_desc_init);
     ONEDNN_FN(primitive_desc_create);
     ONEDNN_FN(primitive_desc_destroy);
     ONEDNN_FN(primitive_desc_query);

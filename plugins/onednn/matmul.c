@@ -1,7 +1,7 @@
 /* matmul.c: products of matrices by oneDNN, on slices of columns or rows that depend on the sizes
  * alone. Leading axes are a loop around them. Operands are read where they lie if their elements
  * are neighbours in one direction; views of other kinds are copied first. */
-#include "call.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
@@ -25,17 +25,15 @@ typedef struct {
 } Copy;
 
 typedef struct {
+    Slices slices; /* of rows or columns of each batch */
     TnDtype dtype;
     Copy copy[ONEDNN_OUT];
     gint lead; /* leading axes */
     gint64 dims[TN_MAX_RANK], a_batch[TN_MAX_RANK], b_batch[TN_MAX_RANK];
     OneDnnMatmul product; /* of one batch */
-    gint64 batches;
     gboolean by_rows;
-    gint64 slices, per_slice;
-    OneDnnCall *call[2];         /* of every slice but the last; of the last */
     gint64 step[ONEDNN_N_PORTS]; /* elements from slice to slice */
-    gsize items_at, item_bytes;  /* in scratch: slices of batches, and what each has */
+    gsize items_at;              /* in scratch: slices of batches */
 } Plan;
 
 typedef struct {
@@ -150,9 +148,9 @@ plan_product(Plan *plan, const TnNode *node)
         p->bias.dims[0] = 1;
     }
     merge_batches(plan);
-    plan->batches = 1;
+    plan->slices.times = 1;
     for (gint i = 0; i < plan->lead; i++) {
-        plan->batches *= plan->dims[i];
+        plan->slices.times *= plan->dims[i];
     }
     tidy(&p->a);
     tidy(&p->b);
@@ -165,15 +163,13 @@ plan_slices(Plan *plan)
     const gint64 m = p->out.dims[0], n = p->out.dims[1], k = p->a.dims[1];
     plan->by_rows = n < 2 * SLICE_SIZE && m > n;
     const gint64 all = plan->by_rows ? m : n;
-    const gint64 blocks = (all + SLICE_SIZE - 1) / SLICE_SIZE;
-    const gint64 most = CLAMP(m * n * k / SLICE_WORK, 1, MIN(MOST_SLICES, blocks));
-    plan->per_slice = MIN(all, (blocks + most - 1) / most * SLICE_SIZE);
-    plan->slices = (all + plan->per_slice - 1) / plan->per_slice;
+    slices_cut(&plan->slices, all, SLICE_SIZE, MIN(MOST_SLICES, m * n * k / SLICE_WORK));
+    const gint64 per = plan->slices.per;
     p->pack = m >= PACK_ROWS && plan->dtype == TN_DTYPE_F32;
-    plan->step[ONEDNN_A] = plan->by_rows ? plan->per_slice * p->a.strides[0] : 0;
-    plan->step[ONEDNN_B] = plan->by_rows ? 0 : plan->per_slice * p->b.strides[1];
-    plan->step[ONEDNN_BIAS] = plan->by_rows ? 0 : plan->per_slice;
-    plan->step[ONEDNN_OUT] = plan->per_slice * p->out.strides[plan->by_rows ? 0 : 1];
+    plan->step[ONEDNN_A] = plan->by_rows ? per * p->a.strides[0] : 0;
+    plan->step[ONEDNN_B] = plan->by_rows ? 0 : per * p->b.strides[1];
+    plan->step[ONEDNN_BIAS] = plan->by_rows ? 0 : per;
+    plan->step[ONEDNN_OUT] = per * p->out.strides[plan->by_rows ? 0 : 1];
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
@@ -195,7 +191,8 @@ run_item(gpointer data, gsize item, gsize n)
     const Job *job = data;
     const Plan *plan = job->plan;
     const TnRun *run = job->run;
-    const gint64 batch = (gint64)item / plan->slices, slice = (gint64)item % plan->slices;
+    const gint64 batch = slices_batch(&plan->slices, item);
+    const gint64 slice = (gint64)item % plan->slices.n;
     const gint64 cell = (gint64)tn_dtype_size(plan->dtype);
     const gint64 size = plan->product.out.dims[0] * plan->product.out.dims[1];
     const gint64 at[ONEDNN_N_PORTS] = { offset(plan, batch, plan->a_batch),
@@ -207,8 +204,7 @@ run_item(gpointer data, gsize item, gsize n)
             ports[i] = (char *)ports[i] + (at[i] + slice * plan->step[i]) * cell;
         }
     }
-    return onednn_call_run(plan->call[slice + 1 == plan->slices], ports,
-                           (char *)run->scratch + plan->items_at + item * plan->item_bytes);
+    return slices_call(&plan->slices, item, ports, (char *)run->scratch + plan->items_at);
 }
 
 static void
@@ -249,25 +245,15 @@ run(void *state, const TnRun *run)
         }
     }
     inner.in = in;
-    const TnStatus status = tn_parallel_for((gsize)(plan->batches * plan->slices), run_item, &job);
-    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a product") : status;
+    return slices_run(&plan->slices, run, run_item, &job, "a product");
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static void
-release(void *state)
-{
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
-}
-
 static OneDnnCall *
-slice_new(const Plan *plan, gint64 size, GError **error)
+slice_new(gconstpointer data, gint64 size, GError **error)
 {
+    const Plan *plan = data;
     OneDnnMatmul slice = plan->product;
     if (plan->by_rows) {
         slice.a.dims[0] = slice.out.dims[0] = size;
@@ -283,16 +269,9 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     Plan *plan = g_new0(Plan, 1);
     plan_product(plan, node);
     plan_slices(plan);
-    const gint64 all = plan->product.out.dims[plan->by_rows ? 0 : 1];
-    for (gint i = 0; i < 2; i++) {
-        plan->call[i] = slice_new(
-            plan, i == 0 ? plan->per_slice : all - (plan->slices - 1) * plan->per_slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], onednn_at_once(plan->batches * plan->slices));
-        plan->item_bytes = MAX(plan->item_bytes, onednn_call_scratch(plan->call[i]));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
     for (gint i = 0; i < ONEDNN_OUT; i++) {
         Copy *copy = &plan->copy[i];
@@ -302,7 +281,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
             plan->items_at += (bytes + 63) & ~(gsize)63;
         }
     }
-    prepared->scratch = plan->items_at + (gsize)(plan->batches * plan->slices) * plan->item_bytes;
+    prepared->scratch = plan->items_at + slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -324,7 +303,7 @@ pays(const TnNode *node)
 #define ROW(op_, dtype, rank_)                                                                     \
     {                                                                                              \
         .op = (op_), .dtypes = (dtype), .flags = TN_KERNEL_STRIDED, .rank = (rank_),               \
-        .claims = claims, .prepare = prepare, .run = run, .release = release, .pays = pays         \
+        .claims = claims, .prepare = prepare, .run = run, .release = slices_release, .pays = pays  \
     }
 /* Above the plugin cpu's products of bf16, which have ranks of their own. */
 #define BF16_RANK (ONEDNN_RANK + 20)

@@ -4,7 +4,7 @@
  * Layers are cut into slices of rows, whose gradients of scale and bias are summed in order; batches
  * into slices of channels, or of samples where the statistics are given. The library's code for
  * images [N, C, h, w] takes whole ones alone: slices of channels are copied into blocks of 16. */
-#include "call.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include <tenon/nn.h>
-#include <tenon/pool.h>
 
 /* Slices at most, and elements that one should have; its channels are a multiple of this. */
 #define MOST_SLICES 8
@@ -28,14 +27,14 @@ typedef struct {
 } Place;
 
 typedef struct {
+    Slices slices; /* of rows, channels or samples */
     OneDnnNorm norm;
     const Place *places;
     guint n_places;
-    gint64 cut, slices, per_slice; /* rows, channels or samples */
-    OneDnnCall *call[2];           /* of every slice but the last; of the last */
-    gint64 step[ONEDNN_N_PORTS];   /* bytes from slice to slice */
-    /* A slice's scratch; in it, of layers' gradients, variances and what is to be summed. */
-    gsize slice_bytes, variance_at, partial_at;
+    gint64 cut;                  /* that many */
+    gint64 step[ONEDNN_N_PORTS]; /* bytes from slice to slice */
+    gsize variance_at,
+        partial_at; /* in a slice's scratch, of layers' gradients: what is to be summed */
 } Plan;
 
 typedef struct {
@@ -117,11 +116,8 @@ static void
 set_slices(Plan *plan, gint64 count)
 {
     const gint64 unit = plan->norm.kind == ONEDNN_BATCH && !plan->norm.fixed ? CHANNELS : 1;
-    const gint64 blocks = (plan->cut + unit - 1) / unit;
-    const gint64 most = CLAMP(count / SLICE_SIZE, 1, MIN(MOST_SLICES, blocks));
-    plan->per_slice = MIN(plan->cut, (blocks + most - 1) / most * unit);
-    plan->slices = (plan->cut + plan->per_slice - 1) / plan->per_slice;
-    plan->norm.blocked = unit > 1 && plan->slices > 1;
+    slices_cut(&plan->slices, plan->cut, unit, MIN(MOST_SLICES, count / SLICE_SIZE));
+    plan->norm.blocked = unit > 1 && plan->slices.n > 1;
 }
 
 static OneDnnNorm
@@ -144,9 +140,9 @@ set_steps(Plan *plan)
 {
     const OneDnnNorm *norm = &plan->norm;
     const gboolean by_channels = norm->kind == ONEDNN_BATCH && !norm->fixed;
-    const gint64 images = norm->x.strides[by_channels ? 1 : 0] * plan->per_slice *
+    const gint64 images = norm->x.strides[by_channels ? 1 : 0] * plan->slices.per *
                           (gint64)tn_dtype_size(norm->x.dtype);
-    const gint64 numbers = plan->per_slice * (gint64)sizeof(float);
+    const gint64 numbers = plan->slices.per * (gint64)sizeof(float);
     for (guint i = 0; i < plan->n_places; i++) {
         const Place *place = &plan->places[i];
         const gboolean stats = place->port == ONEDNN_MEAN || place->port == ONEDNN_VARIANCE;
@@ -194,8 +190,8 @@ run_slice(gpointer data, gsize slice, gsize n)
     const Plan *plan = job->plan;
     const TnRun *run = job->run;
     const gboolean layer = plan->norm.kind == ONEDNN_LAYER;
-    const gint64 size = MIN(plan->per_slice, plan->cut - (gint64)slice * plan->per_slice);
-    char *scratch = (char *)run->scratch + slice * plan->slice_bytes;
+    const gint64 size = slices_size(&plan->slices, slice);
+    char *scratch = slices_memory(&plan->slices, slice, run->scratch);
     void *ports[ONEDNN_N_PORTS] = { NULL };
     for (guint i = 0; i < plan->n_places; i++) {
         const Place *place = &plan->places[i];
@@ -211,7 +207,8 @@ run_slice(gpointer data, gsize slice, gsize n)
         ports[ONEDNN_DSCALE] = scratch + plan->partial_at;
         ports[ONEDNN_DBIAS] = (float *)ports[ONEDNN_DSCALE] + plan->norm.scale.dims[0];
     }
-    const TnStatus status = onednn_call_run(plan->call[slice + 1 == n], ports, scratch);
+    const TnStatus status = slices_call(&plan->slices, slice, ports, run->scratch);
+    (void)n;
     if (layer && !plan->norm.gradient) {
         inverses_of(ports[ONEDNN_VARIANCE], size, plan->norm.epsilon);
     }
@@ -225,8 +222,8 @@ sum_slices(const Plan *plan, const TnRun *run)
     const gint64 n = plan->norm.scale.dims[0];
     for (gint64 i = 0; i < 2 * n; i++) {
         double sum = 0;
-        for (gint64 s = 0; s < plan->slices; s++) {
-            const char *scratch = (const char *)run->scratch + (gsize)s * plan->slice_bytes;
+        for (gint64 s = 0; s < plan->slices.n; s++) {
+            const char *scratch = slices_memory(&plan->slices, (gsize)s, run->scratch);
             sum += (double)((const float *)(const void *)(scratch + plan->partial_at))[i];
         }
         ((float *)run->out[i < n ? 1 : 2])[i % n] = (float)sum;
@@ -238,31 +235,28 @@ run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
     Job job = { plan, run };
-    const TnStatus status = tn_parallel_for((gsize)plan->slices, run_slice, &job);
+    const TnStatus status = slices_run(&plan->slices, run, run_slice, &job, "a normalisation");
     if (status == TN_OK && plan->norm.kind == ONEDNN_LAYER && plan->norm.gradient) {
         sum_slices(plan, run);
     }
-    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a normalisation") : status;
+    return status;
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static void
-release(void *state)
-{
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
-}
-
 static gsize
 reserve(Plan *plan, gint64 floats)
 {
-    const gsize at = plan->slice_bytes;
-    plan->slice_bytes += ((gsize)floats * sizeof(float) + 63) & ~(gsize)63;
+    const gsize at = plan->slices.bytes;
+    plan->slices.bytes += ((gsize)floats * sizeof(float) + 63) & ~(gsize)63;
     return at;
+}
+
+static OneDnnCall *
+slice_new(gconstpointer plan, gint64 size, GError **error)
+{
+    const OneDnnNorm slice = slice_of(plan, size);
+    return onednn_norm_new(&slice, error);
 }
 
 static gboolean
@@ -271,22 +265,15 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnNormKind kind, gboolean 
 {
     Plan *plan = g_new0(Plan, 1);
     set_plan(plan, node, kind, gradient, fixed);
-    for (gint i = 0; i < 2; i++) {
-        const OneDnnNorm slice = slice_of(
-            plan, i == 0 ? plan->per_slice : plan->cut - (plan->slices - 1) * plan->per_slice);
-        plan->call[i] = onednn_norm_new(&slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
-        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
     if (kind == ONEDNN_LAYER && gradient) {
-        plan->variance_at = reserve(plan, plan->per_slice);
+        plan->variance_at = reserve(plan, plan->slices.per);
         plan->partial_at = reserve(plan, 2 * plan->norm.scale.dims[0]);
     }
-    prepared->scratch = (gsize)plan->slices * plan->slice_bytes;
+    prepared->scratch = slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -315,22 +302,30 @@ claims(const TnNode *node, OneDnnNormKind kind, gboolean gradient, gboolean fixe
         return FALSE;
     }
     set_plan(&plan, node, kind, gradient, fixed);
-    const OneDnnNorm slice = slice_of(&plan, plan.per_slice);
+    const OneDnnNorm slice = slice_of(&plan, plan.slices.per);
     /* Layers' kernels call themselves simple and are not. */
     return types_fit(node, &plan) && onednn_norm_way(&slice) != ONEDNN_NOT;
 }
 
 static gboolean
-pays(const TnNode *node)
+pays(const TnNode *node, OneDnnNormKind kind, gboolean gradient, gboolean fixed)
 {
-    (void)node;
-    return onednn_table_alone_pays();
+    Plan plan = { .cut = 0 };
+    if (kind == ONEDNN_BATCH || node->in[0].count == 0) {
+        return onednn_table_alone_pays();
+    }
+    set_plan(&plan, node, kind, gradient, fixed);
+    return onednn_layer_norm_pays(plan.norm.x.dtype, gradient, plan.cut, plan.norm.x.dims[1]);
 }
 
 #define DEFINE(name, kind, gradient, fixed)                                                        \
     static gboolean claims_##name(const TnNode *node)                                              \
     {                                                                                              \
         return claims(node, kind, gradient, fixed);                                                \
+    }                                                                                              \
+    static gboolean pays_##name(const TnNode *node)                                                \
+    {                                                                                              \
+        return pays(node, kind, gradient, fixed);                                                  \
     }                                                                                              \
     static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
     {                                                                                              \
@@ -345,8 +340,8 @@ DEFINE(batch_grad, ONEDNN_BATCH, TRUE, FALSE)
 #define ROW(op_, name)                                                                             \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .rank = ONEDNN_RANK,                      \
-        .claims = claims_##name, .prepare = prepare_##name, .run = run, .release = release,        \
-        .pays = pays                                                                               \
+        .claims = claims_##name, .prepare = prepare_##name, .run = run, .release = slices_release, \
+        .pays = pays_##name                                                                        \
     }
 
 static const TnKernel kernels[] = {

@@ -46,11 +46,11 @@ TABLE(integer_conv, "convolutions of 8-bit numbers");
 TABLE(pool, "averages over windows, and their gradients");
 TABLE(softmax, "softmax and log_softmax");
 TABLE(norm, "layer and batch normalisation, and their gradients");
+TABLE(recurrent, "lstm and gru over whole sequences, where no gradient is asked for");
 
 static const TnFactory *const factories[] = {
-    &table_conv,           &table_conv_blocked, &table_matmul,
-    &table_integer_matmul, &table_integer_conv, &table_pool,
-    &table_softmax,        &table_norm,         NULL
+    &table_conv, &table_conv_blocked, &table_matmul, &table_integer_matmul, &table_integer_conv,
+    &table_pool, &table_softmax,      &table_norm,   &table_recurrent,      NULL
 };
 
 static const char *

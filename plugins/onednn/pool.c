@@ -2,13 +2,12 @@
  *
  * Not maxima: the library's pass over NaN, which must be the largest (a network that has gone wrong
  * would look sound). */
-#include "call.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
 #include <tenon/nn.h>
 #include <tenon/ops.h>
-#include <tenon/pool.h>
 
 /* Slices at most, elements read that one should have; its planes are a multiple of this. */
 #define MOST_SLICES 8
@@ -16,11 +15,9 @@
 #define PLANES 16
 
 typedef struct {
+    Slices slices; /* of planes */
     OneDnnPool pool;
-    gint64 planes, slices, per_slice;
-    gint64 in, out;      /* elements of a plane */
-    OneDnnCall *call[2]; /* of every slice but the last; of the last */
-    gsize slice_bytes;
+    gint64 in, out; /* elements of a plane */
 } Plan;
 
 typedef struct {
@@ -103,11 +100,11 @@ run_slice(gpointer data, gsize slice, gsize n)
 {
     const Job *job = data;
     const Plan *plan = job->plan;
-    const gint64 first = (gint64)slice * plan->per_slice;
+    const gint64 first = slices_first(&plan->slices, slice);
     void *ports[ONEDNN_N_PORTS] = { [ONEDNN_A] = (float *)job->run->in[0] + first * plan->in,
                                     [ONEDNN_OUT] = (float *)job->run->out[0] + first * plan->out };
-    return onednn_call_run(plan->call[slice + 1 == n], ports,
-                           (char *)job->run->scratch + slice * plan->slice_bytes);
+    (void)n;
+    return slices_call(&plan->slices, slice, ports, job->run->scratch);
 }
 
 static TnStatus
@@ -115,20 +112,19 @@ run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
     Job job = { plan, run };
-    const TnStatus status = tn_parallel_for((gsize)plan->slices, run_slice, &job);
-    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a pooling") : status;
+    return slices_run(&plan->slices, run, run_slice, &job, "a pooling");
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static void
-release(void *state)
+static OneDnnCall *
+slice_new(gconstpointer data, gint64 size, GError **error)
 {
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
+    const Plan *plan = data;
+    OneDnnPool slice = plan->pool;
+    set_planes(&slice.x, size);
+    set_planes(&slice.y, size);
+    return onednn_pool_new(&slice, error);
 }
 
 static gboolean
@@ -136,28 +132,15 @@ prepare(const TnNode *node, TnPrepared *prepared, gboolean gradient, GError **er
 {
     Plan *plan = g_new0(Plan, 1);
     plan_pool(plan, node, gradient);
-    plan->planes = MAX(1, plan->pool.x.dims[1]); /* none would not have been claimed */
     plan->in = size_of_plane(gradient ? &plan->pool.y : &plan->pool.x);
     plan->out = size_of_plane(gradient ? &plan->pool.x : &plan->pool.y);
-    const gint64 blocks = (plan->planes + PLANES - 1) / PLANES;
-    const gint64 most = CLAMP(reads_of(&plan->pool) / SLICE_READS, 1, MIN(MOST_SLICES, blocks));
-    plan->per_slice = MIN(plan->planes, (blocks + most - 1) / most * PLANES);
-    plan->slices = (plan->planes + plan->per_slice - 1) / plan->per_slice;
-    for (gint i = 0; i < 2; i++) {
-        OneDnnPool slice = plan->pool;
-        const gint64 planes =
-            i == 0 ? plan->per_slice : plan->planes - (plan->slices - 1) * plan->per_slice;
-        set_planes(&slice.x, planes);
-        set_planes(&slice.y, planes);
-        plan->call[i] = onednn_pool_new(&slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
-        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    slices_cut(&plan->slices, plan->pool.x.dims[1], PLANES,
+               MIN(MOST_SLICES, reads_of(&plan->pool) / SLICE_READS));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
-    prepared->scratch = (gsize)plan->slices * plan->slice_bytes;
+    prepared->scratch = slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -165,7 +148,7 @@ prepare(const TnNode *node, TnPrepared *prepared, gboolean gradient, GError **er
 static gboolean
 claims(const TnNode *node, gboolean gradient)
 {
-    Plan plan = { .planes = 0 };
+    Plan plan = { .in = 0 };
     if (node->in[0].count == 0 || node->out[0].count == 0 || !onednn_takes(TN_DTYPE_F32) ||
         !plan_pool(&plan, node, gradient)) {
         return FALSE;
@@ -178,7 +161,7 @@ claims(const TnNode *node, gboolean gradient)
 static gboolean
 pays(const TnNode *node, gboolean gradient)
 {
-    Plan plan = { .planes = 0 };
+    Plan plan = { .in = 0 };
     return node->in[0].count > 0 && node->out[0].count > 0 && plan_pool(&plan, node, gradient) &&
            onednn_pool_pays(reads_of(&plan.pool));
 }
@@ -202,7 +185,7 @@ DEFINE(gradient, TRUE)
 #define ROW(op_, name)                                                                             \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(F32), .rank = ONEDNN_RANK, .claims = claims_##name,           \
-        .prepare = prepare_##name, .run = run, .release = release, .pays = pays_##name             \
+        .prepare = prepare_##name, .run = run, .release = slices_release, .pays = pays_##name      \
     }
 
 static const TnKernel kernels[] = {

@@ -173,9 +173,8 @@ port_init(Port *port, const OneDnnPortUse *use, dnnl_primitive_desc_t desc)
     if (!onednn_plain_desc(use->box, &port->plain)) {
         return FALSE;
     }
-    port->inner = use->query == dnnl_query_undef
-                      ? port->plain
-                      : *onednn.primitive_desc_query_md(desc, use->query, 0);
+    port->inner = use->own ? *onednn.primitive_desc_query_md(desc, dnnl_query_exec_arg_md, use->arg)
+                           : port->plain;
     port->copied = !onednn.memory_desc_equal(&port->plain, &port->inner);
     return TRUE;
 }

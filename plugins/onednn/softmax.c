@@ -3,7 +3,7 @@
  *
  * Where a row holds NaN, or infinity as its largest, the whole row is NaN. The library gives NaN at
  * that element alone, from which the rest of the row follows here. */
-#include "call.h"
+#include "slices.h"
 #include "tables.h"
 #include "worth.h"
 
@@ -11,18 +11,16 @@
 #include <string.h>
 
 #include <tenon/op.h>
-#include <tenon/pool.h>
 
 /* Slices at most, and elements that one should have. */
 #define MOST_SLICES 8
 #define SLICE_SIZE 32768
 
 typedef struct {
+    Slices slices; /* of rows */
     OneDnnSoftmax softmax;
-    gint64 rows, n, slices, per_slice;
+    gint64 rows, n;
     gsize cell;
-    OneDnnCall *call[2]; /* of every slice but the last; of the last */
-    gsize slice_bytes;
 } Plan;
 
 typedef struct {
@@ -82,14 +80,14 @@ run_slice(gpointer data, gsize slice, gsize n)
 {
     const Job *job = data;
     const Plan *plan = job->plan;
-    const gint64 first = (gint64)slice * plan->per_slice,
-                 end = MIN(plan->rows, first + plan->per_slice);
+    const gint64 first = slices_first(&plan->slices, slice),
+                 end = first + slices_size(&plan->slices, slice);
     const gsize row_bytes = (gsize)plan->n * plan->cell;
     char *out = (char *)job->run->out[0];
     void *ports[ONEDNN_N_PORTS] = { [ONEDNN_A] = (char *)job->run->in[0] + (gsize)first * row_bytes,
                                     [ONEDNN_OUT] = out + (gsize)first * row_bytes };
-    const TnStatus status = onednn_call_run(plan->call[slice + 1 == n], ports,
-                                            (char *)job->run->scratch + slice * plan->slice_bytes);
+    const TnStatus status = slices_call(&plan->slices, slice, ports, job->run->scratch);
+    (void)n;
     for (gint64 row = first; status == TN_OK && row < end; row++) {
         void *at = out + (gsize)row * row_bytes;
         if (plan->softmax.x.dtype == TN_DTYPE_BF16) {
@@ -106,20 +104,18 @@ run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
     Job job = { plan, run };
-    const TnStatus status = tn_parallel_for((gsize)plan->slices, run_slice, &job);
-    return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run a softmax") : status;
+    return slices_run(&plan->slices, run, run_slice, &job, "a softmax");
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static void
-release(void *state)
+static OneDnnCall *
+slice_new(gconstpointer data, gint64 size, GError **error)
 {
-    Plan *plan = state;
-    for (gint i = 0; i < 2; i++) {
-        g_clear_pointer(&plan->call[i], onednn_call_free);
-    }
-    g_free(plan);
+    const Plan *plan = data;
+    OneDnnSoftmax slice = plan->softmax;
+    slice.x.dims[0] = size;
+    return onednn_softmax_new(&slice, error);
 }
 
 static gboolean
@@ -127,22 +123,12 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     plan_rows(plan, node);
-    plan->slices = CLAMP(plan->rows * plan->n / SLICE_SIZE, 1, MIN(MOST_SLICES, plan->rows));
-    plan->per_slice = (plan->rows + plan->slices - 1) / plan->slices;
-    plan->slices = (plan->rows + plan->per_slice - 1) / plan->per_slice;
-    for (gint i = 0; i < 2; i++) {
-        OneDnnSoftmax slice = plan->softmax;
-        slice.x.dims[0] =
-            i == 0 ? plan->per_slice : plan->rows - (plan->slices - 1) * plan->per_slice;
-        plan->call[i] = onednn_softmax_new(&slice, error);
-        if (plan->call[i] == NULL) {
-            release(plan);
-            return FALSE;
-        }
-        onednn_call_spare(plan->call[i], i == 0 ? onednn_at_once(plan->slices) : 1);
-        plan->slice_bytes = MAX(plan->slice_bytes, onednn_call_scratch(plan->call[i]));
+    slices_cut(&plan->slices, plan->rows, 1, MIN(MOST_SLICES, plan->rows * plan->n / SLICE_SIZE));
+    if (!slices_make(&plan->slices, slice_new, error)) {
+        slices_release(plan);
+        return FALSE;
     }
-    prepared->scratch = (gsize)plan->slices * plan->slice_bytes;
+    prepared->scratch = slices_scratch(&plan->slices);
     prepared->state = plan;
     return TRUE;
 }
@@ -164,7 +150,7 @@ pays(const TnNode *node)
 #define ROW(op_)                                                                                   \
     {                                                                                              \
         .op = (op_), .dtypes = TN_DT(F32) | TN_DT(BF16), .rank = ONEDNN_RANK, .claims = claims,    \
-        .prepare = prepare, .run = run, .release = release, .pays = pays                           \
+        .prepare = prepare, .run = run, .release = slices_release, .pays = pays                    \
     }
 
 static const TnKernel kernels[] = { ROW("softmax"), ROW("log_softmax") };

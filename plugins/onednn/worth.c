@@ -141,12 +141,23 @@ onednn_pool_pays(gint64 reads)
     return take_all || reads >= 1 << 14;
 }
 
-/* Rows of f32 took the plugin cpu 1.03 to 3.6 times as long, but for few numbers. Of bf16 nothing was
- * measured. */
+/* Rows of f32 took the plugin cpu 1.03 to 3.6 times as long, but for few numbers. Of bf16 it has no kernel: what
+ * the body is fused to took 1.0 to 3.1 times as long, in programs of the operator alone. */
 gboolean
 onednn_softmax_pays(TnDtype dtype, gint64 count)
 {
-    return take_all || (dtype == TN_DTYPE_F32 && count >= 2048);
+    return take_all || dtype == TN_DTYPE_BF16 || count >= 2048;
+}
+
+/* The same of bf16: 1.2 to 3.5 times as long, the gradient 1.6 to 5.6 times, of rows of whole vectors, for
+ * which alone the library has code: others took it up to a hundred times as long as the body. The gradient of
+ * few rows took it 2 to 8 times as long. Of f32 the plugin cpu took 0.24 to 1.6 of oneDNN's time, and mostly
+ * 1.0 to 1.3 from 512 rows on: too little to have other bits for. */
+gboolean
+onednn_layer_norm_pays(TnDtype dtype, gboolean gradient, gint64 rows, gint64 n)
+{
+    const gboolean fits = dtype == TN_DTYPE_BF16 && n % 16 == 0;
+    return take_all || (fits && (!gradient || rows >= 16));
 }
 
 /* In programs the plugin cpu's products of f32 win at every size, those of bf16 took 0.3 to 1.2 of

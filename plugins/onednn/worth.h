@@ -20,6 +20,8 @@ gboolean onednn_winograd_pays(const OneDnnConv *conv);
 gboolean onednn_pool_pays(gint64 reads);
 /* Whether softmax of so many numbers is. */
 gboolean onednn_softmax_pays(TnDtype dtype, gint64 count);
+/* Whether layer normalisation of such rows, or its gradient, is. */
+gboolean onednn_layer_norm_pays(TnDtype dtype, gboolean gradient, gint64 rows, gint64 n);
 /* Whether what only a table of times should ask for is. */
 gboolean onednn_table_alone_pays(void);
 /* Whether sums of 8-bit numbers with so many products in all are. */

@@ -1,5 +1,6 @@
 /* test_kernel_tables.c: which kernel a node gets when tables of kernels come and go. */
 #include <tenon/base.h>
+#include <tenon/nn.h>
 #include <tenon/ops.h>
 #include <tenon/plugin.h>
 
@@ -188,7 +189,135 @@ contexts_choose(void)
     tn_registry_remove_factory(&better_factory);
 }
 
+/* --- What nobody reads ------------------------------------------------------------------------ */
+
+static guint unread_seen; /* when the kernel was prepared: a bit for each output */
+
+static gboolean
+claims_unread(const TnNode *node)
+{
+    return node->out[2].unread && !node->out[0].unread;
+}
+
+static gboolean
+prepare_unread(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    (void)prepared, (void)error;
+    for (gint i = 0; i < node->n_out; i++)
+        unread_seen |= (guint)(node->out[i].unread != 0) << i;
+    return TRUE;
+}
+
+static const TnKernel narrow = { .op = "lstm",
+                                 .dtypes = TN_DTYPES_FLOAT,
+                                 .rank = 99,
+                                 .claims = claims_unread,
+                                 .prepare = prepare_unread,
+                                 .run = run_nothing };
+static const TnKernelTable narrow_table = { .size = sizeof(TnKernelTable),
+                                            .kind = "ref",
+                                            .kernel_size = sizeof(TnKernel),
+                                            .n_kernels = 1,
+                                            .kernels = &narrow };
+static const TnFactory narrow_factory = FACTORY("narrow", narrow_table);
+
+static TnType
+lstm_input(guint i)
+{
+    static const gint64 sizes[][3] = { { 2, 3, 4 }, { 3, 5 }, { 3, 5 }, { 20, 4 }, { 20, 5 } };
+    return tn_type(TN_DTYPE_F32, i == 0 ? 3 : 2, sizes[i]);
+}
+
+/* An lstm of which the outputs in `read` are read: a bit each, of cells by another node. */
+static TnGraph *
+lstm_graph(guint read)
+{
+    const TnSequenceAttrs attrs = { .steps = 2 };
+    TnGraph *graph = tn_graph_new("lstm");
+    TnVal in[5], out[TN_MAX_OUT];
+    for (guint i = 0; i < 5; i++) {
+        g_autofree char *name = g_strdup_printf("in%u", i);
+        in[i] = tn_graph_input(graph, name, lstm_input(i));
+    }
+    tn_graph_add(graph, tn_op_find("lstm", NULL), &attrs, 5, in, out);
+    for (guint i = 0; i < 3; i++) {
+        g_autofree char *name = g_strdup_printf("out%u", i);
+        if (read >> i & 1)
+            tn_graph_output(
+                graph, name,
+                i == 1 ? tn_graph_add(graph, tn_op_find("neg", NULL), NULL, 1, &out[i], NULL)
+                       : out[i]);
+    }
+    return graph;
+}
+
+/* data: a bit for each output of the node with three that is shown. */
+static TnStatus
+see_outputs(TnExec *exec, const TnExecStep *step, gpointer data)
+{
+    (void)exec;
+    for (guint i = 0; step->n_out == 3 && i < 3; i++)
+        *(guint *)data |= (guint)(step->out[i] != NULL) << i;
+    return TN_OK;
+}
+
+static void
+check_unread(guint read, const char *words, const char *kernel, guint unread)
+{
+    g_autoptr(TnGraph) graph = lstm_graph(read);
+    g_autoptr(TnValue) chosen = tn_value_map();
+    unread_seen = 0;
+    g_free(kernels_of(graph, NULL, chosen));
+    const char *key = NULL;
+    for (gsize i = 0; i < tn_value_len(chosen); i++)
+        if (g_str_has_prefix(tn_value_key_at(chosen, i), "ref lstm "))
+            key = tn_value_key_at(chosen, i);
+    TN_REQUIRE(key != NULL);
+    TN_ASSERT_CONTAINS(key, words);
+    TN_ASSERT_CMPSTR(choice_of(chosen, "lstm"), kernel);
+    TN_ASSERT_CMPUINT(unread_seen, ==, unread);
+}
+
+static void
+unread(void)
+{
+    tn_registry_add_factory(&narrow_factory, "test");
+    check_unread(1, "-> f32[2, 3, 5] unread:f32[2, 3, 5] unread:f32[2, 3, 20]", "narrow 99", 6);
+    check_unread(3, "-> f32[2, 3, 5] f32[2, 3, 5] unread:f32[2, 3, 20]", "narrow 99", 4);
+    check_unread(5, "-> f32[2, 3, 5] unread:f32[2, 3, 5] f32[2, 3, 20]", "none", 0);
+    check_unread(4, "-> unread:f32[2, 3, 5] unread:f32[2, 3, 5] f32[2, 3, 20]", "none", 0);
+    check_unread(7, "-> f32[2, 3, 5] f32[2, 3, 5] f32[2, 3, 20]", "none", 0);
+    tn_registry_remove_factory(&narrow_factory);
+}
+
+/* Who watches is not shown what may be unwritten. */
+static void
+unread_is_not_shown(void)
+{
+    g_autoptr(TnGraph) graph = lstm_graph(1);
+    g_autoptr(GError) error = NULL;
+    TnDevice *ref = tn_test_device("ref");
+    const TnCompile options = { .devices = &ref, .n_devices = 1 };
+    guint shown = 0;
+    tn_registry_add_factory(&narrow_factory, "test");
+    g_autoptr(TnProgram) program = tn_compile(graph, &options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(TnExec) exec = tn_exec_new(program, NULL, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    for (guint i = 0; i < 5; i++) {
+        g_autoptr(TnTensor) zeros = tn_tensor_zeros(NULL, lstm_input(i), NULL);
+        TN_ASSERT(tn_exec_bind(exec, i, zeros) == TN_OK);
+    }
+    tn_exec_watch(exec, see_outputs, &shown);
+    TN_ASSERT(tn_exec_run(exec) == TN_OK);
+    TN_ASSERT_CMPUINT(shown, ==, 1);
+    tn_registry_remove_factory(&narrow_factory);
+    tn_device_unref(ref);
+}
+
 static const TnTest tests[] = {
+    { "unread", unread },
+    { "unread is not shown", unread_is_not_shown },
     { "chosen again", chosen_again },
     { "contexts choose", contexts_choose },
     { "tables come and go", tables_come_and_go },

@@ -259,6 +259,7 @@ static const Row rows[] = {
     MEMBER(TnArg, count),
     MEMBER(TnArg, value),
     MEMBER(TnArg, variable),
+    MEMBER(TnArg, unread),
     STRUCT(TnNode),
     MEMBER(TnNode, size),
     MEMBER(TnNode, op),

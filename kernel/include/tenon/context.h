@@ -80,11 +80,11 @@ TN_API void tn_context_metric(TnContext *context, const char *name, guint64 step
 /* An instruction that has run, with nothing of it under way any more. */
 typedef struct {
     guint32 size;
-    guint number;      /* among the instructions of the exec's program */
-    const char *name;  /* of its node, dotted */
-    gint64 begin, end; /* tn_time_ns */
-    guint n_out;       /* 0 unless tn_exec_watch asked for the outputs */
-    TnTensor *const *out;
+    guint number;         /* among the instructions of the exec's program */
+    const char *name;     /* of its node, dotted */
+    gint64 begin, end;    /* tn_time_ns */
+    guint n_out;          /* 0 unless tn_exec_watch asked for the outputs */
+    TnTensor *const *out; /* NULL where nobody reads an output: it may be unwritten */
 } TnExecStep;
 /* Called after every instruction, on the thread that runs the exec. What it returns, if not TN_OK,
  * ends the run. */

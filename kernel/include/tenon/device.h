@@ -77,6 +77,9 @@ typedef struct {
     gint64 count;                /* elements */
     const void *value; /* host pointer to a constant's contents; NULL: not known while preparing */
     gboolean variable; /* a variable's own memory: the same pointer in every run of an exec */
+    /* An output that nobody reads: there is memory for it, which the kernel may leave unwritten. Part of
+     * what choices and measured times go by. */
+    gboolean unread;
 } TnArg;
 
 /* What op, attrs and name point to lives until `release`; in and out only while `prepare` runs. */
