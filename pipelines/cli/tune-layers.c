@@ -1,5 +1,5 @@
-/* tune-layers.c: of the sizes that `tenon tune` measures without a config, those of other layers for which several
- * plugins have kernels: softmax and normalisation of rows, batch normalisation, with their gradients,
+/* tune-layers.c: of the sizes that `tenon tune` measures without a config, those of other layers for which
+ * several plugins have kernels: softmax and normalisation of rows, batch normalisation, with their gradients,
  * convolutions over blocks of channels as inference has them, recurrent layers whose gates nobody reads. */
 #include "tune.h"
 
