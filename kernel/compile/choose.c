@@ -5,7 +5,8 @@
  *
  * {"cpu matmul f32[8, 4] f32[4, 2] -> f32[8, 2]": "cpu-matmul 0", "cpu gelu … #6b1f…": "none"}: the
  * kind of device and what it was to run, its attributes as a hash, "unread:" before outputs that nobody
- * reads; the table of kernels and the rank there. "none" is a choice too: a composite was expanded, other nodes went to the next device. */
+ * reads; the table of kernels and the rank there. "none" is a choice too: a composite was expanded,
+ * other nodes went to the next device. */
 #include "choose.h"
 #include "costs.h"
 

@@ -1,6 +1,6 @@
 /* tune-grid.c: the sizes that `tenon tune` measures without a config: products of matrices, and the
- * convolutions of well-known networks with their gradients; other layers are tune-layers.c's. A table of costs reaches some way beyond
- * what it has (TN_COST_REACH), so sizes stand a factor of four apart. */
+ * convolutions of well-known networks with their gradients; other layers are tune-layers.c's. A table of
+ * costs reaches some way beyond what it has (TN_COST_REACH), so sizes stand a factor of four apart. */
 #include "tune.h"
 
 #include <tenon/graph.h>

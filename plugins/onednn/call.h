@@ -1,8 +1,8 @@
 /* call.h: one call of oneDNN on plain tensors: a primitive, with copies before and after it where
  * it wants another layout.
  *
- * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c and
- * call_rnn.c alone make them. A call is made once: any number of threads run it at once, each with scratch memory of its
+ * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c and call_rnn.c alone
+ * make them. A call is made once: any number of threads run it at once, each with scratch memory of its
  * own. */
 #pragma once
 
@@ -96,8 +96,9 @@ typedef struct {
 } OneDnnNorm;
 
 /* A layer of lstm (gates i, f, g, o) or of gru with the linear part before the reset (gates z, r, n) over a
- * sequence, in inference. x [steps, N, I], y [steps, N, H], h and c (lstm's, f32) [1, 1, N, H], w_x [1, 1, I,
- * gates, H], w_h [1, 1, H, gates, H], bias f32 [1, 1, gates, H]; gru has a fourth one, that of h's part of n. */
+ * sequence, in inference. x [steps, N, I], y [steps, N, H], h and c (lstm's, f32) [1, 1, N, H],
+ * w_x [1, 1, I, gates, H], w_h [1, 1, H, gates, H], bias f32 [1, 1, gates, H]; gru has a fourth one, that of
+ * h's part of n. */
 typedef struct {
     gboolean gru;
     OneDnnBox x, y, h, c, w_x, w_h, bias;

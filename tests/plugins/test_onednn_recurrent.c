@@ -288,6 +288,58 @@ against_loops(void)
     }
 }
 
-static const TnTest tests[] = { { "against_loops", against_loops } };
+/* (k a mod b - c) / d for element k. */
+static Array
+pattern(gint rank, const gint64 *dims, gint64 a, gint64 b, gint64 c, gint64 d)
+{
+    Array array = array_new(tn_type(TN_DTYPE_F32, rank, dims), NULL);
+    for (gint64 k = 0; k < array.arg.count; k++) {
+        array_set(&array, k, (double)(k * a % b - c) / (double)d);
+    }
+    return array;
+}
+
+/* What PyTorch 2.15's nn.LSTM and nn.GRU give in f64 for 3 steps, 2 samples, 3 features and 2 units. */
+static void
+as_pytorch(void)
+{
+    static const double want[2][12] = {
+        { -0.147777064, -0.100531196, 0.518588141, -0.0247751753, -0.313566428, -0.0182501576,
+          0.527026142, -0.0428069843, -0.0327590622, -0.043292028, 0.521124942, -0.141009569 },
+        { -0.411274876, -0.502018904, -0.0896885325, -0.0639704362, -0.316472403, -0.241007089,
+          -0.00758687665, -0.159525174, 0.0345815536, 0.0277309884, 0.228681537, -0.0718405658 },
+    };
+    g_autoptr(GError) error = NULL;
+    g_setenv("TENON_ONEDNN", "all", FALSE);
+    open_plugins();
+    TN_REQUIRE(tn_registry_open("nn", NULL));
+    if (!tn_registry_open("onednn", &error)) {
+        tn_test_skip("%s", error->message);
+    }
+    for (guint gru = 0; gru < 2; gru++) {
+        const Case k = { gru != 0, 3, 2, 3, 2 };
+        const gint64 rows = gates_of(&k) * k.hidden;
+        Array in[MOST_IN];
+        gint n = 0, rank;
+        in[n++] = pattern(3, (gint64[]){ 3, 2, 3 }, 7, 11, 5, 4);
+        in[n++] = pattern(2, (gint64[]){ 2, 2 }, 3, 5, 2, 4);
+        if (!gru) {
+            in[n++] = pattern(2, (gint64[]){ 2, 2 }, 2, 5, 2, 2);
+        }
+        in[n++] = pattern(2, (gint64[]){ rows, 3 }, 5, 13, 6, 8);
+        in[n++] = pattern(2, (gint64[]){ rows, 2 }, 7, 11, 5, 4);
+        in[n++] = pattern(1, &rows, 3, 7, 3, 4);
+        in[n++] = pattern(1, &rows, 4, 9, 4, 4);
+        Array out = run_once(&k, n, in, gru ? 2 : 6, &rank);
+        TN_ASSERT_CMPINT(rank, ==, OURS);
+        compare(&k, "oneDNN's", &out, want[gru]);
+        array_clear(&out);
+        for (gint i = 0; i < n; i++) {
+            array_clear(&in[i]);
+        }
+    }
+}
+
+static const TnTest tests[] = { { "against_loops", against_loops }, { "as_pytorch", as_pytorch } };
 
 TN_TEST_MAIN("onednn recurrent", tests)
