@@ -53,8 +53,9 @@ near(double got, double want, double terms, double u, double factor)
     if (isnan(want)) {
         return isnan(got);
     }
-    const double lost = FLT_MIN * (1 + MIN(fabs(factor), 1e4));
-    return got == want || fabs(got - want) <= 4 * FLT_EPSILON * terms * (1 + 2 * fabs(u)) + lost;
+    const double lost = (double)FLT_MIN * (1 + MIN(fabs(factor), 1e4));
+    return got == want ||
+           fabs(got - want) <= 4 * (double)FLT_EPSILON * terms * (1 + 2 * fabs(u)) + lost;
 }
 
 static void
