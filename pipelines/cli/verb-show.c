@@ -20,7 +20,8 @@ static const TnOption rows[] = {
       .type = TN_OPT_STRING,
       .flags = TN_OPTION_NULLABLE,
       .offset = G_STRUCT_OFFSET(ShowOptions, graph),
-      .help = "show graphs after this pass: built, a pass's name, program, or all" },
+      .help = "show graphs after this pass: built, a pass's name, program, or all; after passes of "
+              "the memory plan the program so far" },
     { .name = "of",
       .type = TN_OPT_STRING,
       .flags = TN_OPTION_NULLABLE,
@@ -46,15 +47,23 @@ typedef struct {
     TnVerbCall *call;
     const ShowOptions *options;
     const char *function;
+    const char *last; /* pass whose graph was told last */
     guint shown;
 } GraphSink;
+
+static gboolean
+is_wanted(const GraphSink *sink, const char *pass)
+{
+    const char *want = sink->options->graph;
+    return strcmp(want, "all") == 0 || strcmp(want, pass) == 0;
+}
 
 static void
 print_graph(const char *pass, const TnGraph *graph, gpointer data)
 {
     GraphSink *sink = data;
-    const char *want = sink->options->graph;
-    if (strcmp(want, "all") != 0 && strcmp(want, pass) != 0)
+    sink->last = pass;
+    if (!is_wanted(sink, pass))
         return;
     gboolean dot = sink->options->format == 1;
     g_autofree char *text = dot ? tn_graph_to_dot(graph) : tn_graph_print(graph);
@@ -63,26 +72,54 @@ print_graph(const char *pass, const TnGraph *graph, gpointer data)
     sink->shown++;
 }
 
+static void
+print_program(GraphSink *sink, const TnProgram *program, const char *after)
+{
+    g_autofree char *text = tn_program_print(program);
+    fprintf(sink->call->out, "# program of '%s'%s%s\n%s", sink->function, after ? " after " : "",
+            after ? after : "", text);
+    sink->shown++;
+}
+
+/* Passes of the memory plan change no graph, so they are told none. What they make of it is shown as the
+ * program without those behind them; a limit is met by all of them together only. */
+static gboolean
+show_plans(GraphSink *sink, const TnGraph *graph, TnCompile compile, GError **error)
+{
+    const guint64 limit = compile.memory_limit;
+    gboolean is_plan = FALSE;
+    compile.sink = NULL;
+    for (const char *const *pass = tn_passes(); *pass; pass++) {
+        if (is_plan && is_wanted(sink, *pass)) {
+            compile.skip = pass + 1;
+            compile.memory_limit = pass[1] ? 0 : limit;
+            g_autoptr(TnProgram) program = tn_compile(graph, &compile, error);
+            if (!program)
+                return FALSE;
+            print_program(sink, program, *pass);
+        }
+        is_plan = is_plan || strcmp(*pass, sink->last) == 0;
+    }
+    return TRUE;
+}
+
 /* One graph through the compiler, each pass shown that is wanted, then the program. */
 static gboolean
 show_function(TnVerbCall *call, TnJob *job, TnFunction *function, const char *name, guint *shown,
               GError **error)
 {
-    GraphSink sink = { call, call->options, name, 0 };
+    GraphSink sink = { call, call->options, name, NULL, 0 };
+    const TnGraph *graph = tn_function_graph(function);
     TnCompile compile;
     tn_compile_init(&compile, tn_job_context(job));
     compile.sink = print_graph;
     compile.sink_data = &sink;
-    print_graph("built", tn_function_graph(function), &sink);
-    g_autoptr(TnProgram) program = tn_compile(tn_function_graph(function), &compile, error);
-    if (!program)
+    print_graph("built", graph, &sink);
+    g_autoptr(TnProgram) program = tn_compile(graph, &compile, error);
+    if (!program || !show_plans(&sink, graph, compile, error))
         return FALSE;
-    const char *want = sink.options->graph;
-    if (strcmp(want, "program") == 0 || strcmp(want, "all") == 0) {
-        g_autofree char *text = tn_program_print(program);
-        fprintf(call->out, "# program of '%s'\n%s", name, text);
-        sink.shown++;
-    }
+    if (is_wanted(&sink, "program"))
+        print_program(&sink, program, NULL);
     *shown += sink.shown;
     return TRUE;
 }

@@ -1,8 +1,7 @@
 /* activation.c: smooth activations, and the gradient of gelu. */
 #include "unary.h"
 
-static TnVal
-gelu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(gelu)
 {
     TnVal bend;
     if (((const TnGeluAttrs *)attrs)->approximate == TN_GELU_TANH) {
@@ -16,104 +15,73 @@ gelu_formula(TnGraph *graph, const void *attrs, TnVal x)
 }
 
 /* An operator of its own, so that nothing of the formula is kept until then but x. */
-static TnVal
-gelu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(gelu)
 {
-    (void)y;
     return nn_2(graph, "gelu_grad", attrs, x, g);
 }
 
-static TnVal
-sigmoid_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(sigmoid)
 {
-    (void)attrs;
     return nn_sigmoid(graph, x);
 }
 
-static TnVal
-sigmoid_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(sigmoid)
 {
-    (void)attrs;
-    (void)x;
     const TnVal rest = tn_f_sub(graph, nn_constant(graph, y, 1), y);
     return tn_f_mul(graph, g, tn_f_mul(graph, y, rest));
 }
 
-static TnVal
-log_sigmoid_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(log_sigmoid)
 {
-    (void)attrs;
     return tn_f_neg(graph, nn_softplus(graph, tn_f_neg(graph, x)));
 }
 
-static TnVal
-log_sigmoid_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(log_sigmoid)
 {
-    (void)attrs;
-    (void)y;
     return tn_f_mul(graph, g, nn_1(graph, "sigmoid", NULL, tn_f_neg(graph, x)));
 }
 
-static TnVal
-silu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(silu)
 {
-    (void)attrs;
     return tn_f_mul(graph, x, nn_sigmoid(graph, x));
 }
 
 /* s (1 + x (1 - s)) with s = sigmoid (x) */
-static TnVal
-silu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(silu)
 {
-    (void)attrs;
     const TnVal s = nn_1(graph, "sigmoid", NULL, x);
     return tn_f_mul(graph, g, tn_f_add(graph, s, tn_f_sub(graph, y, tn_f_mul(graph, y, s))));
 }
 
-static TnVal
-softplus_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(softplus)
 {
-    (void)attrs;
     return nn_softplus(graph, x);
 }
 
-static TnVal
-softplus_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(softplus)
 {
-    (void)attrs;
-    (void)y;
     return tn_f_mul(graph, g, nn_1(graph, "sigmoid", NULL, x));
 }
 
-static TnVal
-softsign_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(softsign)
 {
-    (void)attrs;
     return tn_f_div(graph, x, nn_shifted(graph, tn_f_abs(graph, x), 1));
 }
 
-static TnVal
-softsign_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(softsign)
 {
-    (void)attrs;
-    (void)y;
     const TnVal size = nn_shifted(graph, tn_f_abs(graph, x), 1);
     return tn_f_div(graph, g, tn_f_mul(graph, size, size));
 }
 
-static TnVal
-mish_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(mish)
 {
-    (void)attrs;
     return tn_f_mul(graph, x, tn_f_tanh(graph, nn_softplus(graph, x)));
 }
 
 /* t + x (1 - t^2) sigmoid (x) with t = tanh (softplus (x)) */
-static TnVal
-mish_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(mish)
 {
-    (void)attrs;
-    (void)y;
     const TnVal t = tn_f_tanh(graph, nn_1(graph, "softplus", NULL, x));
     const TnVal bend = tn_f_sub(graph, nn_constant(graph, x, 1), tn_f_mul(graph, t, t));
     const TnVal rest = tn_f_mul(graph, bend, nn_1(graph, "sigmoid", NULL, x));

@@ -1,50 +1,36 @@
 /* function.c: functions of mathematics made of the primitive ones. */
 #include "unary.h"
 
-static TnVal
-square_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(square)
 {
-    (void)attrs;
     return tn_f_mul(graph, x, x);
 }
 
-static TnVal
-rsqrt_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(rsqrt)
 {
-    (void)attrs;
     return tn_f_reciprocal(graph, tn_f_sqrt(graph, x));
 }
 
 /* -y^3 / 2 */
-static TnVal
-rsqrt_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(rsqrt)
 {
-    (void)attrs;
-    (void)x;
     const TnVal cube = tn_f_mul(graph, tn_f_mul(graph, y, y), y);
     return tn_f_mul(graph, g, nn_scaled(graph, cube, -0.5));
 }
 
-static TnVal
-tan_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(tan)
 {
-    (void)attrs;
     return tn_f_div(graph, tn_f_sin(graph, x), tn_f_cos(graph, x));
 }
 
-static TnVal
-tan_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(tan)
 {
-    (void)attrs;
-    (void)x;
     return tn_f_mul(graph, g, nn_shifted(graph, tn_f_mul(graph, y, y), 1));
 }
 
 /* (e + e / (e + 1)) / 2 with e = expm1 (x): no digits are lost near 0. */
-static TnVal
-sinh_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(sinh)
 {
-    (void)attrs;
     const TnVal e = nn_expm1(graph, tn_f_abs(graph, x));
     const TnVal tail =
         tn_f_sub(graph, nn_constant(graph, x, 1), tn_f_reciprocal(graph, nn_shifted(graph, e, 1)));
@@ -54,64 +40,44 @@ sinh_formula(TnGraph *graph, const void *attrs, TnVal x)
     return tn_f_mul(graph, tn_f_sign(graph, x), nn_scaled(graph, sum, 0.5));
 }
 
-static TnVal
-sinh_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(sinh)
 {
-    (void)attrs;
-    (void)y;
     return tn_f_mul(graph, g, nn_1(graph, "cosh", NULL, x));
 }
 
-static TnVal
-cosh_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(cosh)
 {
-    (void)attrs;
     const TnVal e = tn_f_exp(graph, tn_f_abs(graph, x));
     return nn_scaled(graph, tn_f_add(graph, e, tn_f_reciprocal(graph, e)), 0.5);
 }
 
-static TnVal
-cosh_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(cosh)
 {
-    (void)attrs;
-    (void)y;
     return tn_f_mul(graph, g, nn_1(graph, "sinh", NULL, x));
 }
 
-static TnVal
-expm1_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(expm1)
 {
-    (void)attrs;
     return nn_expm1(graph, x);
 }
 
-static TnVal
-expm1_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(expm1)
 {
-    (void)attrs;
-    (void)x;
     return tn_f_mul(graph, g, nn_shifted(graph, y, 1));
 }
 
-static TnVal
-log1p_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(log1p)
 {
-    (void)attrs;
     return nn_log1p(graph, x);
 }
 
-static TnVal
-log1p_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(log1p)
 {
-    (void)attrs;
-    (void)y;
     return tn_f_div(graph, g, nn_shifted(graph, x, 1));
 }
 
-static TnVal
-isinf_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(isinf)
 {
-    (void)attrs;
     return tn_f_equal(graph, tn_f_abs(graph, x), nn_constant(graph, x, INFINITY));
 }
 

@@ -3,49 +3,38 @@
 
 /* --- Rectifiers ------------------------------------------------------------------------------ */
 
-static TnVal
-relu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(relu)
 {
-    (void)attrs;
     return tn_f_max(graph, x, nn_constant(graph, x, 0));
 }
 
 /* From y, so that x need not be kept. */
-static TnVal
-relu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(relu)
 {
-    (void)attrs;
-    (void)x;
     return nn_gated(graph, nn_positive(graph, y), g);
 }
 
-static TnVal
-leaky_relu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(leaky_relu)
 {
     const double alpha = ((const TnAlphaAttrs *)attrs)->alpha;
     return tn_f_where(graph, nn_positive(graph, x), x, nn_scaled(graph, x, alpha));
 }
 
-static TnVal
-leaky_relu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(leaky_relu)
 {
     const double alpha = ((const TnAlphaAttrs *)attrs)->alpha;
-    (void)y;
     return tn_f_where(graph, nn_positive(graph, x), g, nn_scaled(graph, g, alpha));
 }
 
-static TnVal
-thresholded_relu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(thresholded_relu)
 {
     const double alpha = ((const TnAlphaAttrs *)attrs)->alpha;
     return nn_gated(graph, tn_f_greater(graph, x, nn_constant(graph, x, alpha)), x);
 }
 
-static TnVal
-thresholded_relu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(thresholded_relu)
 {
     const double alpha = ((const TnAlphaAttrs *)attrs)->alpha;
-    (void)y;
     return nn_gated(graph, tn_f_greater(graph, x, nn_constant(graph, x, alpha)), g);
 }
 
@@ -81,41 +70,35 @@ exponential_rule(TnGraph *graph, TnVal x, TnVal y, TnVal g, double alpha, double
     return tn_f_where(graph, nn_positive(graph, x), line, tn_f_mul(graph, g, slope));
 }
 
-static TnVal
-elu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(elu)
 {
     return exponential_unit(graph, x, ((const TnAlphaAttrs *)attrs)->alpha, 1, 1);
 }
 
-static TnVal
-elu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(elu)
 {
     return exponential_rule(graph, x, y, g, ((const TnAlphaAttrs *)attrs)->alpha, 1, 1);
 }
 
-static TnVal
-celu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(celu)
 {
     const double alpha = ((const TnAlphaAttrs *)attrs)->alpha;
     return exponential_unit(graph, x, alpha, 1, alpha);
 }
 
-static TnVal
-celu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(celu)
 {
     const double alpha = ((const TnAlphaAttrs *)attrs)->alpha;
     return exponential_rule(graph, x, y, g, alpha, 1, alpha);
 }
 
-static TnVal
-selu_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(selu)
 {
     const TnSeluAttrs *selu = attrs;
     return exponential_unit(graph, x, selu->alpha, selu->gamma, 1);
 }
 
-static TnVal
-selu_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(selu)
 {
     const TnSeluAttrs *selu = attrs;
     return exponential_rule(graph, x, y, g, selu->alpha, selu->gamma, 1);
@@ -139,41 +122,32 @@ between(TnGraph *graph, TnVal x, double low, double high)
     return tn_f_and(graph, above, tn_f_less(graph, x, nn_constant(graph, x, high)));
 }
 
-static TnVal
-hard_sigmoid_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(hard_sigmoid)
 {
     const TnHardSigmoidAttrs *hard = attrs;
     return ramp(graph, x, hard->alpha, hard->beta);
 }
 
-static TnVal
-hard_sigmoid_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(hard_sigmoid)
 {
-    (void)x;
     const double alpha = ((const TnHardSigmoidAttrs *)attrs)->alpha;
     return nn_gated(graph, between(graph, y, 0, 1), nn_scaled(graph, g, alpha));
 }
 
-static TnVal
-hard_swish_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(hard_swish)
 {
-    (void)attrs;
     return tn_f_mul(graph, x, ramp(graph, x, 1.0 / 6, 0.5));
 }
 
 /* ramp (x) + x / 6 on the ramp */
-static TnVal
-hard_swish_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(hard_swish)
 {
-    (void)attrs;
-    (void)y;
     const TnVal height = ramp(graph, x, 1.0 / 6, 0.5);
     const TnVal slope = nn_gated(graph, between(graph, x, -3, 3), nn_scaled(graph, x, 1.0 / 6));
     return tn_f_mul(graph, g, tn_f_add(graph, height, slope));
 }
 
-static TnVal
-clip_formula(TnGraph *graph, const void *attrs, TnVal x)
+FORMULA(clip)
 {
     const TnClipAttrs *clip = attrs;
     TnVal y = x;
@@ -183,11 +157,9 @@ clip_formula(TnGraph *graph, const void *attrs, TnVal x)
 }
 
 /* PyTorch's: the bounds themselves pass the gradient on. */
-static TnVal
-clip_rule(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g)
+RULE(clip)
 {
     const TnClipAttrs *clip = attrs;
-    (void)y;
     TnVal grad = g;
     if (clip->min > -DBL_MAX) {
         const TnVal above = tn_f_greater_or_equal(graph, x, nn_constant(graph, x, clip->min));

@@ -9,6 +9,13 @@ typedef TnVal (*NnFormula)(TnGraph *graph, const void *attrs, TnVal x);
 /* The gradient in x from y = formula (x) and its gradient g. */
 typedef TnVal (*NnRule)(TnGraph *graph, const void *attrs, TnVal x, TnVal y, TnVal g);
 
+/* The heads of both, of the operator `ident`. */
+#define FORMULA(ident)                                                                             \
+    static TnVal ident##_formula(TnGraph *graph, G_GNUC_UNUSED const void *attrs, TnVal x)
+#define RULE(ident)                                                                                \
+    static TnVal ident##_rule(TnGraph *graph, G_GNUC_UNUSED const void *attrs,                     \
+                              G_GNUC_UNUSED TnVal x, G_GNUC_UNUSED TnVal y, TnVal g)
+
 typedef struct {
     TnOp op; /* the schema others see: a pointer to it is one to the row */
     NnFormula formula;
