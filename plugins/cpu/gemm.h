@@ -7,7 +7,7 @@
 #include "cpu.h"
 
 /* Places of k that are summed from 0 before they are added to what was there. */
-#define GEMM_BLOCK_K 256
+#define GEMM_BLOCK_K 128
 
 typedef struct {
     gboolean f64;

@@ -5,6 +5,8 @@
 
 #include "cpu.h"
 
+#define NO_TARGET
+
 /* All of a short loop at once, before anything else: only so the sums never touch memory. */
 #if defined(__clang__)
 #define UNROLLED _Pragma("clang loop unroll(full)")
@@ -12,17 +14,38 @@
 #define UNROLLED _Pragma("GCC unroll 8")
 #endif
 
-#define KERNEL(name, TARGET, T, LANES, ROWS, VECTORS)                                              \
-    TARGET static void name##_##ROWS##_##VECTORS(                                                  \
-        gint64 k, const void *from_a, gint64 a_row, gint64 a_col, const void *from_b,              \
-        gint64 b_row, void *to_c, gint64 c_row, const void *add, gint64 add_row)                   \
+/* One place of k: a row of b times a number of each row of a. */
+#define PLACE(ROWS, VECTORS, LANES)                                                                \
     {                                                                                              \
+        V row[VECTORS];                                                                            \
+        UNROLLED                                                                                   \
+        for (gint j = 0; j < VECTORS; j++) {                                                       \
+            row[j] = *(const U *)(b + j * LANES);                                                  \
+        }                                                                                          \
+        UNROLLED                                                                                   \
+        for (gint i = 0; i < ROWS; i++) {                                                          \
+            T x = a[i * a_row];                                                                    \
+            UNROLLED                                                                               \
+            for (gint j = 0; j < VECTORS; j++) {                                                   \
+                sum[i][j] += row[j] * x;                                                           \
+            }                                                                                      \
+        }                                                                                          \
+        a += a_col;                                                                                \
+        b += b_row;                                                                                \
+    }
+
+/* Several places go by for each turn of the loop, and for what is done in EACH: where another program shares the
+ * core, instructions count as much as multiplications. */
+#define PRODUCT(TYPE, LANES, ROWS, VECTORS, EACH)                                                  \
+    {                                                                                              \
+        typedef TYPE T;                                                                            \
         typedef T V __attribute__((vector_size(LANES * sizeof(T))));                               \
         typedef V U __attribute__((aligned(sizeof(T)), may_alias));                                \
         const T *a = from_a, *b = from_b;                                                          \
         const T *from = add;                                                                       \
         T *c = to_c;                                                                               \
         V sum[ROWS][VECTORS];                                                                      \
+        gint64 left = k;                                                                           \
         UNROLLED                                                                                   \
         for (gint i = 0; i < ROWS; i++) {                                                          \
             UNROLLED                                                                               \
@@ -30,22 +53,14 @@
                 sum[i][j] = (V){ 0 };                                                              \
             }                                                                                      \
         }                                                                                          \
-        for (gint64 p = 0; p < k; p++) {                                                           \
-            V row[VECTORS];                                                                        \
-            UNROLLED                                                                               \
-            for (gint j = 0; j < VECTORS; j++) {                                                   \
-                row[j] = *(const U *)(b + j * LANES);                                              \
+        for (; left >= GEMM_STEP; left -= GEMM_STEP) {                                             \
+            EACH UNROLLED for (gint q = 0; q < GEMM_STEP; q++)                                     \
+            {                                                                                      \
+                PLACE(ROWS, VECTORS, LANES)                                                        \
             }                                                                                      \
-            UNROLLED                                                                               \
-            for (gint i = 0; i < ROWS; i++) {                                                      \
-                T x = a[i * a_row];                                                                \
-                UNROLLED                                                                           \
-                for (gint j = 0; j < VECTORS; j++) {                                               \
-                    sum[i][j] += row[j] * x;                                                       \
-                }                                                                                  \
-            }                                                                                      \
-            a += a_col;                                                                            \
-            b += b_row;                                                                            \
+        }                                                                                          \
+        for (; left > 0; left--) {                                                                 \
+            PLACE(ROWS, VECTORS, LANES)                                                            \
         }                                                                                          \
         UNROLLED                                                                                   \
         for (gint i = 0; i < ROWS; i++) {                                                          \
@@ -60,6 +75,27 @@
         }                                                                                          \
     }
 
+#define NOTHING
+#define PARAMS                                                                                     \
+    gint64 k, const void *from_a, gint64 a_row, gint64 a_col, const void *from_b, gint64 b_row,    \
+        void *to_c, gint64 c_row, const void *add, gint64 add_row
+#define KERNEL(name, TARGET, T, LANES, ROWS, VECTORS)                                              \
+    TARGET static void name##_##ROWS##_##VECTORS(PARAMS) PRODUCT(T, LANES, ROWS, VECTORS, NOTHING)
+
+#define FETCH                                                                                      \
+    if (next->rows > 0) {                                                                          \
+        __builtin_prefetch(next->at, 0, 2);                                                        \
+        next->at += GEMM_LINE;                                                                     \
+        if (next->at >= next->row_end) {                                                           \
+            next->at += next->skip;                                                                \
+            next->row_end += next->row;                                                            \
+            next->rows--;                                                                          \
+        }                                                                                          \
+    }
+#define NEXT(name, TARGET, T, LANES, VECTORS)                                                      \
+    TARGET static void name##_next(PARAMS, GemmNext *next)                                         \
+        PRODUCT(T, LANES, GEMM_ROWS, VECTORS, FETCH)
+
 #define KERNELS(name, TARGET, T, LANES, VECTORS)                                                   \
     KERNEL(name, TARGET, T, LANES, 1, VECTORS)                                                     \
     KERNEL(name, TARGET, T, LANES, 2, VECTORS)                                                     \
@@ -67,7 +103,6 @@
     KERNEL(name, TARGET, T, LANES, 4, VECTORS)                                                     \
     KERNEL(name, TARGET, T, LANES, 5, VECTORS)                                                     \
     KERNEL(name, TARGET, T, LANES, 6, VECTORS)
-#define NO_TARGET
 
 KERNELS(portable32, NO_TARGET, float, 4, 1)
 KERNELS(portable32, NO_TARGET, float, 4, 2)
@@ -86,6 +121,13 @@ KERNELS(avx512_64, CPU_TARGET_AVX512, double, 8, 2)
 KERNELS(avx512_64, CPU_TARGET_AVX512, double, 8, 3)
 KERNELS(avx512_64, CPU_TARGET_AVX512, double, 8, 4)
 
+NEXT(portable32, NO_TARGET, float, 4, 2)
+NEXT(portable64, NO_TARGET, double, 2, 2)
+NEXT(avx2_32, CPU_TARGET_AVX2, float, 8, 2)
+NEXT(avx2_64, CPU_TARGET_AVX2, double, 4, 2)
+NEXT(avx512_32, CPU_TARGET_AVX512, float, 16, 4)
+NEXT(avx512_64, CPU_TARGET_AVX512, double, 8, 4)
+
 #define ROWS2(name)                                                                                \
     {                                                                                              \
         { name##_1_1, name##_1_2 }, { name##_2_1, name##_2_2 }, { name##_3_1, name##_3_2 },        \
@@ -101,7 +143,16 @@ KERNELS(avx512_64, CPU_TARGET_AVX512, double, 8, 4)
     }
 
 const GemmKernels gemm_kernels[CPU_N_ISA] = {
-    [CPU_PORTABLE] = { { 4, 2 }, 2, { ROWS2(portable32), ROWS2(portable64) } },
-    [CPU_AVX2] = { { 8, 4 }, 2, { ROWS2(avx2_32), ROWS2(avx2_64) } },
-    [CPU_AVX512] = { { 16, 8 }, 4, { ROWS4(avx512_32), ROWS4(avx512_64) } },
+    [CPU_PORTABLE] = { { 4, 2 },
+                       2,
+                       { ROWS2(portable32), ROWS2(portable64) },
+                       { portable32_next, portable64_next } },
+    [CPU_AVX2] = { { 8, 4 },
+                   2,
+                   { ROWS2(avx2_32), ROWS2(avx2_64) },
+                   { avx2_32_next, avx2_64_next } },
+    [CPU_AVX512] = { { 16, 8 },
+                     4,
+                     { ROWS4(avx512_32), ROWS4(avx512_64) },
+                     { avx512_32_next, avx512_64_next } },
 };

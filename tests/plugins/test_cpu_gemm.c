@@ -52,7 +52,7 @@ check(TnDtype dtype, gint64 m, gint64 k, gint64 n, guint way)
 static void
 tall(void)
 {
-    static const gint64 ks[] = { 1, 256, 257 }, cols[] = { 17, 64, 65, 130 };
+    static const gint64 ks[] = { 1, 128, 257 }, cols[] = { 17, 64, 65, 130 };
     guint number = 0;
     open_plugins();
     for (guint j = 0; j < G_N_ELEMENTS(ks); j++) {
@@ -61,6 +61,18 @@ tall(void)
         }
     }
     check(TN_DTYPE_F32, 391, 270, 300, 2);
+}
+
+/* Several blocks of rows and of k, several panels and a narrow one, an operand a power of two apart. */
+static void
+blocks(void)
+{
+    open_plugins();
+    for (guint way = 0; way < 4; way++) {
+        check(TN_DTYPE_F32, 200, 270, 204, way);
+        check(TN_DTYPE_F32, 130, 143, 256, way);
+        check(TN_DTYPE_F64, 67, 150, 107, way);
+    }
 }
 
 static void
@@ -134,7 +146,7 @@ other_instruction_sets(void)
     static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self, "tall", "one row", "few rows", NULL };
+        const char *const command[] = { self, "tall", "blocks", "one row", "few rows", NULL };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
@@ -146,6 +158,7 @@ other_instruction_sets(void)
 
 static const TnTest tests[] = {
     { "tall", tall },
+    { "blocks", blocks },
     { "one row", one_row },
     { "few rows", few_rows },
     { "other instruction sets", other_instruction_sets },

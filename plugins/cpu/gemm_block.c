@@ -1,0 +1,309 @@
+/* gemm_block.c: a block of a product: panels of columns, each times every group of rows. What does not lie as
+ * the innermost products want it (b's columns as neighbours, whole vectors of them, not many lines on the same
+ * places of the cache) is packed, b a panel at a time, so that it is still in the first-level cache
+ * when it is used. Operands come from the third-level cache in every step of a training run: while a panel is
+ * multiplied, what the next one is made of is fetched. */
+#include "gemm_block.h"
+
+#include "gemm_kernels.h"
+#include "gemm_pack.h"
+
+/* Bytes of a row of the widest panel: four vectors. */
+#define PANEL_ROW 256
+/* Places of k from which on fetching ahead is worth its own cost. */
+#define FETCH_K 64
+/* Columns that are packed at once where all of b is: packed_at depends on no more than it. */
+#define PACK_COLS 256
+
+static gint64
+size_of(const CpuGemm *gemm)
+{
+    return gemm->f64 ? sizeof(double) : sizeof(float);
+}
+
+static gint64
+round_up(gint64 value, gint64 to)
+{
+    return (value + to - 1) / to * to;
+}
+
+/* Neighbouring columns of a block that are computed together; width: with what fills the last vector. */
+typedef struct {
+    const GemmKernels *kernels;
+    gint64 col, cols, width; /* col: in the whole matrix */
+} Panel;
+
+/* Both operands as a panel reads them, packed or where they lie. */
+typedef struct {
+    const char *a, *b, *bias;
+    gint64 a_row, a_col, a_group; /* a_group: from one group of rows to the next */
+    gint64 b_row;
+} Operands;
+
+/* The set of innermost products for so many columns: narrow panels waste less with shorter
+ * vectors. */
+static const GemmKernels *
+kernels_for(gint64 bytes)
+{
+    CpuIsa isa = bytes <= 16 ? CPU_PORTABLE : bytes <= 32 ? CPU_AVX2 : CPU_AVX512;
+    return &gemm_kernels[MIN(isa, cpu_isa)];
+}
+
+gint64
+gemm_panel_width(const CpuGemm *gemm)
+{
+    const GemmKernels *kernels = &gemm_kernels[cpu_isa];
+    return kernels->lanes[gemm->f64] * kernels->vectors;
+}
+
+/* The panel that begins so many columns into a block. */
+static Panel
+panel_from(const GemmBlock *block, gint64 col)
+{
+    const CpuGemm *g = block->gemm;
+    const gint64 most = gemm_panel_width(g), left = block->cols - col;
+    if (left >= most) {
+        return (Panel){ &gemm_kernels[cpu_isa], block->col + col, most, most };
+    }
+    const GemmKernels *kernels = kernels_for(left * size_of(g));
+    return (Panel){ kernels, block->col + col, left, round_up(left, kernels->lanes[g->f64]) };
+}
+
+/* Whether panels of b are copied: columns apart, a part of a vector, or enough reuse to pay for the
+ * copy. */
+static gboolean
+packs_b(const CpuGemm *gemm, gint64 rows, gint64 cols, gint64 width)
+{
+    return gemm->b_col != 1 || cols % width != 0 || (rows > 48 && gemm->b_row > 128);
+}
+
+/* Rows are read well where they lie, even a power of two apart: there are few of them at once. */
+static gboolean
+packs_a(const CpuGemm *gemm, gint64 cols)
+{
+    return gemm->k > 16 && cols > 64 && gemm->a_col != 1;
+}
+
+/* Moves the columns that there are from a panel's full rows, added to `from` if there is one. */
+#define STORE_EDGE(T, suffix)                                                                      \
+    static void store_edge_##suffix(const T *edge, gint64 width, gint64 rows, gint64 cols, T *to,  \
+                                    gint64 to_row, const T *from, gint64 from_row)                 \
+    {                                                                                              \
+        for (gint64 r = 0; r < rows; r++, edge += width, to += to_row) {                           \
+            if (from == NULL) {                                                                    \
+                memcpy(to, edge, (gsize)cols * sizeof(T));                                         \
+                continue;                                                                          \
+            }                                                                                      \
+            CPU_LOOP                                                                               \
+            for (gint64 j = 0; j < cols; j++) {                                                    \
+                to[j] = edge[j] + from[j];                                                         \
+            }                                                                                      \
+            from += from_row;                                                                      \
+        }                                                                                          \
+    }
+STORE_EDGE(float, f32)
+STORE_EDGE(double, f64)
+
+static void
+store_edge(const CpuGemm *g, const void *edge, gint64 width, gint64 rows, gint64 cols, void *to,
+           const void *from, gint64 from_row)
+{
+    if (g->f64) {
+        store_edge_f64(edge, width, rows, cols, to, g->c_row, from, from_row);
+    } else {
+        store_edge_f32(edge, width, rows, cols, to, g->c_row, from, from_row);
+    }
+}
+
+/* --- All of b ---------------------------------------------------------------------------------- */
+
+/* b packed whole: blocks of k one after the other, in each the panels from left to right, the last one
+ * as narrow as its vectors allow. */
+typedef struct {
+    gint64 full, last; /* columns in full panels, and of the one behind them */
+    gint64 width;      /* of the last one */
+    gint64 all;        /* columns with what widens the last one */
+} Panels;
+
+static Panels
+panels_of(const CpuGemm *g)
+{
+    const gint64 most = gemm_panel_width(g), full = g->n / most * most, last = g->n - full;
+    const gint64 width =
+        last > 0 ? round_up(last, kernels_for(last * size_of(g))->lanes[g->f64]) : 0;
+    return (Panels){ full, last, width, full + width };
+}
+
+/* Where the panel that begins with a column is, in the block of k from k0. */
+static gint64
+packed_at(const CpuGemm *g, gint64 k0, gint64 k, gint64 col)
+{
+    return (k0 * panels_of(g).all + k * col) * size_of(g);
+}
+
+gsize
+cpu_gemm_packed_bytes(const CpuGemm *g)
+{
+    const gboolean pays = !g->blas && !g->thin && g->n_down > 1 && g->k > 0 && g->n > 0 &&
+                          packs_b(g, g->rows, g->n, gemm_panel_width(g));
+    return pays ? (gsize)(g->k * panels_of(g).all * size_of(g)) : 0;
+}
+
+gint64
+cpu_gemm_pack_parts(const CpuGemm *g)
+{
+    return (g->k + GEMM_BLOCK_K - 1) / GEMM_BLOCK_K * ((g->n + PACK_COLS - 1) / PACK_COLS);
+}
+
+void
+cpu_gemm_pack(const CpuGemm *g, const void *b, void *packed, gint64 part)
+{
+    const gint64 across = (g->n + PACK_COLS - 1) / PACK_COLS, col = part % across * PACK_COLS;
+    const gint64 k0 = part / across * GEMM_BLOCK_K, k = MIN(GEMM_BLOCK_K, g->k - k0);
+    const Panels panels = panels_of(g);
+    const gint64 full = CLAMP(panels.full - col, 0, PACK_COLS);
+    const char *from = (const char *)b + (k0 * g->b_row + col * g->b_col) * size_of(g);
+    char *to = (char *)packed + packed_at(g, k0, k, col);
+    if (full > 0) {
+        const GemmPart columns = { g->f64, from, g->b_row, g->b_col };
+        gemm_pack_b(&columns, k, full, gemm_panel_width(g), to);
+    }
+    if (panels.last > 0 && col + PACK_COLS > panels.full) {
+        const GemmPart columns = { g->f64, from + full * g->b_col * size_of(g), g->b_row,
+                                   g->b_col };
+        gemm_pack_b(&columns, k, panels.last, panels.width, to + full * k * size_of(g));
+    }
+}
+
+/* --- A block ----------------------------------------------------------------------------------- */
+
+/* Where a panel's part of b is, before a block packs it. */
+static GemmNext
+source_of(const GemmBlock *block, const Panel *panel, const char *b)
+{
+    const CpuGemm *g = block->gemm;
+    const gint64 size = size_of(g);
+    const char *from = b + (block->k0 * g->b_row + panel->col * g->b_col) * size;
+    if (block->packed != NULL) {
+        from = block->packed + packed_at(g, block->k0, block->k, panel->col);
+        return gemm_next(from, 1, 0, block->k * panel->width * size);
+    }
+    if (g->b_col == 1) {
+        return gemm_next(from, block->k, g->b_row * size, panel->cols * size);
+    }
+    return gemm_next(from, g->b_row == 1 ? panel->cols : 0, g->b_col * size, block->k * size);
+}
+
+/* What is read after the panel that ends before column `col` of a block: the next one of it, or the first with
+ * the next part of k. */
+static GemmNext
+source_after(const GemmBlock *block, gint64 col, const char *b)
+{
+    GemmBlock next = *block;
+    if (col >= block->cols) {
+        next.k0 += block->k;
+        next.k = MIN(GEMM_BLOCK_K, block->gemm->k - next.k0);
+        col = 0;
+    }
+    if (next.k <= 0) {
+        return (GemmNext){ .rows = 0 };
+    }
+    const Panel panel = panel_from(&next, col);
+    return source_of(&next, &panel, b);
+}
+
+/* One panel: every group of rows times its columns. c: its first element. */
+static void
+multiply(const GemmBlock *block, const Operands *in, const Panel *panel, char *c, GemmNext next)
+{
+    const CpuGemm *g = block->gemm;
+    const gint64 size = size_of(g), row = g->c_row * size;
+    const gboolean add = g->accumulate || block->k0 > 0, whole = panel->cols == panel->width;
+    const gint64 from_row = add ? g->c_row : 0;
+    const gint vectors = (gint)(panel->width / panel->kernels->lanes[g->f64]);
+    const gboolean fetches = vectors == panel->kernels->vectors && whole && block->k >= FETCH_K;
+    const char *a = in->a;
+    guint8 edge[GEMM_ROWS * PANEL_ROW] __attribute__((aligned(64)));
+    for (gint64 i = 0; i < block->rows; i += GEMM_ROWS) {
+        const gint64 rows = MIN(GEMM_ROWS, block->rows - i);
+        const char *from = add ? c : in->bias;
+        GemmFn fn = panel->kernels->fn[g->f64][rows - 1][vectors - 1];
+        if (fetches && rows == GEMM_ROWS) {
+            GemmNext below = gemm_next(c + GEMM_ROWS * row, block->rows - i - GEMM_ROWS, row,
+                                       panel->cols * size);
+            below.rows = MIN(below.rows, GEMM_ROWS);
+            panel->kernels->next[g->f64](block->k, a, in->a_row, in->a_col, in->b, in->b_row, c,
+                                         g->c_row, from, from_row, block->k0 == 0 ? &below : &next);
+        } else if (whole) {
+            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, c, g->c_row, from, from_row);
+        } else {
+            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, edge, panel->width, NULL, 0);
+            store_edge(g, edge, panel->width, rows, panel->cols, c, from, from_row);
+        }
+        a += in->a_group * size;
+        c += GEMM_ROWS * row;
+    }
+}
+
+/* The same with the columns packed first. Apart, for its large frame is wanted only then. */
+static G_GNUC_NO_INLINE void
+multiply_packed(const GemmBlock *block, Operands in, const Panel *panel, char *c, GemmNext next)
+{
+    const CpuGemm *g = block->gemm;
+    guint8 packed[PANEL_ROW * GEMM_BLOCK_K] __attribute__((aligned(64)));
+    GemmPart part = { g->f64, in.b, g->b_row, g->b_col };
+    gemm_pack_b(&part, block->k, panel->cols, panel->width, packed);
+    in.b = (const char *)packed;
+    in.b_row = panel->width;
+    multiply(block, &in, panel, c, next);
+}
+
+static void
+block_columns(const GemmBlock *block, Operands in, const char *b, char *c)
+{
+    const CpuGemm *g = block->gemm;
+    const gint64 size = size_of(g);
+    for (gint64 col = 0; col < block->cols;) {
+        const Panel panel = panel_from(block, col);
+        char *to = c + (block->row * g->c_row + panel.col) * size;
+        const GemmNext next = block->k >= FETCH_K ? source_after(block, col + panel.cols, b)
+                                                  : (GemmNext){ .rows = 0 };
+        in.b = source_of(block, &panel, b).at;
+        in.b_row = block->packed ? panel.width : g->b_row;
+        in.bias = block->bias ? block->bias + panel.col * size : NULL;
+        if (block->packed == NULL && packs_b(g, block->rows, panel.cols, panel.width)) {
+            multiply_packed(block, in, &panel, to, next);
+        } else {
+            multiply(block, &in, &panel, to, next);
+        }
+        col += panel.cols;
+    }
+}
+
+static G_GNUC_NO_INLINE void
+packed_block(const GemmBlock *block, const char *a, const char *b, char *c)
+{
+    const CpuGemm *g = block->gemm;
+    guint8 packed[GEMM_BLOCK_ROWS * GEMM_BLOCK_K * sizeof(double)] __attribute__((aligned(64)));
+    GemmPart part = { g->f64, a, g->a_row, g->a_col };
+    gemm_pack_a(&part, block->rows, block->k, packed);
+    const Operands in = {
+        .a = (const char *)packed, .a_row = 1, .a_col = GEMM_ROWS, .a_group = GEMM_ROWS * block->k
+    };
+    block_columns(block, in, b, c);
+}
+
+void
+gemm_block_run(const GemmBlock *block, const char *a, const char *b, char *c)
+{
+    const CpuGemm *g = block->gemm;
+    a += (block->row * g->a_row + block->k0 * g->a_col) * size_of(g);
+    if (packs_a(g, block->cols)) {
+        packed_block(block, a, b, c);
+    } else {
+        const Operands in = {
+            .a = a, .a_row = g->a_row, .a_col = g->a_col, .a_group = GEMM_ROWS * g->a_row
+        };
+        block_columns(block, in, b, c);
+    }
+}
