@@ -11,10 +11,10 @@
 /* --- Products --------------------------------------------------------------------------------- */
 
 /* Rows of k numbers times panels of `cols` columns, of which one call of the innermost product takes
- * `width`. */
+ * `width`, over at most `deep` of k. */
 typedef struct {
     gboolean f64;
-    gint64 k, cols, width;
+    gint64 k, cols, width, deep;
 } PanelProduct;
 
 /* cols: whole vectors of every instruction set and dtype, so a multiple of 16. */
@@ -163,8 +163,8 @@ RecurrentGrid recurrent_grid(gint64 panels, gint64 samples, gint64 unit, gint64 
 
 typedef void (*RecurrentItemFn)(gconstpointer job, gint64 t, gint64 panel, gint64 row, gint64 rows);
 /* Calls item for all panels and blocks at t = first, first + step … before end. Samples have nothing to do
- * with each other: where there are enough of them and each core can keep all weights, blocks go through the
- * steps on their own. Else a step begins when all items of the one before are done. */
+ * with each other: where there are enough of them, each core can keep all weights and steps are short,
+ * blocks go through the steps on their own. Else a step begins when all items of the one before are done. */
 TnStatus recurrent_walk(const RecurrentGrid *grid, gint64 first, gint64 end, gint64 step,
                         RecurrentItemFn item, gconstpointer job);
 /* Calls item once for each panel. */

@@ -3,8 +3,11 @@
 #include "gemm_pack.h"
 #include "recurrent.h"
 
-/* What of a panel is multiplied at once: it stays in the first-level cache for all rows of a block. */
-#define PANEL_BYTES (1 << 15)
+/* What of a panel is multiplied at once stays in the first-level cache for all rows of a block; in the
+ * second-level one where that would take many parts, each of which costs a beginning and an end. */
+#define FIRST_BYTES (1 << 15)
+#define SECOND_BYTES (1 << 18)
+#define MOST_PARTS 4
 
 /* Bytes that are fetched at once, and how much of k a group of rows is multiplied over meanwhile. */
 #define LINE 64
@@ -14,10 +17,13 @@
 #define CHUNK_WORK 131072
 
 /* Samples of a block; of one that goes through all steps on its own, and bytes of weights that a core keeps
- * in its second-level cache meanwhile. */
+ * in its second-level cache meanwhile. Where a step gives each thread so many panels and multiplications,
+ * waiting for it costs less than reading all weights on every core for a part of the samples. */
 #define MOST_ROWS 48
 #define LEAST_APART 8
 #define MOST_APART (3 << 19)
+#define STEP_PANELS 6
+#define STEP_WORK (1 << 21)
 
 static gint64
 size_of(const PanelProduct *p)
@@ -34,7 +40,12 @@ panel_product(gboolean f64, gint64 k, gint64 cols)
     while (cols / lanes % vectors != 0) {
         vectors--;
     }
-    return (PanelProduct){ f64, k, cols, vectors * lanes };
+    PanelProduct p = { f64, k, cols, vectors * lanes, 0 };
+    p.deep = FIRST_BYTES / size_of(&p) / p.width;
+    if (k > MOST_PARTS * p.deep) {
+        p.deep = SECOND_BYTES / size_of(&p) / p.width;
+    }
+    return p;
 }
 
 void
@@ -106,7 +117,7 @@ void
 panel_multiply(const PanelProduct *p, const PanelRows *rows, gint64 cols, const char *panel,
                PanelAhead *ahead)
 {
-    const gint64 size = size_of(p), most = PANEL_BYTES / size / p->width;
+    const gint64 size = size_of(p);
     gint64 k = 0;
     do {
         for (gint64 col = 0; col < cols; col += p->width) {
@@ -115,10 +126,10 @@ panel_multiply(const PanelProduct *p, const PanelRows *rows, gint64 cols, const 
             r.from = (k == 0 ? r.from : r.c) + col * size;
             r.from_row = k == 0 ? r.from_row : r.c_row;
             r.c += col * size;
-            multiply_block(p, &r, MIN(most, p->k - k), panel + (col * p->k + k * p->width) * size,
-                           ahead);
+            multiply_block(p, &r, MIN(p->deep, p->k - k),
+                           panel + (col * p->k + k * p->width) * size, ahead);
         }
-        k += most;
+        k += p->deep;
     } while (k < p->k);
 }
 
@@ -135,7 +146,9 @@ recurrent_grid(gint64 panels, gint64 samples, gint64 unit, gint64 bytes, gint64 
 {
     const gint64 threads = tn_pool_threads();
     const gint64 each = parts_of(samples, threads * parts_of(samples, threads * MOST_ROWS));
-    const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART;
+    const gboolean large =
+        panels >= STEP_PANELS * threads && panels * samples * cost >= STEP_WORK * threads;
+    const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART && !large;
     const gint64 block = parts_of(apart ? each : MIN(samples, MOST_ROWS), unit) * unit;
     return (RecurrentGrid){ .panels = panels,
                             .samples = samples,
