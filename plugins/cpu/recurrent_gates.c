@@ -32,17 +32,19 @@ at_most(float x, guint32 most)
     return vm_float(MIN(size, most) | (vm_bits(x) & 0x80000000u));
 }
 
-#define GATE_FAR 0x42ae0000u /* 87: little beyond e^-x is no normal number, nor is a guess of it */
+/* 87: little beyond e^-x is no normal number, nor is a guess of it. 20: from half of it on tanh is 1, and
+ * what one_over adds is far from too small. */
+#define GATE_FAR 0x42ae0000u
+#define GATE_ONE 0x41a00000u
 
-/* e^x - less, which is 0 or 1, within what one_over takes; vm_exp's polynomial. Near 0 that of less = 1 is as
+/* e^x - less, which is 0 or 1, for x of at most GATE_FAR; vm_exp's polynomial. Near 0 that of less = 1 is as
  * exact as x. */
 static CPU_INLINE float
 gate_exp(float x, float less)
 {
-    const float near = at_most(x, GATE_FAR);
-    const float shifted = near * 0x1.715476p0f + VM_ROUND, n = shifted - VM_ROUND;
+    const float shifted = x * 0x1.715476p0f + VM_ROUND, n = shifted - VM_ROUND;
     const float scale = vm_float((vm_bits(shifted) - vm_bits(VM_ROUND) + 127) << 23);
-    const float r = (near - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
+    const float r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
     float q = 0x1.6a2352p-10f;
     q = q * r + 0x1.123a6ap-7f;
     q = q * r + 0x1.5558f4p-5f;
@@ -54,14 +56,14 @@ gate_exp(float x, float less)
 static CPU_INLINE float
 gate_sigmoid(float x)
 {
-    const float y = one_over(1.0f + gate_exp(-x, 0.0f));
+    const float y = one_over(1.0f + gate_exp(at_most(-x, GATE_FAR), 0.0f));
     return x != x ? x : x < -vm_float(GATE_FAR) ? 0.0f : y;
 }
 
 static CPU_INLINE float
 gate_tanh(float x)
 {
-    const float e = gate_exp(2.0f * x, 1.0f);
+    const float e = gate_exp(at_most(2.0f * x, GATE_ONE), 1.0f);
     const float size = fabsf(e * one_over(e + 2.0f));
     const float y = copysignf(at_most(size, 0x3f800000u), x); /* 1 */
     return x != x ? x : y;
