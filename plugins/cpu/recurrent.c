@@ -26,6 +26,7 @@ typedef struct {
     char *const *in, *const *out;
     char *scratch;
     gint64 at_once; /* steps whose x's part is computed together */
+    gboolean apart; /* a block goes from panel to panel on its own */
 } Job;
 
 static gint64
@@ -63,12 +64,14 @@ pack_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
 
 /* --- Steps ------------------------------------------------------------------------------------ */
 
-/* Rows of a panel: those of the steps whose x's part is there, one after the other. */
+/* Rows of a panel: those of the steps whose x's part is there, one after the other. Blocks that are apart
+ * have the same place for all panels, which stays in the first-level cache. */
 static char *
 sums_of(const Job *job, gint64 panel, gint64 row)
 {
     const Plan *p = job->plan;
-    const gint64 at = (panel * job->at_once * p->s.samples + row) * p->s.width;
+    const gint64 first = job->apart ? 0 : panel * job->at_once * p->s.samples;
+    const gint64 at = (first + row) * p->s.width;
     return job->scratch + p->sums_at + at * size_of(p);
 }
 
@@ -77,13 +80,15 @@ drive_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows, char
 {
     const Plan *p = job->plan;
     const gint64 size = size_of(p);
-    const char *bias = job->scratch + p->bias_at + panel * p->s.width * size;
+    const gint64 of_x = p->of_x.cols * size, width = p->s.width * size;
+    const char *bias = job->scratch + p->bias_at + panel * width;
     const char *x = job->in[0] + (t * p->s.samples + row) * p->s.features * size;
-    for (gint64 i = 0; i < rows; i++) {
-        memcpy(sums + i * p->s.width * size, bias, (gsize)(p->s.width * size));
+    for (gint64 i = 0; of_x < width && i < rows; i++) {
+        memcpy(sums + i * width + of_x, bias + of_x, (gsize)(width - of_x));
     }
-    panel_multiply(&p->of_x, rows, p->of_x.cols, x, p->s.features,
-                   job->scratch + panel * panel_bytes(&p->of_x), sums, p->s.width);
+    const PanelRows product = { rows, x, p->s.features, bias, 0, sums, p->s.width };
+    panel_multiply(&p->of_x, &product, p->of_x.cols, job->scratch + panel * panel_bytes(&p->of_x),
+                   NULL);
 }
 
 /* x's part of the next steps; where these are all the samples, all of them are neighbours. */
@@ -111,9 +116,26 @@ before(const Job *job, gint first, gint k, gint64 t, gint64 row)
     return from + at * size_of(p);
 }
 
-static void
-step_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
+/* What `step` will write. */
+static PanelAhead
+ahead_of(const Plan *p, const RecurrentStep *step)
 {
+    const gint64 size = size_of(p), row = p->s.hidden * size;
+    PanelAhead ahead = { .rows = step->rows, .bytes = step->units * size };
+    for (gint i = 0; step->gates != NULL && i < 4; i++) {
+        ahead.to[ahead.parts++] = (PanelTarget){ (char *)step->gates + i * row, 4 * row };
+    }
+    if (step->cells != NULL) {
+        ahead.to[ahead.parts++] = (PanelTarget){ step->cells, row };
+    }
+    ahead.to[ahead.parts++] = (PanelTarget){ step->out, row };
+    return ahead;
+}
+
+static void
+step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Job *job = data;
     const Plan *p = job->plan;
     const RecurrentGates *gates = p->s.gates;
     const gint64 size = size_of(p), unit = panel * gates->units;
@@ -122,9 +144,8 @@ step_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
     const gboolean lstm = gates == &recurrent_gates[CELL_LSTM];
     const char *h = before(job, 1, 0, t, row);
     char *sums = sums_of(job, panel, t % job->at_once * p->s.samples + row);
-    panel_multiply(&p->of_h, rows, p->of_h.cols, h, p->s.hidden,
-                   job->scratch + p->h_at + panel * panel_bytes(&p->of_h),
-                   sums + gates->h_at * gates->units * size, p->s.width);
+    char *of_h = sums + gates->h_at * gates->units * size;
+    const PanelRows product = { rows, h, p->s.hidden, of_h, p->s.width, of_h, p->s.width };
     const RecurrentStep step = {
         .rows = rows,
         .units = MIN(gates->units, p->s.hidden - unit),
@@ -137,20 +158,13 @@ step_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
         .cells = lstm ? job->out[1] + at : NULL,
         .gates = gates->parts > 1 ? job->out[lstm ? 2 : 1] + gates_at : NULL,
     };
-    p->fn(&step);
-}
-
-static void
-step_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
-{
-    const Job *job = data;
+    PanelAhead ahead = ahead_of(p, &step);
     if (t % job->at_once == 0) {
         drive(job, t, panel, row, rows);
     }
-    for (gint64 n; rows > 0; row += n, rows -= n) {
-        n = panel_group(rows);
-        step_rows(job, t, panel, row, n);
-    }
+    panel_multiply(&p->of_h, &product, p->of_h.cols,
+                   job->scratch + p->h_at + panel * panel_bytes(&p->of_h), &ahead);
+    p->fn(&step);
 }
 
 TnStatus
@@ -163,7 +177,8 @@ recurrent_run(void *state, const TnRun *run)
                       .in = (char *const *)run->in,
                       .out = (char *const *)run->out,
                       .scratch = run->scratch,
-                      .at_once = grid.apart ? 1 : p->at_once };
+                      .at_once = grid.apart ? 1 : p->at_once,
+                      .apart = grid.apart };
     const TnStatus status = recurrent_panels(p->s.panels, pack_panel, &job);
     return status == TN_OK ? recurrent_walk(&grid, 0, p->s.steps, 1, step_panel, &job) : status;
 }

@@ -11,10 +11,10 @@
 /* --- Products --------------------------------------------------------------------------------- */
 
 /* Rows of k numbers times panels of `cols` columns, of which one call of the innermost product takes
- * `width`. */
+ * `width`, over at most `deep` of k. */
 typedef struct {
     gboolean f64;
-    gint64 k, cols, width;
+    gint64 k, cols, width, deep;
 } PanelProduct;
 
 /* cols: whole vectors of every instruction set and dtype, so a multiple of 16. */
@@ -30,14 +30,35 @@ void panel_pack_rows(const PanelProduct *p, const void *w, gint64 n, gint64 firs
                      void *panel);
 /* n columns from w on, rows w_row apart. */
 void panel_pack_columns(const PanelProduct *p, const void *w, gint64 w_row, gint64 n, void *panel);
-/* c += a b for the first `cols` of a panel; rows of a are neighbours' a_row apart, those of c c_row. */
-void panel_multiply(const PanelProduct *p, gint64 rows, gint64 cols, const void *a, gint64 a_row,
-                    const void *panel, void *c, gint64 c_row);
+/* Rows of a product: c = from + a b. Rows of each are so many numbers apart; from_row 0: one row for all.
+ * from may be c. */
+typedef struct {
+    gint64 rows;
+    const char *a;
+    gint64 a_row;
+    const char *from;
+    gint64 from_row;
+    char *c;
+    gint64 c_row;
+} PanelRows;
 
-/* Of so many rows, how many come next: what one call of the innermost product takes, or less so that all
- * such groups are about as large. What a group leads to is done before the next one's product, so that
- * memory has time for it. */
-gint64 panel_group(gint64 rows);
+/* What is written after a product, far apart: it is fetched meanwhile. `bytes` of each of so many rows, of
+ * so many parts. The rest is where the product has got to, first 0. */
+typedef struct {
+    const char *at;
+    gint64 row; /* bytes from one row to the next */
+} PanelTarget;
+#define PANEL_TARGETS 6
+
+typedef struct {
+    PanelTarget to[PANEL_TARGETS];
+    gint parts, part;
+    gint64 rows, bytes, row, byte;
+} PanelAhead;
+
+/* For the first `cols` of a panel. ahead may be NULL. */
+void panel_multiply(const PanelProduct *p, const PanelRows *rows, gint64 cols, const char *panel,
+                    PanelAhead *ahead);
 
 /* --- Gates ------------------------------------------------------------------------------------ */
 
@@ -142,8 +163,8 @@ RecurrentGrid recurrent_grid(gint64 panels, gint64 samples, gint64 unit, gint64 
 
 typedef void (*RecurrentItemFn)(gconstpointer job, gint64 t, gint64 panel, gint64 row, gint64 rows);
 /* Calls item for all panels and blocks at t = first, first + step … before end. Samples have nothing to do
- * with each other: where there are enough of them and each core can keep all weights, blocks go through the
- * steps on their own. Else a step begins when all items of the one before are done. */
+ * with each other: where there are enough of them, each core can keep all weights and steps are short,
+ * blocks go through the steps on their own. Else a step begins when all items of the one before are done. */
 TnStatus recurrent_walk(const RecurrentGrid *grid, gint64 first, gint64 end, gint64 step,
                         RecurrentItemFn item, gconstpointer job);
 /* Calls item once for each panel. */

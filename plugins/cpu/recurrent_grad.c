@@ -111,34 +111,45 @@ give(const Job *job, gint64 row, gint64 rows, gint64 unit, const char *later)
     }
 }
 
-/* Step -1: what the first one gives to the state before it. */
+/* Adds what the step behind t gives; meanwhile what step t will write is fetched. */
 static void
-back_rows(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows)
+add_later(const Job *job, gint64 t, gint64 panel, gint64 row, gint64 rows, char *later)
 {
     const Plan *p = job->plan;
     const gint64 size = size_of(p), unit = panel * p->s.units, k = p->product.k;
     const gint64 units = MIN(p->s.units, p->s.hidden - unit);
-    const char *sums = job->out[p->s.cell == CELL_GRU ? 1 : 0];
-    char *later = job->scratch + p->later_at + (panel * p->s.samples + row) * p->s.units * size;
+    const gboolean gru = p->s.cell == CELL_GRU;
+    const char *sums = job->out[gru] + ((t + 1) * p->s.samples + row) * k * size;
+    const PanelRows product = { rows, sums, k, later, p->s.units, later, p->s.units };
+    PanelAhead ahead = { .rows = t >= 0 ? rows : 0, .bytes = units * size };
+    for (gint i = 0; t >= 0 && i < p->s.gates->gates; i++) {
+        const gint64 at = (t * p->s.samples + row) * k + i * p->s.hidden + unit;
+        for (gint j = 0; j <= gru; j++) {
+            ahead.to[ahead.parts++] = (PanelTarget){ job->out[j] + at * size, k * size };
+        }
+    }
+    panel_multiply(&p->product, &product, units, job->scratch + panel * panel_bytes(&p->product),
+                   &ahead);
+}
+
+/* Step -1: what the first one gives to the state before it. */
+static void
+back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
+{
+    const Job *job = data;
+    const Plan *p = job->plan;
+    const gint64 unit = panel * p->s.units, units = MIN(p->s.units, p->s.hidden - unit);
+    char *later =
+        job->scratch + p->later_at + (panel * p->s.samples + row) * p->s.units * size_of(p);
     if (t == p->s.steps - 1) {
         begin(job, row, rows, unit, units, later);
     } else {
-        panel_multiply(&p->product, rows, units, sums + ((t + 1) * p->s.samples + row) * k * size,
-                       k, job->scratch + panel * panel_bytes(&p->product), later, p->s.units);
+        add_later(job, t, panel, row, rows, later);
     }
     if (t >= 0) {
         step(job, t, row, rows, unit, later);
     } else {
         give(job, row, rows, unit, later);
-    }
-}
-
-static void
-back_panel(gconstpointer data, gint64 t, gint64 panel, gint64 row, gint64 rows)
-{
-    for (gint64 n; rows > 0; row += n, rows -= n) {
-        n = panel_group(rows);
-        back_rows(data, t, panel, row, n);
     }
 }
 

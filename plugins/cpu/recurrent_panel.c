@@ -3,17 +3,27 @@
 #include "gemm_pack.h"
 #include "recurrent.h"
 
-/* What of a panel is multiplied at once: it stays in the first-level cache, for all rows. */
-#define PANEL_BYTES (1 << 18)
+/* What of a panel is multiplied at once stays in the first-level cache for all rows of a block; in the
+ * second-level one where that would take many parts, each of which costs a beginning and an end. */
+#define FIRST_BYTES (1 << 15)
+#define SECOND_BYTES (1 << 18)
+#define MOST_PARTS 4
+
+/* Bytes that are fetched at once, and how much of k a group of rows is multiplied over meanwhile. */
+#define LINE 64
+#define K_OF_LINE 8
 
 /* Multiplications that a chunk should have at least. */
 #define CHUNK_WORK 131072
 
 /* Samples of a block; of one that goes through all steps on its own, and bytes of weights that a core keeps
- * in its second-level cache meanwhile. */
+ * in its second-level cache meanwhile. Where a step gives each thread so many panels and multiplications,
+ * waiting for it costs less than reading all weights on every core for a part of the samples. */
 #define MOST_ROWS 48
 #define LEAST_APART 8
 #define MOST_APART (3 << 19)
+#define STEP_PANELS 6
+#define STEP_WORK (1 << 21)
 
 static gint64
 size_of(const PanelProduct *p)
@@ -30,7 +40,12 @@ panel_product(gboolean f64, gint64 k, gint64 cols)
     while (cols / lanes % vectors != 0) {
         vectors--;
     }
-    return (PanelProduct){ f64, k, cols, vectors * lanes };
+    PanelProduct p = { f64, k, cols, vectors * lanes, 0 };
+    p.deep = FIRST_BYTES / size_of(&p) / p.width;
+    if (k > MOST_PARTS * p.deep) {
+        p.deep = SECOND_BYTES / size_of(&p) / p.width;
+    }
+    return p;
 }
 
 void
@@ -53,39 +68,69 @@ panel_pack_columns(const PanelProduct *p, const void *w, gint64 w_row, gint64 n,
     gemm_pack_b(&part, p->k, n, p->width, panel);
 }
 
-gint64
-panel_group(gint64 rows)
+/* Of so many rows, how many come next: what one call of the innermost product takes, or less so that all
+ * such groups are about as large. */
+static gint64
+group_of(gint64 rows)
 {
     const gint64 groups = (rows + GEMM_ROWS - 1) / GEMM_ROWS;
     return (rows + groups - 1) / groups;
 }
 
+/* The next lines of `ahead`, a few for so much of a product, so that none has to wait for the others. */
 static void
-multiply_block(const PanelProduct *p, gint64 rows, gint64 k, const char *a, gint64 a_row,
-               const char *b, char *c, gint64 c_row)
+fetch(PanelAhead *ahead, gint64 k)
+{
+    for (gint64 lines = k / K_OF_LINE; lines > 0 && ahead->part < ahead->parts; lines--) {
+        const PanelTarget *to = &ahead->to[ahead->part];
+        __builtin_prefetch(to->at + ahead->row * to->row + ahead->byte, 1);
+        ahead->byte += LINE;
+        if (ahead->byte >= ahead->bytes) {
+            ahead->byte = 0;
+            ahead->row++;
+        }
+        if (ahead->row == ahead->rows) {
+            ahead->row = 0;
+            ahead->part++;
+        }
+    }
+}
+
+static void
+multiply_block(const PanelProduct *p, const PanelRows *r, gint64 k, const char *b,
+               PanelAhead *ahead)
 {
     const GemmKernels *kernels = &gemm_kernels[cpu_isa];
-    const gint vectors = (gint)(p->width / kernels->lanes[p->f64]);
-    for (gint64 n; rows > 0; rows -= n) {
-        n = panel_group(rows);
-        kernels->fn[p->f64][n - 1][vectors - 1](k, a, a_row, 1, b, p->width, c, c_row, c, c_row);
-        a += n * a_row * size_of(p);
-        c += n * c_row * size_of(p);
+    const gint64 size = size_of(p), vectors = p->width / kernels->lanes[p->f64];
+    for (gint64 n, row = 0; row < r->rows; row += n) {
+        n = group_of(r->rows - row);
+        if (ahead != NULL) {
+            fetch(ahead, k);
+        }
+        kernels->fn[p->f64][n - 1][vectors - 1](k, r->a + row * r->a_row * size, r->a_row, 1, b,
+                                                p->width, r->c + row * r->c_row * size, r->c_row,
+                                                r->from + row * r->from_row * size, r->from_row);
     }
 }
 
 void
-panel_multiply(const PanelProduct *p, gint64 rows, gint64 cols, const void *a, gint64 a_row,
-               const void *panel, void *c, gint64 c_row)
+panel_multiply(const PanelProduct *p, const PanelRows *rows, gint64 cols, const char *panel,
+               PanelAhead *ahead)
 {
-    const gint64 size = size_of(p), most = PANEL_BYTES / size / p->width;
-    for (gint64 k0 = 0; k0 < p->k; k0 += most) {
+    const gint64 size = size_of(p);
+    gint64 k = 0;
+    do {
         for (gint64 col = 0; col < cols; col += p->width) {
-            multiply_block(p, rows, MIN(most, p->k - k0), (const char *)a + k0 * size, a_row,
-                           (const char *)panel + (col * p->k + k0 * p->width) * size,
-                           (char *)c + col * size, c_row);
+            PanelRows r = *rows;
+            r.a += k * size;
+            r.from = (k == 0 ? r.from : r.c) + col * size;
+            r.from_row = k == 0 ? r.from_row : r.c_row;
+            r.c += col * size;
+            multiply_block(p, &r, MIN(p->deep, p->k - k),
+                           panel + (col * p->k + k * p->width) * size, ahead);
         }
-    }
+        k += p->deep;
+    } while (k < p->k);
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
@@ -101,7 +146,9 @@ recurrent_grid(gint64 panels, gint64 samples, gint64 unit, gint64 bytes, gint64 
 {
     const gint64 threads = tn_pool_threads();
     const gint64 each = parts_of(samples, threads * parts_of(samples, threads * MOST_ROWS));
-    const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART;
+    const gboolean large =
+        panels >= STEP_PANELS * threads && panels * samples * cost >= STEP_WORK * threads;
+    const gboolean apart = each >= LEAST_APART && bytes <= MOST_APART && !large;
     const gint64 block = parts_of(apart ? each : MIN(samples, MOST_ROWS), unit) * unit;
     return (RecurrentGrid){ .panels = panels,
                             .samples = samples,

@@ -29,6 +29,9 @@ static const Case cases[] = {
     { LSTM, 6, 50, 3, 320, .b_ih = TRUE, .b_hh = TRUE },
     { GRU, 2, 100, 30, 370 },
     { RNN, 2, 60, 8, 650, .b_ih = TRUE },
+    /* steps that are long enough to wait for, with few threads */
+    { LSTM, 2, 32, 5, 256, .b_ih = TRUE },
+    { GRU, 2, 45, 3, 250, .b_hh = TRUE },
     /* one sample, one step, no features, one unit */
     { LSTM, 40, 1, 3, 300, .b_ih = TRUE, .g_cells = TRUE },
     { GRU, 20, 1, 300, 20, .b_ih = TRUE, .b_hh = TRUE },
@@ -491,19 +494,61 @@ numbers_of_samples(void)
     batch_invariant = FALSE;
 }
 
+/* The sums of lstm's gates are x itself: the gates' functions over their whole range. */
+static void
+functions_of_gates(void)
+{
+    enum { SAMPLES = 4000, UNITS = 17 };
+    const TnSequenceAttrs attrs = { 1, TN_RNN_TANH };
+    Array in[5], out[TN_MAX_OUT];
+    gint n_out;
+    open_plugins();
+    TN_REQUIRE(tn_registry_open("nn", NULL));
+    in[0] = random_array(TN_DTYPE_F32, 1, 3, 1, SAMPLES, 1);
+    for (gint i = 0; i < SAMPLES; i++) {
+        const double size = i % 4 == 0 ? 100 : i % 4 == 1 ? 10 : i % 4 == 2 ? 1 : exp2(-i % 120);
+        array_set(&in[0], i, array_get(&in[0], i) * size);
+    }
+    for (gint i = 1; i < 5; i++) {
+        const gint64 rows = i < 3 ? SAMPLES : 4 * UNITS, cols = i == 3 ? 1 : UNITS;
+        in[i] = array_new(tn_type(TN_DTYPE_F32, 2, (const gint64[]){ rows, cols }), NULL);
+        for (gint64 k = 0; k < in[i].arg.count; k++) {
+            array_set(&in[i], k, i == 3);
+        }
+    }
+    op_run("cpu", "lstm", &attrs, 5, in, &n_out, out);
+    gint wrong = 0;
+    for (gint64 i = 0; i < out[2].arg.count && wrong < 3; i++) {
+        const double x = array_get(&in[0], i / (4 * UNITS)), got = array_get(&out[2], i);
+        const gint64 gate = i / UNITS % 4;
+        const double want = gate == 2 ? tanh(x) : sigmoid(x);
+        if (!(fabs(got - want) <= (0x1p-22 + 0x1p-26 * fabs(x)) * fabs(want) + 2e-38)) {
+            TN_FAIL("gate %d of %.9g is %.9g, not %.9g", (gint)gate, x, got, want);
+            wrong++;
+        }
+    }
+    for (gint i = 0; i < 5; i++) {
+        array_clear(&in[i]);
+    }
+    for (gint i = 0; i < n_out; i++) {
+        array_clear(&out[i]);
+    }
+}
+
 static void
 other_instruction_sets(void)
 {
-    tn_test_again(
-        (const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
-                               "TENON_CPU_ISA=avx512_bf16", NULL },
-        (const char *const[]){ "sequences", "special numbers", "numbers of samples", NULL });
+    tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                                         "TENON_CPU_ISA=avx512_bf16", NULL },
+                  (const char *const[]){ "sequences", "special numbers", "numbers of samples",
+                                         "functions of the gates", NULL });
 }
 
 static const TnTest tests[] = {
     { "sequences", sequences },
     { "special numbers", special_numbers },
     { "numbers of samples", numbers_of_samples },
+    { "functions of the gates", functions_of_gates },
     { "other instruction sets", other_instruction_sets },
 };
 
