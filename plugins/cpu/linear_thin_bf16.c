@@ -1,6 +1,7 @@
 /* linear_thin_bf16.c: linear layers of bf16 for a few samples, which take as long as their weights are
  * read: each weight once, from where it lies, not copied. Sums run along the rows of x and w in
- * vectors, whose elements are added in the end. */
+ * vectors, whose elements are added in the end. Some rows of weights are read at once, as processors
+ * fetch each ahead by itself, and begin anew with every row. */
 #include "bf16.h"
 #include "tables.h"
 
@@ -10,13 +11,14 @@
 
 #define MOST_ROWS 4
 
-/* Sum of x[i] w[i]. */
-typedef float (*DotFn)(const guint16 *x, const guint16 *w, gint64 n);
+/* y[r] = sum of x[i] w[r][i], for AT_ONCE rows [n] of w or fewer. */
+#define AT_ONCE 4
+typedef void (*DotsFn)(const guint16 *x, const guint16 *w, gint64 n, gint rows, float *y);
 
 typedef struct {
     gint64 rows, n, k, per_chunk; /* n: of outputs */
     gboolean wide, bias;
-    DotFn dot;
+    DotsFn dots;
 } Plan;
 
 typedef struct {
@@ -48,60 +50,75 @@ dot_body(const guint16 *x, const guint16 *w, gint64 n)
     return all;
 }
 
-static float
-dot_portable(const guint16 *x, const guint16 *w, gint64 n)
+static CPU_INLINE void
+dots_body(const guint16 *x, const guint16 *w, gint64 n, gint rows, float *y)
 {
-    return dot_body(x, w, n);
+    for (gint r = 0; r < rows; r++) {
+        y[r] = dot_body(x, w + r * n, n);
+    }
 }
 
-CPU_TARGET_AVX2 static float
-dot_avx2(const guint16 *x, const guint16 *w, gint64 n)
-{
-    return dot_body(x, w, n);
-}
-
-CPU_TARGET_AVX512 static float
-dot_avx512(const guint16 *x, const guint16 *w, gint64 n)
-{
-    return dot_body(x, w, n);
-}
-
-static const DotFn plain[CPU_N_ISA] = { dot_portable, dot_avx2, dot_avx512 };
+CPU_VERSIONS(dots, DotsFn, (const guint16 *x, const guint16 *w, gint64 n, gint rows, float *y),
+             (x, w, n, rows, y))
 
 #if defined(__x86_64__)
 
-CPU_TARGET_PAIRS static float
-dot_pairs(const guint16 *x, const guint16 *w, gint64 n)
+/* rows: known to the compiler. */
+CPU_TARGET_PAIRS static CPU_INLINE void
+rows_pairs(const guint16 *x, const guint16 *w, gint64 n, gint rows, float *y)
 {
     enum { SUMS = 4, STEP = 32 };
-    __m512 sum[SUMS] = { _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                         _mm512_setzero_ps() };
+    __m512 sum[AT_ONCE][SUMS];
+    for (gint r = 0; r < rows; r++) {
+        for (gint s = 0; s < SUMS; s++) {
+            sum[r][s] = _mm512_setzero_ps();
+        }
+    }
     gint64 i = 0;
     for (; i + SUMS * STEP <= n; i += SUMS * STEP) {
-        for (gint s = 0; s < SUMS; s++) {
-            sum[s] = _mm512_dpbf16_ps(sum[s], (__m512bh)_mm512_loadu_si512(x + i + s * STEP),
-                                      (__m512bh)_mm512_loadu_si512(w + i + s * STEP));
+        for (gint r = 0; r < rows; r++) {
+            for (gint s = 0; s < SUMS; s++) {
+                const gint64 at = i + s * STEP;
+                sum[r][s] = _mm512_dpbf16_ps(sum[r][s], (__m512bh)_mm512_loadu_si512(x + at),
+                                             (__m512bh)_mm512_loadu_si512(w + r * n + at));
+            }
         }
     }
     for (; i < n; i += STEP) {
         const __mmask32 in = n - i >= STEP ? ~(__mmask32)0 : ((__mmask32)1 << (n - i)) - 1;
-        sum[0] = _mm512_dpbf16_ps(sum[0], (__m512bh)_mm512_maskz_loadu_epi16(in, x + i),
-                                  (__m512bh)_mm512_maskz_loadu_epi16(in, w + i));
+        for (gint r = 0; r < rows; r++) {
+            sum[r][0] = _mm512_dpbf16_ps(sum[r][0], (__m512bh)_mm512_maskz_loadu_epi16(in, x + i),
+                                         (__m512bh)_mm512_maskz_loadu_epi16(in, w + r * n + i));
+        }
     }
-    return _mm512_reduce_add_ps(
-        _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
+    for (gint r = 0; r < rows; r++) {
+        y[r] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[r][0], sum[r][1]),
+                                                  _mm512_add_ps(sum[r][2], sum[r][3])));
+    }
+}
+
+CPU_TARGET_PAIRS static void
+dots_pairs(const guint16 *x, const guint16 *w, gint64 n, gint rows, float *y)
+{
+    if (rows == AT_ONCE) {
+        rows_pairs(x, w, n, AT_ONCE, y);
+        return;
+    }
+    for (gint r = 0; r < rows; r++) {
+        rows_pairs(x, w + r * n, n, 1, y + r);
+    }
 }
 #endif
 
-static DotFn
-dot_function(void)
+static DotsFn
+dots_function(void)
 {
 #if defined(__x86_64__)
     if (cpu_bf16 != CPU_BF16_PLAIN) {
-        return dot_pairs;
+        return dots_pairs;
     }
 #endif
-    return plain[cpu_isa];
+    return dots[cpu_isa];
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
@@ -113,14 +130,19 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
     const Plan *p = job->plan;
     const gint64 first = (gint64)chunk * p->per_chunk, end = MIN(p->n, first + p->per_chunk);
     (void)n_chunks;
-    for (gint64 j = first; j < end; j++) {
-        const float bias = p->bias ? cpu_bf16_wide(job->bias[j]) : 0;
+    for (gint64 j = first; j < end; j += AT_ONCE) {
+        const gint outputs = (gint)MIN(AT_ONCE, end - j);
         for (gint64 i = 0; i < p->rows; i++) {
-            const float y = p->dot(job->x + i * p->k, job->w + j * p->k, p->k) + bias;
-            if (p->wide) {
-                ((float *)(void *)job->out)[i * p->n + j] = y;
-            } else {
-                ((guint16 *)(void *)job->out)[i * p->n + j] = cpu_bf16_narrow(y);
+            float y[AT_ONCE];
+            p->dots(job->x + i * p->k, job->w + j * p->k, p->k, outputs, y);
+            for (gint r = 0; r < outputs; r++) {
+                const float sum = y[r] + (p->bias ? cpu_bf16_wide(job->bias[j + r]) : 0);
+                const gint64 at = i * p->n + j + r;
+                if (p->wide) {
+                    ((float *)(void *)job->out)[at] = sum;
+                } else {
+                    ((guint16 *)(void *)job->out)[at] = cpu_bf16_narrow(sum);
+                }
             }
         }
     }
@@ -156,7 +178,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->k = w->type.dims[1];
     p->bias = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
     p->wide = node->out[0].type.dtype == TN_DTYPE_F32;
-    p->dot = dot_function();
+    p->dots = dots_function();
     p->per_chunk = cpu_items_per_chunk(p->n, p->k);
     prepared->state = p;
     return TRUE;

@@ -145,6 +145,14 @@ layers(void)
     Array bare[] = { random_array(TN_DTYPE_BF16, 3, x, NULL),
                      random_array(TN_DTYPE_BF16, 2, w, NULL) };
     check("linear", NULL, 2, bare, 65, "linear without bias");
+    /* A few samples, whose weights are read some rows at once. */
+    for (gint64 k = 65; k <= 353; k += 144) {
+        const gint64 few[] = { 3, k }, outputs[] = { 50, k };
+        Array thin[] = { random_array(TN_DTYPE_BF16, 2, few, NULL),
+                         random_array(TN_DTYPE_BF16, 2, outputs, NULL),
+                         random_array(TN_DTYPE_BF16, 1, b, NULL) };
+        check("linear", NULL, 3, thin, k, "linear of a few samples");
+    }
 }
 
 static void
