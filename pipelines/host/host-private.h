@@ -233,7 +233,7 @@ int tn_arg_open(lua_State *L);
 void tn_host_apply_overrides(TnHost *host, TnSpec *root);
 void tn_host_wrap_numbers(TnHost *host, TnSpec *spec);
 
-/* --- tensor.c: tensors, variables ------------------------------------------------------------- */
+/* --- tensor.c, variable.c, operand.c ----------------------------------------------------------- */
 typedef struct {
     TnTensor *tensor;
     gboolean tracked;
@@ -248,6 +248,11 @@ typedef struct {
 #define TN_TENSOR "tenon.tensor"
 #define TN_VARIABLE "tenon.variable"
 int tn_tensor_open(lua_State *L);
+int tn_variable_open(lua_State *L);
+int tn_operand_open(lua_State *L);
+/* A metatable whose __index looks among methods, then properties, then operators. */
+void tn_operand_metatable(lua_State *L, const char *name, const luaL_Reg *events,
+                          const luaL_Reg *methods);
 /* Pushes an empty handle first, so that what is put into it cannot be lost. */
 TnLuaTensor *tn_push_tensor(lua_State *L);
 /* Takes tensor and reports its bytes to the collector. */
@@ -257,6 +262,8 @@ TnLuaTensor *tn_to_tensor(lua_State *L,
 TnLuaVar *tn_push_variable(lua_State *L, TnVar *var, TnContext *context);
 TnLuaVar *tn_to_variable(lua_State *L, int index);
 TnType tn_check_type(lua_State *L, const char *dtype, int shape);
+/* The same for the variable `owner`, which errors name; NULL: for none. */
+TnType tn_check_type_of(lua_State *L, const char *owner, const char *dtype, int shape);
 void tn_push_shape(lua_State *L, const TnType *type);
 
 /* --- graph.c: graphs, their values, functions ------------------------------------------------- */

@@ -1,0 +1,292 @@
+/* variable.c: variables as Lua sees them: made or found again in the present store, read, written, assigned. A
+ * handle keeps the context, and with it the store. */
+#include "host-private.h"
+
+#include <string.h>
+
+TnLuaVar *
+tn_push_variable(lua_State *L, TnVar *var, TnContext *context)
+{
+    TnLuaVar *handle = lua_newuserdatauv(L, sizeof *handle, 0);
+    *handle = (TnLuaVar){ var, NULL };
+    luaL_setmetatable(L, TN_VARIABLE);
+    handle->context = tn_context_ref(context);
+    return handle;
+}
+
+TnLuaVar *
+tn_to_variable(lua_State *L, int index)
+{
+    TnLuaVar *handle = luaL_testudata(L, index, TN_VARIABLE);
+    if (handle && !handle->context)
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "the variable was closed");
+    return handle;
+}
+
+static TnLuaVar *
+check_variable(lua_State *L)
+{
+    TnLuaVar *handle = tn_to_variable(L, 1);
+    return handle ? handle : luaL_checkudata(L, 1, TN_VARIABLE);
+}
+
+static int
+variable_gc(lua_State *L)
+{
+    TnLuaVar *handle = luaL_checkudata(L, 1, TN_VARIABLE);
+    g_clear_pointer(&handle->context, tn_context_unref);
+    return 0;
+}
+
+static const char *const init_names[] = {
+    [TN_INIT_ZEROS] = "zeros",
+    [TN_INIT_ONES] = "ones",
+    [TN_INIT_CONSTANT] = "constant",
+    [TN_INIT_UNIFORM] = "uniform",
+    [TN_INIT_NORMAL] = "normal",
+    [TN_INIT_GLOROT_UNIFORM] = "glorot_uniform",
+    [TN_INIT_GLOROT_NORMAL] = "glorot_normal",
+    [TN_INIT_HE_UNIFORM] = "he_uniform",
+    [TN_INIT_HE_NORMAL] = "he_normal",
+    [TN_INIT_LECUN_UNIFORM] = "lecun_uniform",
+    [TN_INIT_LECUN_NORMAL] = "lecun_normal",
+    [TN_INIT_FAN_IN_UNIFORM] = "fan_in_uniform",
+    [TN_INIT_ORTHOGONAL] = "orthogonal",
+};
+
+/* "zeros", or {"uniform", -0.1, 0.1, fan_in = 4, zero_row = 1}, at index. */
+static TnInit
+read_init(lua_State *L, int index)
+{
+    TnInit init = { .kind = TN_INIT_ZEROS };
+    const char *name = "zeros";
+    const int top = lua_gettop(L);
+    if (lua_type(L, index) == LUA_TSTRING) {
+        name = lua_tostring(L, index);
+    } else if (lua_type(L, index) == LUA_TTABLE) {
+        lua_rawgeti(L, index, 1);
+        name = luaL_checkstring(L, -1);
+        lua_rawgeti(L, index, 2);
+        init.a = luaL_optnumber(L, -1, 0);
+        lua_rawgeti(L, index, 3);
+        init.b = luaL_optnumber(L, -1, 0);
+        lua_getfield(L, index, "fan_in");
+        init.fan_in = luaL_optinteger(L, -1, 0);
+        lua_getfield(L, index, "zero_row");
+        init.zero_row = luaL_optinteger(L, -1, 0);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(init_names); i++) {
+        if (strcmp(init_names[i], name) != 0)
+            continue;
+        init.kind = (TnInitKind)i;
+        lua_settop(L, top);
+        return init;
+    }
+    const char *near = tn_nearest(name, init_names, G_N_ELEMENTS(init_names));
+    tn_host_raise_text(L, TN_ERROR_CONFIG, "there is no initialiser '%s'%s%s%s", name,
+                       near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    return init;
+}
+
+/* variable{name =, shape =, dtype =, role =, of =, init =, frozen =}: made, or found again, in the
+ * present store. */
+static int
+variable(lua_State *L)
+{
+    static const char *const roles[] = { "param", "slot", "stat", "counter", NULL };
+    GError *error = NULL;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    lua_getfield(L, 1, "name");
+    lua_getfield(L, 1, "shape");
+    lua_getfield(L, 1, "dtype");
+    lua_getfield(L, 1, "role");
+    lua_getfield(L, 1, "of");
+    lua_getfield(L, 1, "init");
+    lua_getfield(L, 1, "frozen");
+    TnContext *context = tn_host_context(L);
+    const TnVarInfo info = {
+        .name = luaL_checkstring(L, 2),
+        .type = tn_check_type_of(L, lua_tostring(L, 2), luaL_optstring(L, 4, "f32"), 3),
+        .role = (TnRole)luaL_checkoption(L, 5, "param", roles),
+        .of = luaL_optstring(L, 6, NULL),
+        .init = read_init(L, 7),
+        .frozen = lua_toboolean(L, 8),
+    };
+    TnVar *var =
+        tn_store_var(tn_context_store(context), tn_context_device(context, 0), &info, &error);
+    if (!var)
+        return tn_host_raise(L, error);
+    tn_push_variable(L, var, context);
+    return 1;
+}
+
+static int
+well_known(lua_State *L, TnVar *(*find)(TnStore *, GError **))
+{
+    GError *error = NULL;
+    TnContext *context = tn_host_context(L);
+    TnVar *var = find(tn_context_store(context), &error);
+    if (!var)
+        return tn_host_raise(L, error);
+    tn_push_variable(L, var, context);
+    return 1;
+}
+
+static int
+step_variable(lua_State *L)
+{
+    return well_known(L, tn_store_step);
+}
+
+static int
+key_variable(lua_State *L)
+{
+    return well_known(L, tn_store_random_key);
+}
+
+/* variables(): a list of all in the present store. */
+static int
+variables(lua_State *L)
+{
+    TnContext *context = tn_host_context(L);
+    TnStore *store = tn_context_store(context);
+    lua_newtable(L);
+    for (guint i = 0; i < tn_store_n(store); i++) {
+        tn_push_variable(L, tn_store_at(store, i), context);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+/* v:read(): a tensor with its present value. */
+static int
+variable_read(lua_State *L)
+{
+    TnLuaVar *handle = check_variable(L);
+    GError *error = NULL;
+    TnLuaTensor *result = tn_push_tensor(L);
+    TnTensor *value = tn_var_get(handle->var, &error);
+    if (!value)
+        return tn_host_raise(L, error);
+    tn_fill_tensor(L, result, value);
+    return 1;
+}
+
+/* Writes the tensor's numbers, on the host and of the variable's type by now. */
+static gboolean
+write_tensor(TnVar *var, TnTensor *tensor, GError **error)
+{
+    const TnType *type = &tn_var_info(var)->type;
+    g_autoptr(TnTensor) host = tn_tensor_copy(tensor, NULL, type->dtype, error);
+    if (!host)
+        return FALSE;
+    if (!tn_type_equal(tn_tensor_type(host), type)) {
+        g_autofree char *got = tn_type_print(tn_tensor_type(host));
+        g_autofree char *want = tn_type_print(type);
+        g_set_error(error, TN_ERROR, TN_ERROR_SHAPE, "variable '%s' is %s, cannot take %s",
+                    tn_var_info(var)->name, want, got);
+        return FALSE;
+    }
+    return tn_var_write(var, tn_storage_memory(tn_tensor_storage(host)),
+                        (gsize)tn_tensor_bytes(host), error);
+}
+
+/* v:write(x): a tensor or a number for all elements. In a graph: v:assign(value). */
+static int
+variable_write(lua_State *L)
+{
+    TnLuaVar *handle = check_variable(L);
+    const TnLuaTensor *tensor = tn_to_tensor(L, 2);
+    TnTensor *from = NULL;
+    GError *error = NULL;
+    if (tensor) {
+        from = tn_tensor_ref(tensor->tensor);
+    } else {
+        const double number = luaL_checknumber(L, 2);
+        from = tn_tensor_new(NULL, tn_var_info(handle->var)->type, &error);
+        if (from)
+            tn_dtype_convert(tn_tensor_dtype(from), tn_storage_memory(tn_tensor_storage(from)), 1,
+                             TN_DTYPE_F64, &number, 0, (gsize)tn_tensor_count(from));
+    }
+    const gboolean ok = from && write_tensor(handle->var, from, &error);
+    g_clear_pointer(&from, tn_tensor_unref);
+    tn_host_of(L)->writes++;
+    return ok ? 0 : tn_host_raise(L, error);
+}
+
+/* v:assign(x): at the end of the program if x is a value of a graph, now otherwise. */
+static int
+variable_assign(lua_State *L)
+{
+    TnLuaVar *handle = check_variable(L);
+    const TnLuaValue *value = tn_to_val(L, 2);
+    GError *error = NULL;
+    if (!value)
+        return variable_write(L);
+    tn_graph_assign(value->graph, handle->var, value->val);
+    return tn_graph_check(value->graph, &error) ? 0 : tn_host_raise(L, error);
+}
+
+static int
+variable_reset(lua_State *L)
+{
+    GError *error = NULL;
+    TnLuaVar *handle = check_variable(L);
+    tn_host_of(L)->writes++;
+    return tn_var_reset(handle->var, &error) ? 0 : tn_host_raise(L, error);
+}
+
+static int
+variable_name(lua_State *L)
+{
+    lua_pushstring(L, tn_var_info(check_variable(L)->var)->name);
+    return 1;
+}
+
+static int
+variable_role(lua_State *L)
+{
+    static const char *const roles[] = { "param", "slot", "stat", "counter" };
+    lua_pushstring(L, roles[tn_var_info(check_variable(L)->var)->role]);
+    return 1;
+}
+
+static int
+variable_frozen(lua_State *L)
+{
+    lua_pushboolean(L, tn_var_info(check_variable(L)->var)->frozen);
+    return 1;
+}
+
+static int
+variable_tostring(lua_State *L)
+{
+    const TnVarInfo *info = tn_var_info(check_variable(L)->var);
+    lua_pushfstring(L, "variable '%s'", info->name);
+    return 1;
+}
+
+int
+tn_variable_open(lua_State *L)
+{
+    static const luaL_Reg events[] = { { "__gc", variable_gc },
+                                       { "__close", variable_gc },
+                                       { "__tostring", variable_tostring },
+                                       { NULL, NULL } };
+    static const luaL_Reg methods[] = {
+        { "read", variable_read },     { "write", variable_write }, { "assign", variable_assign },
+        { "reset", variable_reset },   { "name", variable_name },   { "role", variable_role },
+        { "frozen", variable_frozen }, { "close", variable_gc },    { NULL, NULL },
+    };
+    static const luaL_Reg functions[] = {
+        { "variable", variable },
+        { "variables", variables },
+        { "step_variable", step_variable },
+        { "key_variable", key_variable },
+        { NULL, NULL },
+    };
+    tn_operand_metatable(L, TN_VARIABLE, events, methods);
+    luaL_setfuncs(L, functions, 0);
+    return 0;
+}
