@@ -9,9 +9,9 @@
 #define SECOND_BYTES (1 << 18)
 #define MOST_PARTS 4
 
-/* Bytes that are fetched at once, and how much of k a group of rows is multiplied over meanwhile. */
+/* Bytes that are fetched at once, and what is multiplied meanwhile: rows times k. */
 #define LINE 64
-#define K_OF_LINE 8
+#define LINE_WORK 48
 
 /* Multiplications that a chunk should have at least. */
 #define CHUNK_WORK 131072
@@ -79,9 +79,9 @@ group_of(gint64 rows)
 
 /* The next lines of `ahead`, a few for so much of a product, so that none has to wait for the others. */
 static void
-fetch(PanelAhead *ahead, gint64 k)
+fetch(PanelAhead *ahead, gint64 work)
 {
-    for (gint64 lines = k / K_OF_LINE; lines > 0 && ahead->part < ahead->parts; lines--) {
+    for (gint64 lines = work / LINE_WORK; lines > 0 && ahead->part < ahead->parts; lines--) {
         const PanelTarget *to = &ahead->to[ahead->part];
         __builtin_prefetch(to->at + ahead->row * to->row + ahead->byte, 1);
         ahead->byte += LINE;
@@ -105,7 +105,7 @@ multiply_block(const PanelProduct *p, const PanelRows *r, gint64 k, const char *
     for (gint64 n, row = 0; row < r->rows; row += n) {
         n = group_of(r->rows - row);
         if (ahead != NULL) {
-            fetch(ahead, k);
+            fetch(ahead, n * k);
         }
         kernels->fn[p->f64][n - 1][vectors - 1](k, r->a + row * r->a_row * size, r->a_row, 1, b,
                                                 p->width, r->c + row * r->c_row * size, r->c_row,
