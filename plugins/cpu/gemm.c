@@ -216,13 +216,17 @@ block_columns(const Block *block, Operands in, const char *b, char *c)
         gint64 left = block->cols - col, cols = MIN(left, BLOCK_COLS) / most * most;
         const GemmKernels *kernels = &gemm_kernels[cpu_isa];
         gint64 width = most, at = block->col + col;
+        if (g->panel > 0) {
+            left = MIN(left, g->panel - at % g->panel);
+            cols = MIN(cols, left / most * most);
+        }
         if (cols == 0) {
             cols = left;
             kernels = kernels_for(cols * size);
             width = round_up(cols, kernels->lanes[g->f64]);
         }
         char *to = c + (block->row * g->c_row + at) * size;
-        in.b = b + (block->k0 * g->b_row + at * g->b_col) * size;
+        in.b = b + cpu_gemm_b_at(g, block->k0, at) * size;
         in.b_row = g->b_row;
         in.bias = block->bias ? block->bias + at * size : NULL;
         if (block->packed != NULL) {
@@ -288,8 +292,9 @@ static gboolean
 fits_blas(const CpuGemm *g)
 {
     int trans, ld;
-    return cpu_blas.available && g->m < G_MAXINT && g->n < G_MAXINT && g->k < G_MAXINT &&
-           g->c_row < G_MAXINT && blas_layout(g->m, g->k, g->a_row, g->a_col, &trans, &ld) &&
+    return cpu_blas.available && g->panel == 0 && g->m < G_MAXINT && g->n < G_MAXINT &&
+           g->k < G_MAXINT && g->c_row < G_MAXINT &&
+           blas_layout(g->m, g->k, g->a_row, g->a_col, &trans, &ld) &&
            blas_layout(g->k, g->n, g->b_row, g->b_col, &trans, &ld);
 }
 
@@ -333,6 +338,9 @@ cpu_gemm_plan(CpuGemm *g)
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
     g->thin = gemm_thin_fits(g);
+    if (g->thin) {
+        gemm_thin_plan(g);
+    }
     g->blas = !g->own && !g->thin && fits_blas(g) && blas_is_faster(g);
 }
 
