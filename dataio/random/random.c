@@ -92,22 +92,18 @@ random_length(void *self)
     return ((RandomData *)self)->options.length;
 }
 
-static void
-fill_normal(TnRandom *random, gint64 n, float *x)
-{
-    for (gint64 k = 0; k < n; k++)
-        x[k] = (float)tn_random_normal(random);
-}
-
 /* Lowest byte of each word first, on every machine. */
 static void
 fill_bytes(TnRandom *random, gint64 n, guint8 *x)
 {
-    guint64 word = 0;
-    for (gint64 k = 0; k < n; k++, word >>= 8) {
-        if (k % 8 == 0)
-            word = tn_random_u64(random);
-        x[k] = (guint8)word;
+    guint32 words[1024];
+    for (gint64 done = 0; done < n;) {
+        const gint64 bytes = MIN(n - done, (gint64)sizeof words), count = (bytes + 3) / 4;
+        tn_random_fill_u32(random, count, words);
+        for (gint64 i = 0; i < count; i++)
+            words[i] = GUINT32_TO_LE(words[i]);
+        memcpy(x + done, words, (gsize)bytes);
+        done += bytes;
     }
 }
 
@@ -127,7 +123,7 @@ random_read(void *self, gsize n, const gint64 *position, void *const *out)
         if (out[0] && data->options.dtype == BYTES_U8)
             fill_bytes(&random, data->count, (guint8 *)out[0] + (gint64)i * data->count);
         else if (out[0])
-            fill_normal(&random, data->count, (float *)out[0] + (gint64)i * data->count);
+            tn_random_fill_normal(&random, data->count, (float *)out[0] + (gint64)i * data->count);
     }
     return TN_OK;
 }

@@ -243,8 +243,10 @@ random_tensor(lua_State *L)
     if (!made)
         return tn_host_raise(L, error);
     float *values = tn_storage_memory(tn_tensor_storage(made));
-    for (gint64 i = 0; i < tn_type_count(&type); i++)
-        values[i] = (float)(kind == 0 ? tn_random_f64(&random) : tn_random_normal(&random));
+    if (kind == 1)
+        tn_random_fill_normal(&random, tn_type_count(&type), values);
+    for (gint64 i = 0; kind == 0 && i < tn_type_count(&type); i++)
+        values[i] = (float)tn_random_f64(&random);
     tn_fill_tensor(L, handle, made);
     return 1;
 }

@@ -47,8 +47,9 @@ static gboolean
 fits_blas(const CpuGemm *g)
 {
     int trans, ld;
-    return cpu_blas.available && g->m < G_MAXINT && g->n < G_MAXINT && g->k < G_MAXINT &&
-           g->c_row < G_MAXINT && blas_layout(g->m, g->k, g->a_row, g->a_col, &trans, &ld) &&
+    return cpu_blas.available && g->panel == 0 && g->m < G_MAXINT && g->n < G_MAXINT &&
+           g->k < G_MAXINT && g->c_row < G_MAXINT &&
+           blas_layout(g->m, g->k, g->a_row, g->a_col, &trans, &ld) &&
            blas_layout(g->k, g->n, g->b_row, g->b_col, &trans, &ld);
 }
 
@@ -92,6 +93,9 @@ cpu_gemm_plan(CpuGemm *g)
     g->n_down = (g->m + g->rows - 1) / g->rows;
     g->n_across = (g->n + g->cols - 1) / g->cols;
     g->thin = gemm_thin_fits(g);
+    if (g->thin) {
+        gemm_thin_plan(g);
+    }
     g->blas = !g->own && !g->thin && fits_blas(g) && blas_is_faster(g);
 }
 

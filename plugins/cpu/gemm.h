@@ -13,6 +13,7 @@ typedef struct {
     gboolean f64;
     gint64 m, n, k;
     gint64 a_row, a_col, b_row, b_col, c_row; /* strides in elements; c's columns are neighbours */
+    gint64 panel; /* b's columns that make a matrix by themselves, one behind the other; 0: all */
     gboolean accumulate;
     gboolean own;            /* OpenBLAS is not asked: its sums go by the number of rows */
     gboolean blas;           /* OpenBLAS computes the regions */
@@ -20,6 +21,14 @@ typedef struct {
     gint64 rows, cols;       /* of a region */
     gint64 n_down, n_across; /* regions */
 } CpuGemm;
+
+/* Where b's element at row k and that column is. */
+static inline gint64
+cpu_gemm_b_at(const CpuGemm *gemm, gint64 k, gint64 col)
+{
+    const gint64 in = gemm->panel > 0 ? col % gemm->panel : col;
+    return (col - in) * gemm->k + k * gemm->b_row + in * gemm->b_col;
+}
 
 /* Chooses regions (and whether OpenBLAS computes them) for the sizes and strides, which are filled
  * in. */

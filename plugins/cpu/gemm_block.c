@@ -61,12 +61,14 @@ static Panel
 panel_from(const GemmBlock *block, gint64 col)
 {
     const CpuGemm *g = block->gemm;
-    const gint64 most = gemm_panel_width(g), left = block->cols - col;
+    const gint64 most = gemm_panel_width(g), at = block->col + col;
+    const gint64 within = g->panel > 0 ? g->panel - at % g->panel : G_MAXINT64;
+    const gint64 left = MIN(block->cols - col, within);
     if (left >= most) {
-        return (Panel){ &gemm_kernels[cpu_isa], block->col + col, most, most };
+        return (Panel){ &gemm_kernels[cpu_isa], at, most, most };
     }
     const GemmKernels *kernels = kernels_for(left * size_of(g));
-    return (Panel){ kernels, block->col + col, left, round_up(left, kernels->lanes[g->f64]) };
+    return (Panel){ kernels, at, left, round_up(left, kernels->lanes[g->f64]) };
 }
 
 /* Whether panels of b are copied: columns apart, a part of a vector, or enough reuse to pay for the
@@ -183,7 +185,7 @@ source_of(const GemmBlock *block, const Panel *panel, const char *b)
 {
     const CpuGemm *g = block->gemm;
     const gint64 size = size_of(g);
-    const char *from = b + (block->k0 * g->b_row + panel->col * g->b_col) * size;
+    const char *from = b + cpu_gemm_b_at(g, block->k0, panel->col) * size;
     if (block->packed != NULL) {
         from = block->packed + packed_at(g, block->k0, block->k, panel->col);
         return gemm_next(from, 1, 0, block->k * panel->width * size);

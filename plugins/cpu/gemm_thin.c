@@ -160,16 +160,44 @@ dots(gint64 k, const float *const *columns, const float *a, V *total)
     *total = sums_of(sum);
 }
 
-/* The last columns of panels, where they are few, are summed in shorter vectors without fused
- * multiply-adds (gemm.c). */
+static gboolean
+is_dots(const CpuGemm *g)
+{
+    return !g->own && g->m == 1 && g->b_row == 1 && g->panel == 0;
+}
+
+/* Rows that it still pays to turn columns for twice. */
+#define TURNED_ROWS 10
+
+/* With own, sums are those of other products. The last columns of their panels, where they are few, are
+ * summed in shorter vectors without fused multiply-adds (gemm.c). */
 gboolean
 gemm_thin_fits(const CpuGemm *g)
 {
     const gint64 last = g->n % (4 * L);
-    return cpu_isa == CPU_AVX512 && !g->f64 && g->a_col == 1 &&
-           (g->own ? g->m <= GEMM_THIN_ROWS && (last == 0 || last > 4) &&
-                         (g->b_row == 1 || g->b_col == 1)
-                   : g->m == 1 && g->b_row == 1);
+    if (cpu_isa != CPU_AVX512 || g->f64 || g->a_col != 1 || (g->panel != 0 && g->panel != 4 * L) ||
+        (g->own && last > 0 && last <= 4)) {
+        return FALSE;
+    }
+    return is_dots(g) || (g->b_col == 1 ? g->m <= GEMM_THIN_ROWS && (g->own || g->n >= L)
+                                        : g->own && g->b_row == 1 && g->m <= TURNED_ROWS);
+}
+
+/* Elements of b that a region should have at least, and regions at most. */
+#define REGION_ELEMENTS 65536
+#define MOST_REGIONS 8
+
+void
+gemm_thin_plan(CpuGemm *g)
+{
+    gint64 across = 1;
+    while (across < MOST_REGIONS && g->n * g->k >= 2 * across * REGION_ELEMENTS) {
+        across *= 2;
+    }
+    g->rows = g->m;
+    g->cols = MAX(4 * L, cpu_parts(g->n, across * 4 * L) * 4 * L);
+    g->n_down = 1;
+    g->n_across = cpu_parts(g->n, g->cols);
 }
 
 static void
@@ -180,17 +208,22 @@ store(gboolean add, const float *sum, float *to, gint64 cols)
     }
 }
 
-/* All rows of at most sixteen columns. */
+/* All rows of at most sixteen columns; what is turned is in the first-level cache if it is again. */
 static void
 tile(const CpuGemm *g, const float *const *columns, const float *a, float *c, gint64 cols)
 {
     _Alignas(64) V block[GEMM_THIN_ROWS];
     float *sum = (float *)(void *)block;
+    const gint64 most = cpu_parts(g->m, cpu_parts(g->m, GEMM_THIN_ROWS));
     for (gint64 k0 = 0; k0 < g->k; k0 += GEMM_BLOCK_K) {
         const gboolean add = g->accumulate || k0 > 0;
-        sums[g->m](MIN(GEMM_BLOCK_K, g->k - k0), columns, k0, a + k0, g->a_row, block);
-        for (gint64 i = 0; i < g->m; i++) {
-            store(add, sum + i * L, c + i * g->c_row, cols);
+        for (gint64 first = 0, rows; first < g->m; first += rows) {
+            rows = MIN(most, g->m - first);
+            sums[rows](MIN(GEMM_BLOCK_K, g->k - k0), columns, k0, a + first * g->a_row + k0,
+                       g->a_row, block);
+            for (gint64 i = 0; i < rows; i++) {
+                store(add, sum + i * L, c + (first + i) * g->c_row, cols);
+            }
         }
     }
 }
@@ -228,9 +261,11 @@ dot_columns(const CpuGemm *g, const float *a, const float *b, float *c, gint64 c
 void
 gemm_thin_run(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
 {
-    if (g->own && g->b_col == 1) {
+    if (is_dots(g)) {
+        dot_columns(g, a, b + col * g->b_col, c + col, cols);
+    } else if (g->b_col == 1) {
         gemm_thin_rows(g, a, b, c, col, cols);
     } else {
-        (g->own ? thin_columns : dot_columns)(g, a, b + col * g->b_col, c + col, cols);
+        thin_columns(g, a, b + col * g->b_col, c + col, cols);
     }
 }

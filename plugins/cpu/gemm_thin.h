@@ -4,10 +4,12 @@
 
 #include "gemm.h"
 
-#define GEMM_THIN_ROWS 8 /* beyond, packing pays */
+#define GEMM_THIN_ROWS 8 /* at once; with more, sums do not stay in registers */
 
 /* Whether this is for the sizes and strides, on this processor. */
 gboolean gemm_thin_fits(const CpuGemm *gemm);
+/* Regions of a product that this is for: how much of b a thread reads is what counts. */
+void gemm_thin_plan(CpuGemm *gemm);
 /* Columns [col, col + cols) of all rows. With gemm->own, sums run over k in order, in blocks of
  * GEMM_BLOCK_K that begin with 0: the bits are those of the other products. */
 void gemm_thin_run(const CpuGemm *gemm, const float *a, const float *b, float *c, gint64 col,

@@ -1,12 +1,15 @@
-/* gemm_thin_rows.c: products of few rows with a matrix whose rows lie in memory one after the other: they
- * are read where they are, a mask for each vector of columns. As many columns at once as there are
- * registers for sums: with fewer, each would wait for the one before. Where there are fewer columns than that, fewer vectors. */
+/* gemm_thin_rows.c: products of few rows with a matrix whose rows lie in memory one after the other, all of
+ * them or those of panels of 64 columns: they are read where they are, a mask for each vector of columns.
+ * As many columns at once as there are registers for sums: with fewer, each would wait for the one before.
+ * Where there are fewer columns than that, fewer vectors. */
 #include "gemm_thin.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #define L 16
+/* Rows of b that are fetched beforehand: from one to the next is too far for the processor to guess. */
+#define AHEAD 16
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -19,6 +22,7 @@ typedef struct {
     gint64 k, a_row, b_row, c_row;
     const float *a, *b;
     float *c;
+    gint64 panel; /* from four vectors of columns to the next four, in elements */
     gint64 cols;
     gboolean add; /* to what is in c */
 } Tile;
@@ -29,6 +33,9 @@ first(gint64 n)
 {
     return (__mmask16)((1u << CLAMP(n, 0, L)) - 1);
 }
+
+/* Vector j of a row. */
+#define AT(j) ((j) / 4 * panel + (j) % 4 * L)
 
 #define TILE(N, W)                                                                                 \
     CPU_TARGET_AVX512 static void tile_##N##_##W(const Tile *t)                                    \
@@ -44,11 +51,13 @@ first(gint64 n)
             }                                                                                      \
         }                                                                                          \
         const float *b = t->b;                                                                     \
+        const gint64 ahead = AHEAD * t->b_row, panel = t->panel;                                   \
         for (gint64 p = 0; p < t->k; p++, b += t->b_row) {                                         \
             __m512 row[W];                                                                         \
             UNROLL for (gint j = 0; j < W; j++)                                                    \
             {                                                                                      \
-                row[j] = _mm512_maskz_loadu_ps(in[j], b + j * L);                                  \
+                row[j] = _mm512_maskz_loadu_ps(in[j], b + AT(j));                                  \
+                _mm_prefetch((const char *)(b + ahead + AT(j)), _MM_HINT_T0);                      \
             }                                                                                      \
             UNROLL for (gint i = 0; i < N; i++)                                                    \
             {                                                                                      \
@@ -124,10 +133,11 @@ gemm_thin_rows(const CpuGemm *g, const float *a, const float *b, float *c, gint6
                    .b_row = g->b_row,
                    .c_row = g->c_row,
                    .a = a + k0,
+                   .panel = g->panel > 0 ? g->k * 4 * L : 4 * L,
                    .add = g->accumulate || k0 > 0 };
         for (gint64 j = col; j < col + cols; j += t.cols) {
             const gint width = width_for(widths, col + cols - j);
-            t.b = b + k0 * g->b_row + j;
+            t.b = b + cpu_gemm_b_at(g, k0, j);
             t.c = c + j;
             t.cols = MIN(L << width, col + cols - j);
             widths[width](&t);

@@ -1,7 +1,6 @@
 /* matmul.c: batches of products of matrices. f32 and f64 are computed where they lie; other dtypes
  * are first converted to the type that arithmetic on them is done in. */
 #include "gemm.h"
-#include "gemm_thin.h"
 #include "tables.h"
 
 typedef struct {
@@ -87,6 +86,19 @@ transposed(const TnArg *matrix)
     return turned;
 }
 
+/* Panels [out / columns, in, columns] as a matrix [in, out]. */
+static TnArg
+joined(const TnArg *panels)
+{
+    TnArg matrix = *panels;
+    matrix.type.rank = 2;
+    matrix.type.dims[0] = panels->type.dims[1];
+    matrix.type.dims[1] = panels->type.dims[0] * panels->type.dims[2];
+    matrix.strides[0] = panels->strides[1];
+    matrix.strides[1] = panels->strides[2];
+    return matrix;
+}
+
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
@@ -96,6 +108,9 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     (void)error;
     if (strcmp(node->op->name, "linear") == 0) {
         b = transposed(&b);
+    } else if (strcmp(node->op->name, "linear_turned") == 0) {
+        m->gemm.panel = b.type.dims[0] > 1 ? b.type.dims[2] : 0;
+        b = joined(&b);
     }
     m->bias = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
     m->bias_stride = m->bias ? node->in[2].strides[0] : 0;
@@ -274,8 +289,9 @@ run_converted(void *state, const TnRun *run)
     return status;
 }
 
-/* Rows to which it pays not to turn the weights each time, though they are kept twice. Fewer than
- * GEMM_THIN_ROWS OpenBLAS multiplies as fast with weights as they are, but sums by their number. */
+/* Rows from which, and to which, it pays not to turn the weights each time, though they are kept
+ * twice. */
+#define LEAST_TURNED_ROWS 2
 #define MOST_TURNED_ROWS 128
 
 static gboolean
@@ -283,7 +299,7 @@ turned_claims(const TnNode *node)
 {
     const TnType *out = &node->out[0].type;
     const gint64 rows = cpu_count(out->rank - 1, out->dims);
-    return node->batch_invariant || (rows > GEMM_THIN_ROWS && rows <= MOST_TURNED_ROWS);
+    return node->batch_invariant || (rows >= LEAST_TURNED_ROWS && rows <= MOST_TURNED_ROWS);
 }
 
 static const TnKernel kernels[] = {

@@ -134,6 +134,10 @@ linear_vjp(TnVjp *v, GError **error)
     return TRUE;
 }
 
+/* Columns that turned weights keep together, where these are whole panels: as many as products take at once
+ * in the longest vectors. Rows that are a power of two apart would share few places of a cache. */
+#define PANEL 64
+
 /* Fixed weights, turned once, where a device finds that it pays. */
 static TnVal
 linear_simplify(TnSimplify *s)
@@ -141,8 +145,13 @@ linear_simplify(TnSimplify *s)
     if (s->of >= 0 || strcmp(s->op->name, "linear") != 0 || !tn_simplify_fixed(s, s->in[1])) {
         return TN_VAL_NONE;
     }
-    const TnTransposeAttrs turn = { .perm = NN_INTS(1, 0) };
-    const TnVal in[] = { s->in[0], tn_simplify_add(s, "transpose", &turn, 1, &s->in[1]),
+    const TnType *w = tn_graph_type(s->graph, s->in[1]);
+    const gint64 panel = w->dims[0] % PANEL == 0 ? PANEL : MAX(1, w->dims[0]);
+    const TnReshapeAttrs apart = { .shape = NN_SHAPE(w->dims[0] / panel, panel, w->dims[1]),
+                                   .allowzero = TRUE };
+    const TnTransposeAttrs turn = { .perm = NN_INTS(0, 2, 1) };
+    const TnVal panels = tn_simplify_add(s, "reshape", &apart, 1, &s->in[1]);
+    const TnVal in[] = { s->in[0], tn_simplify_add(s, "transpose", &turn, 1, &panels),
                          s->n_in > 2 ? s->in[2] : TN_VAL_NONE };
     const gint n_in = tn_val_is_none(in[2]) ? 2 : 3;
     return tn_simplify_has_kernel(s, "linear_turned", NULL, n_in, in)
@@ -176,14 +185,18 @@ turned_infer(TnInfer *infer, GError **error)
 {
     const TnType *x = &infer->in[0];
     const TnType *w = &infer->in[1];
-    const gint64 wanted[] = { x->dims[x->rank - 1], w->dims[1] };
-    if (!nn_infer_want(infer, 1, 2, wanted, "the last axis of 'x'", error) ||
-        (nn_present(infer, 2) &&
-         !nn_infer_want(infer, 2, 1, &w->dims[1], "the last axis of 'w'", error))) {
+    const gint64 wanted[] = { w->dims[0], x->dims[x->rank - 1], w->dims[2] };
+    gint64 out;
+    if (__builtin_mul_overflow(w->dims[0], w->dims[2], &out)) {
+        g_set_error(error, TN_ERROR, TN_ERROR_SHAPE, "%s: 'w' has too many columns", infer->name);
+        return FALSE;
+    }
+    if (!nn_infer_want(infer, 1, 3, wanted, "the last axis of 'x'", error) ||
+        (nn_present(infer, 2) && !nn_infer_want(infer, 2, 1, &out, "the columns of 'w'", error))) {
         return FALSE;
     }
     infer->out[0] = *x;
-    infer->out[0].dims[x->rank - 1] = w->dims[1];
+    infer->out[0].dims[x->rank - 1] = out;
     return TRUE;
 }
 
@@ -191,25 +204,31 @@ static gboolean
 turned_body(TnBody *body, GError **error)
 {
     TnGraph *graph = body->graph;
-    const TnVal in[] = { body->in[0], tn_f_transpose_matrix(graph, body->in[1]), nn_in(body, 2) };
+    const TnTransposeAttrs turn = { .perm = NN_INTS(0, 2, 1) };
+    const TnType *w = tn_graph_type(graph, body->in[1]);
+    const TnReshapeAttrs flat = { .shape = NN_SHAPE(w->dims[0] * w->dims[2], w->dims[1]),
+                                  .allowzero = TRUE };
+    const TnVal rows = nn_1(graph, "reshape", &flat, nn_1(graph, "transpose", &turn, body->in[1]));
+    const TnVal in[] = { body->in[0], rows, nn_in(body, 2) };
     (void)error;
     body->out[0] = tn_graph_op(graph, "linear", NULL, tn_val_is_none(in[2]) ? 2 : 3, in, NULL);
     return TRUE;
 }
 
 static const NnCase turned_cases[] = {
-    { 3, { NN_SHAPE(4), NN_SHAPE(4, 3), NN_SHAPE(3) } },
-    { 3, { NN_SHAPE(5, 4), NN_SHAPE(4, 3), NN_SHAPE(3) } },
-    { 2, { NN_SHAPE(2, 3, 4), NN_SHAPE(4, 5) } },
-    { 3, { NN_SHAPE(3, 40), NN_SHAPE(40, 67), NN_SHAPE(67) } },
-    { 3, { NN_SHAPE(0, 4), NN_SHAPE(4, 3), NN_SHAPE(3) } },
-    { 3, { NN_SHAPE(2, 0), NN_SHAPE(0, 3), NN_SHAPE(3) } },
+    { 3, { NN_SHAPE(4), NN_SHAPE(1, 4, 3), NN_SHAPE(3) } },
+    { 3, { NN_SHAPE(5, 4), NN_SHAPE(3, 4, 2), NN_SHAPE(6) } },
+    { 2, { NN_SHAPE(2, 3, 4), NN_SHAPE(1, 4, 5) } },
+    { 3, { NN_SHAPE(3, 40), NN_SHAPE(1, 40, 67), NN_SHAPE(67) } },
+    { 3, { NN_SHAPE(9, 40), NN_SHAPE(3, 40, 64), NN_SHAPE(192) } },
+    { 3, { NN_SHAPE(0, 4), NN_SHAPE(1, 4, 3), NN_SHAPE(3) } },
+    { 3, { NN_SHAPE(2, 0), NN_SHAPE(2, 0, 3), NN_SHAPE(6) } },
 };
 NN_SAMPLER(turned_sample, turned_cases, char)
 
 NN_OP(linear_turned, NULL, "x w + b over the last axis, for weights that were turned once",
       NN_IN(NN_ARG("x", 'T', TN_DTYPES_FLOAT, "[lead…, in]", NN_RANK(1, TN_MAX_RANK)),
-            NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[in, out]", NN_RANK(2, 2)),
+            NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[out / columns, in, columns]", NN_RANK(3, 3)),
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[out]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[lead…, out]")), .infer = turned_infer,
       .body = turned_body, .sample = turned_sample, .precision = TN_PRECISION_NARROW);

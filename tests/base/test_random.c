@@ -82,6 +82,35 @@ sequence(void)
     TN_ASSERT_CMPUINT(random.used, ==, 53);
 }
 
+/* Many at once are those that come one by one, bit for bit, and the stream goes on behind them: from any
+ * word on, as many as are whole blocks and as are not. */
+static void
+many(void)
+{
+    static const gint64 counts[] = { 0, 1, 63, 64, 65, 200, 256, 300, 1500, 20000 };
+    g_autofree float *normal = g_new(float, 20000);
+    g_autofree guint32 *words = g_new(guint32, 20000);
+    for (guint i = 0; i < G_N_ELEMENTS(counts) * 5; i++) {
+        const gint64 n = counts[i / 5];
+        gint64 same = 0;
+        TnRandom random, one;
+        tn_random_init(&random, 3 + i, "many", (guint64)i << 33);
+        for (guint k = 0; k < i % 5; k++)
+            (void)tn_random_u32(&random);
+        one = random;
+        tn_random_fill_normal(&random, n, normal);
+        for (gint64 k = 0; k < n; k++)
+            same += normal[k] == (float)tn_random_normal(&one);
+        TN_ASSERT_CMPINT(same, ==, n);
+        tn_random_fill_u32(&random, n, words);
+        for (gint64 k = 0; k < n; k++)
+            same -= words[k] == tn_random_u32(&one);
+        TN_ASSERT_CMPINT(same, ==, 0);
+        TN_ASSERT_CMPUINT(tn_random_u64(&random), ==, tn_random_u64(&one));
+        TN_ASSERT_CMPUINT(random.used, ==, one.used);
+    }
+}
+
 static void
 below(void)
 {
@@ -158,8 +187,13 @@ permutations(void)
 }
 
 static const TnTest tests[] = {
-    { "known-answers", known_answers }, { "streams", streams }, { "units", units },
-    { "sequence", sequence },           { "below", below },     { "distributions", distributions },
+    { "known-answers", known_answers },
+    { "streams", streams },
+    { "units", units },
+    { "sequence", sequence },
+    { "many", many },
+    { "below", below },
+    { "distributions", distributions },
     { "permutations", permutations },
 };
 TN_TEST_MAIN("random", tests)

@@ -108,8 +108,20 @@ nodes(void)
     TN_ASSERT_CONTAINS(child.out, "\nexecutor_nodes.add_threads\t");
 }
 
+/* With and without batch_invariant in turns, for every number of samples. */
+static void
+samples(void)
+{
+    g_auto(TnChild) child = { 0 };
+    tn_test_tenon(&child, "bench", "--seconds", "0.01", "samples_mlp_small", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    g_auto(GStrv) lines = g_strsplit(child.out, "\n", -1);
+    check_line(lines[0], "samples_mlp_small.infer.1", "x");
+    TN_ASSERT_CONTAINS(child.out, "\nsamples_mlp_small.step.128\t");
+}
+
 static const TnTest tests[] = {
-    { "list", list }, { "configs", configs }, { "compiling", compiling }, { "figures", figures },
-    { "busy", busy }, { "set", set },         { "nodes", nodes },
+    { "samples", samples }, { "list", list }, { "configs", configs }, { "compiling", compiling },
+    { "figures", figures }, { "busy", busy }, { "set", set },         { "nodes", nodes },
 };
 TN_TEST_MAIN("bench", tests)

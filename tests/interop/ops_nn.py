@@ -7,7 +7,7 @@ from ops_table import F, NUMPY, as_array, np, op, simple, torch, transposed, win
 
 simple("matmul", torch.matmul)
 simple("linear", lambda x, w, b=None: F.linear(x, w, b))
-simple("linear_turned", lambda x, w, b=None: F.linear(x, w.transpose(0, 1), b))
+simple("linear_turned", lambda x, w, b=None: F.linear(x, w.transpose(1, 2).flatten(0, 1), b))
 
 
 @op("gemm")

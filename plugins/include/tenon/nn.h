@@ -30,7 +30,8 @@
  *   gemm (alpha, beta, trans_a, trans_b)   a [M, K], b [K, N], c optional ~[M, N]:
  *                         alpha a b + beta c
  *   linear                x [lead…, in], w [out, in], b optional [out] -> [lead…, out]: x w^T + b
- *   linear_turned         the same with w [in, out]: what the compiler makes of linear where w is fixed
+ *   linear_turned         the same with w [out / columns, in, columns], panels of so many columns: what the
+ *                         compiler makes of linear where w is fixed
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
  *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:

@@ -1,0 +1,244 @@
+/* bench-samples.c: what `batch_invariant` costs: steps and inference of every kind of network
+ * (pipelines/lua/tenon/bench/samples.lua), with 1 to 128 samples, with and without it in turns. */
+#include "bench-samples.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <tenon/base.h>
+#include <tenon/host.h>
+#include <tenon/program.h>
+
+#define TURN_SECONDS 4e-3 /* of one turn, or one run where that takes longer */
+#define LEAST_TURNS 5
+
+static gint n_overrides;
+static const char *const *overrides;
+
+void
+bench_samples_set_overrides(gint n, const char *const *v)
+{
+    n_overrides = n;
+    overrides = v;
+}
+
+/* A network, prepared with or without batch_invariant. */
+typedef struct {
+    TnHost *host;
+    TnSpec *root;
+    TnJob *job;
+} Side;
+
+static gboolean
+side_open(Side *side, const char *network, gboolean invariant, GError **error)
+{
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    g_autofree char *which = g_strconcat("network=", network, NULL);
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    g_ptr_array_add(all, which);
+    for (gint i = 0; i < n_overrides; i++)
+        g_ptr_array_add(all, (gpointer)overrides[i]);
+    g_ptr_array_add(all, invariant ? "batch_invariant=true" : "batch_invariant=false");
+    side->host = tn_host_new(NULL, error);
+    side->root = side->host ? tn_host_load(side->host, "module:tenon.bench.samples", (gint)all->len,
+                                           (const char *const *)all->pdata, faults)
+                            : NULL;
+    if (!side->root) {
+        tn_faults_to_error(faults, error);
+        return FALSE;
+    }
+    side->job = tn_job_prepare(side->host, side->root, NULL, FALSE, error);
+    return side->job != NULL;
+}
+
+static void
+side_clear(Side *side)
+{
+    tn_job_free(side->job);
+    if (side->root)
+        tn_spec_unref(side->root);
+    tn_host_free(side->host);
+}
+
+static TnFunction *
+function_of(const Side *side, const char *graph)
+{
+    for (guint i = 0; i < tn_job_n_functions(side->job); i++) {
+        const char *name;
+        TnFunction *function = tn_job_function(side->job, i, &name);
+        if (g_str_has_suffix(name, graph))
+            return function;
+    }
+    return NULL;
+}
+
+/* So many samples at random, every input's. */
+static guint
+make_inputs(TnGraph *graph, gint64 samples, TnTensor **inputs, GError **error)
+{
+    const guint n = MIN(tn_graph_n_inputs(graph), TN_MAX_FIELDS);
+    for (guint i = 0; i < n; i++) {
+        const char *name;
+        TnRandom random;
+        TnType type = *tn_graph_type(graph, tn_graph_input_at(graph, i, &name));
+        type.dims[0] = samples;
+        inputs[i] = tn_tensor_new(NULL, type, error);
+        if (!inputs[i])
+            return i;
+        void *at = tn_tensor_map(inputs[i], TN_MAP_WRITE, NULL);
+        tn_random_init(&random, 0, name, 0);
+        const gint64 count = tn_tensor_count(inputs[i]);
+        if (type.dtype == TN_DTYPE_F32)
+            tn_random_fill_normal(&random, count, at);
+        for (gint64 k = 0; type.dtype != TN_DTYPE_F32 && k < count; k++)
+            ((gint64 *)at)[k] = (gint64)tn_random_below(&random, 10);
+        tn_tensor_unmap(inputs[i]);
+    }
+    return n;
+}
+
+/* --- Turns ------------------------------------------------------------------------------------ */
+
+static double
+now(void)
+{
+    return (double)g_get_monotonic_time() * 1e-6;
+}
+
+static gboolean
+run_times(TnExec *exec, guint runs, double *took, GError **error)
+{
+    const double begin = now();
+    for (guint i = 0; i < runs; i++) {
+        if (tn_exec_run(exec) != TN_OK) {
+            g_propagate_error(error, g_error_copy(tn_exec_error(exec)));
+            return FALSE;
+        }
+    }
+    *took = (now() - begin) / runs;
+    return TRUE;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double
+median(GArray *values)
+{
+    qsort(values->data, values->len, sizeof(double), by_value);
+    return g_array_index(values, double, values->len / 2);
+}
+
+/* Both in turns; who begins changes from turn to turn. What is told: the median of a run without, and of
+ * each turn's share. */
+static gboolean
+take_turns(TnExec *const exec[2], double seconds, double *without, double *share, GError **error)
+{
+    g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autoptr(GArray) shares = g_array_new(FALSE, FALSE, sizeof(double));
+    double took[2], first;
+    for (guint i = 0; i < 2; i++)
+        if (!run_times(exec[i], 2, &first, error) || !run_times(exec[i], 1, &first, error))
+            return FALSE;
+    const guint runs = (guint)CLAMP(TURN_SECONDS / MAX(first, 1e-7), 1, 100000);
+    const double end = now() + seconds;
+    for (guint turn = 0; turn < LEAST_TURNS || now() < end; turn++) {
+        for (guint i = 0; i < 2; i++) {
+            const guint which = (turn + i) % 2;
+            if (!run_times(exec[which], runs, &took[which], error))
+                return FALSE;
+        }
+        const double each = took[1] / took[0];
+        g_array_append_val(times, took[0]);
+        g_array_append_val(shares, each);
+    }
+    *without = median(times);
+    *share = median(shares);
+    return TRUE;
+}
+
+static const gint64 counts[] = { 1, 2, 4, 8, 9, 16, 32, 128 };
+static const char *const graphs[] = { "infer", "step" };
+
+static gboolean
+compare(TnBench *bench, const Side *sides, const char *graph, gint64 samples, GError **error)
+{
+    TnTensor *inputs[TN_MAX_FIELDS];
+    TnExec *exec[2] = { NULL };
+    TnFunction *functions[] = { function_of(&sides[0], graph), function_of(&sides[1], graph) };
+    const guint n = make_inputs(tn_function_graph(functions[0]), samples, inputs, error);
+    double without = 0, share = 0;
+    gboolean ok = n == tn_graph_n_inputs(tn_function_graph(functions[0]));
+    for (guint i = 0; ok && i < 2; i++) {
+        exec[i] = tn_function_exec(functions[i], n, inputs, error);
+        ok = exec[i] != NULL;
+    }
+    ok = ok && take_turns(exec, bench->seconds / (G_N_ELEMENTS(counts) * G_N_ELEMENTS(graphs)),
+                          &without, &share, error);
+    if (ok) {
+        g_autofree char *variant = g_strdup_printf("%s.%d", graph, (int)samples);
+        g_autofree char *what =
+            g_strdup_printf("of %.4g us without batch_invariant", 1e6 * without);
+        bench->report(bench, variant, share, "x", what);
+    }
+    for (guint i = 0; i < n; i++)
+        tn_tensor_unref(inputs[i]);
+    return ok;
+}
+
+static gboolean
+samples(TnBench *bench, GError **error)
+{
+    const char *network = bench->name + strlen("samples_");
+    Side sides[2] = { { NULL } };
+    gboolean ok =
+        side_open(&sides[0], network, FALSE, error) && side_open(&sides[1], network, TRUE, error);
+    for (guint g = 0; ok && g < G_N_ELEMENTS(graphs); g++)
+        for (guint i = 0; ok && i < G_N_ELEMENTS(counts); i++)
+            ok = compare(bench, sides, graphs[g], counts[i], error);
+    for (guint i = 0; i < 2; i++)
+        side_clear(&sides[i]);
+    return ok;
+}
+
+#define CASE(network)                                                                              \
+    {                                                                                              \
+        sizeof(TnBenchCase), "samples_" #network,                                                  \
+            "what batch_invariant costs " #network ": 1 to 128 samples", samples                   \
+    }
+static const TnBenchCase cases[] = {
+    CASE(mlp),      CASE(mlp_small), CASE(lenet), CASE(resnet18),
+    CASE(resnet50), CASE(lstm),      CASE(gru),   CASE(gpt),
+};
+
+static const TnBenchVTable vtable = {
+    .size = sizeof(TnBenchVTable),
+    .case_size = sizeof(TnBenchCase),
+    .n = G_N_ELEMENTS(cases),
+    .cases = cases,
+};
+
+static const TnFactory factory = {
+    .size = sizeof(TnFactory),
+    .iface = TN_IFACE_BENCH,
+    .name = "samples",
+    .help = "what batch_invariant costs",
+    .vtable = &vtable,
+};
+
+static const TnFactory *const factories[] = { &factory, NULL };
+
+static const TnPlugin descriptor = {
+    TN_PLUGIN_HEAD("bench-samples", "0.1.0", "Apache-2.0", "what batch_invariant costs"),
+    .factories = factories,
+};
+
+gboolean
+bench_samples_register(GError **error)
+{
+    return tn_registry_add(&descriptor, error);
+}
