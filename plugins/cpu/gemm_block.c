@@ -146,8 +146,9 @@ packed_at(const CpuGemm *g, gint64 k0, gint64 k, gint64 col)
 gsize
 cpu_gemm_packed_bytes(const CpuGemm *g)
 {
-    const gboolean pays = !g->blas && !g->thin && g->n_down > 1 && g->k > 0 && g->n > 0 &&
-                          packs_b(g, g->rows, g->n, gemm_panel_width(g));
+    /* Panels of b are no whole matrix; they lie well as they are. */
+    const gboolean pays = !g->blas && !g->thin && g->panel == 0 && g->n_down > 1 && g->k > 0 &&
+                          g->n > 0 && packs_b(g, g->rows, g->n, gemm_panel_width(g));
     return pays ? (gsize)(g->k * panels_of(g).all * size_of(g)) : 0;
 }
 

@@ -170,7 +170,7 @@ is_dots(const CpuGemm *g)
 #define TURNED_ROWS 10
 
 /* With own, sums are those of other products. The last columns of their panels, where they are few, are
- * summed in shorter vectors without fused multiply-adds (gemm.c). */
+ * summed in shorter vectors without fused multiply-adds (gemm_block.c). */
 gboolean
 gemm_thin_fits(const CpuGemm *g)
 {
