@@ -12,7 +12,8 @@
 #define PANEL_ROW 256
 /* Places of k from which on fetching ahead is worth its own cost. */
 #define FETCH_K 64
-/* Columns that are packed at once where all of b is: packed_at depends on no more than it. */
+/* Columns that are packed at once where all of b is: a multiple of every panel's width, so that all parts begin
+ * with a panel. */
 #define PACK_COLS 256
 
 static gint64

@@ -196,7 +196,7 @@ gemm_thin_plan(CpuGemm *g)
     }
     g->rows = g->m;
     g->cols = MAX(4 * L, cpu_parts(g->n, across * 4 * L) * 4 * L);
-    g->n_down = 1;
+    g->n_down = g->m > 0 ? 1 : 0;
     g->n_across = cpu_parts(g->n, g->cols);
 }
 

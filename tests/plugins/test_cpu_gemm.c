@@ -83,6 +83,7 @@ one_row(void)
     for (guint i = 0; i < G_N_ELEMENTS(ks) * G_N_ELEMENTS(cols); i++) {
         check(TN_DTYPE_F32, 1, ks[i % G_N_ELEMENTS(ks)], cols[i / G_N_ELEMENTS(ks)], 2);
     }
+    check(TN_DTYPE_F32, 0, 40, 70, 0);
 }
 
 /* The first rows of a product, batch-invariant: those of one with more rows, bit for bit. */
