@@ -22,7 +22,7 @@ struct TnContext {
     GPtrArray *devices; /* TnDevice * */
     TnStore *store;
     TnValue *choices;
-    gboolean batch_invariant;
+    gboolean batch_invariant, fast_math;
     guint64 program_limit;
     TnCosts *costs;
     TnDtype precision;
@@ -153,6 +153,18 @@ gboolean
 tn_context_batch_invariant(const TnContext *context)
 {
     return context->batch_invariant;
+}
+
+void
+tn_context_set_fast_math(TnContext *context, gboolean fast)
+{
+    context->fast_math = fast;
+}
+
+gboolean
+tn_context_fast_math(const TnContext *context)
+{
+    return context->fast_math;
 }
 
 void

@@ -60,14 +60,6 @@ sub_rule(const TnMatch *m)
                                    : tn_match_add(m, "add", NULL, 2, m->in[0], negated);
 }
 
-/* A rank-0 constant of the dtype of input i. */
-static TnVal
-scalar(const TnMatch *m, gint i, double value)
-{
-    g_autoptr(TnTensor) tensor = tn_tensor_scalar(tn_match_type(m, m->in[i])->dtype, value);
-    return tensor != NULL ? tn_rewrite_constant(m->rw, m->node, tensor) : TN_VAL_NONE;
-}
-
 /* x * 1, x * -1, -x * c */
 static TnVal
 mul_rule(const TnMatch *m)
@@ -85,7 +77,7 @@ mul_rule(const TnMatch *m)
             return tn_match_add(m, "neg", NULL, 1, m->in[i], TN_VAL_NONE);
         }
         if (!tn_val_is_none(negated) && is_float(m, i)) {
-            return tn_match_add(m, "mul", NULL, 2, negated, scalar(m, i, -c));
+            return tn_match_add(m, "mul", NULL, 2, negated, tn_match_scalar(m, m->in[i], -c));
         }
     }
     return TN_VAL_NONE;
@@ -107,7 +99,7 @@ div_rule(const TnMatch *m)
     if (!is_float(m, 1) || c == 0 || fabs(frexp(c, &exponent)) != 0.5 || ABS(exponent) > 12) {
         return TN_VAL_NONE;
     }
-    return tn_match_add(m, "mul", NULL, 2, m->in[0], scalar(m, 1, 1 / c));
+    return tn_match_add(m, "mul", NULL, 2, m->in[0], tn_match_scalar(m, m->in[1], 1 / c));
 }
 
 static TnVal

@@ -29,7 +29,7 @@ typedef struct {
     guint n;
 } TnRules;
 
-extern const TnRules tn_arithmetic_rules, tn_movement_rules;
+extern const TnRules tn_arithmetic_rules, tn_movement_rules, tn_fast_rules;
 
 static inline const TnGraphNode *
 tn_match_node(const TnMatch *m, TnVal val)
@@ -52,5 +52,7 @@ TnVal tn_match_inside(const TnMatch *m, TnVal val, const char *op);
 /* A new node of the named operator. */
 TnVal tn_match_add(const TnMatch *m, const char *op, const void *attrs, gint n_in, TnVal a,
                    TnVal b);
+/* A constant of rank 0 of like's dtype. */
+TnVal tn_match_scalar(const TnMatch *m, TnVal like, double value);
 /* Whether every element of val is the same known number. */
 gboolean tn_match_splat(const TnMatch *m, TnVal val, double *value);

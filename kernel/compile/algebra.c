@@ -1,6 +1,6 @@
 /* algebra.c: the loop over rules that replace a node by something that computes the same with
- * less. Rules keep the bits of every result: a sum of one element that is left out is that element,
- * -0 included. */
+ * less. Rules keep the bits of every result, but for those that `fast_math` allows: a sum of one element that is
+ * left out is that element, -0 included. */
 #include "algebra-private.h"
 
 #include "choose.h"
@@ -9,7 +9,8 @@
 
 #include <tenon/plugin.h>
 
-static const TnRules *const families[] = { &tn_arithmetic_rules, &tn_movement_rules };
+static const TnRules *const families[] = { &tn_arithmetic_rules, &tn_movement_rules,
+                                           &tn_fast_rules };
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static GHashTable *by_op; /* const TnOp * → GPtrArray of const TnRule * */
 
@@ -47,6 +48,13 @@ tn_match_add(const TnMatch *m, const char *op, const void *attrs, gint n_in, TnV
 {
     const TnVal in[2] = { a, b };
     return tn_rewrite_add(m->rw, m->node, tn_op_find(op, NULL), attrs, n_in, in);
+}
+
+TnVal
+tn_match_scalar(const TnMatch *m, TnVal like, double value)
+{
+    g_autoptr(TnTensor) tensor = tn_tensor_scalar(tn_match_type(m, like)->dtype, value);
+    return tensor != NULL ? tn_rewrite_constant(m->rw, m->node, tensor) : TN_VAL_NONE;
 }
 
 gboolean
@@ -149,6 +157,7 @@ ask_rule(const TnMatch *m, const TnOp *op, gint of)
                             .in = m->in,
                             .type = &node->out[0],
                             .of = of,
+                            .fast_math = m->algebra->options->fast_math,
                             .data = (gpointer)(gsize)m };
     return TN_HAS(op, simplify) ? op->simplify(&simplify) : TN_VAL_NONE;
 }

@@ -60,8 +60,8 @@ tn_program_key(const TnGraph *graph, const TnCompile *options)
         g_byte_array_append(key, (const guint8 *)options->skip[i],
                             (guint)strlen(options->skip[i]) + 1);
     }
-    const guint8 invariant = options->batch_invariant != FALSE;
-    g_byte_array_append(key, &invariant, sizeof invariant);
+    const guint8 flags[] = { options->batch_invariant != FALSE, options->fast_math != FALSE };
+    g_byte_array_append(key, flags, sizeof flags);
     g_byte_array_append(key, (const guint8 *)&options->memory_limit, sizeof options->memory_limit);
     g_byte_array_append(key, (const guint8 *)&options->precision, sizeof options->precision);
     if (options->choices != NULL) {

@@ -193,6 +193,7 @@ tn_compile_init(TnCompile *options, const TnContext *context)
         .precision = tn_context_precision(context),
         .memory_limit = tn_context_program_limit(context),
         .batch_invariant = tn_context_batch_invariant(context),
+        .fast_math = tn_context_fast_math(context),
     };
 }
 

@@ -33,6 +33,14 @@ job_batch_invariant(lua_State *L)
     return 0;
 }
 
+/* job:fast_math(boolean) */
+static int
+job_fast_math(lua_State *L)
+{
+    tn_context_set_fast_math(tn_job_of(L)->context, lua_toboolean(L, 2));
+    return 0;
+}
+
 /* job:memory_limit(bytes): of each program. */
 static int
 job_memory_limit(lua_State *L)
@@ -160,6 +168,7 @@ tn_job_open(lua_State *L)
     static const luaL_Reg methods[] = {
         { "seed", job_seed },
         { "batch_invariant", job_batch_invariant },
+        { "fast_math", job_fast_math },
         { "memory_limit", job_memory_limit },
         { "precision", job_precision },
         { "device", job_device },

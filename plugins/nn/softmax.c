@@ -143,10 +143,21 @@ grad_sample(TnSample *sample)
     NN_ARG(name_, 'T', TN_DTYPES_FLOAT, help_, NN_RANK(1, TN_MAX_RANK), ##__VA_ARGS__)
 #define ATTRS .attrs = TN_OPTIONS(TnAxisAttrs, axis_rows), .infer = softmax_infer
 
+/* log (softmax x): which does not lose shares too small to be numbers, either. */
+static TnVal
+softmax_simplify(TnSimplify *s)
+{
+    const TnVal *in = s->of == 0 ? tn_simplify_inputs(s, s->in[0], "softmax") : NULL;
+    return in != NULL && s->fast_math && strcmp(s->op->name, "log") == 0
+               ? tn_simplify_add(s, "log_softmax", tn_graph_node_attrs(s->graph, s->in[0].node), 1,
+                                 in)
+               : TN_VAL_NONE;
+}
+
 NN_OP(softmax, "Softmax", "exp (x) over its sum along an axis",
       NN_IN(X_ROW("x", "rank 1 at least")),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "x's shape")), ATTRS, .vjp = softmax_vjp,
-      .body = softmax_body, .sample = softmax_sample, .in_place = 1);
+      .body = softmax_body, .sample = softmax_sample, .in_place = 1, .simplify = softmax_simplify);
 
 NN_OP(log_softmax, "LogSoftmax", "Logarithm of softmax", NN_IN(X_ROW("x", "rank 1 at least")),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "x's shape")), ATTRS, .vjp = log_softmax_vjp,

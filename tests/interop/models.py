@@ -1,4 +1,4 @@
-# tn-test: timeout=400
+# tn-test: timeout=900
 """The models of configs/models against PyTorch's: the same weights, through a safetensors file, give the same logits, loss
 and gradients, and some steps of Adam (AdamW for GPT) later the same losses, weights and answers: as a program, and one
 operator at a time."""

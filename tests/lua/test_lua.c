@@ -1,5 +1,6 @@
 /* test_lua.c: runs the tests written in Lua: every *.lua here that is a config is loaded and run in
  * a host of its own. */
+// tn-test: timeout=180
 #include <string.h>
 #include <tenon/base.h>
 #include <tenon/host.h>
@@ -67,6 +68,12 @@ control(void)
     run("control");
 }
 
+static void
+fast_math(void)
+{
+    run("fast_math");
+}
+
 typedef struct {
     guint n;
     gboolean traced, narrow;
@@ -111,6 +118,7 @@ static const TnTest tests[] = {
     { "models", models },
     { "training", training },
     { "control", control },
+    { "fast math", fast_math },
     { "maml", maml },
     { "jit says what changed", jit_says_what_changed },
 };

@@ -44,6 +44,10 @@ TN_API TnCosts *tn_context_costs(const TnContext *context); /* (transfer none) *
 TN_API void tn_context_set_batch_invariant(TnContext *context, gboolean invariant);
 TN_API gboolean tn_context_batch_invariant(const TnContext *context);
 
+/* Whether they may be rounded otherwise than written (TnCompile.fast_math), likewise. */
+TN_API void tn_context_set_fast_math(TnContext *context, gboolean fast);
+TN_API gboolean tn_context_fast_math(const TnContext *context);
+
 /* What the functions of this context compute products in (TnCompile.precision); TN_DTYPE_F32 unless
  * set, before functions are used. */
 TN_API void tn_context_set_precision(TnContext *context, TnDtype precision);

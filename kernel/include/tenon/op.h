@@ -145,6 +145,7 @@ typedef struct {
     const TnType *type; /* of output 0: what does not have it is not taken */
     gint of;            /* the input whose operator's rule this is; -1: the node's own */
     gpointer data;
+    gboolean fast_math; /* what is the same for real numbers may be given, too (TnCompile) */
 } TnSimplify;
 /* A node's first output; TN_VAL_NONE if op refuses the inputs, or one that it must have is TN_VAL_NONE.
  * attrs NULL: the defaults. */

@@ -40,6 +40,8 @@ typedef struct {
     /* Products of f32 are computed from numbers of this type, and summed in f32 (TnOp.precision);
      * TN_DTYPE_NONE, TN_DTYPE_F32: as built. */
     TnDtype precision;
+    /* Results may have other bits where they are the same for real numbers and take less: log (exp x) is x. */
+    gboolean fast_math;
 } TnCompile;
 
 /* What all compilations in a context have in common: its devices and what was set there; the rest is

@@ -14,6 +14,8 @@ local function common(rows)
     help = "devices in the order in which they take operators; default cpu, with oneDNN's kernels where it can be used, then ref" })
   table.insert(rows, { name = "batch_invariant", type = "bool", default = false,
     help = "the bits of a sample's results do not depend on how many samples are computed at once" })
+  table.insert(rows, { name = "fast_math", type = "bool", default = false,
+    help = "results may be rounded otherwise where they are the same for real numbers and take less: log(softmax(x)) is log_softmax(x)" })
   table.insert(rows, 4, { name = "memory_limit", type = "size", default = 0,
     help = "what variables and intermediate results of a graph may take together, such as \"512 MiB\"; 0: what they need. Where that is more, results are computed again instead of kept: the same bits, in more time" })
   table.insert(rows, 4, { name = "precision", type = "enum", choices = { "f32", "bf16", "int8" }, default = "f32",
@@ -25,6 +27,7 @@ local function open_devices(self, job, method)
   job:seed(self.seed)
   job:precision(self.precision == "int8" and "f32" or self.precision) -- graphs say themselves what is in 8 bits
   job:batch_invariant(self.batch_invariant)
+  job:fast_math(self.fast_math)
   job:memory_limit(self.memory_limit)
   for i, name in ipairs(#(self.devices or {}) > 0 and self.devices or { "cpu+onednn?", "ref" }) do
     batch.blame(function() return ("%s: devices[%d]"):format(core.where(self._spec), i) end, job[method], job, name)
