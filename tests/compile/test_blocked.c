@@ -10,6 +10,7 @@
 #include <tenon/plugin.h>
 
 #include "tn_graphs.h"
+#include "tn_nets.h"
 #include "tn_test.h"
 
 static TnDevice *cpu, *ref;
@@ -34,111 +35,37 @@ tear_down(void)
 
 /* --- A network -------------------------------------------------------------------------------- */
 
-typedef struct {
-    TnGraph *graph;
-    TnStore *store;
-} Net;
-
-static TnVar *
-variable(TnStore *store, const char *name, TnType type, double low, double high)
-{
-    const TnVarInfo info = { .name = name,
-                             .type = type,
-                             .init = { .kind = TN_INIT_UNIFORM, .a = low, .b = high } };
-    TnVar *var = tn_store_var(store, NULL, &info, NULL);
-    TN_REQUIRE(var != NULL);
-    return var;
-}
-
-static TnVal
-param(Net *net, const char *layer, const char *name, gint rank, const gint64 *dims, double low,
-      double high)
-{
-    g_autofree char *full = g_strconcat(layer, ".", name, NULL);
-    return tn_graph_variable(
-        net->graph, variable(net->store, full, tn_type(TN_DTYPE_F32, rank, dims), low, high));
-}
-
-typedef struct {
-    gint64 maps, channels, kernel, stride, pad, group;
-    gboolean bias;
-} Conv;
-
-static TnVal
-conv(Net *net, const char *name, TnVal x, Conv c)
-{
-    const gint64 group = MAX(1, c.group);
-    const gint64 dims[] = { c.maps, c.channels / group, c.kernel, c.kernel };
-    const TnConvAttrs attrs = { .group = group,
-                                .strides = { 2, { c.stride, c.stride } },
-                                .pads = { 4, { c.pad, c.pad, c.pad, c.pad } } };
-    const TnVal in[] = { x, param(net, name, "weight", 4, dims, -0.3, 0.3),
-                         c.bias ? param(net, name, "bias", 1, dims, -1, 1) : TN_VAL_NONE };
-    return tn_graph_op(net->graph, c.bias ? "conv_bias" : "conv", &attrs, c.bias ? 3 : 2, in, NULL);
-}
-
-static TnVal
-norm(Net *net, const char *name, TnVal x)
-{
-    const gint64 *channels = &tn_graph_type(net->graph, x)->dims[1];
-    const TnVal in[] = { x, param(net, name, "scale", 1, channels, 0.5, 1.5),
-                         param(net, name, "shift", 1, channels, -1, 1),
-                         param(net, name, "mean", 1, channels, -1, 1),
-                         param(net, name, "var", 1, channels, 0.5, 2) };
-    return tn_graph_op(net->graph, "batch_normalization", NULL, 5, in, NULL);
-}
-
-static TnVal
-relu(Net *net, TnVal x)
-{
-    return tn_graph_op(net->graph, "relu", NULL, 1, &x, NULL);
-}
-
-/* By name, as the struct is the plugin's. */
-static TnVal
-max_pool(Net *net, TnVal x)
-{
-    const TnOp *pool = tn_op_find("max_pool", NULL);
-    g_autofree void *attrs = g_malloc0(pool->attrs.struct_size);
-    tn_options_defaults(&pool->attrs, attrs);
-    const TnOption *row = tn_options_find(&pool->attrs, "kernel_shape");
-    *(TnInts *)(void *)((char *)attrs + row->offset) = (TnInts){ .n = 2, .v = { 2, 3 } };
-    return tn_graph_add(net->graph, pool, attrs, 1, &x, NULL);
-}
-
 /* A residual network of each kind of convolution, element-wise nodes that broadcast, and both ways out
  * of the blocks. */
-static Net
+static TnNet
 network(gint64 images)
 {
     const gint64 dims[] = { images, 3, 13, 11 }, wide[] = { 32, 1, 1 };
-    Net net = { tn_graph_new("net"), tn_store_new(7) };
+    TnNet net = tn_net_new(7);
     const TnVal x = tn_graph_input(net.graph, "x", tn_type(TN_DTYPE_F32, 4, dims));
-    TnVal y = relu(&net, norm(&net, "n1", conv(&net, "c1", x, (Conv){ 16, 3, 3, 2, 1 })));
-    y = max_pool(&net, y);
-    const TnVal side = norm(&net, "n2", conv(&net, "c2", y, (Conv){ 32, 16, 1, 1, 0 }));
-    y = relu(&net, norm(&net, "n3", conv(&net, "c3", y, (Conv){ 48, 16, 3, 1, 1, 1, TRUE })));
-    y = conv(&net, "c4", y, (Conv){ 32, 48, 1, 1, 0, 1, TRUE });
-    y = relu(&net, tn_f_add(net.graph, norm(&net, "n4", y), side));
+    TnVal y = tn_net_op1(
+        &net, "relu",
+        tn_net_norm(&net, "n1", tn_net_conv(&net, "c1", x, (TnNetConv){ 16, 3, 3, 2, 1 })));
+    y = tn_net_pool(&net, "max_pool", y, 2, 3);
+    const TnVal side =
+        tn_net_norm(&net, "n2", tn_net_conv(&net, "c2", y, (TnNetConv){ 32, 16, 1, 1, 0 }));
+    y = tn_net_op1(
+        &net, "relu",
+        tn_net_norm(&net, "n3",
+                    tn_net_conv(&net, "c3", y, (TnNetConv){ 48, 16, 3, 1, 1, 1, TRUE })));
+    y = tn_net_conv(&net, "c4", y, (TnNetConv){ 32, 48, 1, 1, 0, 1, TRUE });
+    y = tn_net_op1(&net, "relu", tn_f_add(net.graph, tn_net_norm(&net, "n4", y), side));
     tn_graph_output(net.graph, "images", y);
-    y = tn_f_mul(net.graph, y, param(&net, "gate", "g", 3, wide, 0, 1));
-    y = conv(&net, "c5", y, (Conv){ 64, 32, 3, 2, 0, 2 });
-    tn_graph_output(net.graph, "mean",
-                    tn_graph_op(net.graph, "global_average_pool", NULL, 1, &y, NULL));
+    y = tn_f_mul(net.graph, y, tn_net_param(&net, "gate", "g", 3, wide, 0, 1));
+    y = tn_net_conv(&net, "c5", y, (TnNetConv){ 64, 32, 3, 2, 0, 2 });
+    tn_graph_output(net.graph, "mean", tn_net_op1(&net, "global_average_pool", y));
     return net;
-}
-
-static void
-net_clear(Net *net)
-{
-    tn_graph_unref(net->graph);
-    tn_store_unref(net->store);
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
 static TnProgram *
-compile(const Net *net, const char *const *skip)
+compile(const TnNet *net, const char *const *skip)
 {
     TnDevice *const devices[] = { cpu, ref };
     const TnCompile options = {
@@ -151,39 +78,10 @@ compile(const Net *net, const char *const *skip)
 }
 
 static TnExec *
-exec_of(const Net *net, const char *const *skip, double odd)
+exec_of(const TnNet *net, const char *const *skip, double odd)
 {
-    g_autoptr(GError) error = NULL;
     g_autoptr(TnProgram) program = compile(net, skip);
-    TnExec *exec = tn_exec_new(program, net->store, NULL, &error);
-    TN_REQUIRE_NO_ERROR(error);
-    const TnVal val = tn_graph_input_at(net->graph, 0, NULL);
-    g_autoptr(TnTensor) tensor = tn_tensor_new(NULL, *tn_graph_type(net->graph, val), &error);
-    TN_REQUIRE_NO_ERROR(error);
-    float *elements = tn_storage_memory(tn_tensor_storage(tensor));
-    for (gint64 k = 0; k < tn_tensor_count(tensor); k++) {
-        elements[k] = (float)sin(0.7 * (double)k);
-    }
-    elements[40] = odd != 0 ? (float)odd : elements[40];
-    TN_REQUIRE(tn_exec_bind(exec, 0, tensor) == TN_OK);
-    return exec;
-}
-
-/* Largest difference as a share of the largest element; both NaN: none. */
-static double
-difference(TnTensor *a, TnTensor *b)
-{
-    double most = 1e-30, off = 0;
-    TN_REQUIRE(tn_type_equal(tn_tensor_type(a), tn_tensor_type(b)));
-    for (gint64 k = 0; k < tn_tensor_count(a); k++) {
-        const double x = tn_tensor_get(a, k), y = tn_tensor_get(b, k);
-        if (isnan(x) && isnan(y)) {
-            continue;
-        }
-        most = isfinite(y) ? MAX(most, fabs(y)) : most;
-        off = x == y ? off : isfinite(x - y) ? MAX(off, fabs(x - y)) : INFINITY;
-    }
-    return off / most;
+    return tn_net_exec(net, program, NULL, odd);
 }
 
 static void
@@ -191,7 +89,8 @@ check_within(TnExec *a, TnExec *b, double bound)
 {
     TN_REQUIRE(tn_exec_run(a) == TN_OK && tn_exec_run(b) == TN_OK);
     for (guint i = 0; i < 2; i++) {
-        TN_ASSERT_CMPFLOAT(difference(tn_exec_output(a, i), tn_exec_output(b, i)), <=, bound);
+        TN_ASSERT_CMPFLOAT(tn_test_difference(tn_exec_output(a, i), tn_exec_output(b, i)), <=,
+                           bound);
     }
 }
 
@@ -223,11 +122,11 @@ same_results(void)
 {
     static const gint64 images[] = { 1, 3 };
     for (guint i = 0; i < G_N_ELEMENTS(images); i++) {
-        Net net = network(images[i]);
+        TnNet net = network(images[i]);
         g_autoptr(TnExec) a = exec_of(&net, NULL, 0), b = exec_of(&net, plain, 0);
         check_same(a, b);
         check_same(a, b); /* without what runs once */
-        net_clear(&net);
+        tn_net_clear(&net);
     }
 }
 
@@ -236,19 +135,19 @@ static void
 odd_numbers(void)
 {
     static const double odd[] = { NAN, INFINITY, -INFINITY, -0.0 };
-    Net net = network(1);
+    TnNet net = network(1);
     for (guint i = 0; i < G_N_ELEMENTS(odd); i++) {
         g_autoptr(TnExec) a = exec_of(&net, NULL, odd[i]), b = exec_of(&net, plain, odd[i]);
         check_same(a, b);
     }
-    net_clear(&net);
+    tn_net_clear(&net);
 }
 
 /* All five in blocks, with what follows them; nothing is moved but the images that are asked for. */
 static void
 what_is_left(void)
 {
-    Net net = network(2);
+    TnNet net = network(2);
     g_autoptr(TnProgram) with = compile(&net, NULL), without = compile(&net, plain);
     g_autofree char *text = tn_program_kernels(with);
     TN_ASSERT_CMPUINT(count_of(with, "conv_blocked", FALSE), ==, 5);
@@ -259,7 +158,7 @@ what_is_left(void)
     TN_ASSERT_CMPUINT(count_of(with, "batch_normalization", FALSE), ==, 0);
     TN_ASSERT_CONTAINS(text, "max cpu 1\n"); /* that behind max_pool, of fewer elements */
     TN_ASSERT_CMPUINT(count_of(without, "conv_blocked", FALSE), ==, 0);
-    net_clear(&net);
+    tn_net_clear(&net);
 }
 
 /* A result that is read beside its normalisation is not computed twice. */
@@ -267,29 +166,29 @@ static void
 read_twice(void)
 {
     const gint64 dims[] = { 1, 16, 4, 4 };
-    Net net = { tn_graph_new("net"), tn_store_new(7) };
+    TnNet net = tn_net_new(7);
     const TnVal x = tn_graph_input(net.graph, "x", tn_type(TN_DTYPE_F32, 4, dims));
-    const TnVal y = conv(&net, "c", x, (Conv){ 16, 16, 3, 1, 1 });
-    tn_graph_output(net.graph, "a", relu(&net, y));
-    tn_graph_output(net.graph, "b", norm(&net, "n", y));
+    const TnVal y = tn_net_conv(&net, "c", x, (TnNetConv){ 16, 16, 3, 1, 1 });
+    tn_graph_output(net.graph, "a", tn_net_op1(&net, "relu", y));
+    tn_graph_output(net.graph, "b", tn_net_norm(&net, "n", y));
     g_autoptr(TnProgram) program = compile(&net, NULL);
     TN_ASSERT_CMPUINT(count_of(program, "conv_blocked", FALSE), ==, 1);
     g_autoptr(TnExec) a = exec_of(&net, NULL, 0), b = exec_of(&net, plain, 0);
     check_same(a, b);
-    net_clear(&net);
+    tn_net_clear(&net);
 }
 
 /* Weights that the program assigns are laid as they always are. */
 static void
 assigned(void)
 {
-    Net net = network(1);
+    TnNet net = network(1);
     TnVar *weight = tn_store_find(net.store, "c3.weight");
     const TnVal now = tn_graph_variable(net.graph, weight);
     tn_graph_assign(net.graph, weight, tn_f_mul(net.graph, now, now));
     g_autoptr(TnProgram) program = compile(&net, NULL);
     TN_ASSERT_CMPUINT(count_of(program, "conv_blocked", FALSE), ==, 4);
-    net_clear(&net);
+    tn_net_clear(&net);
 }
 
 /* Windows of 3 x 3 over many places by Winograd's algorithm, with what follows them, of whole and of
@@ -300,20 +199,21 @@ winograd(void)
     static const gint64 sizes[][3] = { { 1, 26, 24 }, { 3, 25, 27 }, { 40, 24, 24 } };
     for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
         const gint64 dims[] = { sizes[i][0], 32, sizes[i][1], sizes[i][2] };
-        Net net = { tn_graph_new("net"), tn_store_new(7) };
+        TnNet net = tn_net_new(7);
         const TnVal x = tn_graph_input(net.graph, "x", tn_type(TN_DTYPE_F32, 4, dims));
-        TnVal y = norm(&net, "n1", conv(&net, "c1", x, (Conv){ 48, 32, 3, 1, 1 }));
-        const TnVal z = conv(&net, "c2", x, (Conv){ 48, 32, 1, 1, 0, 1, TRUE });
-        y = relu(&net, tn_f_add(net.graph, y, z));
+        TnVal y =
+            tn_net_norm(&net, "n1", tn_net_conv(&net, "c1", x, (TnNetConv){ 48, 32, 3, 1, 1 }));
+        const TnVal z = tn_net_conv(&net, "c2", x, (TnNetConv){ 48, 32, 1, 1, 0, 1, TRUE });
+        y = tn_net_op1(&net, "relu", tn_f_add(net.graph, y, z));
         tn_graph_output(net.graph, "a", y);
-        tn_graph_output(net.graph, "b", conv(&net, "c3", y, (Conv){ 32, 48, 3, 1, 0 }));
+        tn_graph_output(net.graph, "b", tn_net_conv(&net, "c3", y, (TnNetConv){ 32, 48, 3, 1, 0 }));
         g_autoptr(TnProgram) program = compile(&net, NULL);
         TN_ASSERT_CMPUINT(count_of(program, "conv_winograd", FALSE), ==, 2);
         TN_ASSERT_CMPUINT(count_of(program, "conv_blocked", FALSE), ==, 1);
         TN_ASSERT_CMPUINT(count_of(program, "add", FALSE), ==, 0);
         g_autoptr(TnExec) a = exec_of(&net, NULL, 0), b = exec_of(&net, plain, 0);
         check_within(a, b, 5e-5);
-        net_clear(&net);
+        tn_net_clear(&net);
     }
 }
 
@@ -341,7 +241,7 @@ steps_of(TnExec *exec)
 static void
 once(void)
 {
-    Net net = network(1);
+    TnNet net = network(1);
     g_autoptr(TnExec) a = exec_of(&net, NULL, 0), b = exec_of(&net, no_once, 0);
     const guint all = steps_of(a), less = steps_of(a);
     TN_ASSERT_CMPUINT(less, <, all);
@@ -359,7 +259,7 @@ once(void)
     check_same(a, b);
 
     TnVar *weight = tn_store_find(net.store, "c4.weight");
-    Net other = { tn_graph_new("other"), tn_store_ref(net.store) };
+    TnNet other = { tn_graph_new("other"), tn_store_ref(net.store) };
     const TnVal now = tn_graph_variable(other.graph, weight);
     tn_graph_assign(other.graph, weight, tn_f_mul(other.graph, now, now));
     g_autoptr(TnProgram) program = compile(&other, NULL);
@@ -367,8 +267,8 @@ once(void)
     TN_REQUIRE(writer != NULL && tn_exec_run(writer) == TN_OK);
     TN_ASSERT_CMPUINT(steps_of(a), ==, all);
     check_same(a, b);
-    net_clear(&other);
-    net_clear(&net);
+    tn_net_clear(&other);
+    tn_net_clear(&net);
 }
 
 /* The same program comes of what was chosen; another number of images is not bound by that. */
@@ -378,7 +278,7 @@ as_chosen_before(void)
     TnDevice *const devices[] = { cpu, ref };
     g_autoptr(TnValue) chosen = tn_value_map();
     g_autoptr(GError) error = NULL;
-    Net net = network(2);
+    TnNet net = network(2);
     const gint64 dims[] = { 3, 3, 13, 11 };
     const TnType other = tn_type(TN_DTYPE_F32, 4, dims);
     TnCompile options = { .devices = devices, .n_devices = 2, .chosen = chosen };
@@ -395,36 +295,41 @@ as_chosen_before(void)
         TN_ASSERT_CMPSTR(got, want);
         TN_ASSERT_CMPUINT(count_of(again, "conv_blocked", FALSE), ==, 5);
     }
-    net_clear(&net);
+    tn_net_clear(&net);
 }
 
 /* The same of bf16, in blocks of 32: two branches that meet, pooling, groups, a convolution that is not
  * in blocks. */
-static Net
+static TnNet
 narrow_network(void)
 {
     const gint64 dims[] = { 2, 3, 19, 17 };
-    Net net = { tn_graph_new("net"), tn_store_new(7) };
+    TnNet net = tn_net_new(7);
     const TnVal x = tn_graph_input(net.graph, "x", tn_type(TN_DTYPE_F32, 4, dims));
-    TnVal y = relu(&net, norm(&net, "n1", conv(&net, "c1", x, (Conv){ 32, 3, 7, 2, 3 })));
-    y = max_pool(&net, y);
-    const TnVal side = norm(&net, "n2", conv(&net, "c2", y, (Conv){ 64, 32, 1, 2, 0 }));
-    TnVal z = relu(&net, norm(&net, "n3", conv(&net, "c3", y, (Conv){ 64, 32, 3, 2, 1 })));
-    z = norm(&net, "n4", conv(&net, "c4", z, (Conv){ 64, 64, 3, 1, 1, 2 }));
-    y = relu(&net, tn_f_add(net.graph, z, side));
-    z = norm(&net, "n5", conv(&net, "c5", y, (Conv){ 64, 64, 1, 1, 0, 1, TRUE }));
-    y = relu(&net, tn_f_add(net.graph, y, z));
+    TnVal y = tn_net_op1(
+        &net, "relu",
+        tn_net_norm(&net, "n1", tn_net_conv(&net, "c1", x, (TnNetConv){ 32, 3, 7, 2, 3 })));
+    y = tn_net_pool(&net, "max_pool", y, 2, 3);
+    const TnVal side =
+        tn_net_norm(&net, "n2", tn_net_conv(&net, "c2", y, (TnNetConv){ 64, 32, 1, 2, 0 }));
+    TnVal z = tn_net_op1(
+        &net, "relu",
+        tn_net_norm(&net, "n3", tn_net_conv(&net, "c3", y, (TnNetConv){ 64, 32, 3, 2, 1 })));
+    z = tn_net_norm(&net, "n4", tn_net_conv(&net, "c4", z, (TnNetConv){ 64, 64, 3, 1, 1, 2 }));
+    y = tn_net_op1(&net, "relu", tn_f_add(net.graph, z, side));
+    z = tn_net_norm(&net, "n5",
+                    tn_net_conv(&net, "c5", y, (TnNetConv){ 64, 64, 1, 1, 0, 1, TRUE }));
+    y = tn_net_op1(&net, "relu", tn_f_add(net.graph, y, z));
     tn_graph_output(net.graph, "images", y);
-    y = relu(&net, conv(&net, "c6", y, (Conv){ 48, 64, 1, 1, 0 }));
-    tn_graph_output(net.graph, "mean",
-                    tn_graph_op(net.graph, "global_average_pool", NULL, 1, &y, NULL));
+    y = tn_net_op1(&net, "relu", tn_net_conv(&net, "c6", y, (TnNetConv){ 48, 64, 1, 1, 0 }));
+    tn_graph_output(net.graph, "mean", tn_net_op1(&net, "global_average_pool", y));
     return net;
 }
 
 static void
 narrow_numbers(void)
 {
-    Net net = narrow_network();
+    TnNet net = narrow_network();
     g_autoptr(TnExec) wide = exec_of(&net, NULL, 0);
     precision = TN_DTYPE_BF16;
     g_autoptr(TnExec) with = exec_of(&net, NULL, 0);
@@ -435,7 +340,7 @@ narrow_numbers(void)
     TN_ASSERT_CMPUINT(count_of(program, "conv_blocked", FALSE), ==, 5);
     TN_ASSERT_CMPUINT(count_of(program, "max_pool", FALSE), ==, 1);
     TN_ASSERT_CMPUINT(count_of(program, "add", FALSE), ==, 0);
-    net_clear(&net);
+    tn_net_clear(&net);
 }
 
 static const TnTest tests[] = {
