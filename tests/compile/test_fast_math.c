@@ -58,8 +58,7 @@ compare(TnTensor *got, const float *want, gint64 n)
 
 /* Under fast_math the operator is not run; without it it is; both give `want`, n numbers. */
 static void
-check(TnGraph *graph, TnVal y, TnTensor *x, const char *op, const float *want,
-      gint64 n)
+check(TnGraph *graph, TnVal y, TnTensor *x, const char *op, const float *want, gint64 n)
 {
     g_autofree char *word = g_strconcat(op, " ", NULL);
     tn_graph_output(graph, "y", y);
