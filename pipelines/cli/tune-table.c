@@ -59,6 +59,10 @@ tune_table_take_up(TuneTable *table, FILE *err, GError **error)
         fprintf(err, "tenon: warning: %s; a new table takes its place\n", why->message);
         return TRUE;
     }
+    if (why && !g_error_matches(why, TN_ERROR, TN_ERROR_CORRUPT)) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
     if (why) {
         g_set_error(error, why->domain, why->code, "%s; `tenon tune --anew` replaces it",
                     why->message);
