@@ -8,6 +8,7 @@
 #include <glib/gstdio.h>
 
 #include "base/base-private.h"
+#include "base/temporary.h"
 
 void
 tn_set_io_error(GError **error, const char *path, const char *doing)
@@ -54,17 +55,10 @@ place_of(int folder, const char *path)
 /* Makes the temporary file, with the mode of the file that it will replace. Its name does not
  * grow with that of the target, which may be as long as the file system allows. */
 static int
-open_temporary(const Place *place, char temporary[32], GError **error)
+open_temporary(const Place *place, char temporary[TN_TEMPORARY_NAME], GError **error)
 {
-    enum { ATTEMPTS = 100 };
-    int fd = -1;
     struct stat old;
-    for (guint i = 0; fd < 0 && i < ATTEMPTS; i++) {
-        g_snprintf(temporary, 32, ".tenon-%08x", g_random_int());
-        fd = openat(place->folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST)
-            break;
-    }
+    const int fd = tn_temporary_open(place->folder, temporary);
     if (fd < 0)
         tn_set_io_error(error, place->path, "create a file in its folder");
     else if (fstatat(place->folder, place->name, &old, 0) == 0 && S_ISREG(old.st_mode))
@@ -72,6 +66,7 @@ open_temporary(const Place *place, char temporary[32], GError **error)
     return fd;
 }
 
+/* What closing would say of it, while it stays open: until it has its name it is locked. */
 static gboolean
 finish(int fd, const char *path, gboolean sync, GError **error)
 {
@@ -79,13 +74,16 @@ finish(int fd, const char *path, gboolean sync, GError **error)
     do
         result = sync ? fsync(fd) : 0;
     while (result < 0 && errno == EINTR);
-    if (result < 0)
+    if (result < 0) {
         tn_set_io_error(error, path, "write to the disk");
-    if (close(fd) < 0 && result == 0 && errno != EINTR) {
-        tn_set_io_error(error, path, "close");
-        result = -1;
+        return FALSE;
     }
-    return result == 0;
+    const int same = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (same >= 0 && close(same) < 0 && errno != EINTR) {
+        tn_set_io_error(error, path, "close");
+        return FALSE;
+    }
+    return TRUE;
 }
 
 /* A rename lasts once the folder is on the disk. Some file systems cannot sync folders and say
@@ -125,24 +123,22 @@ follow_links(const char *path, GError **error)
 static gboolean
 replace_at(const Place *place, TnFileWriter writer, gpointer data, gboolean sync, GError **error)
 {
-    char temporary[32];
-    int fd = open_temporary(place, temporary, error);
-    gboolean exists = fd >= 0, ok = exists && writer(fd, data, error);
-    if (ok) {
-        ok = finish(fd, place->path, sync, error);
-        fd = -1;
-    }
+    char temporary[TN_TEMPORARY_NAME];
+    /* Who waits for the disk has the time to look through a folder. */
+    if (sync)
+        tn_temporary_sweep(place->folder);
+    const int fd = open_temporary(place, temporary, error);
+    if (fd < 0)
+        return FALSE;
+    gboolean ok = writer(fd, data, error) && finish(fd, place->path, sync, error);
     if (ok && renameat(place->folder, temporary, place->folder, place->name) < 0) {
         tn_set_io_error(error, place->path, "replace");
         ok = FALSE;
     }
-    exists = exists && !ok;
-    ok = ok && (!sync || sync_folder(place->folder, place->path, error));
-    if (fd >= 0)
-        close(fd);
-    if (exists)
+    if (!ok)
         unlinkat(place->folder, temporary, 0);
-    return ok;
+    close(fd);
+    return ok && (!sync || sync_folder(place->folder, place->path, error));
 }
 
 static gboolean

@@ -85,11 +85,14 @@ begin_program(const TnCompiler *c)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-/* "12.5 MiB"; (transfer full). */
+/* "12.5 MiB", "37 bytes"; (transfer full). */
 static char *
 size_text(guint64 bytes)
 {
     const gboolean large = bytes >= 1 << 20;
+    if (bytes < 1 << 10) {
+        return g_strdup_printf("%" G_GUINT64_FORMAT " byte%s", bytes, bytes == 1 ? "" : "s");
+    }
     return g_strdup_printf("%.1f %s", (double)bytes / (large ? 1 << 20 : 1 << 10),
                            large ? "MiB" : "KiB");
 }

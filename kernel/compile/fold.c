@@ -1,15 +1,33 @@
-/* fold.c: small values that hang on constants alone are computed while compiling. */
+/* fold.c: small values that hang on constants alone are computed while compiling, but for what only makes
+ * numbers wider: kernels that read them as they are need less memory, and rules are to see that they are
+ * narrow (8-bit weights). */
 #include "compile-private.h"
 
 /* Larger results would make the program heavier than the work they spare. */
 #define MAX_RESULT_BYTES 4096
 #define MAX_INPUT_BYTES (64 * 1024)
+#define LEAST_NARROW 32 /* elements; fewer are not worth a node */
+
+/* Whether the result is an operand's elements in more bytes each. */
+static gboolean
+widens(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
+{
+    const gint64 n = tn_type_count(&node->out[0]);
+    for (gint i = 0; i < node->n_in && n >= LEAST_NARROW; i++) {
+        const TnType *type = tn_val_is_none(in[i]) ? NULL : tn_type_of(rw->to, in[i]);
+        if (type != NULL && tn_type_count(type) == n &&
+            tn_dtype_size(type->dtype) < tn_dtype_size(node->out[0].dtype)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
 
 static gboolean
 may_fold(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
 {
     if (tn_is_source(node) || node->n_out < 1 || node->op == &tn_transfer_op ||
-        (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT))) {
+        (node->op->flags & (TN_OP_RANDOM | TN_OP_EFFECT)) || widens(rw, node, in)) {
         return FALSE;
     }
     for (gint i = 0; i < node->n_out; i++) {

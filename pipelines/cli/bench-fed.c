@@ -114,6 +114,10 @@ take_turns(TnBench *bench, BenchTraining *t, const Fed *fed, Loop *loop, GError 
     g_autoptr(GArray) times = bench_times();
     g_autoptr(GArray) shares = bench_times();
     g_autoptr(GArray) over_loop = bench_times();
+    if (!stepper) {
+        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "nothing feeds the graph 'step'");
+        return FALSE;
+    }
     const double end = bench_now() + bench->seconds / G_N_ELEMENTS(fed_by);
     for (guint turn = 0; turn < 6 || bench_now() < end; turn++) {
         double bound, gathered = 1, took;

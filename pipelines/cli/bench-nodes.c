@@ -66,6 +66,14 @@ chain_clear(Chain *chain)
     g_clear_pointer(&chain->context, tn_context_unref);
 }
 
+static gboolean
+is_done(const Chain *chain, TnStatus status, GError **error)
+{
+    if (status != TN_OK)
+        g_propagate_error(error, g_error_copy(tn_exec_error(chain->exec)));
+    return status == TN_OK;
+}
+
 /* v + x, again and again. Nothing is fused or found to be known. */
 static gboolean
 chain_open(Chain *chain, const char *scope, GError **error)
@@ -91,25 +99,27 @@ chain_open(Chain *chain, const char *scope, GError **error)
     const TnCompile compile = { .devices = devices, .n_devices = 1, .skip = skip };
     g_autoptr(TnProgram) program = tn_compile(chain->graph, &compile, error);
     chain->exec = program ? tn_exec_new(program, NULL, chain->context, error) : NULL;
-    return chain->exec && tn_exec_bind(chain->exec, 0, chain->x) == TN_OK;
+    return chain->exec && is_done(chain, tn_exec_bind(chain->exec, 0, chain->x), error);
 }
 
 /* Microseconds of a node: the median. */
-static double
-time_node(Chain *chain, double seconds)
+static gboolean
+time_node(Chain *chain, double seconds, double *median, GError **error)
 {
     g_autoptr(GArray) times = bench_times();
     const gint64 end = g_get_monotonic_time() + (gint64)(seconds * 1e6);
     gint64 last = g_get_monotonic_time();
     while (last < end || times->len < 3) {
         for (guint i = 0; i < RUNS; i++)
-            tn_exec_run(chain->exec);
+            if (!is_done(chain, tn_exec_run(chain->exec), error))
+                return FALSE;
         const gint64 at = g_get_monotonic_time();
         const double took = (double)(at - last) / (RUNS * NODES);
         g_array_append_val(times, took);
         last = at;
     }
-    return bench_median(times);
+    *median = bench_median(times);
+    return TRUE;
 }
 
 typedef struct {
@@ -133,11 +143,11 @@ executor_nodes(TnBench *bench, GError **error)
     for (guint i = 0; ok && i < G_N_ELEMENTS(rows); i++) {
         Chain chain = { NULL };
         tn_pool_set_threads(rows[i].threads);
-        ok = chain_open(&chain, rows[i].scope, error);
+        double took = 0;
+        ok = chain_open(&chain, rows[i].scope, error) &&
+             time_node(&chain, bench->seconds / G_N_ELEMENTS(rows), &took, error);
         if (ok)
-            bench->report(bench, rows[i].variant,
-                          time_node(&chain, bench->seconds / G_N_ELEMENTS(rows)), "us",
-                          rows[i].what);
+            bench->report(bench, rows[i].variant, took, "us", rows[i].what);
         chain_clear(&chain);
     }
     tn_registry_remove_factory(&idle_factory);

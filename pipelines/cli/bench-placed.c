@@ -1,5 +1,6 @@
 /* bench-placed.c: what it costs a training to read and map in another process. */
 #include "bench-timing.h"
+#include "bench-training.h"
 #include "bench-wire.h"
 
 #include <unistd.h>
@@ -35,14 +36,10 @@ fed_open(Fed *t, gint n, const char *const *overrides, GError **error)
     g_auto(GStrv) words = launch_words(&none, config, NULL, n, overrides, t->host);
     tn_host_set_launch(t->host, (const char *const *)words);
     t->job = tn_job_prepare(t->host, t->root, NULL, FALSE, error);
-    for (guint i = 0; t->job && !t->stepper && i < tn_job_n_functions(t->job); i++) {
-        const char *name;
-        TnFunction *function = tn_job_function(t->job, i, &name);
-        if (g_str_has_suffix(name, "step"))
-            t->stepper = tn_job_stepper(t->job, function);
-    }
-    if (t->job && !t->stepper)
-        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph 'step'", config);
+    const TnFunction *step = t->job ? bench_function_of(t->job, config, "step", error) : NULL;
+    t->stepper = step ? tn_job_stepper(t->job, step) : NULL;
+    if (step && !t->stepper)
+        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s: nothing feeds 'step'", config);
     return t->stepper != NULL;
 }
 

@@ -4,6 +4,7 @@
 
 #include "bench-core.h"
 #include "bench-timing.h"
+#include "bench-training.h"
 
 #include <string.h>
 
@@ -11,6 +12,7 @@
 #include <tenon/host.h>
 #include <tenon/program.h>
 
+#define CONFIG "module:tenon.bench.samples"
 #define TURN_SECONDS 4e-3 /* of one turn, or one run where that takes longer */
 #define LEAST_TURNS 5
 
@@ -32,7 +34,7 @@ side_open(Side *side, const char *network, gboolean invariant, GError **error)
         g_ptr_array_add(all, (gpointer)bench_overrides[i]);
     g_ptr_array_add(all, invariant ? "batch_invariant=true" : "batch_invariant=false");
     side->host = tn_host_new(NULL, error);
-    side->root = side->host ? tn_host_load(side->host, "module:tenon.bench.samples", (gint)all->len,
+    side->root = side->host ? tn_host_load(side->host, CONFIG, (gint)all->len,
                                            (const char *const *)all->pdata, faults)
                             : NULL;
     if (!side->root) {
@@ -52,31 +54,24 @@ side_clear(Side *side)
     tn_host_free(side->host);
 }
 
-static TnFunction *
-function_of(const Side *side, const char *graph)
+/* So many samples at random, every input's; *n of them were made. */
+static gboolean
+make_inputs(TnGraph *graph, gint64 samples, TnTensor **inputs, guint *n, GError **error)
 {
-    for (guint i = 0; i < tn_job_n_functions(side->job); i++) {
-        const char *name;
-        TnFunction *function = tn_job_function(side->job, i, &name);
-        if (g_str_has_suffix(name, graph))
-            return function;
+    if (tn_graph_n_inputs(graph) > TN_MAX_FIELDS) {
+        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s: more than %d inputs",
+                    tn_graph_name(graph), TN_MAX_FIELDS);
+        return FALSE;
     }
-    return NULL;
-}
-
-/* So many samples at random, every input's. */
-static guint
-make_inputs(TnGraph *graph, gint64 samples, TnTensor **inputs, GError **error)
-{
-    const guint n = MIN(tn_graph_n_inputs(graph), TN_MAX_FIELDS);
-    for (guint i = 0; i < n; i++) {
+    for (guint i = 0; i < tn_graph_n_inputs(graph); i++) {
         const char *name;
         TnRandom random;
         TnType type = *tn_graph_type(graph, tn_graph_input_at(graph, i, &name));
         type.dims[0] = samples;
         inputs[i] = tn_tensor_new(NULL, type, error);
         if (!inputs[i])
-            return i;
+            return FALSE;
+        *n = i + 1;
         void *at = tn_tensor_map(inputs[i], TN_MAP_WRITE, NULL);
         tn_random_init(&random, 0, name, 0);
         const gint64 count = tn_tensor_count(inputs[i]);
@@ -86,7 +81,7 @@ make_inputs(TnGraph *graph, gint64 samples, TnTensor **inputs, GError **error)
             ((gint64 *)at)[k] = (gint64)tn_random_below(&random, 10);
         tn_tensor_unmap(inputs[i]);
     }
-    return n;
+    return TRUE;
 }
 
 /* --- Turns ------------------------------------------------------------------------------------ */
@@ -141,10 +136,15 @@ compare(TnBench *bench, const Side *sides, const char *graph, gint64 samples, GE
 {
     TnTensor *inputs[TN_MAX_FIELDS];
     TnExec *exec[2] = { NULL };
-    TnFunction *functions[] = { function_of(&sides[0], graph), function_of(&sides[1], graph) };
-    const guint n = make_inputs(tn_function_graph(functions[0]), samples, inputs, error);
+    TnFunction *functions[2];
     double without = 0, share = 0;
-    gboolean ok = n == tn_graph_n_inputs(tn_function_graph(functions[0]));
+    for (guint i = 0; i < 2; i++) {
+        functions[i] = bench_function_of(sides[i].job, CONFIG, graph, error);
+        if (!functions[i])
+            return FALSE;
+    }
+    guint n = 0;
+    gboolean ok = make_inputs(tn_function_graph(functions[0]), samples, inputs, &n, error);
     for (guint i = 0; ok && i < 2; i++) {
         exec[i] = tn_function_exec(functions[i], n, inputs, error);
         ok = exec[i] != NULL;

@@ -55,6 +55,19 @@ bench_training_bind(BenchTraining *t, GError **error)
     return t->exec != NULL;
 }
 
+TnFunction *
+bench_function_of(const TnJob *job, const char *config, const char *graph, GError **error)
+{
+    for (guint i = 0; i < tn_job_n_functions(job); i++) {
+        const char *name;
+        TnFunction *function = tn_job_function(job, i, &name);
+        if (g_str_has_suffix(name, graph))
+            return function;
+    }
+    g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph '%s'", config, graph);
+    return NULL;
+}
+
 gboolean
 bench_training_open(BenchTraining *t, const char *config, const char *graph, gint n,
                     const char *const *settings, gint64 classes, GError **error)
@@ -67,14 +80,7 @@ bench_training_open(BenchTraining *t, const char *config, const char *graph, gin
         return FALSE;
     }
     t->job = tn_job_prepare(t->host, t->root, NULL, FALSE, error);
-    for (guint i = 0; t->job && !t->step && i < tn_job_n_functions(t->job); i++) {
-        const char *name;
-        TnFunction *function = tn_job_function(t->job, i, &name);
-        if (g_str_has_suffix(name, graph))
-            t->step = function;
-    }
-    if (t->job && !t->step)
-        g_set_error(error, TN_ERROR, TN_ERROR_FAILED, "%s has no graph '%s'", config, graph);
+    t->step = t->job ? bench_function_of(t->job, config, graph, error) : NULL;
     return t->step && make_inputs(t, classes, error) && bench_training_bind(t, error);
 }
 

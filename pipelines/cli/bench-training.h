@@ -17,6 +17,11 @@ typedef struct {
     gint64 batch;
 } BenchTraining;
 
+/* The job's function whose name ends with `graph`, of a config that is called so; NULL with *error. (transfer
+ * none). */
+TnFunction *bench_function_of(const TnJob *job, const char *config, const char *graph,
+                              GError **error);
+
 /* t: all zero. settings: n overrides of the config; integers among the inputs are below classes. Also
  * after a failure t is to be cleared. */
 gboolean bench_training_open(BenchTraining *t, const char *config, const char *graph, gint n,

@@ -2,6 +2,7 @@
  * once what went wrong. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,16 +33,26 @@ fail(const GError *error, int returned)
     return exit_code(error, returned);
 }
 
-/* A reader that went away (`tenon ops | head`) is no failure; a full disk is. */
+static gboolean
+reader_is_gone(void)
+{
+    struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+    return poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+/* A reader that went away (`tenon ops | head`) is no failure; a full disk is. What an earlier write failed
+ * with is not known any more. */
 static int
 close_output(int code)
 {
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
-    if (errno == EPIPE || errno == 0)
+    const int why = errno;
+    if (why == EPIPE || reader_is_gone())
         return code;
-    fprintf(stderr, "tenon: what was to be printed could not be written: %s\n", g_strerror(errno));
+    fprintf(stderr, "tenon: what was to be printed could not be written%s%s\n", why ? ": " : "; ",
+            why ? g_strerror(why) : "is the disk full?");
     return MAX(code, 1);
 }
 

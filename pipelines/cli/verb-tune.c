@@ -2,7 +2,7 @@
  * and keeps it as this user's table of costs.
  *
  * What is to be measured is seen by compiling: every choice of a kernel is told, and those that are
- * one are measured there. It is done twice, the first time to count. */
+ * one are measured there. It is done twice, the first time to count. The table is tune-table.c's. */
 #include <math.h>
 #include <string.h>
 
@@ -10,6 +10,7 @@
 
 #include "cli.h"
 #include "job-verbs.h"
+#include "tune-table.h"
 #include "tune.h"
 
 #define ROUNDS 3
@@ -19,7 +20,7 @@ typedef struct {
     const char *device;
     TnStrings ops;
     double seconds;
-    gboolean anew;
+    gboolean missing, anew;
 } TuneOptions;
 
 static const TnOption rows[] = {
@@ -40,6 +41,10 @@ static const TnOption rows[] = {
       TN_RANGE_F(0.001, 60),
       .unit = "s",
       .help = "time for each kernel at each size" },
+    { .name = "missing",
+      .type = TN_OPT_BOOL,
+      .offset = G_STRUCT_OFFSET(TuneOptions, missing),
+      .help = "only what the table does not have, as after a tune that was stopped" },
     { .name = "anew",
       .type = TN_OPT_BOOL,
       .offset = G_STRUCT_OFFSET(TuneOptions, anew),
@@ -54,11 +59,11 @@ typedef struct {
     TnDevice *devices[2];
     gboolean measuring; /* else counting */
     guint at, total;
-    GHashTable *only;     /* operators asked for; NULL: all */
-    GHashTable *seen;     /* keys */
-    GHashTable *measured; /* key → TnValue *, a row */
-    GHashTable *sums;     /* operator → Sum * */
-    GPtrArray *keys;      /* in the order measured */
+    GHashTable *only; /* operators asked for; NULL: all */
+    GHashTable *seen; /* keys */
+    GHashTable *sums; /* operator → Sum * */
+    TuneTable *table;
+    GError *why; /* a row could not be kept: nothing more is measured */
 } Tune;
 
 /* Of one operator: what its kernels win, and what choosing by time saves. */
@@ -79,9 +84,19 @@ sum_free(gpointer data)
 /* --- One node --------------------------------------------------------------------------------- */
 
 static gboolean
-is_wanted(const Tune *tune, const TnNode *node)
+is_over(const Tune *tune)
 {
-    return tune->only == NULL || g_hash_table_contains(tune->only, node->op->name);
+    return tune->why != NULL || tn_context_cancelled(tune->context);
+}
+
+/* Each node once, in a counting or a measuring. */
+static gboolean
+is_wanted(const Tune *tune, const TnChoice *choice)
+{
+    return (tune->only == NULL || g_hash_table_contains(tune->only, choice->node->op->name)) &&
+           g_hash_table_add(tune->seen, g_strdup(choice->key)) &&
+           !(tune->options->missing &&
+             tune_table_has(tune->table, choice->key, choice->n_candidates));
 }
 
 /* Of images there is a choice even with one kernel: to lay them otherwise. */
@@ -139,8 +154,7 @@ look_at(const TnChoice *choice, gpointer data)
 {
     Tune *tune = data;
     g_autoptr(GError) error = NULL;
-    if (tn_context_cancelled(tune->context) || !is_choice(choice) ||
-        !is_wanted(tune, choice->node) || !g_hash_table_add(tune->seen, g_strdup(choice->key)))
+    if (is_over(tune) || !is_choice(choice) || !is_wanted(tune, choice))
         return;
     tune->total += !tune->measuring;
     if (!tune->measuring)
@@ -154,9 +168,7 @@ look_at(const TnChoice *choice, gpointer data)
     }
     print_result(tune, choice, tn_value_get(row, "us"));
     note_result(tune, choice, tn_value_get(row, "us"));
-    if (!g_hash_table_contains(tune->measured, choice->key))
-        g_ptr_array_add(tune->keys, g_strdup(choice->key));
-    g_hash_table_insert(tune->measured, g_strdup(choice->key), row);
+    (void)tune_table_add(tune->table, row, &tune->why);
 }
 
 /* --- All of them ------------------------------------------------------------------------------ */
@@ -172,6 +184,8 @@ compile_graph(TnGraph *graph, gpointer data, GError **error)
         .choice_data = tune,
         .precision = tune->of ? tn_context_precision(tune->of) : TN_DTYPE_NONE,
     };
+    if (is_over(tune))
+        return TRUE;
     if (!tn_graph_check(graph, error))
         return FALSE;
     g_autoptr(TnProgram) program = tn_compile(graph, &options, error);
@@ -211,49 +225,7 @@ each_graph(Tune *tune, GError **error)
     return call->n_args > 0 || tune_grid(compile_graph, tune, error);
 }
 
-/* --- The table -------------------------------------------------------------------------------- */
-
-/* What this machine's table has already. One of elsewhere is replaced, and that is said; a file that is no
- * table is somebody's, and left alone. */
-static gboolean
-keep_rows(Tune *tune, const char *path, GError **error)
-{
-    g_autoptr(TnValue) file = NULL;
-    g_autoptr(GError) why = NULL;
-    g_autoptr(TnCosts) costs = tn_costs_load(path, TRUE, &file, &why);
-    if (costs && !tn_costs_fit(file, &why))
-        g_prefix_error(&why, "%s: ", path);
-    if (g_error_matches(why, TN_ERROR, TN_ERROR_NOT_FOUND))
-        return TRUE;
-    if (g_error_matches(why, TN_ERROR, TN_ERROR_UNSUPPORTED) ||
-        g_error_matches(why, TN_ERROR, TN_ERROR_VERSION)) {
-        fprintf(tune->call->err, "tenon: warning: %s; a new table takes its place\n", why->message);
-        return TRUE;
-    }
-    if (why) {
-        g_set_error(error, why->domain, why->code, "%s; `tenon tune --anew` replaces it",
-                    why->message);
-        return FALSE;
-    }
-    const TnValue *old = tn_costs_rows(costs);
-    for (gsize i = 0; i < tn_value_len(old); i++) {
-        TnValue *row = tn_value_at(old, i);
-        const char *key = tn_value_get_string(tn_value_get(row, "node"));
-        g_ptr_array_add(tune->keys, g_strdup(key));
-        g_hash_table_insert(tune->measured, g_strdup(key), tn_value_copy(row));
-    }
-    return TRUE;
-}
-
-static TnValue *
-all_rows(const Tune *tune)
-{
-    TnValue *list = tn_value_list();
-    for (guint i = 0; i < tune->keys->len; i++)
-        tn_value_push(list, tn_value_ref(g_hash_table_lookup(tune->measured,
-                                                             g_ptr_array_index(tune->keys, i))));
-    return list;
-}
+/* --- The end ---------------------------------------------------------------------------------- */
 
 static void
 print_sums(const Tune *tune)
@@ -272,35 +244,61 @@ print_sums(const Tune *tune)
     }
 }
 
-static gint
-run_tune(Tune *tune, const char *path, GError **error)
+/* What was measured is kept, whatever came between. */
+static gboolean
+measure(Tune *tune, GError **error)
 {
-    if (!tune->options->anew && !keep_rows(tune, path, error))
+    tune->measuring = TRUE;
+    const gboolean ok = each_graph(tune, error);
+    if (tune->why) {
+        g_clear_error(error);
+        g_propagate_error(error, g_steal_pointer(&tune->why));
+        return FALSE;
+    }
+    return tune_table_save(tune->table, ok ? error : NULL) && ok;
+}
+
+static void
+print_end(const Tune *tune, double seconds)
+{
+    FILE *out = tune->call->out, *err = tune->call->err;
+    g_autoptr(TnValue) list = tune_table_rows(tune->table);
+    if (tune->call->json)
+        print_json(out, list);
+    else
+        print_sums(tune);
+    fprintf(err, "tenon: %u nodes took %.0f s; %zu are in %s\n", tune->at, seconds,
+            tn_value_len(list), tune->table->path);
+}
+
+static gint
+run_tune(Tune *tune, GError **error)
+{
+    FILE *err = tune->call->err;
+    if (!tune->options->anew && !tune_table_take_up(tune->table, err, error))
         return 1;
     if (!each_graph(tune, error))
         return 1;
     if (tn_context_cancelled(tune->context)) {
-        fprintf(tune->call->err, "tenon: stopped before anything was measured\n");
+        fprintf(err, "tenon: stopped before anything was measured\n");
         return 1;
     }
     if (tune->total == 0) {
-        fprintf(tune->call->err, "tenon: there is nothing to choose: one kernel takes each node\n");
+        fprintf(err, "tenon: there is nothing to measure: %s\n",
+                tune->table->keys->len > 0 && tune->options->missing
+                    ? "the table has it all"
+                    : "one kernel takes each node");
         return 0;
     }
-    tune->measuring = TRUE;
-    if (!each_graph(tune, error))
+    fprintf(err, "tenon: %u nodes to measure\n", tune->total);
+    const gint64 begin = tn_time_ns();
+    if (!measure(tune, error))
         return 1;
-    g_autoptr(TnValue) list = all_rows(tune);
-    if (tune->call->json)
-        print_json(tune->call->out, list);
-    else
-        print_sums(tune);
-    if (!tn_costs_save(path, list, error))
-        return 1;
-    fprintf(tune->call->err, "tenon: %zu nodes are in %s\n", tn_value_len(list), path);
+    print_end(tune, (double)(tn_time_ns() - begin) * 1e-9);
     if (!tn_context_cancelled(tune->context))
         return 0;
-    fprintf(tune->call->err, "tenon: stopped after %u of %u\n", tune->at, tune->total);
+    fprintf(err, "tenon: stopped after %u of %u; `tenon tune --missing` goes on\n", tune->at,
+            tune->total);
     return 1;
 }
 
@@ -344,22 +342,19 @@ tune(TnVerbCall *call, GError **error)
     tune.devices[0] = tn_device_open(options->device, context, error);
     tune.devices[1] = tune.devices[0] ? tn_device_open("ref", context, error) : NULL;
     tune.seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    tune.measured =
-        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)tn_value_unref);
     tune.sums = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, sum_free);
-    tune.keys = g_ptr_array_new_with_free_func(g_free);
+    tune.table = tune_table_new(path);
     job_watch_signals(context, TRUE);
     if (tune.devices[1])
-        code = run_tune(&tune, path, error);
+        code = run_tune(&tune, error);
     job_watch_signals(NULL, FALSE);
     for (guint i = 0; i < G_N_ELEMENTS(tune.devices); i++)
         if (tune.devices[i])
             tn_device_unref(tune.devices[i]);
     g_clear_pointer(&tune.only, g_hash_table_unref);
     g_hash_table_unref(tune.seen);
-    g_hash_table_unref(tune.measured);
     g_hash_table_unref(tune.sums);
-    g_ptr_array_unref(tune.keys);
+    tune_table_free(tune.table);
     return code;
 }
 
@@ -374,10 +369,12 @@ const TnVerb tn_verb_tune = {
         "XDG_CACHE_HOME/tenon/costs.json, or the file that TENON_COSTS names, and added to what "
         "is there. From then on kernels are chosen by them when a graph is compiled, at sizes "
         "nearby too; nothing is measured then. A run keeps the table that it began with. "
-        "Interrupted, it keeps what it has. TENON_COSTS=none runs without a table; one that was "
-        "made on another machine or with "
-        "other libraries is said in a warning and not used; `tenon tune` replaces it. A file "
-        "that is no table is replaced only with --anew.",
+        "The table is written every few seconds: stopped or killed, the tune keeps what it has, "
+        "and "
+        "with --missing the next one goes on from there. TENON_COSTS=none runs without a table; "
+        "one "
+        "that was made on another machine or with other libraries is said in a warning and not "
+        "used; `tenon tune` replaces it. A file that is no table is replaced only with --anew.",
     .options = TN_OPTIONS(TuneOptions, rows),
     .min_args = 0,
     .max_args = -1,

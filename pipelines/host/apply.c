@@ -4,7 +4,11 @@
  * `x:matmul(w)`, `tn.op.softmax(x, {axis = -1})`, `x:cast("f32")`, `x:reshape{0, -1}`: inputs
  * first, numbers among them become constants, then attributes in the order of their rows, or by
  * name in a table at the end. Among values of a graph a node is added; among tensors the operator
- * runs at once. */
+ * runs at once.
+ *
+ * While a graph is built, what an operator makes of tensors alone is a constant there. Where it is larger
+ * than what it was made of, the operator is put into the graph as well, and its result is used there: a
+ * program holds 8-bit weights as they are, and its rules see that they are (trace_as_well). */
 #include "host-private.h"
 
 #include <math.h>
@@ -51,6 +55,10 @@ tn_operand_in_graph(lua_State *L, int index, TnGraph *graph)
     if (!tensor)
         tn_host_raise_text(L, TN_ERROR_CONFIG, "a value was wanted, not a %s",
                            luaL_typename(L, index));
+    if (tensor->graph == graph)
+        return tensor->node;
+    if (tensor->graph && tn_graph_is_within(graph, tensor->graph))
+        return tn_graph_capture(graph, tensor->graph, tensor->node);
     return tn_graph_constant(graph, tensor->tensor);
 }
 
@@ -274,28 +282,64 @@ push_attrs(lua_State *L, const Call *call)
 
 /* --- The two modes ---------------------------------------------------------------------------- */
 
-static int
-apply_in_graph(lua_State *L, const Call *call, const void *attrs)
+/* Adds the node; how many outputs it has. */
+static gint
+add_node(lua_State *L, const Call *call, TnGraph *graph, const void *attrs, TnVal *out)
 {
-    TnVal in[TN_MAX_IN], out[TN_MAX_OUT];
+    TnVal in[TN_MAX_IN];
     GError *error = NULL;
     for (gint k = 0; k < call->n_in; k++) {
         in[k] = TN_VAL_NONE;
         if (call->at[k] && lua_type(L, call->at[k]) == LUA_TNUMBER) {
             const TnDtype dtype = number_dtype(L, call, k);
-            in[k] = tn_graph_scalar(call->graph, dtype, number_for(L, call, k, dtype));
+            in[k] = tn_graph_scalar(graph, dtype, number_for(L, call, k, dtype));
         } else if (call->at[k]) {
-            in[k] = tn_operand_in_graph(L, call->at[k], call->graph);
+            in[k] = tn_operand_in_graph(L, call->at[k], graph);
         }
     }
-    const TnVal first = tn_graph_add(call->graph, call->op, attrs, call->n_in, in, out);
-    if (!tn_graph_check(call->graph, &error))
-        return tn_host_raise(L, error);
-    const gint n_out = tn_graph_node_n_outputs(call->graph, first.node);
+    const TnVal first = tn_graph_add(graph, call->op, attrs, call->n_in, in, out);
+    if (!tn_graph_check(graph, &error))
+        tn_host_raise(L, error);
+    return tn_graph_node_n_outputs(graph, first.node);
+}
+
+static int
+apply_in_graph(lua_State *L, const Call *call, const void *attrs)
+{
+    TnVal out[TN_MAX_OUT];
+    const gint n_out = add_node(L, call, call->graph, attrs, out);
     luaL_checkstack(L, n_out, "outputs");
     for (gint k = 0; k < n_out; k++)
         tn_push_val(L, call->graph, out[k]);
     return n_out;
+}
+
+/* The results, which are at the top, as a node of the graph that is built, if they are larger than the
+ * operands. */
+static void
+trace_as_well(lua_State *L, const Call *call, const void *attrs, gint n_out)
+{
+    TnGraph *graph = tn_host_of(L)->build.graph;
+    const int first = lua_gettop(L) - n_out + 1;
+    gint64 larger = 0;
+    TnVal out[TN_MAX_OUT];
+    if (!graph || (call->op->flags & TN_OP_RANDOM))
+        return;
+    for (gint k = 0; k < n_out; k++)
+        larger += tn_tensor_bytes(tn_to_tensor(L, first + k)->tensor);
+    for (gint k = 0; k < call->n_in; k++) {
+        TnType type;
+        if (call->at[k] && tn_operand_type(L, call->at[k], &type))
+            larger -= tn_type_bytes(&type);
+    }
+    if (larger <= 0)
+        return;
+    add_node(L, call, graph, attrs, out);
+    for (gint k = 0; k < n_out; k++) {
+        TnLuaTensor *handle = tn_to_tensor(L, first + k);
+        handle->graph = tn_graph_ref(graph);
+        handle->node = out[k];
+    }
 }
 
 static TnVal
@@ -355,8 +399,10 @@ apply_now(lua_State *L, const Call *call, const void *attrs)
         handle->val = out[k];
         tn_fill_tensor(L, handle, tn_tensor_ref(tn_tape_tensor(tape, out[k])));
     }
-    if (!tracked)
+    if (!tracked) {
         tn_tape_clear(tape);
+        trace_as_well(L, call, attrs, n_out);
+    }
     return n_out;
 }
 

@@ -240,6 +240,8 @@ typedef struct {
     gboolean leaf; /* tracked in every round; other results only in that of their making */
     guint64 round; /* of val */
     TnVal val;
+    TnGraph *graph; /* where it is the result of an operator, too: `node`; NULL: nowhere */
+    TnVal node;
 } TnLuaTensor;
 typedef struct {
     TnVar *var; /* (transfer none): the context's store has it */

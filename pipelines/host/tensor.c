@@ -54,6 +54,7 @@ tensor_gc(lua_State *L)
 {
     TnLuaTensor *handle = luaL_checkudata(L, 1, TN_TENSOR);
     g_clear_pointer(&handle->tensor, tn_tensor_unref);
+    g_clear_pointer(&handle->graph, tn_graph_unref);
     return 0;
 }
 

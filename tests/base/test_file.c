@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -188,6 +189,66 @@ writer_fails(void)
     TN_ASSERT_CMPUINT(n_files(folder), ==, 1);
 }
 
+/* What a killed process left goes with the next file that is written; what is somebody's stays: a file that
+ * is being written, other names, folders, links. */
+static void
+left_behind(void)
+{
+    static const char *const stay[] = { ".tenon-0123456", ".tenon-0123456789", ".tenon-0123456x",
+                                        "tenon-01234567", ".tenon-" };
+    g_autofree char *folder = new_folder("behind");
+    g_autofree char *path = g_build_filename(folder, "file", NULL);
+    g_autofree char *dead = g_build_filename(folder, ".tenon-01234567", NULL);
+    g_autofree char *alive = g_build_filename(folder, ".tenon-89abcdef", NULL);
+    g_autofree char *inner = g_build_filename(folder, ".tenon-aaaaaaaa", NULL);
+    g_autofree char *link = g_build_filename(folder, ".tenon-bbbbbbbb", NULL);
+    g_autoptr(GError) error = NULL;
+    for (guint i = 0; i < G_N_ELEMENTS(stay); i++) {
+        g_autofree char *other = g_build_filename(folder, stay[i], NULL);
+        tn_test_write_file(other, "x", 1);
+    }
+    tn_test_write_file(dead, "half", 4);
+    TN_REQUIRE(mkdir(inner, 0777) == 0 && symlink(path, link) == 0);
+    const int fd = open(alive, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    TN_REQUIRE(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    TN_ASSERT(tn_file_replace_bytes(path, "x", 1, &error));
+    TN_ASSERT_NO_ERROR(error);
+    TN_ASSERT(!g_file_test(dead, G_FILE_TEST_EXISTS));
+    TN_ASSERT_CMPUINT(n_files(folder), ==, G_N_ELEMENTS(stay) + 4);
+    close(fd);
+    TN_ASSERT(tn_file_replace_bytes(path, "x", 1, &error));
+    TN_ASSERT(!g_file_test(alive, G_FILE_TEST_EXISTS));
+    TN_ASSERT_CMPUINT(n_files(folder), ==, G_N_ELEMENTS(stay) + 3);
+}
+
+static gpointer
+replace_often(gpointer path)
+{
+    for (guint i = 0; i < 50; i++)
+        if (!tn_file_replace_bytes(path, "content", 7, NULL))
+            return NULL;
+    return path;
+}
+
+/* None takes away what another is writing. */
+static void
+at_once(void)
+{
+    enum { WRITERS = 4 };
+    g_autofree char *folder = new_folder("at-once");
+    char *paths[WRITERS];
+    GThread *threads[WRITERS];
+    for (guint i = 0; i < WRITERS; i++) {
+        paths[i] = g_strdup_printf("%s/%u", folder, i % 2);
+        threads[i] = g_thread_new("writer", replace_often, paths[i]);
+    }
+    for (guint i = 0; i < WRITERS; i++) {
+        TN_ASSERT(g_thread_join(threads[i]) == paths[i]);
+        g_free(paths[i]);
+    }
+    TN_ASSERT_CMPUINT(n_files(folder), ==, 2);
+}
+
 /* The system refuses more bytes: through a limit on file sizes, as a full disk would. */
 static void
 size_limit(void)
@@ -303,6 +364,7 @@ static const TnTest tests[] = {
     { "follows links", follows_links }, { "below", below },
     { "replaces", replaces },           { "puts-whole", puts_whole },
     { "longest-name", longest_name },   { "writer-fails", writer_fails },
+    { "left-behind", left_behind },     { "at-once", at_once },
     { "size-limit", size_limit },       { "full-disk", full_disk },
     { "bad-places", bad_places },       { "reads", reads },
     { "no-memory", no_memory },

@@ -158,6 +158,11 @@ a_full_disk_is_told(void)
     shell(&child, "\"$T\" ops > /dev/full");
     TN_ASSERT_EXIT(&child, 1);
     TN_ASSERT_CONTAINS(child.err, "No space left on device");
+    /* Written on the way, not at the end. */
+    g_auto(TnChild) flushed = { 0 };
+    shell(&flushed, "\"$T\" show --graph program module:tenon.bench.train_tiny > /dev/full");
+    TN_ASSERT_EXIT(&flushed, 1);
+    TN_ASSERT_CONTAINS(flushed.err, "could not be written");
 }
 
 static void

@@ -252,6 +252,7 @@ what_cannot_be_met_says_so(void)
     const guint64 need = tn_program_arena_bytes(whole) + variable_bytes(chain.graph);
     TN_REQUIRE(compile(chain.graph, need - 1, skip, &error) == NULL);
     TN_ASSERT_CMPUINT(promised(error), ==, need);
+    TN_ASSERT_CONTAINS(error->message, ", 1 byte more than the memory limit of ");
 }
 
 /* --- Random graphs ---------------------------------------------------------------------------- */

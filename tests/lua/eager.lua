@@ -95,6 +95,20 @@ return tn.script {
     local traced_grad = tn.jit(function(value) return tn.grad(f(value), { value })[1] end)
     check.near(traced_grad(v:detach()):list(), grad, 1e-12, "gradient in a graph")
 
+    -- What tensors alone make in a trace is a tensor; where it is larger than they are, the graph has the
+    -- operator, so that 8-bit weights stay so (test_int8.c). The same numbers either way, also in control flow.
+    local scale, low = tn.full({ 8 }, 0.5), tn.full({ 8, 4 }, -3, "i8")
+    local function widened(x)
+      local w = low:dequantize_linear(scale, { axis = 0 })
+      check.equal(w:get(1, 1), -1.5, "a tensor in a trace")
+      local y = x:linear(w)
+      return y + tn.cond(y:sum():less(0), function() return x:linear(w) end, function() return y end), tn.grad(y:sum(), { x })[1]
+    end
+    local ones = tn.ones { 2, 4 }
+    local sums, slope = tn.jit(widened)(ones)
+    check.equal(sums:get(2, 8), -12, "widened in a trace")
+    check.equal(slope:get(1, 1), -12, "its gradient")
+
     -- jit: one trace a shape, several results, and the same answers at each.
     local traces = 0
     local g = tn.jit(function(p, q)

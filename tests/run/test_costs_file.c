@@ -164,7 +164,8 @@ write_in_turn(const char *path, TnValue *const *rows)
             _exit(1);
 }
 
-/* Killed at any moment of writing, the file is one of the tables whole. */
+/* Killed at any moment of writing, the file is one of the tables whole, and the next that is written is all
+ * that is in its folder. */
 static void
 killed_while_writing(void)
 {
@@ -188,6 +189,12 @@ killed_while_writing(void)
         TN_ASSERT(tn_value_equal(tn_costs_rows(costs), some) ||
                   tn_value_equal(tn_costs_rows(costs), few));
     }
+    g_autofree char *folder = g_path_get_dirname(path);
+    TN_ASSERT(tn_costs_save(path, some, NULL));
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    TN_REQUIRE(dir != NULL);
+    TN_ASSERT_CMPSTR(g_dir_read_name(dir), "costs.json");
+    TN_ASSERT(g_dir_read_name(dir) == NULL);
 }
 
 static const TnTest tests[] = {

@@ -69,6 +69,25 @@ static const char whole_numbers[] =
     "  calibrate = tn.stage.calibrate { from = 'some', weights = 'none',\n"
     "    model = tn.nn.sequential { tn.nn.flatten {}, tn.nn.linear { 2 } } } } }\n";
 
+/* Weights that are 8-bit tensors, not variables; fewer and more than constants that are folded. */
+static const char constants[] =
+    "local tn = require 'tenon'\n"
+    "local s, z = tn.tensor(0.05), tn.full({}, 128, 'u8')\n"
+    "local function product(x, n)\n"
+    "  local scale, k = tn.full({ n }, 0.01), x.shape[2]\n"
+    "  local w = tn.normal({ n, k }, 3):quantize_linear(scale, tn.full({ n }, 0, 'i8'), { axis = 0 "
+    "})\n"
+    "  local q = x:quantize_linear(s, z):dequantize_linear(s, z)\n"
+    "  return q:linear(w:dequantize_linear(scale, { axis = 0 }))\n"
+    "end\n"
+    "local Layer = tn.component { interface = 'tenon.layer/1', name = 'eight',\n"
+    "  forward = function(self, x) return product(product(x, 48):relu(), 5) end }\n"
+    "return tn.experiment { stages = {\n"
+    "  read = tn.stage.read { data = tn.dataset.random { {36}, classes = 2, length = 40 }, batch = "
+    "20 },\n"
+    "  write = tn.stage.predict { from = 'read', input = 'x', weights = 'none',\n"
+    "    model = tn.nn.sequential { Layer {} }, to = tn.writer.hdf5 { 'none.h5' } } } }\n";
+
 static char *folder, *runs;
 
 static void
@@ -80,7 +99,8 @@ set_up(void)
                   { "loading.lua", loading },
                   { "serving.lua", serving },
                   { "uncalibrated.lua", uncalibrated },
-                  { "whole_numbers.lua", whole_numbers } };
+                  { "whole_numbers.lua", whole_numbers },
+                  { "constants.lua", constants } };
     folder = g_strdup(tn_test_tmp_dir());
     runs = tn_test_tmp_path("runs");
     for (guint i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -190,8 +210,25 @@ faults(void)
     run_config("loading.lua", (const char *[]){ "precision=int4", NULL }, 2, "int8");
 }
 
+/* Both products are of 8-bit numbers, none is in f32. */
+static void
+constant_weights(void)
+{
+    g_auto(TnChild) child = { 0 };
+    g_autofree char *path = tn_test_tmp_path("constants.lua");
+    g_autofree char *program = tn_test_build_path("tenon");
+    const char *const argv[] = { program, "show", "--graph", "program", path, NULL };
+    tn_test_spawn(&child, argv, &(TnChildOptions){ .cwd = folder });
+    TN_ASSERT_EXIT(&child, 0);
+    const char *first = strstr(child.out, " quantized_conv ");
+    TN_ASSERT(first != NULL && strstr(first + 1, " quantized_conv ") != NULL);
+    TN_ASSERT(strstr(child.out, "linear_turned") == NULL);
+    TN_ASSERT(strstr(child.out, " linear ") == NULL);
+}
+
 static const TnTest tests[] = {
     { "train, calibrate, serve", train_calibrate_serve },
+    { "constant weights", constant_weights },
     { "faults", faults },
 };
 

@@ -270,7 +270,7 @@ tunes_what_is_asked(void)
     g_setenv("TENON_COSTS", fresh, TRUE);
     tn_test_tenon(&none, "tune", "--device", "cpu", "--ops", "tanh", config_path, NULL);
     TN_ASSERT_EXIT(&none, 0);
-    TN_ASSERT_CONTAINS(none.err, "nothing to choose");
+    TN_ASSERT_CONTAINS(none.err, "nothing to measure: one kernel takes each node");
     tn_test_tenon(&unknown, "tune", "--ops", "tanh,matmal", config_path, NULL);
     TN_ASSERT_EXIT(&unknown, 2);
     TN_ASSERT_CONTAINS(unknown.err, "matmal");
@@ -339,23 +339,44 @@ killed(void)
     }
 }
 
-/* Interrupted: what was measured is kept, and the end says that it is not all. */
-static void
-interrupted(void)
+/* The number after `before`. */
+static guint
+number_after(const char *text, const char *before)
 {
-    g_auto(TnChild) child = { 0 };
+    const char *at = strstr(text, before);
+    TN_REQUIRE(at != NULL);
+    return (guint)g_ascii_strtoull(at + strlen(before), NULL, 10);
+}
+
+/* Stopped, what was measured is kept, and the end says that it is not all; killed, what was written every
+ * few seconds. `--missing` measures the rest and nothing else. */
+static void
+goes_on(void)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGKILL };
     g_autofree char *program = tn_test_build_path("tenon");
     const char *const argv[] = { program,     "tune", "--device",  "cpu",
-                                 "--seconds", "0.3",  config_path, NULL };
-    tn_test_spawn(&child, argv,
-                  &(TnChildOptions){ .signal_number = SIGINT, .signal_when_text = " 1/" });
-    TN_ASSERT_EXIT(&child, 1);
-    TN_ASSERT_CONTAINS(child.err, "tenon: stopped after ");
-    g_autoptr(GError) error = NULL;
-    g_autofree char *text = tn_test_read_file(table, NULL);
-    g_autoptr(TnValue) file = tn_json_parse(text, strlen(text), &error);
-    TN_ASSERT_NO_ERROR(error);
-    TN_ASSERT_CMPUINT(tn_value_len(tn_value_get(file, "rows")), >=, 1);
+                                 "--seconds", "0.1",  config_path, NULL };
+    for (guint i = 0; i < G_N_ELEMENTS(signals); i++) {
+        g_auto(TnChild) child = { 0 }, rest = { 0 }, none = { 0 };
+        g_unlink(table);
+        tn_test_spawn(&child, argv,
+                      &(TnChildOptions){ .signal_number = signals[i], .signal_when_text = " 3/" });
+        const guint all = number_after(child.err, "tenon: "), kept = (guint)n_rows();
+        TN_ASSERT(kept >= 1 && kept < all);
+        if (signals[i] != SIGKILL) {
+            TN_ASSERT_EXIT(&child, 1);
+            TN_ASSERT_CMPUINT(number_after(child.err, "stopped after "), ==, kept);
+        }
+        tn_test_tenon(&rest, "tune", "--device", "cpu", "--seconds", "0.001", "--missing",
+                      config_path, NULL);
+        TN_ASSERT_EXIT(&rest, 0);
+        TN_ASSERT_CMPUINT(number_after(rest.err, "tenon: "), ==, all - kept);
+        TN_ASSERT_CMPUINT(n_rows(), ==, all);
+        tn_test_tenon(&none, "tune", "--device", "cpu", "--missing", config_path, NULL);
+        TN_ASSERT_EXIT(&none, 0);
+        TN_ASSERT_CONTAINS(none.err, "nothing to measure: the table has it all");
+    }
 }
 
 static const TnTest tests[] = {
@@ -368,6 +389,6 @@ static const TnTest tests[] = {
     { "tunes what is asked", tunes_what_is_asked },
     { "a full disk", a_full_disk },
     { "killed", killed },
-    { "interrupted", interrupted },
+    { "goes on", goes_on },
 };
 TN_TEST_MAIN_WITH("tuned", tests, setup, teardown)

@@ -97,10 +97,10 @@ TN_API guint64 tn_random_permute(guint64 seed, guint64 stream, guint64 round, gu
 
 /* Writes part of a file; FALSE with *error when it cannot. */
 typedef gboolean (*TnFileWriter)(int fd, gpointer data, GError **error);
-/* Replaces path whole or not at all: writes a temporary file beside it through writer, fsyncs
- * it, renames it, fsyncs the folder. On failure the old file stays and the temporary one is
- * removed. A symbolic link stays and what it leads to is replaced (or made), in that file's folder;
- * a hard link is undone: the other names keep the old file. Thread: any. */
+/* Replaces path whole or not at all: writes a temporary file beside it through writer, fsyncs it,
+ * renames it, fsyncs the folder. On failure the old file stays and the temporary one is removed;
+ * what a killed process left goes at the next call for that folder. A symbolic link stays, what it
+ * leads to is replaced (or made); other names of a hard link keep the old file. Thread: any. */
 TN_API gboolean tn_file_replace(const char *path, TnFileWriter writer, gpointer data,
                                 GError **error);
 /* The same for bytes at hand. */
