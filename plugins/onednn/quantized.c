@@ -34,7 +34,7 @@
 #define SLICE_MAPS 512
 /* Places that are copied by one chunk. */
 #define COPY_PLACES 16
-#define MOST ((gint64)1 << 40)
+#define MOST G_MAXINT32 /* elements of the result: work is then a number, too */
 
 enum { X, W, X_ZERO, OFFSET, SCALE, BIAS, MORE, MORE_SCALE, MORE_ZERO, Y_SCALE, Y_ZERO };
 
@@ -47,8 +47,8 @@ typedef struct {
     Axis axis[AXES];
     gint64 channels, maps, all_maps; /* all: of whole tiles */
     gint64 places;                   /* of all images */
-    gint64 row, whole_row,
-        depth; /* of the last axis: what a place sees, with its tiles; of all axes */
+    gint64 row, whole_row; /* what a place sees along the last axis; with its tiles filled */
+    gint64 depth;          /* of all axes */
     gboolean by_maps, copies;
     gboolean relu, has_more, more_narrow, narrow;
     gsize slices_at;        /* in scratch, behind all rows where maps are cut */
