@@ -1,6 +1,7 @@
 /* tune-layers.c: of the sizes that `tenon tune` measures without a config, those of other layers for which
  * several plugins have kernels: softmax and normalisation of rows, batch normalisation, with their gradients,
- * convolutions over blocks of channels as inference has them, recurrent layers whose gates nobody reads. */
+ * convolutions over blocks of channels and of 8 bits as inference has them, recurrent layers whose gates nobody
+ * reads. */
 #include "tune.h"
 
 #include <tenon/device.h>
@@ -11,8 +12,8 @@ typedef struct {
     const char *op;
     const char *attrs; /* as text; NULL: none */
     gint n_in, n_out;
-    gint n_grads; /* of so many first inputs */
-    TnType in[TN_MAX_IN];
+    gint n_grads;         /* of so many first inputs */
+    TnType in[TN_MAX_IN]; /* of no dtype: absent */
 } Call;
 
 static gboolean
@@ -26,7 +27,8 @@ add_call(TnGraph *graph, const Call *call, GError **error)
         return FALSE;
     for (gint i = 0; i < call->n_in; i++) {
         g_autofree char *name = g_strdup_printf("in%d", i);
-        in[i] = tn_graph_input(graph, name, call->in[i]);
+        in[i] = call->in[i].dtype != TN_DTYPE_NONE ? tn_graph_input(graph, name, call->in[i])
+                                                   : TN_VAL_NONE;
     }
     tn_graph_add(graph, op, tn_config_data(attrs), call->n_in, in, out);
     if (call->n_grads > 0) {
@@ -135,6 +137,64 @@ each_blocked(TuneGraph func, gpointer data, GError **error)
     return TRUE;
 }
 
+/* --- Eight bits ------------------------------------------------------------------------------- */
+
+/* What gives 8 bits again, without another image; axes: spatial ones of x. */
+static gboolean
+quantized_of(gint axes, const TnType *x, gint64 taps, gint64 maps, const char *window,
+             TuneGraph func, gpointer data, GError **error)
+{
+    enum { MAPS = 16, DEEP = 64 }; /* of a tile of weights */
+    const gint64 channels = x->dims[axes + 1];
+    const TnType w = { TN_DTYPE_I8,
+                       6,
+                       { (maps + MAPS - 1) / MAPS, taps, (taps * channels + DEEP - 1) / DEEP,
+                         DEEP / 4, MAPS, 4 } };
+    const TnType byte = { TN_DTYPE_U8, 0, { 0 } }, number = { TN_DTYPE_F32, 0, { 0 } };
+    const TnType offset = { TN_DTYPE_I32, 1, { maps } }, each = { TN_DTYPE_F32, 1, { maps } };
+    const TnType none = { 0 };
+    g_autofree char *attrs = g_strdup_printf("{channels = %d, maps = %d, relu = true%s}",
+                                             (gint)channels, (gint)maps, window);
+    const Call call = { "quantized_conv",
+                        attrs,
+                        11,
+                        1,
+                        0,
+                        { *x, w, byte, offset, each, each, none, none, none, number, byte } };
+    return each_call(&call, func, data, error);
+}
+
+static gboolean
+each_quantized_conv(TuneGraph func, gpointer data, GError **error)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(convs); i++) {
+        const gint64 s = convs[i].size, k = convs[i].kernel;
+        const gint pad = (gint)k / 2, step = (gint)convs[i].stride;
+        const TnType x = { TN_DTYPE_U8, 4, { 1, s, s, convs[i].channels } };
+        g_autofree char *window = g_strdup_printf(
+            ", kernel_shape = {%d, %d}, strides = {%d, %d}, pads = {%d, %d, %d, %d}", (gint)k,
+            (gint)k, step, step, pad, pad, pad, pad);
+        if (!quantized_of(2, &x, k, convs[i].maps, window, func, data, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+static const struct {
+    gint64 rows, channels, maps;
+} denses[] = { { 1, 2048, 1000 }, { 16, 1024, 1024 }, { 128, 768, 3072 }, { 512, 1024, 1024 } };
+
+static gboolean
+each_quantized(TuneGraph func, gpointer data, GError **error)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(denses); i++) {
+        const TnType x = { TN_DTYPE_U8, 2, { denses[i].rows, denses[i].channels } };
+        if (!quantized_of(0, &x, 1, denses[i].maps, "", func, data, error))
+            return FALSE;
+    }
+    return each_quantized_conv(func, data, error);
+}
+
 /* --- Sequences -------------------------------------------------------------------------------- */
 
 static const gint64 lengths[] = { 16, 64 }, samples[] = { 1, 8, 32, 128 }, states[] = { 64, 256 };
@@ -167,5 +227,6 @@ gboolean
 tune_layers(TuneGraph func, gpointer data, GError **error)
 {
     return each_rows(func, data, error) && each_images(func, data, error) &&
-           each_blocked(func, data, error) && each_sequence(func, data, error);
+           each_blocked(func, data, error) && each_quantized(func, data, error) &&
+           each_sequence(func, data, error);
 }

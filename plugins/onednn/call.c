@@ -29,6 +29,7 @@ tag_of(const OneDnnBox *box)
     case ONEDNN_BLOCKS: return dnnl_aBcd16b;
     case ONEDNN_WINDOWS: return box->rank == 5 ? dnnl_aBCde16c16b : dnnl_ABcd16b16a;
     case ONEDNN_FIRST_WINDOWS: return dnnl_Acdb16a;
+    case ONEDNN_TILES: return dnnl_BA16a16b4a;
     default: return dnnl_format_tag_undef;
     }
 }

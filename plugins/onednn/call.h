@@ -28,12 +28,14 @@ typedef enum {
     ONEDNN_N_PORTS
 } OneDnnPort;
 
-/* How elements lie. Blocks are those of conv_blocked (nn.h), without gaps. */
+/* How elements lie. Blocks are those of conv_blocked (nn.h), tiles those of quantized_conv, without
+ * gaps. */
 typedef enum {
     ONEDNN_STRIDED,
-    ONEDNN_BLOCKS,       /* [N, C / 16, h, w, 16] */
-    ONEDNN_WINDOWS,      /* [M / 16, C / 16, k, k, 16 of C, 16 of M], or the same of each group */
-    ONEDNN_FIRST_WINDOWS /* [M / 16, k, k, C, 16 of M] */
+    ONEDNN_BLOCKS,        /* [N, C / 16, h, w, 16] */
+    ONEDNN_WINDOWS,       /* [M / 16, C / 16, k, k, 16 of C, 16 of M], or the same of each group */
+    ONEDNN_FIRST_WINDOWS, /* [M / 16, k, k, C, 16 of M] */
+    ONEDNN_TILES          /* of a matrix [K, N] of 8 bits: [N / 16, K / 64, 16, 16 of N, 4 of K] */
 } OneDnnLayout;
 
 /* A tensor, or a box of one: sizes, and strides in elements. dtype TN_DTYPE_NONE: absent. */

@@ -43,14 +43,16 @@ TABLE(conv_blocked, "convolutions over blocks of channels, and what follows them
 TABLE(matmul, "products of matrices");
 TABLE(integer_matmul, "products of matrices of 8-bit numbers");
 TABLE(integer_conv, "convolutions of 8-bit numbers");
+TABLE(quantized, "convolutions and dense layers of 8-bit numbers, and what follows them");
 TABLE(pool, "averages over windows, and their gradients");
 TABLE(softmax, "softmax and log_softmax");
 TABLE(norm, "layer and batch normalisation, and their gradients");
 TABLE(recurrent, "lstm and gru over whole sequences, where no gradient is asked for");
 
 static const TnFactory *const factories[] = {
-    &table_conv, &table_conv_blocked, &table_matmul, &table_integer_matmul, &table_integer_conv,
-    &table_pool, &table_softmax,      &table_norm,   &table_recurrent,      NULL
+    &table_conv,         &table_conv_blocked, &table_matmul, &table_integer_matmul,
+    &table_integer_conv, &table_quantized,    &table_pool,   &table_softmax,
+    &table_norm,         &table_recurrent,    NULL
 };
 
 static const char *

@@ -16,6 +16,19 @@ count_of(const Slices *s)
     return s->n * MAX(1, s->times);
 }
 
+static gint64
+per_part(const Slices *s)
+{
+    const gint64 n = count_of(s);
+    return s->parts > 0 ? (n + s->parts - 1) / s->parts : 1;
+}
+
+static gint64
+parts_of(const Slices *s)
+{
+    return (count_of(s) + per_part(s) - 1) / per_part(s);
+}
+
 gboolean
 slices_make(Slices *s, SliceNew make, GError **error)
 {
@@ -26,7 +39,7 @@ slices_make(Slices *s, SliceNew make, GError **error)
         }
         /* One of them is the last, unless there are more batches. */
         onednn_call_spare(s->call[i],
-                          onednn_at_once(i == 0 ? count_of(s) : count_of(s) / MAX(1, s->n)));
+                          onednn_at_once(i == 0 ? parts_of(s) : count_of(s) / MAX(1, s->n)));
         s->bytes = MAX(s->bytes, onednn_call_scratch(s->call[i]));
     }
     return TRUE;
@@ -35,13 +48,34 @@ slices_make(Slices *s, SliceNew make, GError **error)
 gsize
 slices_scratch(const Slices *s)
 {
-    return (gsize)count_of(s) * s->bytes;
+    return (gsize)parts_of(s) * s->bytes;
+}
+
+typedef struct {
+    const Slices *slices;
+    TnChunkFunc func;
+    gpointer data;
+} Parts;
+
+static TnStatus
+run_part(gpointer data, gsize part, gsize n)
+{
+    const Parts *job = data;
+    const gint64 per = per_part(job->slices), first = (gint64)part * per;
+    const gint64 all = count_of(job->slices), end = MIN(all, first + per);
+    TnStatus status = TN_OK;
+    (void)n;
+    for (gint64 i = first; status == TN_OK && i < end; i++) {
+        status = job->func(job->data, (gsize)i, (gsize)all);
+    }
+    return status;
 }
 
 TnStatus
 slices_run(const Slices *s, const TnRun *run, TnChunkFunc func, gpointer job, const char *what)
 {
-    const TnStatus status = tn_parallel_for((gsize)count_of(s), func, job);
+    Parts parts = { s, func, job };
+    const TnStatus status = tn_parallel_for((gsize)parts_of(s), run_part, &parts);
     return status == TN_FAILED ? tn_run_fail(run, "oneDNN failed to run %s", what) : status;
 }
 
@@ -66,7 +100,7 @@ slices_size(const Slices *s, gsize item)
 char *
 slices_memory(const Slices *s, gsize item, char *scratch)
 {
-    return scratch + item * s->bytes;
+    return scratch + item / (gsize)per_part(s) * s->bytes;
 }
 
 TnStatus

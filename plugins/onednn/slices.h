@@ -11,6 +11,7 @@
 typedef struct {
     gint64 all, per, n;  /* what is cut; of it a slice has; slices: the last may have less */
     gint64 times;        /* batches, which are cut alike; 0 is 1 */
+    gint64 parts;        /* at most so many run at once and have memory; 0: all */
     OneDnnCall *call[2]; /* of every slice but the last; of the last */
     gsize bytes;         /* of a slice's scratch; more may be added when the calls are made */
 } Slices;
@@ -22,10 +23,10 @@ typedef OneDnnCall *(*SliceNew)(gconstpointer plan, gint64 size, GError **error)
 void slices_cut(Slices *slices, gint64 all, gint64 unit, gint64 most);
 /* Makes the calls and what threads need to run them at once. */
 gboolean slices_make(Slices *slices, SliceNew make, GError **error);
-/* Of all slices of all batches. */
+/* Of all slices of all batches, or of the parts. */
 gsize slices_scratch(const Slices *slices);
 
-/* Calls func for each slice, batch after batch. What ends a run without words of its own: "oneDNN failed to
+/* Calls func for each slice, batch after batch; those of a part, neighbours, follow each other. What ends a run without words of its own: "oneDNN failed to
  * run WHAT". */
 TnStatus slices_run(const Slices *slices, const TnRun *run, TnChunkFunc func, gpointer job,
                     const char *what);
@@ -33,7 +34,7 @@ TnStatus slices_run(const Slices *slices, const TnRun *run, TnChunkFunc func, gp
 gint64 slices_batch(const Slices *slices, gsize item);
 gint64 slices_first(const Slices *slices, gsize item);
 gint64 slices_size(const Slices *slices, gsize item);
-/* Its scratch, in that of all, and its call there. */
+/* Its scratch, its part's, in that of all, and its call there. */
 char *slices_memory(const Slices *slices, gsize item, char *scratch);
 TnStatus slices_call(const Slices *slices, gsize item, void *const *ports, char *scratch);
 

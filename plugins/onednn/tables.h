@@ -16,4 +16,5 @@
 #define ONEDNN_TABLE_EXACT(rows) ONEDNN_TABLE_THAT(rows, TN_TABLE_BATCH_INVARIANT)
 
 extern const TnKernelTable onednn_conv, onednn_conv_blocked, onednn_matmul, onednn_integer_matmul,
-    onednn_integer_conv, onednn_pool, onednn_softmax, onednn_norm, onednn_recurrent;
+    onednn_integer_conv, onednn_quantized, onednn_pool, onednn_softmax, onednn_norm,
+    onednn_recurrent;
