@@ -84,19 +84,19 @@ step_body(const AdamNumbers *s, const AdamElements *e, gint64 rows, gint64 n)
 }
 
 #if defined(__x86_64__)
-/* mean / (sqrt (square) / root + eps). 0 is kept away from the estimate of the root, where a step of Newton
- * would make NaN of it, and an infinite square gives 0; of NaN and another number `max` gives the second. */
+/* 1 / (sqrt (square) + eps). 0 is kept away from the estimate of the root, where a step of Newton would make
+ * NaN of it, and an infinite square gives 0; of NaN and another number `max` gives the second. */
 CPU_TARGET_AVX512 static inline __m512
-direction(__m512 mean, __m512 square, __m512 unroot, __m512 eps)
+inverse(__m512 square, __m512 eps)
 {
     const __mmask16 finite = _mm512_cmp_ps_mask(square, _mm512_set1_ps(INFINITY), _CMP_NEQ_UQ);
     const __m512 r = _mm512_rsqrt14_ps(_mm512_max_ps(_mm512_set1_ps(FLT_MIN), square));
-    const __m512 y = _mm512_mul_ps(square, r), half = _mm512_mul_ps(y, _mm512_set1_ps(0.5f));
-    const __m512 root = _mm512_fmadd_ps(half, _mm512_fnmadd_ps(y, r, _mm512_set1_ps(1)), y);
-    const __m512 size = _mm512_fmadd_ps(root, unroot, eps);
+    const __m512 y = _mm512_mul_ps(square, r);
+    const __m512 more =
+        _mm512_fnmadd_ps(_mm512_mul_ps(y, r), _mm512_set1_ps(0.5f), _mm512_set1_ps(1.5f));
+    const __m512 size = _mm512_fmadd_ps(y, more, eps);
     const __m512 q = _mm512_rcp14_ps(size);
-    return _mm512_mul_ps(
-        mean, _mm512_maskz_mul_ps(finite, q, _mm512_fnmadd_ps(size, q, _mm512_set1_ps(2))));
+    return _mm512_maskz_mul_ps(finite, q, _mm512_fnmadd_ps(size, q, _mm512_set1_ps(2)));
 }
 
 CPU_TARGET_AVX512 static inline __m512
@@ -110,10 +110,11 @@ grad_avx512(const void *grad, gint64 i, __mmask16 in, gboolean narrow)
 }
 
 typedef struct {
-    __m512 keep1, add1, keep2, add2, unroot, eps, rate, decay, left;
+    __m512 keep1, add1, keep2, add2, eps, rate, decay, left;
 } Vectors;
 
-/* The elements `in` of 16 from i on. decays: nothing of an infinite parameter goes into gradients otherwise. */
+/* The elements `in` of 16 from i on. decays: nothing of an infinite parameter goes into gradients otherwise.
+ * rate / (sqrt (square) / root + eps) = rate root / (sqrt (square) + eps root). */
 CPU_TARGET_AVX512 static CPU_INLINE void
 sixteen(const Vectors *s, const AdamElements *e, gint64 i, __mmask16 in, gboolean narrow,
         gboolean decays)
@@ -128,22 +129,23 @@ sixteen(const Vectors *s, const AdamElements *e, gint64 i, __mmask16 in, gboolea
     const __m512 mean = _mm512_fmadd_ps(old_mean, s->keep1, _mm512_mul_ps(g, s->add1));
     const __m512 square =
         _mm512_fmadd_ps(old_square, s->keep2, _mm512_mul_ps(_mm512_mul_ps(g, g), s->add2));
-    const __m512 way = direction(mean, square, s->unroot, s->eps);
+    const __m512 share = _mm512_mul_ps(inverse(square, s->eps), s->rate);
     _mm512_mask_storeu_ps(e->mean + i, in, mean);
     _mm512_mask_storeu_ps(e->square + i, in, square);
     _mm512_mask_storeu_ps(e->param + i, in,
-                          _mm512_fnmadd_ps(way, s->rate, _mm512_mul_ps(old, s->left)));
+                          _mm512_fnmadd_ps(mean, share, _mm512_mul_ps(old, s->left)));
 }
 
 CPU_TARGET_AVX512 static CPU_INLINE void
 rows_avx512(const AdamNumbers *s, const AdamElements *e, gint64 rows, gint64 n, gboolean narrow,
             gboolean decays)
 {
-    const Vectors vectors = { _mm512_set1_ps(s->keep1),    _mm512_set1_ps(s->add1),
-                              _mm512_set1_ps(s->keep2),    _mm512_set1_ps(s->add2),
-                              _mm512_set1_ps(1 / s->root), _mm512_set1_ps(s->eps),
-                              _mm512_set1_ps(s->rate),     _mm512_set1_ps(s->decay),
-                              _mm512_set1_ps(s->left) };
+    const Vectors vectors = {
+        _mm512_set1_ps(s->keep1),         _mm512_set1_ps(s->add1),
+        _mm512_set1_ps(s->keep2),         _mm512_set1_ps(s->add2),
+        _mm512_set1_ps(s->eps * s->root), _mm512_set1_ps(s->rate * s->root),
+        _mm512_set1_ps(s->decay),         _mm512_set1_ps(s->left),
+    };
     for (gint64 r = 0; r < rows; r++) {
         const AdamElements row = row_of(e, r);
         gint64 i = 0;

@@ -10,22 +10,21 @@
 enum { A, B, PARAM, MEAN, SQUARE, LR, STEP };
 #define N_OUT 3
 
-/* Of a part: so few rows that threads end together and that what is fetched lies in few pages, unless b, which
- * is read once for each part, is larger than a second-level cache has room for. */
+/* Of a part: so few rows that threads end together and that what is fetched lies in few pages, and so many
+ * columns that what is read of b, once for each part below another, stays in the second-level cache. */
 #define PART_ROWS 24
-#define PART_ROWS_LARGE 96
-#define LARGE_BYTES (1 << 20)
-#define PART_ELEMENTS 32768 /* of the gradient, on the stack */
+#define PART_COLS 1344
+#define B_BYTES (1 << 19)
 /* Columns of a part are whole panels of every instruction set's products. */
 #define PANEL 64
 
 typedef struct {
     CpuGemm gemm;
     CpuAdam adam;
-    gint64 rows, cols, across; /* of a part; parts beside one another */
-    gsize packed_at;           /* in scratch */
-    gboolean packs;            /* b whole */
-    gboolean copies[N_OUT];    /* parameter and moments that have gaps, to their outputs first */
+    gint64 cols, down;      /* of a part; parts below one another */
+    gsize packed_at;        /* in scratch */
+    gboolean packs;         /* b whole */
+    gboolean copies[N_OUT]; /* parameter and moments that have gaps, to their outputs first */
     CpuCopy copy[N_OUT];
 } Plan;
 
@@ -41,11 +40,13 @@ typedef struct {
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-/* Where it was measured to win: a larger k makes the product longer, not the step. */
+/* Where it was measured to win: less k leaves no time to fetch in, more makes the product longer but not the
+ * step, and few or narrow panels are not worth it. */
 #define LEAST_ROWS 48
-#define LEAST_COLS 64
-#define LEAST_K 32
-#define MOST_K 512
+#define LEAST_COLS 192
+#define LEAST_ELEMENTS 32768
+#define LEAST_K 64
+#define MOST_K 256
 
 static gboolean
 claims(const TnNode *node)
@@ -58,23 +59,24 @@ claims(const TnNode *node)
     const gint64 m = node->in[PARAM].type.dims[0], n = node->in[PARAM].type.dims[1];
     const gint64 k = node->in[A].type.dims[1];
     return node->in[LR].type.dtype == TN_DTYPE_F64 && node->in[STEP].type.dtype == TN_DTYPE_F64 &&
-           cpu_adam_fits(node->attrs) && m >= LEAST_ROWS && n >= LEAST_COLS && k >= LEAST_K &&
-           k <= MOST_K;
+           cpu_adam_fits(node->attrs) && m >= LEAST_ROWS && n >= LEAST_COLS &&
+           cpu_times(m, n) >= LEAST_ELEMENTS && k >= LEAST_K && k <= MOST_K;
 }
 
 static void
 plan_parts(Plan *plan, TnPrepared *prepared)
 {
     CpuGemm *g = &plan->gemm;
-    const gint64 bytes = cpu_times(cpu_times(g->k, g->n), sizeof(float));
-    plan->rows = bytes > LARGE_BYTES ? PART_ROWS_LARGE : PART_ROWS;
-    plan->cols = MIN(g->n, PART_ELEMENTS / plan->rows / PANEL * PANEL);
-    plan->across = cpu_parts(g->n, plan->cols);
+    const gint64 room = B_BYTES / (gint64)sizeof(float) / g->k / PANEL * PANEL;
+    plan->cols = MIN(g->n, CLAMP(room, PANEL, PART_COLS));
+    plan->down = cpu_parts(g->m, PART_ROWS);
     cpu_gemm_plan(g);
+    g->rows = g->m; /* that read one b */
+    g->n_down = plan->down;
+    g->c_row = plan->cols;
     const gsize packed = cpu_gemm_packed_bytes(g);
     plan->packs = packed > 0;
     plan->packed_at = cpu_reserve(&prepared->scratch, (gint64)packed);
-    g->c_row = plan->cols;
 }
 
 static gboolean
@@ -147,11 +149,11 @@ run_part(gpointer data, gsize part, gsize n)
     const Plan *plan = job->plan;
     const CpuGemm *g = &plan->gemm;
     GemmBlock block = { .gemm = g, .packed = job->packed };
-    float room[PART_ELEMENTS] __attribute__((aligned(64)));
+    float room[PART_ROWS * PART_COLS] __attribute__((aligned(64)));
     (void)n;
-    block.row = (gint64)part / plan->across * plan->rows;
-    block.col = (gint64)part % plan->across * plan->cols;
-    block.rows = MIN(plan->rows, g->m - block.row);
+    block.row = (gint64)part % plan->down * PART_ROWS;
+    block.col = (gint64)part / plan->down * plan->cols;
+    block.rows = MIN(PART_ROWS, g->m - block.row);
     block.cols = MIN(plan->cols, g->n - block.col);
     for (block.k0 = 0; block.k0 < g->k; block.k0 += GEMM_BLOCK_K) {
         block.k = MIN(GEMM_BLOCK_K, g->k - block.k0);
@@ -196,7 +198,7 @@ run(void *state, const TnRun *run)
     if (plan->packs) {
         tn_parallel_for((gsize)cpu_gemm_pack_parts(g), pack_part, &job);
     }
-    return tn_parallel_for((gsize)(cpu_parts(g->m, plan->rows) * plan->across), run_part, &job);
+    return tn_parallel_for((gsize)(plan->down * cpu_parts(g->n, plan->cols)), run_part, &job);
 }
 
 #define ROW(name, prepare_)                                                                        \

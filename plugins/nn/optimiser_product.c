@@ -73,7 +73,7 @@ nn_product_step_simplify(TnSimplify *s)
 static const NnCase cases[] = {
     CASE(3, 4, 5, .dtype = { [N_IN - 1] = TN_DTYPE_U64 }),
     CASE(17, 33, 40, .attrs = ADAM(0.8, 0.95, 1e-6, 0.1)),
-    CASE(49, 34, 67, .attrs = ADAM(0.8, 0.95, 1e-6, 0.1)),
+    CASE(165, 65, 201, .attrs = ADAM(0.8, 0.95, 1e-6, 0.1)),
     CASE(1, 1, 1),
     CASE(2, 0, 3),
     CASE(0, 2, 3),

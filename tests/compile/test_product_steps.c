@@ -134,11 +134,11 @@ check(const Case *c, const TnCompile *options, gboolean one)
 static void
 where_it_is_one(void)
 {
-    static const Case taken[] = { { 60, 40, 70, "adam_step", FALSE },
-                                  { 50, 140, 131, "adamw_step", FALSE } };
-    static const Case left[] = { { 60, 40, 70, "adam_step", TRUE },
-                                 { 5, 40, 70, "adam_step", FALSE },
-                                 { 60, 40, 70, "lamb_step", FALSE } };
+    static const Case taken[] = { { 180, 70, 200, "adam_step", FALSE },
+                                  { 133, 140, 257, "adamw_step", FALSE } };
+    static const Case left[] = { { 180, 70, 200, "adam_step", TRUE },
+                                 { 5, 70, 200, "adam_step", FALSE },
+                                 { 180, 70, 200, "lamb_step", FALSE } };
     g_autoptr(TnDevice) cpu = tn_test_device("cpu"), ref = tn_test_device("ref");
     const TnCompile on_cpu = { .devices = &cpu, .n_devices = 1 },
                     on_ref = { .devices = &ref, .n_devices = 1 };
@@ -155,7 +155,7 @@ where_it_is_one(void)
 static void
 narrow_products_stay(void)
 {
-    static const Case c = { 60, 40, 70, "adam_step", FALSE };
+    static const Case c = { 180, 70, 200, "adam_step", FALSE };
     g_autoptr(TnDevice) cpu = tn_test_device("cpu");
     const TnCompile options = { .devices = &cpu, .n_devices = 1, .precision = TN_DTYPE_BF16 };
     g_autofree char *kernels = NULL;
@@ -168,7 +168,7 @@ narrow_products_stay(void)
 static void
 variables_stay_where_they_are(void)
 {
-    static const Case c = { 60, 40, 70, "adam_step", FALSE };
+    static const Case c = { 180, 70, 200, "adam_step", FALSE };
     g_autoptr(TnDevice) cpu = tn_test_device("cpu");
     const TnCompile options = { .devices = &cpu, .n_devices = 1 };
     Model model = build(&c, cpu);

@@ -25,13 +25,12 @@ typedef struct {
         0.8, 0.95, 1e-6, 0.1                                                                       \
     }
 static const Case cases[] = {
-    { 48, 32, 64, TRUE, FALSE, FALSE, PLAIN },   /* the least that is taken */
-    { 53, 33, 70, FALSE, FALSE, FALSE, DECAYS }, /* nothing is a whole block */
-    { 74, 128, 200, TRUE, FALSE, TRUE, PLAIN },  /* four parts, rows of 6, 6, 6, 6 and 2 */
-    { 130, 129, 65, TRUE, TRUE, FALSE, DECAYS }, /* two blocks of k */
-    { 48, 40, 1400, TRUE, FALSE, FALSE, PLAIN }, /* two parts beside one another */
-    { 97, 300, 884, FALSE, FALSE, FALSE,
-      PLAIN }, /* b larger than a second-level cache has room for */
+    { 171, 64, 192, TRUE, FALSE, FALSE, PLAIN },   /* the least that is taken */
+    { 133, 65, 249, FALSE, FALSE, FALSE, DECAYS }, /* nothing is a whole block */
+    { 170, 128, 200, TRUE, FALSE, TRUE, PLAIN },   /* parts of 24 rows and one of 2 */
+    { 130, 129, 257, TRUE, TRUE, FALSE, DECAYS },  /* two blocks of k */
+    { 49, 70, 1400, TRUE, FALSE, FALSE, PLAIN },   /* two parts beside one another */
+    { 70, 256, 530, FALSE, FALSE, FALSE, PLAIN },  /* likewise, for b is large */
 };
 
 /* Uniform in [-1, 1], of sizes where `positive`; a few ends of the scale where `odd`. */
