@@ -2,7 +2,8 @@
  * the innermost products want it (b's columns as neighbours, whole vectors of them, not many lines on the same
  * places of the cache) is packed, b a panel at a time, so that it is still in the first-level cache
  * when it is used. Operands come from the third-level cache in every step of a training run: while a panel is
- * multiplied, what the next one is made of is fetched. */
+ * multiplied, what the next one is made of is fetched. Of a result that is only worked on (GemmAfter) each part
+ * is handed on as it comes, and what that work reads is fetched instead. */
 #include "gemm_block.h"
 
 #include "gemm_kernels.h"
