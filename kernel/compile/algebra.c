@@ -104,6 +104,20 @@ tn_simplify_fixed(const TnSimplify *simplify, TnVal val)
     return tn_fixed_nodes(&m->algebra->fixed, m->rw->to, m->rw->from)[val.node];
 }
 
+void
+tn_match_types(const TnMatch *m, const TnOp *op, gint n_in, const TnVal *in, TnType *types)
+{
+    const TnCompile *options = m->algebra->options;
+    const gboolean narrows = TN_HAS(op, precision) && op->precision == TN_PRECISION_NARROW &&
+                             options->precision != TN_DTYPE_NONE;
+    for (gint i = 0; i < n_in; i++) {
+        types[i] = tn_val_is_none(in[i]) ? (TnType){ 0 } : *tn_match_type(m, in[i]);
+        const gboolean main = narrows && types[i].dtype == TN_DTYPE_F32 &&
+                              tn_op_input(op, i)->type == tn_op_input(op, 0)->type;
+        types[i].dtype = main ? options->precision : types[i].dtype;
+    }
+}
+
 gboolean
 tn_simplify_has_kernel(const TnSimplify *simplify, const char *name, const void *attrs, gint n_in,
                        const TnVal *in)
@@ -111,20 +125,15 @@ tn_simplify_has_kernel(const TnSimplify *simplify, const char *name, const void 
     const TnMatch *m = simplify->data;
     const TnCompile *options = m->algebra->options;
     const TnOp *op = tn_op_find(name, NULL);
-    TnType types[TN_MAX_IN] = { 0 };
+    TnType types[TN_MAX_IN];
     gboolean has = FALSE;
-    /* As the pass `precision` will have it. */
-    const gboolean narrows = op != NULL && TN_HAS(op, precision) &&
-                             op->precision == TN_PRECISION_NARROW &&
-                             options->precision != TN_DTYPE_NONE;
-    for (gint i = 0; i < n_in; i++) {
-        types[i] = tn_val_is_none(in[i]) ? types[i] : *tn_match_type(m, in[i]);
-        const gboolean main = narrows && types[i].dtype == TN_DTYPE_F32 &&
-                              tn_op_input(op, i)->type == tn_op_input(op, 0)->type;
-        types[i].dtype = main ? options->precision : types[i].dtype;
+    if (op == NULL) {
+        return FALSE;
     }
-    for (guint d = 0; op != NULL && d < options->n_devices && !has; d++) {
-        has = tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types, NULL) != NULL;
+    tn_match_types(m, op, n_in, in, types);
+    for (guint d = 0; d < options->n_devices && !has; d++) {
+        has =
+            tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types, 0, NULL) != NULL;
     }
     return has;
 }

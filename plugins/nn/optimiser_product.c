@@ -4,7 +4,9 @@
 #include "optimiser.h"
 
 enum { A, B, PARAM_AT, SLOTS_AT, N_IN = 7 };
-#define N_STEP 6 /* inputs of the step alone: param, grad, then slots and numbers */
+/* Inputs of the step alone: param, grad, then slots and numbers. */
+#define N_STEP 6
+#define GRAD_AT 1
 
 static const char *const names[][2] = {
     { "adam_step", "adam_product_step" },
@@ -52,14 +54,14 @@ product_body(TnBody *body, GError **error)
 TnVal
 nn_product_step_simplify(TnSimplify *s)
 {
-    const TnVal *of = tn_simplify_inputs(s, s->in[1], "matmul");
-    if (s->of >= 0 || of == NULL || !tn_simplify_sole(s, 1)) {
+    const TnVal *of = tn_simplify_inputs(s, s->in[GRAD_AT], "matmul");
+    if (s->of >= 0 || of == NULL) {
         return TN_VAL_NONE;
     }
     TnVal in[N_IN] = { of[0], of[1], s->in[0] };
     const char *name = names_of(s->op, 0)[1];
     memcpy(in + SLOTS_AT, s->in + 2, (N_STEP - 2) * sizeof *in);
-    return tn_simplify_has_kernel(s, name, s->attrs, N_IN, in)
+    return tn_simplify_joins(s, name, s->attrs, N_IN, in, GRAD_AT)
                ? tn_simplify_add(s, name, s->attrs, N_IN, in)
                : TN_VAL_NONE;
 }

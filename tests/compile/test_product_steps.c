@@ -1,7 +1,11 @@
-/* test_product_steps.c: a step of Adam takes in the product that is its gradient where a device has a kernel
- * for both, and nowhere else; variables stay where they are, and the bits are those of two nodes. */
+/* test_product_steps.c: a step of Adam takes in the product that is its gradient where the device of both has
+ * a kernel for it, a table of measured times does not speak against it, and an earlier compilation knew it;
+ * variables stay where they are, memory for the gradient is not wanted, and the bits are those of two nodes. */
 // tn-test: timeout=120
+#include <string.h>
+
 #include <tenon/base.h>
+#include <tenon/cost.h>
 #include <tenon/nn.h>
 #include <tenon/ops.h>
 #include <tenon/plugin.h>
@@ -146,6 +150,10 @@ where_it_is_one(void)
         check(&taken[i], &on_cpu, TRUE);
     }
     check(&taken[0], &on_ref, FALSE);
+    /* Not on another device than the one that both are on. */
+    TnDevice *const ref_first[] = { ref, cpu }, *const cpu_first[] = { cpu, ref };
+    check(&taken[0], &(TnCompile){ .devices = ref_first, .n_devices = 2 }, FALSE);
+    check(&taken[0], &(TnCompile){ .devices = cpu_first, .n_devices = 2 }, TRUE);
     for (gsize i = 0; i < G_N_ELEMENTS(left); i++) {
         check(&left[i], &on_cpu, FALSE);
     }
@@ -159,7 +167,7 @@ narrow_products_stay(void)
     g_autoptr(TnDevice) cpu = tn_test_device("cpu");
     const TnCompile options = { .devices = &cpu, .n_devices = 1, .precision = TN_DTYPE_BF16 };
     g_autofree char *kernels = NULL;
-    g_autoptr(GArray) values = run(&c, &options, &kernels);
+    g_array_unref(run(&c, &options, &kernels));
     TN_ASSERT(strstr(kernels, "_product_step") == NULL);
     TN_ASSERT_CONTAINS(kernels, "adam_step");
 }
@@ -182,10 +190,162 @@ variables_stay_where_they_are(void)
     tn_store_unref(model.store);
 }
 
+/* --- Measured times --------------------------------------------------------------------------- */
+
+static const char *const measured_ops[] = { "adam_product_step", "matmul", "adam_step" };
+#define N_MEASURED 3
+
+/* Of each operator above a row with all kernels, and the one that is chosen without a table. */
+typedef struct {
+    TnValue *row[N_MEASURED];
+    char *usual[N_MEASURED];
+} Rows;
+
+static void
+measure(const TnChoice *choice, gpointer data)
+{
+    Rows *rows = data;
+    for (gint i = 0; i < N_MEASURED; i++) {
+        if (rows->row[i] == NULL && strcmp(choice->node->op->name, measured_ops[i]) == 0) {
+            /* `tenon tune` measures what is a choice. */
+            TN_ASSERT(i > 0 || choice->n_candidates > 1);
+            rows->row[i] = tn_costs_measure(choice->kind, choice->node, 1e-4, 1, NULL);
+            rows->usual[i] = g_strdup(choice->id);
+            TN_REQUIRE(rows->row[i] != NULL && choice->id != NULL);
+        }
+    }
+}
+
+/* Times of the usual kernels, 0: no row; other: of the step's other kernels. */
+typedef struct {
+    double us[N_MEASURED], other;
+    gboolean invariant, one;
+} Times;
+
+static TnCosts *
+table(const Rows *rows, const Times *times)
+{
+    g_autoptr(TnValue) list = tn_value_list();
+    g_autoptr(GError) error = NULL;
+    for (gint i = 0; i < N_MEASURED; i++) {
+        TnValue *row = tn_value_copy(rows->row[i]), *us = tn_value_get(row, "us");
+        for (gsize k = 0; k < tn_value_len(us); k++) {
+            g_autofree char *id = g_strdup(tn_value_key_at(us, k));
+            const gboolean usual = strcmp(id, rows->usual[i]) == 0;
+            tn_value_set(us, id, tn_value_double(usual ? times->us[i] : times->other));
+        }
+        if (times->us[i] > 0) {
+            tn_value_push(list, tn_value_ref(row));
+        }
+        tn_value_unref(row);
+    }
+    TnCosts *costs = tn_costs_new(list, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    return costs;
+}
+
+static void
+goes_by_measured_times(void)
+{
+    static const Case c = { 180, 70, 200, "adam_step", FALSE };
+    static const Times cases[] = {
+        { { 10, 6, 6 }, 100, FALSE, TRUE },    { { 12.4, 6, 6 }, 100, FALSE, TRUE },
+        { { 12.6, 6, 6 }, 100, FALSE, FALSE }, { { 12.6, 6, 6 }, 100, TRUE, TRUE },
+        { { 10, 6, 6 }, 3, FALSE, FALSE },     { { 0, 6, 6 }, 100, FALSE, TRUE },
+        { { 0, 6, 6 }, 3, FALSE, FALSE },      { { 10, 0, 6 }, 3, FALSE, FALSE },
+        { { 100, 0, 6 }, 100, FALSE, TRUE },
+    };
+    g_autoptr(TnDevice) cpu = tn_test_device("cpu");
+    Rows rows = { 0 };
+    g_autofree char *before = NULL;
+    const TnCompile look = {
+        .devices = &cpu, .n_devices = 1, .choice_sink = measure, .choice_data = &rows
+    };
+    g_array_unref(run(&c, &look, &before));
+    for (gint i = 0; i < N_MEASURED; i++) {
+        TN_REQUIRE(rows.row[i] != NULL);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(TnCosts) costs = table(&rows, &cases[i]);
+        g_autofree char *kernels = NULL;
+        const TnCompile options = {
+            .devices = &cpu, .n_devices = 1, .costs = costs, .batch_invariant = cases[i].invariant
+        };
+        g_array_unref(run(&c, &options, &kernels));
+        tn_test_check((strstr(kernels, "_product_step") != NULL) == cases[i].one, FALSE, __FILE__,
+                      __LINE__, "case %d: %s", (int)i, kernels);
+    }
+    for (gint i = 0; i < N_MEASURED; i++) {
+        tn_value_unref(rows.row[i]);
+        g_free(rows.usual[i]);
+    }
+}
+
+/* A run that goes on has what it began with, one node or two. */
+static void
+earlier_choices_stay(void)
+{
+    static const Case c = { 180, 70, 200, "adam_step", FALSE };
+    const char *const skip[] = { "algebra", NULL };
+    g_autoptr(TnDevice) cpu = tn_test_device("cpu");
+    for (gint one = 0; one < 2; one++) {
+        g_autoptr(TnValue) chosen = tn_value_map();
+        g_autofree char *before = NULL, *after = NULL;
+        const TnCompile first = {
+            .devices = &cpu, .n_devices = 1, .chosen = chosen, .skip = one ? NULL : skip
+        };
+        const TnCompile again = { .devices = &cpu, .n_devices = 1, .choices = chosen };
+        g_autoptr(GArray) want = run(&c, &first, &before), got = run(&c, &again, &after);
+        TN_ASSERT((strstr(after, "_product_step") != NULL) == one);
+        TN_ASSERT(memcmp(got->data, want->data, got->len * sizeof(double)) == 0);
+    }
+}
+
+/* --- Memory ----------------------------------------------------------------------------------- */
+
+static TnProgram *
+program_of(const Case *c, TnDevice *device, const char *const *skip, guint64 limit, GError **error)
+{
+    const TnCompile options = {
+        .devices = &device, .n_devices = 1, .skip = skip, .memory_limit = limit
+    };
+    Model model = build(c, device);
+    TnProgram *program = tn_compile(model.graph, &options, error);
+    tn_graph_unref(model.graph);
+    tn_store_unref(model.store);
+    return program;
+}
+
+/* The gradient is nowhere whole, so a limit can be met that two nodes cannot meet. */
+static void
+gradient_takes_no_memory(void)
+{
+    static const Case c = { 300, 70, 400, "adam_step", FALSE };
+    const char *const skip[] = { "algebra", NULL };
+    const guint64 gradient = 300 * 400 * sizeof(float);
+    g_autoptr(TnDevice) cpu = tn_test_device("cpu");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnProgram) one = program_of(&c, cpu, NULL, 0, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(TnProgram) two = program_of(&c, cpu, skip, 0, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const guint64 bytes = tn_program_arena_bytes(one), limit = bytes + N_VARS * gradient;
+    TN_ASSERT_CMPUINT(bytes + gradient / 2, <=, tn_program_arena_bytes(two));
+    g_autoptr(TnProgram) fits = program_of(&c, cpu, NULL, limit, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPUINT(tn_program_arena_bytes(fits), <=, bytes);
+    g_autoptr(TnProgram) more = program_of(&c, cpu, skip, limit, &error);
+    TN_ASSERT(more == NULL);
+    TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NO_MEMORY, "memory limit");
+}
+
 static const TnTest tests[] = {
     { "where it is one", where_it_is_one },
     { "narrow products stay", narrow_products_stay },
     { "variables stay where they are", variables_stay_where_they_are },
+    { "goes by measured times", goes_by_measured_times },
+    { "earlier choices stay", earlier_choices_stay },
+    { "gradient takes no memory", gradient_takes_no_memory },
 };
 
 TN_TEST_MAIN("steps of products", tests)

@@ -169,6 +169,13 @@ TN_API gboolean tn_simplify_has_kernel(const TnSimplify *simplify, const char *o
                                        const void *attrs, gint n_in, const TnVal *in);
 /* Whether nobody but the node reads the data of its input i. */
 TN_API gboolean tn_simplify_sole(const TnSimplify *simplify, gint i);
+/* Whether one node of operator `op` is to stand for this one and for the one that gives its input i: nobody
+ * else reads that, the device that would run both has a kernel for it, and it takes no longer than both. By
+ * measured times that is so or not where all three are in the table (TnCompile.costs) at these sizes; else
+ * it is, unless the table chose another kernel than the built-in one for one of the two. attrs, in: as for
+ * tn_simplify_has_kernel. */
+TN_API gboolean tn_simplify_joins(const TnSimplify *simplify, const char *op, const void *attrs,
+                                  gint n_in, const TnVal *in, gint i);
 
 /* Asked how many floating-point operations one call takes. */
 typedef struct {
