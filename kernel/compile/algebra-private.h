@@ -41,6 +41,9 @@ tn_match_type(const TnMatch *m, TnVal val)
 {
     return tn_type_of(m->rw->to, val);
 }
+/* The types of values as inputs of op, as the pass `precision` will have them; of an absent one dtype
+ * TN_DTYPE_NONE. */
+void tn_match_types(const TnMatch *m, const TnOp *op, gint n_in, const TnVal *in, TnType *types);
 /* Whether a node is of the named operator: looked up only if the first letters agree. */
 static inline gboolean
 tn_is_op(const TnGraphNode *node, const char *op)

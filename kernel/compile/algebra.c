@@ -112,6 +112,20 @@ tn_simplify_fixed(const TnSimplify *simplify, TnVal val)
     return tn_fixed_nodes(&m->algebra->fixed, m->rw->to, m->rw->from)[val.node];
 }
 
+void
+tn_match_types(const TnMatch *m, const TnOp *op, gint n_in, const TnVal *in, TnType *types)
+{
+    const TnCompile *options = m->algebra->options;
+    const gboolean narrows = TN_HAS(op, precision) && op->precision == TN_PRECISION_NARROW &&
+                             options->precision != TN_DTYPE_NONE;
+    for (gint i = 0; i < n_in; i++) {
+        types[i] = tn_val_is_none(in[i]) ? (TnType){ 0 } : *tn_match_type(m, in[i]);
+        const gboolean main = narrows && types[i].dtype == TN_DTYPE_F32 &&
+                              tn_op_input(op, i)->type == tn_op_input(op, 0)->type;
+        types[i].dtype = main ? options->precision : types[i].dtype;
+    }
+}
+
 gboolean
 tn_simplify_has_kernel(const TnSimplify *simplify, const char *name, const void *attrs, gint n_in,
                        const TnVal *in)
@@ -119,19 +133,15 @@ tn_simplify_has_kernel(const TnSimplify *simplify, const char *name, const void 
     const TnMatch *m = simplify->data;
     const TnCompile *options = m->algebra->options;
     const TnOp *op = tn_op_find(name, NULL);
-    TnType types[TN_MAX_IN] = { 0 };
+    TnType types[TN_MAX_IN];
     gboolean has = FALSE;
-    /* As the pass `precision` will have it. */
-    const gboolean narrows = op != NULL && TN_HAS(op, precision) &&
-                             op->precision == TN_PRECISION_NARROW &&
-                             options->precision != TN_DTYPE_NONE;
-    for (gint i = 0; i < n_in; i++) {
-        types[i] = tn_val_is_none(in[i]) ? types[i] : *tn_match_type(m, in[i]);
-        types[i].dtype =
-            narrows && types[i].dtype == TN_DTYPE_F32 ? options->precision : types[i].dtype;
+    if (op == NULL) {
+        return FALSE;
     }
-    for (guint d = 0; op != NULL && d < options->n_devices && !has; d++) {
-        has = tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types, NULL) != NULL;
+    tn_match_types(m, op, n_in, in, types);
+    for (guint d = 0; d < options->n_devices && !has; d++) {
+        has =
+            tn_kernel_of_types(options, d, op, attrs, m->node->name, n_in, types, 0, NULL) != NULL;
     }
     return has;
 }
@@ -210,6 +220,25 @@ drop_expansions(TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal 
     return changed;
 }
 
+/* Output 0's value that a rule gave, and with it what stands for the others; FALSE: there is none, or it is
+ * not of their types. */
+static gboolean
+take(const TnRewriter *rw, const TnGraphNode *node, TnVal val, TnVal *out)
+{
+    if (tn_val_is_none(val)) {
+        return FALSE;
+    }
+    const TnGraphNode *by = tn_graph_node(rw->to, val.node);
+    gboolean fits = node->n_out == 1 || (val.out == 0 && by->n_out == node->n_out);
+    for (gint i = 0; i < node->n_out && fits; i++) {
+        fits = tn_type_equal(&by->out[(gint)val.out + i], &node->out[i]);
+    }
+    for (gint i = 0; i < node->n_out && fits; i++) {
+        out[i] = (TnVal){ val.node, val.out + (guint)i };
+    }
+    return fits;
+}
+
 static gboolean
 algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
              gboolean *done, GError **error)
@@ -222,15 +251,11 @@ algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal 
     GPtrArray *rules = g_hash_table_lookup(by_op, node->op);
     for (guint i = 0; rules != NULL && i < rules->len; i++) {
         const TnRule *rule = g_ptr_array_index(rules, i);
-        const TnVal val = rule->rule(&match);
-        if (!tn_val_is_none(val) && tn_type_equal(tn_type_of(rw->to, val), &node->out[0])) {
-            out[0] = val;
+        if (take(rw, node, rule->rule(&match), out)) {
             return TRUE;
         }
     }
-    const TnVal val = ask_rules(&match);
-    if (!tn_val_is_none(val) && tn_type_equal(tn_type_of(rw->to, val), &node->out[0])) {
-        out[0] = val;
+    if (take(rw, node, ask_rules(&match), out)) {
         return TRUE;
     }
     if (dropped) {

@@ -13,6 +13,18 @@ whole(const TnPlan *plan, const TnPlanValue *value)
            tn_type_bytes(&value->type) == tn_type_bytes(&root->type);
 }
 
+/* Whether the operator says of itself that output out may be computed into input in's memory. */
+static gboolean
+says_in_place(const TnOp *op, guint out, guint in)
+{
+    if (out == 0 && in < 32 && (op->in_place >> in & 1u)) {
+        return TRUE;
+    }
+    const TnOpArg *row = out < op->n_outputs ? tn_op_output(op, (gint)out) : NULL;
+    return row != NULL && (row->flags & TN_ARG_REPLACES) &&
+           strcmp(row->name, tn_op_input(op, (gint)in)->name) == 0;
+}
+
 gboolean
 tn_plan_may_overwrite(const TnPlan *plan, const TnStep *step, guint out, guint in)
 {
@@ -26,7 +38,7 @@ tn_plan_may_overwrite(const TnPlan *plan, const TnStep *step, guint out, guint i
     if (!tn_type_equal(&from->type, &to->type) || !whole(plan, from)) {
         return FALSE;
     }
-    if (!(op->flags & TN_OP_ELEMENTWISE) && (out != 0 || in >= 32 || !(op->in_place >> in & 1u))) {
+    if (!(op->flags & TN_OP_ELEMENTWISE) && !says_in_place(op, out, in)) {
         return FALSE;
     }
     /* No other input may see the same memory in another layout; nor at all, unless the operator

@@ -117,7 +117,7 @@ best(const TnCompile *options, const char *kind, const TnNode *node, const char 
 
 static void
 tell(const TnCompile *options, const char *kind, const TnNode *node, const char *key,
-     const char *id, TnChoiceSource source)
+     const char *id, TnChoiceSource source, guint others)
 {
     g_autoptr(GPtrArray) candidates = tn_kernel_candidates(kind, node);
     const TnChoice choice = { .size = sizeof choice,
@@ -126,14 +126,15 @@ tell(const TnCompile *options, const char *kind, const TnNode *node, const char 
                               .key = key,
                               .id = id,
                               .source = source,
-                              .n_candidates = candidates->len };
+                              .n_candidates = candidates->len + others };
     options->choice_sink(&choice, options->choice_data);
 }
 
 /* --- Choosing --------------------------------------------------------------------------------- */
 
-const TnKernel *
-tn_choose_kernel(const TnCompile *options, guint d, const TnNode *any)
+/* others: ways to do without such a node. */
+static const TnKernel *
+choose(const TnCompile *options, guint d, const TnNode *any, guint others)
 {
     const char *kind = tn_device_kind(options->devices[d]);
     const TnNode view = asked(options, any), *node = &view;
@@ -154,9 +155,15 @@ tn_choose_kernel(const TnCompile *options, guint d, const TnNode *any)
         note(options->chosen, key, id != NULL ? id : NONE);
     }
     if (options->choice_sink != NULL) {
-        tell(options, kind, node, key, id, source);
+        tell(options, kind, node, key, id, source, others);
     }
     return kernel;
+}
+
+const TnKernel *
+tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node)
+{
+    return choose(options, d, node, 0);
 }
 
 gboolean
@@ -222,7 +229,8 @@ tn_choice_cost(const TnCompile *options, guint d, const TnNode *any)
 
 const TnKernel *
 tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void *attrs,
-                   const char *name, gint n_in, const TnType *types, double *us)
+                   const char *name, gint n_in, const TnType *types, guint others,
+                   TnTypesChoice *choice)
 {
     TnNodeView view = { .node = { .size = sizeof(TnNode),
                                   .op = op,
@@ -246,9 +254,12 @@ tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op, const void
     if (!tn_choice_known(options, d, &view.node)) {
         return NULL;
     }
-    if (us != NULL) {
-        *us = tn_choice_cost(options, d, &view.node);
-    }
     /* Written, too, though the node may not come: what hangs on the answer is to be the same again. */
-    return tn_choose_kernel(options, d, &view.node);
+    const TnKernel *kernel = choose(options, d, &view.node, others);
+    if (choice != NULL) {
+        const TnNode node = asked(options, &view.node);
+        choice->us = tn_choice_cost(options, d, &node);
+        choice->usual = kernel == tn_kernel_find_known(tn_device_kind(options->devices[d]), &node);
+    }
+    return kernel;
 }

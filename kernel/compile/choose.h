@@ -10,11 +10,17 @@
 const TnKernel *tn_choose_kernel(const TnCompile *options, guint d, const TnNode *node);
 /* FALSE: there are choices, and none for this node: the earlier compilation had no such node. */
 gboolean tn_choice_known(const TnCompile *options, guint d, const TnNode *node);
+/* What is known of a choice. */
+typedef struct {
+    double us;      /* its tn_choice_cost */
+    gboolean usual; /* the kernel that would be taken without any table or earlier choice */
+} TnTypesChoice;
 /* What device d would choose for op on contiguous inputs of these types; NULL: nothing, or the choices
- * do not know the node, or op refuses them. us (may be NULL) gets its tn_choice_cost. */
+ * do not know the node, or op refuses them. others: ways to do without such a node, which count as
+ * candidates where the choice is told. choice may be NULL. */
 const TnKernel *tn_kernel_of_types(const TnCompile *options, guint d, const TnOp *op,
                                    const void *attrs, const char *name, gint n_in,
-                                   const TnType *types, double *us);
+                                   const TnType *types, guint others, TnTypesChoice *choice);
 /* The best whatever was chosen, written likewise. */
 const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);
 /* Writes that this kernel was chosen after all. */

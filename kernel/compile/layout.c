@@ -107,8 +107,14 @@ const TnKernel *
 tn_kernel_laid(const TnLaying *l, guint number, const TnGraphNode *node, const TnOp *op,
                const void *attrs, gint n_in, const TnType *types, double *us)
 {
-    return tn_kernel_of_types(l->options, (guint)l->claims[number].device, op, attrs, node->name,
-                              n_in, types, us);
+    TnTypesChoice choice = { INFINITY, FALSE };
+    const TnKernel *kernel =
+        tn_kernel_of_types(l->options, (guint)l->claims[number].device, op, attrs, node->name, n_in,
+                           types, 0, us != NULL ? &choice : NULL);
+    if (us != NULL) {
+        *us = choice.us;
+    }
+    return kernel;
 }
 
 /* Bytes moved in a microsecond, about. */

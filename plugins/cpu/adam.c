@@ -1,14 +1,13 @@
 /* adam.c: steps of Adam and AdamW over f32, one pass over parameter, gradient and moments. What is the
  * same for all elements is computed in f64, as in the operator's body.
  *
- * With AVX-512 the division and the roots, which take longer than the memory does, are estimates of 14
- * bits and one step of Newton: within 3 ulp of the direction. Moments are exact everywhere. */
+ * With AVX-512 the division and the root, which take longer than all else, are estimates of 14 bits and one
+ * step of Newton: within 3 ulp of the direction. Moments are sums of products, there rounded once less. */
+#include "adam.h"
+
 #include <float.h>
 #include <math.h>
 
-#include <tenon/nn.h>
-
-#include "cpu.h"
 #include "tables.h"
 
 #if defined(__x86_64__)
@@ -17,50 +16,33 @@
 
 enum { PARAM, GRAD, MEAN, SQUARE, LR, STEP };
 
-/* The numbers of a step. */
 typedef struct {
-    float keep1, add1, keep2, add2; /* of the moments */
-    float root;                     /* sqrt (1 - beta2^step) */
-    float eps, rate;                /* lr / (1 - beta1^step) */
-    float decay;                    /* share of the parameter that is added to its gradient */
-    float left;                     /* share of the parameter that stays, where it decays itself */
-} Numbers;
-
-typedef struct {
-    float *param, *mean, *square; /* new */
-    const float *old_param, *old_mean, *old_square;
-    const void *grad; /* f32, or bf16 */
-    gboolean narrow;
-} Elements;
-
-typedef void (*StepFn)(const Numbers *s, const Elements *e, gint64 n);
-
-typedef struct {
-    TnAdamAttrs attrs;
-    gboolean decays_itself, narrow; /* narrow: gradients of bf16 */
+    CpuAdam adam;
+    gboolean narrow; /* gradients of bf16 */
     gint64 n, per_chunk;
-    StepFn step;
 } Plan;
 
+/* --- Elements --------------------------------------------------------------------------------- */
+
 static CPU_INLINE float
-grad_at(const Elements *e, gint64 i, gboolean narrow)
+grad_at(const void *grad, gint64 i, gboolean narrow)
 {
     guint32 bits;
     if (!narrow) {
-        return ((const float *)e->grad)[i];
+        return ((const float *)grad)[i];
     }
-    bits = (guint32)((const guint16 *)e->grad)[i] << 16;
+    bits = (guint32)((const guint16 *)grad)[i] << 16;
     float g;
     memcpy(&g, &bits, sizeof g);
     return g;
 }
 
 static CPU_INLINE void
-elements_body(const Numbers *s, const Elements *e, gint64 n, gboolean narrow)
+elements_body(const AdamNumbers *s, const AdamElements *e, gint64 n, gboolean narrow)
 {
     CPU_LOOP
     for (gint64 i = 0; i < n; i++) {
-        const float old = e->old_param[i], grad = grad_at(e, i, narrow);
+        const float old = e->old_param[i], grad = grad_at(e->grad, i, narrow);
         const float g = s->decay != 0 ? grad + old * s->decay : grad;
         const float mean = e->old_mean[i] * s->keep1 + g * s->add1;
         const float square = e->old_square[i] * s->keep2 + g * g * s->add2;
@@ -71,70 +53,120 @@ elements_body(const Numbers *s, const Elements *e, gint64 n, gboolean narrow)
     }
 }
 
-static CPU_INLINE void
-step_body(const Numbers *s, const Elements *e, gint64 n)
+/* Row r alone. */
+static CPU_INLINE AdamElements
+row_of(const AdamElements *e, gint64 r)
 {
-    if (e->narrow) {
-        elements_body(s, e, n, TRUE);
-    } else {
-        elements_body(s, e, n, FALSE);
+    const gint64 at = r * e->row, size = e->narrow ? sizeof(guint16) : sizeof(float);
+    return (AdamElements){ e->param + at,
+                           e->mean + at,
+                           e->square + at,
+                           e->old_param + at,
+                           e->old_mean + at,
+                           e->old_square + at,
+                           (const char *)e->grad + r * e->grad_row * size,
+                           e->narrow,
+                           e->row,
+                           e->grad_row };
+}
+
+static CPU_INLINE void
+step_body(const AdamNumbers *s, const AdamElements *e, gint64 rows, gint64 n)
+{
+    for (gint64 r = 0; r < rows; r++) {
+        const AdamElements row = row_of(e, r);
+        if (e->narrow) {
+            elements_body(s, &row, n, TRUE);
+        } else {
+            elements_body(s, &row, n, FALSE);
+        }
     }
 }
 
 #if defined(__x86_64__)
-/* mean / (sqrt (square) / root + eps). 0 and infinity are kept away from the estimates, where a step of
- * Newton would make NaN of them; of NaN and another number the second operand comes through. */
+/* 1 / (sqrt (square) + eps). 0 is kept away from the estimate of the root, where a step of Newton would make
+ * NaN of it, and an infinite square gives 0; of NaN and another number `max` gives the second. */
 CPU_TARGET_AVX512 static inline __m512
-direction(__m512 mean, __m512 square, __m512 unroot, __m512 eps)
+inverse(__m512 square, __m512 eps)
 {
-    const __m512 most = _mm512_set1_ps(FLT_MAX), least = _mm512_set1_ps(FLT_MIN);
-    const __m512 half = _mm512_set1_ps(0.5f), three_halves = _mm512_set1_ps(1.5f);
-    const __m512 x = _mm512_max_ps(least, _mm512_min_ps(most, square));
-    __m512 r = _mm512_rsqrt14_ps(x);
-    r = _mm512_mul_ps(r,
-                      _mm512_fnmadd_ps(_mm512_mul_ps(_mm512_mul_ps(half, x), r), r, three_halves));
-    const __m512 size = _mm512_fmadd_ps(_mm512_mul_ps(square, r), unroot, eps);
-    const __m512 d = _mm512_max_ps(least, _mm512_min_ps(most, size));
-    __m512 q = _mm512_rcp14_ps(d);
-    q = _mm512_mul_ps(q, _mm512_fnmadd_ps(d, q, _mm512_set1_ps(2)));
-    return _mm512_mul_ps(mean, q);
+    const __mmask16 finite = _mm512_cmp_ps_mask(square, _mm512_set1_ps(INFINITY), _CMP_NEQ_UQ);
+    const __m512 r = _mm512_rsqrt14_ps(_mm512_max_ps(_mm512_set1_ps(FLT_MIN), square));
+    const __m512 y = _mm512_mul_ps(square, r);
+    const __m512 more =
+        _mm512_fnmadd_ps(_mm512_mul_ps(y, r), _mm512_set1_ps(0.5f), _mm512_set1_ps(1.5f));
+    const __m512 size = _mm512_fmadd_ps(y, more, eps);
+    const __m512 q = _mm512_rcp14_ps(size);
+    return _mm512_maskz_mul_ps(finite, q, _mm512_fnmadd_ps(size, q, _mm512_set1_ps(2)));
 }
 
 CPU_TARGET_AVX512 static inline __m512
-grad_avx512(const Elements *e, gint64 i, __mmask16 in)
+grad_avx512(const void *grad, gint64 i, __mmask16 in, gboolean narrow)
 {
-    if (!e->narrow) {
-        return _mm512_maskz_loadu_ps(in, (const float *)e->grad + i);
+    if (!narrow) {
+        return _mm512_maskz_loadu_ps(in, (const float *)grad + i);
     }
-    const __m256i half = _mm256_maskz_loadu_epi16(in, (const guint16 *)e->grad + i);
+    const __m256i half = _mm256_maskz_loadu_epi16(in, (const guint16 *)grad + i);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
-CPU_TARGET_AVX512 static void
-step_avx512(const Numbers *s, const Elements *e, gint64 n)
+typedef struct {
+    __m512 keep1, add1, keep2, add2, eps, rate, decay, left;
+} Vectors;
+
+/* The elements `in` of 16 from i on. decays: nothing of an infinite parameter goes into gradients otherwise.
+ * rate / (sqrt (square) / root + eps) = rate root / (sqrt (square) + eps root). */
+CPU_TARGET_AVX512 static CPU_INLINE void
+sixteen(const Vectors *s, const AdamElements *e, gint64 i, __mmask16 in, gboolean narrow,
+        gboolean decays)
 {
-    const __m512 keep1 = _mm512_set1_ps(s->keep1), add1 = _mm512_set1_ps(s->add1);
-    const __m512 keep2 = _mm512_set1_ps(s->keep2), add2 = _mm512_set1_ps(s->add2);
-    const __m512 unroot = _mm512_set1_ps(1 / s->root), eps = _mm512_set1_ps(s->eps);
-    const __m512 rate = _mm512_set1_ps(s->rate), left = _mm512_set1_ps(s->left);
-    const __m512 decay = _mm512_set1_ps(s->decay);
-    for (gint64 i = 0; i < n; i += 16) {
-        const __mmask16 in = n - i >= 16 ? 0xffff : (__mmask16)((1u << (n - i)) - 1);
-        const __m512 old = _mm512_maskz_loadu_ps(in, e->old_param + i);
-        __m512 g = grad_avx512(e, i, in);
-        if (s->decay != 0) { /* nothing of an infinite parameter */
-            g = _mm512_add_ps(g, _mm512_mul_ps(old, decay));
+    const __m512 old = _mm512_maskz_loadu_ps(in, e->old_param + i);
+    const __m512 old_mean = _mm512_maskz_loadu_ps(in, e->old_mean + i);
+    const __m512 old_square = _mm512_maskz_loadu_ps(in, e->old_square + i);
+    __m512 g = grad_avx512(e->grad, i, in, narrow);
+    if (decays) {
+        g = _mm512_fmadd_ps(old, s->decay, g);
+    }
+    const __m512 mean = _mm512_fmadd_ps(old_mean, s->keep1, _mm512_mul_ps(g, s->add1));
+    const __m512 square =
+        _mm512_fmadd_ps(old_square, s->keep2, _mm512_mul_ps(_mm512_mul_ps(g, g), s->add2));
+    const __m512 share = _mm512_mul_ps(inverse(square, s->eps), s->rate);
+    _mm512_mask_storeu_ps(e->mean + i, in, mean);
+    _mm512_mask_storeu_ps(e->square + i, in, square);
+    _mm512_mask_storeu_ps(e->param + i, in,
+                          _mm512_fnmadd_ps(mean, share, _mm512_mul_ps(old, s->left)));
+}
+
+CPU_TARGET_AVX512 static CPU_INLINE void
+rows_avx512(const AdamNumbers *s, const AdamElements *e, gint64 rows, gint64 n, gboolean narrow,
+            gboolean decays)
+{
+    const Vectors vectors = {
+        _mm512_set1_ps(s->keep1),         _mm512_set1_ps(s->add1),
+        _mm512_set1_ps(s->keep2),         _mm512_set1_ps(s->add2),
+        _mm512_set1_ps(s->eps * s->root), _mm512_set1_ps(s->rate * s->root),
+        _mm512_set1_ps(s->decay),         _mm512_set1_ps(s->left),
+    };
+    for (gint64 r = 0; r < rows; r++) {
+        const AdamElements row = row_of(e, r);
+        gint64 i = 0;
+        for (; i + 16 <= n; i += 16) {
+            sixteen(&vectors, &row, i, 0xffff, narrow, decays);
         }
-        const __m512 mean =
-            _mm512_add_ps(_mm512_mul_ps(_mm512_maskz_loadu_ps(in, e->old_mean + i), keep1),
-                          _mm512_mul_ps(g, add1));
-        const __m512 square =
-            _mm512_add_ps(_mm512_mul_ps(_mm512_maskz_loadu_ps(in, e->old_square + i), keep2),
-                          _mm512_mul_ps(_mm512_mul_ps(g, g), add2));
-        const __m512 way = _mm512_mul_ps(direction(mean, square, unroot, eps), rate);
-        _mm512_mask_storeu_ps(e->mean + i, in, mean);
-        _mm512_mask_storeu_ps(e->square + i, in, square);
-        _mm512_mask_storeu_ps(e->param + i, in, _mm512_sub_ps(_mm512_mul_ps(old, left), way));
+        if (i < n) {
+            sixteen(&vectors, &row, i, (__mmask16)((1u << (n - i)) - 1), narrow, decays);
+        }
+    }
+}
+
+CPU_TARGET_AVX512 static void
+step_avx512(const AdamNumbers *s, const AdamElements *e, gint64 rows, gint64 n)
+{
+    if (e->narrow) {
+        rows_avx512(s, e, rows, n, TRUE, s->decay != 0);
+    } else if (s->decay != 0) {
+        rows_avx512(s, e, rows, n, FALSE, TRUE);
+    } else {
+        rows_avx512(s, e, rows, n, FALSE, FALSE);
     }
 }
 #else
@@ -142,25 +174,56 @@ step_avx512(const Numbers *s, const Elements *e, gint64 n)
 #endif
 
 static void
-step_portable(const Numbers *s, const Elements *e, gint64 n)
+step_portable(const AdamNumbers *s, const AdamElements *e, gint64 rows, gint64 n)
 {
-    step_body(s, e, n);
+    step_body(s, e, rows, n);
 }
 
 CPU_TARGET_AVX2 static void
-step_avx2(const Numbers *s, const Elements *e, gint64 n)
+step_avx2(const AdamNumbers *s, const AdamElements *e, gint64 rows, gint64 n)
 {
-    step_body(s, e, n);
+    step_body(s, e, rows, n);
 }
 
-static const StepFn steps[CPU_N_ISA] = { step_portable, step_avx2, step_avx512 };
+static const AdamFn steps[CPU_N_ISA] = { step_portable, step_avx2, step_avx512 };
+
+/* Moments too small for the estimates to see must not count: beside eps they do not. Nor is a divisor ever
+ * too large for them. */
+gboolean
+cpu_adam_fits(const TnAdamAttrs *attrs)
+{
+    return attrs->eps >= 1e-12 && attrs->eps <= 1e30;
+}
+
+CpuAdam
+cpu_adam_plan(const TnAdamAttrs *attrs, gboolean decays_itself)
+{
+    return (CpuAdam){ *attrs, decays_itself, steps[cpu_isa] };
+}
+
+AdamNumbers
+cpu_adam_numbers(const CpuAdam *adam, double lr, double step)
+{
+    const TnAdamAttrs *a = &adam->attrs;
+    return (AdamNumbers){
+        .keep1 = (float)a->beta1,
+        .add1 = (float)(1 - a->beta1),
+        .keep2 = (float)a->beta2,
+        .add2 = (float)(1 - a->beta2),
+        .root = (float)sqrt(1 - pow(a->beta2, step)),
+        .eps = (float)a->eps,
+        .rate = (float)(lr / (1 - pow(a->beta1, step))),
+        .decay = adam->decays_itself ? 0 : (float)a->weight_decay,
+        .left = adam->decays_itself ? (float)(1 - lr * a->weight_decay) : 1,
+    };
+}
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
 typedef struct {
     const Plan *plan;
-    Numbers numbers;
-    Elements elements;
+    AdamNumbers numbers;
+    AdamElements elements; /* one row */
 } Job;
 
 static TnStatus
@@ -169,37 +232,12 @@ run_chunk(gpointer data, gsize chunk, gsize n)
     const Job *job = data;
     const Plan *plan = job->plan;
     const gint64 at = (gint64)chunk * plan->per_chunk;
-    const Elements *e = &job->elements;
-    const Elements part = {
-        e->param + at,
-        e->mean + at,
-        e->square + at,
-        e->old_param + at,
-        e->old_mean + at,
-        e->old_square + at,
-        (const char *)e->grad + at * (gint64)(e->narrow ? sizeof(guint16) : sizeof(float)),
-        e->narrow,
-    };
+    AdamElements all = job->elements;
+    all.row = all.grad_row = at;
+    const AdamElements part = row_of(&all, 1);
     (void)n;
-    plan->step(&job->numbers, &part, MIN(plan->per_chunk, plan->n - at));
+    plan->adam.step(&job->numbers, &part, 1, MIN(plan->per_chunk, plan->n - at));
     return TN_OK;
-}
-
-static Numbers
-numbers_of(const Plan *plan, double lr, double step)
-{
-    const TnAdamAttrs *a = &plan->attrs;
-    return (Numbers){
-        .keep1 = (float)a->beta1,
-        .add1 = (float)(1 - a->beta1),
-        .keep2 = (float)a->beta2,
-        .add2 = (float)(1 - a->beta2),
-        .root = (float)sqrt(1 - pow(a->beta2, step)),
-        .eps = (float)a->eps,
-        .rate = (float)(lr / (1 - pow(a->beta1, step))),
-        .decay = plan->decays_itself ? 0 : (float)a->weight_decay,
-        .left = plan->decays_itself ? (float)(1 - lr * a->weight_decay) : 1,
-    };
 }
 
 static TnStatus
@@ -209,7 +247,7 @@ run(void *state, const TnRun *run)
     const double lr = *(const double *)run->in[LR], step = *(const double *)run->in[STEP];
     Job job = {
         .plan = plan,
-        .numbers = numbers_of(plan, lr, step),
+        .numbers = cpu_adam_numbers(&plan->adam, lr, step),
         .elements = { run->out[0], run->out[1], run->out[2], run->in[PARAM], run->in[MEAN],
                       run->in[SQUARE], run->in[GRAD], plan->narrow },
     };
@@ -220,11 +258,9 @@ run(void *state, const TnRun *run)
                            &job);
 }
 
-/* Moments too small for the estimates to see must not count: beside eps they do not. */
 static gboolean
 claims(const TnNode *node)
 {
-    const TnAdamAttrs *attrs = node->attrs;
     for (gint i = PARAM; i <= SQUARE; i++) {
         const TnDtypes dtypes = i == GRAD ? TN_DT(F32) | TN_DT(BF16) : TN_DT(F32);
         if (!tn_dtype_in(node->in[i].type.dtype, dtypes)) {
@@ -232,7 +268,7 @@ claims(const TnNode *node)
         }
     }
     return node->in[LR].type.dtype == TN_DTYPE_F64 && node->in[STEP].type.dtype == TN_DTYPE_F64 &&
-           attrs->eps >= 1e-12;
+           cpu_adam_fits(node->attrs);
 }
 
 static void
@@ -240,12 +276,10 @@ prepare(const TnNode *node, TnPrepared *prepared, gboolean decays_itself)
 {
     Plan *plan = g_new(Plan, 1);
     *plan = (Plan){
-        .attrs = *(const TnAdamAttrs *)node->attrs,
-        .decays_itself = decays_itself,
+        .adam = cpu_adam_plan(node->attrs, decays_itself),
         .narrow = node->in[GRAD].type.dtype == TN_DTYPE_BF16,
         .n = node->in[PARAM].count,
         .per_chunk = (cpu_items_per_chunk(node->in[PARAM].count, 4) + 15) & ~(gint64)15,
-        .step = steps[cpu_isa],
     };
     prepared->state = plan;
 }

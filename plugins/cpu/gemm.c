@@ -134,17 +134,18 @@ blas_region(const CpuGemm *g, const char *a, const char *b, const char *bias, ch
     }
 }
 
+/* c: the region's first element. */
 static void
-own_region(const CpuGemm *g, const void *a, const void *b, void *c, GemmBlock block)
+own_region(const CpuGemm *g, const void *a, const void *b, char *c, GemmBlock block)
 {
-    gint64 rows_end = block.row + block.rows;
+    const gint64 first = block.row, rows_end = block.row + block.rows;
     for (block.k0 = 0; block.k0 < g->k; block.k0 += GEMM_BLOCK_K) {
         block.k = MIN(GEMM_BLOCK_K, g->k - block.k0);
-        for (gint64 row = block.row; row < rows_end; row += GEMM_BLOCK_ROWS) {
+        for (gint64 row = first; row < rows_end; row += GEMM_BLOCK_ROWS) {
             GemmBlock part = block;
             part.row = row;
             part.rows = MIN(GEMM_BLOCK_ROWS, rows_end - row);
-            gemm_block_run(&part, a, b, c);
+            gemm_block_run(&part, a, b, c + (row - first) * g->c_row * size_of(g));
         }
     }
 }
@@ -175,7 +176,7 @@ cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *pack
         }
         gemm_thin_run(&thin, a, b, c, block.col, block.cols);
     } else {
-        own_region(g, a, b, c, block);
+        own_region(g, a, b, first, block);
     }
 }
 

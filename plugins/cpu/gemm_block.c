@@ -2,7 +2,8 @@
  * the innermost products want it (b's columns as neighbours, whole vectors of them, not many lines on the same
  * places of the cache) is packed, b a panel at a time, so that it is still in the first-level cache
  * when it is used. Operands come from the third-level cache in every step of a training run: while a panel is
- * multiplied, what the next one is made of is fetched. */
+ * multiplied, what the next one is made of is fetched. Of a result that is only worked on (GemmAfter) each part
+ * is handed on as it comes, and what that work reads is fetched instead. */
 #include "gemm_block.h"
 
 #include "gemm_kernels.h"
@@ -40,6 +41,14 @@ typedef struct {
     gint64 a_row, a_col, a_group; /* a_group: from one group of rows to the next */
     gint64 b_row;
 } Operands;
+
+/* A part of the result: up to GEMM_ROWS rows of a panel. */
+typedef struct {
+    gint64 row, rows;
+    const char *a, *from; /* from: is added; NULL: nothing */
+    char *to;
+    gint64 from_row, to_row;
+} Part;
 
 /* The set of innermost products for so many columns: narrow panels waste less with shorter
  * vectors. */
@@ -108,13 +117,14 @@ STORE_EDGE(float, f32)
 STORE_EDGE(double, f64)
 
 static void
-store_edge(const CpuGemm *g, const void *edge, gint64 width, gint64 rows, gint64 cols, void *to,
-           const void *from, gint64 from_row)
+store_edge(const CpuGemm *g, const void *edge, const Panel *panel, const Part *part)
 {
     if (g->f64) {
-        store_edge_f64(edge, width, rows, cols, to, g->c_row, from, from_row);
+        store_edge_f64(edge, panel->width, part->rows, panel->cols, (double *)(void *)part->to,
+                       part->to_row, (const double *)(const void *)part->from, part->from_row);
     } else {
-        store_edge_f32(edge, width, rows, cols, to, g->c_row, from, from_row);
+        store_edge_f32(edge, panel->width, part->rows, panel->cols, (float *)(void *)part->to,
+                       part->to_row, (const float *)(const void *)part->from, part->from_row);
     }
 }
 
@@ -216,36 +226,95 @@ source_after(const GemmBlock *block, gint64 col, const char *b)
     return source_of(&next, &panel, b);
 }
 
+/* What the work after a block's parts reads for the part that follows the one from `row` on: the next rows,
+ * the first ones of the next panel, or what is likely to be the thread's next block. */
+static GemmNext
+after_next(const GemmBlock *block, const Panel *panel, gint64 row)
+{
+    const CpuGemm *g = block->gemm;
+    const gint64 size = size_of(g), end = block->row + block->rows;
+    gint64 col = panel->col;
+    row += GEMM_ROWS;
+    if (row >= end) {
+        row = block->row;
+        col += panel->cols;
+    }
+    if (col >= block->col + block->cols) {
+        row = end;
+        col = block->col;
+    }
+    GemmNext next =
+        gemm_next(block->after->works_on + (row * g->n + col) * size, MIN(GEMM_ROWS, g->m - row),
+                  g->n * size, MIN(panel->cols, g->n - col) * size);
+    next.also[0] = block->after->also[0];
+    next.also[1] = block->after->also[1];
+    return next;
+}
+
+/* The product of GEMM_ROWS rows and a whole panel, and the memory that is fetched meanwhile. */
+static void
+multiply_whole(const GemmBlock *block, const Operands *in, const Panel *panel, const Part *part,
+               GemmNext *next)
+{
+    const CpuGemm *g = block->gemm;
+    GemmNextFn fn = panel->kernels->next[g->f64];
+    GemmNext soon;
+    if (block->after != NULL) {
+        fn = panel->kernels->next_three;
+        soon = after_next(block, panel, part->row);
+        next = &soon;
+    } else if (block->k0 == 0) {
+        const gint64 size = size_of(g), left = block->row + block->rows - part->row - GEMM_ROWS;
+        soon = gemm_next(part->to + GEMM_ROWS * g->c_row * size, MIN(left, GEMM_ROWS),
+                         g->c_row * size, panel->cols * size);
+        next = &soon;
+    }
+    fn(block->k, part->a, in->a_row, in->a_col, in->b, in->b_row, part->to, part->to_row,
+       part->from, part->from_row, next);
+}
+
+static void
+multiply_part(const GemmBlock *block, const Operands *in, const Panel *panel, const Part *part,
+              GemmNext *next)
+{
+    const CpuGemm *g = block->gemm;
+    const gint vectors = (gint)(panel->width / panel->kernels->lanes[g->f64]);
+    const gboolean whole = panel->cols == panel->width;
+    const GemmFn fn = panel->kernels->fn[g->f64][part->rows - 1][vectors - 1];
+    guint8 edge[GEMM_ROWS * PANEL_ROW] __attribute__((aligned(64)));
+    if (whole && vectors == panel->kernels->vectors && block->k >= FETCH_K &&
+        part->rows == GEMM_ROWS) {
+        multiply_whole(block, in, panel, part, next);
+    } else if (whole) {
+        fn(block->k, part->a, in->a_row, in->a_col, in->b, in->b_row, part->to, part->to_row,
+           part->from, part->from_row);
+    } else {
+        fn(block->k, part->a, in->a_row, in->a_col, in->b, in->b_row, edge, panel->width, NULL, 0);
+        store_edge(g, edge, panel, part);
+    }
+}
+
 /* One panel: every group of rows times its columns. c: its first element. */
 static void
 multiply(const GemmBlock *block, const Operands *in, const Panel *panel, char *c, GemmNext next)
 {
     const CpuGemm *g = block->gemm;
-    const gint64 size = size_of(g), row = g->c_row * size;
-    const gboolean add = g->accumulate || block->k0 > 0, whole = panel->cols == panel->width;
-    const gint64 from_row = add ? g->c_row : 0;
-    const gint vectors = (gint)(panel->width / panel->kernels->lanes[g->f64]);
-    const gboolean fetches = vectors == panel->kernels->vectors && whole && block->k >= FETCH_K;
-    const char *a = in->a;
-    guint8 edge[GEMM_ROWS * PANEL_ROW] __attribute__((aligned(64)));
-    for (gint64 i = 0; i < block->rows; i += GEMM_ROWS) {
-        const gint64 rows = MIN(GEMM_ROWS, block->rows - i);
-        const char *from = add ? c : in->bias;
-        GemmFn fn = panel->kernels->fn[g->f64][rows - 1][vectors - 1];
-        if (fetches && rows == GEMM_ROWS) {
-            GemmNext below = gemm_next(c + GEMM_ROWS * row, block->rows - i - GEMM_ROWS, row,
-                                       panel->cols * size);
-            below.rows = MIN(below.rows, GEMM_ROWS);
-            panel->kernels->next[g->f64](block->k, a, in->a_row, in->a_col, in->b, in->b_row, c,
-                                         g->c_row, from, from_row, block->k0 == 0 ? &below : &next);
-        } else if (whole) {
-            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, c, g->c_row, from, from_row);
-        } else {
-            fn(block->k, a, in->a_row, in->a_col, in->b, in->b_row, edge, panel->width, NULL, 0);
-            store_edge(g, edge, panel->width, rows, panel->cols, c, from, from_row);
+    const gint64 size = size_of(g), end = block->row + block->rows;
+    const gboolean add = g->accumulate || block->k0 > 0;
+    guint8 result[GEMM_ROWS * PANEL_ROW] __attribute__((aligned(64)));
+    Part part = { .row = block->row, .a = in->a, .from_row = add ? g->c_row : 0 };
+    for (; part.row < end; part.row += GEMM_ROWS) {
+        part.rows = MIN(GEMM_ROWS, end - part.row);
+        part.from = add ? c : in->bias;
+        part.to = block->after != NULL ? (char *)result : c;
+        part.to_row = block->after != NULL ? panel->width : g->c_row;
+        multiply_part(block, in, panel, &part, &next);
+        if (block->after != NULL) {
+            block->after->run(block->after, part.row, part.rows, panel->col, panel->cols,
+                              (const float *)result, panel->width);
         }
-        a += in->a_group * size;
-        c += GEMM_ROWS * row;
+        part.a += in->a_group * size;
+        c += GEMM_ROWS * g->c_row * size;
     }
 }
 
@@ -269,7 +338,7 @@ block_columns(const GemmBlock *block, Operands in, const char *b, char *c)
     const gint64 size = size_of(g);
     for (gint64 col = 0; col < block->cols;) {
         const Panel panel = panel_from(block, col);
-        char *to = c + (block->row * g->c_row + panel.col) * size;
+        char *to = c + (panel.col - block->col) * size;
         const GemmNext next = block->k >= FETCH_K ? source_after(block, col + panel.cols, b)
                                                   : (GemmNext){ .rows = 0 };
         in.b = source_of(block, &panel, b).at;

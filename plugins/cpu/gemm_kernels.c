@@ -82,19 +82,25 @@
 #define KERNEL(name, TARGET, T, LANES, ROWS, VECTORS)                                              \
     TARGET static void name##_##ROWS##_##VECTORS(PARAMS) PRODUCT(T, LANES, ROWS, VECTORS, NOTHING)
 
-#define FETCH                                                                                      \
+#define FETCH(ALSO)                                                                                \
     if (next->rows > 0) {                                                                          \
         __builtin_prefetch(next->at, 0, 2);                                                        \
-        next->at += GEMM_LINE;                                                                     \
+        ALSO next->at += GEMM_LINE;                                                                \
         if (next->at >= next->row_end) {                                                           \
             next->at += next->skip;                                                                \
             next->row_end += next->row;                                                            \
             next->rows--;                                                                          \
         }                                                                                          \
     }
+#define FETCH_TWO                                                                                  \
+    __builtin_prefetch((const void *)((guintptr)next->at + next->also[0]), 0, 2);                  \
+    __builtin_prefetch((const void *)((guintptr)next->at + next->also[1]), 0, 2);
 #define NEXT(name, TARGET, T, LANES, VECTORS)                                                      \
     TARGET static void name##_next(PARAMS, GemmNext *next)                                         \
-        PRODUCT(T, LANES, GEMM_ROWS, VECTORS, FETCH)
+        PRODUCT(T, LANES, GEMM_ROWS, VECTORS, FETCH(NOTHING))
+#define NEXT_THREE(name, TARGET, T, LANES, VECTORS)                                                \
+    TARGET static void name##_next_three(PARAMS, GemmNext *next)                                   \
+        PRODUCT(T, LANES, GEMM_ROWS, VECTORS, FETCH(FETCH_TWO))
 
 #define KERNELS(name, TARGET, T, LANES, VECTORS)                                                   \
     KERNEL(name, TARGET, T, LANES, 1, VECTORS)                                                     \
@@ -127,6 +133,9 @@ NEXT(avx2_32, CPU_TARGET_AVX2, float, 8, 2)
 NEXT(avx2_64, CPU_TARGET_AVX2, double, 4, 2)
 NEXT(avx512_32, CPU_TARGET_AVX512, float, 16, 4)
 NEXT(avx512_64, CPU_TARGET_AVX512, double, 8, 4)
+NEXT_THREE(portable32, NO_TARGET, float, 4, 2)
+NEXT_THREE(avx2_32, CPU_TARGET_AVX2, float, 8, 2)
+NEXT_THREE(avx512_32, CPU_TARGET_AVX512, float, 16, 4)
 
 #define ROWS2(name)                                                                                \
     {                                                                                              \
@@ -146,13 +155,16 @@ const GemmKernels gemm_kernels[CPU_N_ISA] = {
     [CPU_PORTABLE] = { { 4, 2 },
                        2,
                        { ROWS2(portable32), ROWS2(portable64) },
-                       { portable32_next, portable64_next } },
+                       { portable32_next, portable64_next },
+                       portable32_next_three },
     [CPU_AVX2] = { { 8, 4 },
                    2,
                    { ROWS2(avx2_32), ROWS2(avx2_64) },
-                   { avx2_32_next, avx2_64_next } },
+                   { avx2_32_next, avx2_64_next },
+                   avx2_32_next_three },
     [CPU_AVX512] = { { 16, 8 },
                      4,
                      { ROWS4(avx512_32), ROWS4(avx512_64) },
-                     { avx512_32_next, avx512_64_next } },
+                     { avx512_32_next, avx512_64_next },
+                     avx512_32_next_three },
 };

@@ -17,6 +17,7 @@ typedef void (*GemmFn)(gint64 k, const void *a, gint64 a_row, gint64 a_col, cons
 typedef struct {
     const char *at, *row_end; /* of the first: what was not asked for yet, and where it ends */
     gint64 rows, row, skip;   /* skip: from behind a row's last line to the next row */
+    guintptr also[2];         /* next_three: bytes from there to what lies alike */
 } GemmNext;
 
 #define GEMM_LINE 64
@@ -24,7 +25,8 @@ static inline GemmNext
 gemm_next(const char *from, gint64 rows, gint64 row, gint64 bytes)
 {
     const gint64 lines = (bytes + GEMM_LINE - 1) / GEMM_LINE;
-    return (GemmNext){ from, from + bytes, bytes > 0 ? rows : 0, row, row - lines * GEMM_LINE };
+    return (
+        GemmNext){ from, from + bytes, bytes > 0 ? rows : 0, row, row - lines * GEMM_LINE, { 0 } };
 }
 
 /* Places of k in a turn of the loop. */
@@ -41,6 +43,7 @@ typedef struct {
     gint vectors;  /* the most columns at once, in vectors */
     GemmFn fn[2][GEMM_ROWS][GEMM_VECTORS];
     GemmNextFn next[2];
+    GemmNextFn next_three; /* f32, of three matrices: three lines at once */
 } GemmKernels;
 
 /* Per instruction set. */

@@ -38,6 +38,7 @@
     X(recurrent_bf16_grad, "their gradients")                                                      \
     X(recurrent_narrow, "recurrent networks of bf16 and f16")                                      \
     X(adam, "steps of Adam")                                                                       \
+    X(matmul_step, "steps of Adam with gradients of products")                                     \
     X(reduce, "reductions")                                                                        \
     X(scan, "positions of extremes, cumulative sums, sorting")                                     \
     X(movement, "operators that move or fill elements")                                            \

@@ -40,7 +40,8 @@
     X(scaled_dot_product_attention) X(scaled_dot_product_attention_grad)                           \
     X(rnn_cell) X(lstm_cell) X(gru_cell)                                                           \
     X(rnn) X(rnn_grad) X(lstm) X(lstm_grad) X(gru) X(gru_grad)                                     \
-    X(sgd_step) X(adam_step) X(adamw_step) X(lamb_step) X(rmsprop_step)
+    X(sgd_step) X(adam_step) X(adamw_step) X(lamb_step) X(rmsprop_step)                            \
+    X(adam_product_step) X(adamw_product_step)
 /* clang-format on */
 
 #define NN_DECLARE(ident) extern const TnFactory nn_factory_##ident;

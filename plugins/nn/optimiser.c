@@ -5,7 +5,7 @@
  * products of elements are in C (f64 if the parameter is f64, else f32) whatever the dtypes of
  * gradient and slots; what is the same for all elements (corrections of bias) is computed in
  * f64, where 1 - beta^step keeps its digits. */
-#include "nn.h"
+#include "optimiser.h"
 
 /* The elements in C, the numbers of the step in f64. */
 typedef struct {
@@ -311,27 +311,10 @@ rmsprop_body(TnBody *body, GError **error)
 
 /* --- Attributes ------------------------------------------------------------------------------ */
 
-#define SHARE(Struct, member_, help_, dflt_)                                                       \
-    NN_ATTR(Struct, member_, TN_OPT_DOUBLE, help_, TN_RANGE_F(0, 1), .flags = TN_OPTION_OPEN_MAX,  \
-            .dflt = (dflt_))
-#define AMOUNT(Struct, member_, help_, dflt_)                                                      \
-    NN_ATTR(Struct, member_, TN_OPT_DOUBLE, help_, TN_RANGE_F(0, DBL_MAX), .dflt = (dflt_))
-
 static const TnOption sgd_rows[] = {
     AMOUNT(TnSgdAttrs, momentum, "share of the last direction that is kept", "0"),
     AMOUNT(TnSgdAttrs, weight_decay, "share of the parameter added to its gradient", "0"),
     NN_ATTR(TnSgdAttrs, nesterov, TN_OPT_BOOL, "look ahead along the momentum", .dflt = "false"),
-};
-#define ADAM_ROWS(eps_, decay_, decay_help_)                                                       \
-    SHARE(TnAdamAttrs, beta1, "share of the mean gradient that is kept", "0.9"),                   \
-        SHARE(TnAdamAttrs, beta2, "share of the mean square that is kept", "0.999"),               \
-        AMOUNT(TnAdamAttrs, eps, "added to the divisor", eps_),                                    \
-        AMOUNT(TnAdamAttrs, weight_decay, decay_help_, decay_)
-static const TnOption adam_rows[] = {
-    ADAM_ROWS("1e-8", "0", "share of the parameter added to its gradient"),
-};
-static const TnOption adamw_rows[] = {
-    ADAM_ROWS("1e-8", "0.01", "share of the parameter taken off, times lr"),
 };
 static const TnOption lamb_rows[] = {
     ADAM_ROWS("1e-6", "0", "share of the parameter added to the direction"),
@@ -361,7 +344,6 @@ static const NnCase sgd_cases[] = {
 };
 NN_SAMPLER(sgd_sample, sgd_cases, TnSgdAttrs)
 
-#define ADAM(...) (&(const TnAdamAttrs){ __VA_ARGS__ })
 #define LIKE4(...)                                                                                 \
     NN_SHAPE(__VA_ARGS__), NN_SHAPE(__VA_ARGS__), NN_SHAPE(__VA_ARGS__), NN_SHAPE(__VA_ARGS__)
 #define STEP_AT_5(dtype_) .dtype = { [ADAM_STEP] = TN_DTYPE_##dtype_ }
@@ -391,15 +373,6 @@ NN_SAMPLER(rmsprop_sample, rmsprop_cases, TnRmspropAttrs)
 
 /* --- The table ------------------------------------------------------------------------------- */
 
-#define F TN_DTYPES_FLOAT
-#define PARAM NN_ARG("param", 'T', F, "any shape")
-#define GRAD NN_ARG("grad", 'G', F, "param's shape")
-#define SLOT(name_, ...) NN_ARG(name_, 'S', F, "param's shape", ##__VA_ARGS__)
-#define LR NN_ARG("lr", 'L', F, "[]: learning rate", .lo = 0.01, .hi = 0.1)
-#define STEP                                                                                       \
-    NN_ARG("step", 'N', TN_DTYPES_NUMBER, "[]: number of this update, from 1",                     \
-           .flags = TN_ARG_NO_GRAD, .lo = 1, .hi = 9)
-#define SQUARES .lo = 1, .hi = 2
 #define OPTIMISER(ident, help_, elementwise, ...)                                                  \
     NN_OP(ident##_step, NULL, help_, .flags = (elementwise), .in_place = 1, .body = ident##_body,  \
           .precision = TN_PRECISION_AS_STORED, ##__VA_ARGS__)
@@ -412,9 +385,10 @@ OPTIMISER(sgd, "Gradient descent, with momentum if asked", TN_OP_ELEMENTWISE,
           NN_IN(PARAM, GRAD, LR, SLOT("momentum_buffer", .flags = TN_ARG_OPTIONAL)),
           NN_OUT(PARAM, SLOT("momentum_buffer")), .attrs = TN_OPTIONS(TnSgdAttrs, sgd_rows),
           .infer = sgd_infer, .sample = sgd_sample);
-OPTIMISER(adam, "Adam", TN_OP_ELEMENTWISE, ADAM_ARGS, .attrs = TN_OPTIONS(TnAdamAttrs, adam_rows));
+OPTIMISER(adam, "Adam", TN_OP_ELEMENTWISE, ADAM_ARGS,
+          .attrs = TN_OPTIONS(TnAdamAttrs, nn_adam_rows), .simplify = nn_product_step_simplify);
 OPTIMISER(adamw, "Adam with decay of the parameter itself", TN_OP_ELEMENTWISE, ADAM_ARGS,
-          .attrs = TN_OPTIONS(TnAdamAttrs, adamw_rows));
+          .attrs = TN_OPTIONS(TnAdamAttrs, nn_adamw_rows), .simplify = nn_product_step_simplify);
 OPTIMISER(lamb, "Adam's direction as long as the parameter", 0, ADAM_ARGS,
           .attrs = TN_OPTIONS(TnAdamAttrs, lamb_rows));
 OPTIMISER(rmsprop, "Gradient over the root of its mean square", TN_OP_ELEMENTWISE,

@@ -528,6 +528,11 @@ def adam_step(x, a, c):
     return param, state["exp_avg"], state["exp_avg_sq"]
 
 
+@op("adam_product_step", "adamw_product_step")
+def adam_product_step(x, a, c):
+    return adam_step([x[2], x[0] @ x[1]] + x[3:], a, {**c, "op": c["op"].replace("product_", "")})
+
+
 @op("lamb_step")
 def lamb_step(x, a, c):
     param, grad, mean, square, lr, step = (np.float64(as_array(v)) for v in x)
@@ -549,7 +554,8 @@ def rmsprop_step(x, a, c):
     return [param] + [state[k] for k in ("square_avg", "grad_avg", "momentum_buffer") if state[k] is not None]
 
 
-DETACHED = {"sgd_step", "adam_step", "adamw_step", "lamb_step", "rmsprop_step", "max_pool_grad"}
+DETACHED = {"sgd_step", "adam_step", "adamw_step", "adam_product_step", "adamw_product_step", "lamb_step", "rmsprop_step",
+            "max_pool_grad"}
 
 # --- Random numbers: Philox 4x32-10, written from the paper -------------------------------------------------
 

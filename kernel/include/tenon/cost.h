@@ -42,7 +42,7 @@ typedef struct {
     const char *key; /* the node as text: a row's `node` */
     const char *id;  /* "TABLE RANK"; NULL: no kernel */
     TnChoiceSource source;
-    guint n_candidates; /* kernels that can compute the node */
+    guint n_candidates; /* kernels that can compute the node, and other ways to do without it */
 } TnChoice;
 typedef void (*TnChoiceSink)(const TnChoice *choice, gpointer data);
 

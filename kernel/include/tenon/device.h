@@ -114,11 +114,10 @@ typedef struct {
 
 typedef enum {
     TN_KERNEL_STRIDED = 1 << 0, /* inputs may have any strides, 0 and negative ones too */
-    TN_KERNEL_IN_PLACE =
-        1
-        << 1, /* outputs may be inputs' memory: of an element-wise operator each output may be that of
-                                   * any one contiguous input of its type, of others out 0 as op->in_place says; the
-                                   * planner sees to it that no other input overlaps it in another layout */
+    /* Outputs may be inputs' memory: of an element-wise operator each output may be that of any one
+     * contiguous input of its type, of others out 0 as op->in_place says and each that TN_ARG_REPLACES
+     * marks; the planner sees to it that no other input overlaps it in another layout. */
+    TN_KERNEL_IN_PLACE = 1 << 1,
     TN_KERNEL_SLOW = 1 << 2, /* a last resort: `show` marks it */
     /* Wants TN_LANES samples as the last spatial axis of its images (TN_ARG_SPATIAL): the pass
      * `layout` lays them so for it. */

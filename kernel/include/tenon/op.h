@@ -44,6 +44,9 @@ typedef enum {
      * part of the samples may as well be one more spatial axis, along which the window is 1. */
     TN_ARG_SPATIAL = 1 << 6,
     TN_ARG_WINDOW = 1 << 7, /* [M, C, kernel…]: what is laid over the spatial axes */
+    /* Of an output: element i depends on element i of the input of this name and on no other of it, so
+     * a kernel may compute it into that one's memory (TN_KERNEL_IN_PLACE), whose type it has. */
+    TN_ARG_REPLACES = 1 << 8,
 } TnArgFlags;
 
 /* One input or output. Arguments with the same letter have the same dtype. */
@@ -132,9 +135,10 @@ typedef struct {
 } TnBody;
 
 /* Asked for a value that stands for a node's output 0 with less to compute, bit for bit, whatever the
- * inputs hold; results of less work that is rounded otherwise are taken only where tn_simplify_fixed
- * says that part of it is done beforehand. Of each node the rules of its own operator are asked and
- * those of its inputs' operators. */
+ * inputs hold; where a node has several outputs, those of the value's node stand for them, one for one.
+ * Results of less work that is rounded otherwise are taken only where tn_simplify_fixed says that part
+ * of it is done beforehand. Of each node the rules of its own operator are asked and those of its
+ * inputs' operators. */
 typedef struct {
     guint32 size;
     TnGraph *graph; /* to be read; tn_simplify_add adds to it */
@@ -142,7 +146,7 @@ typedef struct {
     const void *attrs;
     gint n_in;
     const TnVal *in;
-    const TnType *type; /* of output 0: what does not have it is not taken */
+    const TnType *type; /* of output 0: what is not of the outputs' types is not taken */
     gint of;            /* the input whose operator's rule this is; -1: the node's own */
     gpointer data;
     gboolean fast_math; /* what is the same for real numbers may be given, too (TnCompile) */
@@ -166,6 +170,13 @@ TN_API gboolean tn_simplify_has_kernel(const TnSimplify *simplify, const char *o
                                        const void *attrs, gint n_in, const TnVal *in);
 /* Whether nobody but the node reads the data of its input i. */
 TN_API gboolean tn_simplify_sole(const TnSimplify *simplify, gint i);
+/* Whether one node of operator `op` is to stand for this one and for the one that gives its input i: nobody
+ * else reads that, the device that would run both has a kernel for it, and it takes no longer than both. By
+ * measured times that is so or not where all three are in the table (TnCompile.costs) at these sizes; else
+ * it is, unless the table chose another kernel than the built-in one for one of the two. attrs, in: as for
+ * tn_simplify_has_kernel. */
+TN_API gboolean tn_simplify_joins(const TnSimplify *simplify, const char *op, const void *attrs,
+                                  gint n_in, const TnVal *in, gint i);
 
 /* Asked how many floating-point operations one call takes. */
 typedef struct {

@@ -133,12 +133,15 @@
  *   gru_grad       w_hh, h, out, gates, g -> dsums_x, dsums_h [L, N, 3H]: of x's and of h's part,
  *                  dh [N, H]
  *
- * Optimiser steps (PyTorch's formulas; element-wise but for lamb_step). Letters: param T, grad G,
- * slots S; lr and step have rank 0 and dtypes of their own, step counts updates from 1. C is f64 if
- * param is f64, else f32; what is the same for all elements (1 - beta^step) is computed in f64.
+ * Optimiser steps (PyTorch's formulas; element-wise but for lamb_step and steps of products). Letters:
+ * param T, grad G, slots S; lr and step have rank 0 and dtypes of their own, step counts updates from
+ * 1. C is f64 if param is f64, else f32; what is the same for all elements (1 - beta^step) is computed
+ * in f64.
  * Outputs: the new param, then the new slots in their order; an absent slot has no output
  *   sgd_step        param, grad, lr, momentum_buffer optional (if momentum is not 0)
  *   adam_step adamw_step lamb_step   param, grad, exp_avg, exp_avg_sq, lr, step
+ *   adam_product_step adamw_product_step   a [M, K], b [K, N] of T, param P, exp_avg, exp_avg_sq of S,
+ *                   lr, step: the same with the gradient a b, rounded to T
  *   rmsprop_step    param, grad, square_avg, lr, grad_avg optional (if centered), momentum_buffer
  *                   optional (if momentum is not 0) */
 #pragma once
