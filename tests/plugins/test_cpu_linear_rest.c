@@ -131,15 +131,43 @@ same_as_in_steps(void)
     }
 }
 
+/* With batch_invariant the first row alone has the bits that it has among others. */
+static void
+rows_alone(void)
+{
+    const Case *c = &cases[6];
+    const TnFusedLinearAttrs attrs = { c->relu };
+    const gint64 dims[] = { c->rows, c->out }, one[] = { 1, c->out };
+    Array in[N_IN], all = array_new(tn_type(TN_DTYPE_F32, 2, dims), NULL);
+    Array first = array_new(tn_type(TN_DTYPE_F32, 2, one), NULL);
+    const TnOp *op = tn_op_find("fused_linear", NULL);
+    inputs(c, in);
+    batch_invariant = TRUE;
+    TN_REQUIRE(kernel_run("cpu", op, &attrs, N_IN, in, 1, &all, NULL) == TN_OK);
+    Array use[] = { in[X], in[W], in[B], in[MORE], in[GATE] };
+    use[X].arg.type.dims[0] = use[GATE].arg.type.dims[0] = 1;
+    use[X].arg.count = c->in;
+    use[GATE].arg.count = c->out;
+    TN_REQUIRE(kernel_run("cpu", op, &attrs, N_IN, use, 1, &first, NULL) == TN_OK);
+    batch_invariant = FALSE;
+    TN_ASSERT(same(&first, &all));
+    for (gint i = 0; i < N_IN; i++) {
+        array_clear(&in[i]);
+    }
+    array_clear(&all);
+    array_clear(&first);
+}
+
 static void
 other_instruction_sets(void)
 {
     tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2", NULL },
-                  (const char *const[]){ "same as in steps", NULL });
+                  (const char *const[]){ "same as in steps", "rows alone", NULL });
 }
 
 static const TnTest tests[] = {
     { "same as in steps", same_as_in_steps },
+    { "rows alone", rows_alone },
     { "other instruction sets", other_instruction_sets },
 };
 
