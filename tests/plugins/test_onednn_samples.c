@@ -17,11 +17,11 @@ typedef struct {
 enum { DIRECT = 10, WINOGRAD = 11 };
 
 static const Case cases[] = {
-    { "conv", TN_DTYPE_F32, 32, 64, 16, 1, WINOGRAD },       /* slices of images */
-    { "conv_bias", TN_DTYPE_F32, 160, 160, 8, 1, WINOGRAD }, /* of channels where images are few */
+    { "conv", TN_DTYPE_F32, 32, 64, 16, 1, WINOGRAD },        /* slices of images */
+    { "conv_bias", TN_DTYPE_F32, 160, 160, 12, 1, WINOGRAD }, /* of channels where images are few */
     { "conv_transpose", TN_DTYPE_F32, 64, 32, 15, 1, WINOGRAD },
-    { "conv_transpose", TN_DTYPE_F32, 160, 192, 8, 1, WINOGRAD },
-    { "conv", TN_DTYPE_F32, 256, 256, 4, 1, DIRECT },
+    { "conv_transpose", TN_DTYPE_F32, 160, 192, 12, 1, WINOGRAD },
+    { "conv", TN_DTYPE_F32, 256, 256, 6, 1, DIRECT },
     { "conv_transpose", TN_DTYPE_F32, 256, 256, 4, 1, DIRECT },
     { "conv_bias", TN_DTYPE_F32, 32, 80, 17, 2, DIRECT },
     { "conv_transpose", TN_DTYPE_F32, 80, 32, 9, 2, DIRECT },
