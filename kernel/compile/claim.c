@@ -13,6 +13,16 @@ is_run(const TnGraphNode *node)
 }
 
 static TnClaim
+claim_by(guint device, const TnKernel *kernel, const TnNodeView *view)
+{
+    TnClaim claim = { (gint)device, kernel, 0 };
+    for (gint i = 0; i < view->node.n_out; i++) {
+        claim.unread |= (guint64)(view->out[i].unread != 0) << i;
+    }
+    return claim;
+}
+
+static TnClaim
 claim_node(TnCompiler *c, guint number)
 {
     TnNodeView view;
@@ -21,13 +31,13 @@ claim_node(TnCompiler *c, guint number)
     kernel = tn_control_kernel(view.node.op);
     for (guint d = 0; kernel != NULL && d < c->options->n_devices; d++) {
         if (tn_device_is_host(c->options->devices[d])) {
-            return (TnClaim){ (gint)d, kernel };
+            return claim_by(d, kernel, &view);
         }
     }
     for (guint d = 0; d < c->options->n_devices; d++) {
         kernel = tn_choose_kernel(c->options, d, &view.node);
         if (kernel != NULL) {
-            return (TnClaim){ (gint)d, kernel };
+            return claim_by(d, kernel, &view);
         }
     }
     /* A composite that was expanded is so again; what else nobody has as chosen goes to the first that
@@ -36,10 +46,10 @@ claim_node(TnCompiler *c, guint number)
     for (guint d = 0; anew && d < c->options->n_devices; d++) {
         kernel = tn_choose_anew(c->options, d, &view.node);
         if (kernel != NULL) {
-            return (TnClaim){ (gint)d, kernel };
+            return claim_by(d, kernel, &view);
         }
     }
-    return (TnClaim){ -1, NULL };
+    return (TnClaim){ -1, NULL, 0 };
 }
 
 gboolean
@@ -52,7 +62,7 @@ tn_pass_claim(TnCompiler *c, GError **error)
     c->claims = g_new(TnClaim, n + 1);
     for (guint i = 0; i < n; i++) {
         c->claims[i] =
-            is_run(tn_graph_node(c->graph, i)) ? claim_node(c, i) : (TnClaim){ -1, NULL };
+            is_run(tn_graph_node(c->graph, i)) ? claim_node(c, i) : (TnClaim){ -1, NULL, 0 };
     }
     return TRUE;
 }

@@ -17,6 +17,7 @@
 typedef struct {
     gint device; /* index into TnCompile.devices; -1: none */
     const TnKernel *kernel;
+    guint64 unread; /* a bit for each output that nobody read then: the kernel was chosen by it */
 } TnClaim;
 
 #define TN_INSIDE G_MAXUINT32
@@ -192,6 +193,11 @@ void tn_arg_contiguous(TnArg *arg, const TnType *type);
  * node is there for its effect, or to be looked at by itself. What is unread when a node is claimed stays
  * so: no later pass reads more of it. */
 void tn_node_mark_unread(TnNodeView *view, const TnGraph *graph, guint number);
+
+/* The view of a node that was claimed, as its kernel was chosen: what copies of it made unread since is
+ * not told. */
+void tn_node_view_claimed(TnNodeView *view, const TnGraph *graph, guint number,
+                          const TnClaim *claim);
 /* Fills view for a node of graph: contiguous arguments, values of constants, what nobody reads. */
 void tn_node_view(TnNodeView *view, const TnGraph *graph, guint number);
 

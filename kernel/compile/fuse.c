@@ -72,7 +72,7 @@ emit_group(TnFuse *f, TnRewriter *rw, guint32 number)
     const guint added = tn_graph_add_node(rw->to, f->fused, &attrs, last->name, last->path,
                                           (gint)body.n_in, in, (gint)body.n_out, types);
     const gint device = f->old_claims[group->last].device;
-    note_claim(f, added, (TnClaim){ device, tn_fuse_kernel(f, &body, device) });
+    note_claim(f, added, (TnClaim){ device, tn_fuse_kernel(f, &body, device), 0 });
     for (guint i = 0; i < body.n_out; i++) {
         rw->map[rw->first[body.out[i].node]] = (TnVal){ added, i };
     }

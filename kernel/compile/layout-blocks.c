@@ -45,7 +45,7 @@ window_in_blocks(TnRewriter *rw, const TnGraphNode *node, TnVal w, TnSplit way, 
     return way == TN_SPLIT_PAIRED ? in_pairs(rw, node, val, blocks) : val;
 }
 
-/* Whether the node has images of `RANK` axes and fixed windows, whose channels out make blocks. */
+/* Whether the node has images of TN_IMAGE_RANK axes and fixed windows, whose channels out make blocks. */
 static gboolean
 may_block(const TnLaying *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
 {

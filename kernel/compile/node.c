@@ -101,6 +101,15 @@ tn_node_view(TnNodeView *view, const TnGraph *graph, guint number)
     tn_node_mark_unread(view, graph, number);
 }
 
+void
+tn_node_view_claimed(TnNodeView *view, const TnGraph *graph, guint number, const TnClaim *claim)
+{
+    tn_node_view(view, graph, number);
+    for (gint i = 0; i < view->node.n_out; i++) {
+        view->out[i].unread = (claim->unread >> i & 1) != 0;
+    }
+}
+
 /* --- Computing a node at once ----------------------------------------------------------------- */
 
 static const TnKernel *

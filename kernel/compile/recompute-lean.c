@@ -87,7 +87,7 @@ tn_recompute_lean(TnCompiler *c, guint64 aim)
         }
         const guint64 own = own_bytes(c->graph, node);
         TnNodeView view;
-        tn_node_view(&view, c->graph, i);
+        tn_node_view_claimed(&view, c->graph, i, &claim);
         g_autoptr(GPtrArray) candidates =
             tn_kernel_candidates(tn_device_kind(c->options->devices[claim.device]), &view.node);
         if (candidates->len < 2) {
@@ -136,7 +136,7 @@ tn_recompute_cost(const TnCompiler *c)
         double times = 1;
         if (claim.kernel != NULL && !(node->op->flags & TN_OP_CONTROL)) {
             TnNodeView view;
-            tn_node_view(&view, c->graph, i);
+            tn_node_view_claimed(&view, c->graph, i, &claim);
             view.node.batch_invariant = options.batch_invariant;
             times = times_longer(&options, (guint)claim.device, &view.node, claim.kernel);
         }
@@ -152,7 +152,7 @@ tn_recompute_note(const TnCompiler *c)
         const TnClaim claim = c->claims[i];
         if (claim.kernel != NULL) {
             TnNodeView view;
-            tn_node_view(&view, c->graph, i);
+            tn_node_view_claimed(&view, c->graph, i, &claim);
             tn_choice_note(c->options, (guint)claim.device, &view.node, claim.kernel);
         }
     }

@@ -2,7 +2,9 @@
  * (pipelines/lua/tenon/bench/samples.lua), with 1 to 128 samples, with and without it in turns. */
 #include "bench-samples.h"
 
-#include <stdlib.h>
+#include "bench-core.h"
+#include "bench-timing.h"
+
 #include <string.h>
 
 #include <tenon/base.h>
@@ -11,16 +13,6 @@
 
 #define TURN_SECONDS 4e-3 /* of one turn, or one run where that takes longer */
 #define LEAST_TURNS 5
-
-static gint n_overrides;
-static const char *const *overrides;
-
-void
-bench_samples_set_overrides(gint n, const char *const *v)
-{
-    n_overrides = n;
-    overrides = v;
-}
 
 /* A network, prepared with or without batch_invariant. */
 typedef struct {
@@ -36,8 +28,8 @@ side_open(Side *side, const char *network, gboolean invariant, GError **error)
     g_autofree char *which = g_strconcat("network=", network, NULL);
     g_autoptr(GPtrArray) all = g_ptr_array_new();
     g_ptr_array_add(all, which);
-    for (gint i = 0; i < n_overrides; i++)
-        g_ptr_array_add(all, (gpointer)overrides[i]);
+    for (gint i = 0; i < bench_n_overrides; i++)
+        g_ptr_array_add(all, (gpointer)bench_overrides[i]);
     g_ptr_array_add(all, invariant ? "batch_invariant=true" : "batch_invariant=false");
     side->host = tn_host_new(NULL, error);
     side->root = side->host ? tn_host_load(side->host, "module:tenon.bench.samples", (gint)all->len,
@@ -99,38 +91,18 @@ make_inputs(TnGraph *graph, gint64 samples, TnTensor **inputs, GError **error)
 
 /* --- Turns ------------------------------------------------------------------------------------ */
 
-static double
-now(void)
-{
-    return (double)g_get_monotonic_time() * 1e-6;
-}
-
 static gboolean
 run_times(TnExec *exec, guint runs, double *took, GError **error)
 {
-    const double begin = now();
+    const double begin = bench_now();
     for (guint i = 0; i < runs; i++) {
         if (tn_exec_run(exec) != TN_OK) {
             g_propagate_error(error, g_error_copy(tn_exec_error(exec)));
             return FALSE;
         }
     }
-    *took = (now() - begin) / runs;
+    *took = (bench_now() - begin) / runs;
     return TRUE;
-}
-
-static int
-by_value(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double
-median(GArray *values)
-{
-    qsort(values->data, values->len, sizeof(double), by_value);
-    return g_array_index(values, double, values->len / 2);
 }
 
 /* Both in turns; who begins changes from turn to turn. What is told: the median of a run without, and of
@@ -138,15 +110,15 @@ median(GArray *values)
 static gboolean
 take_turns(TnExec *const exec[2], double seconds, double *without, double *share, GError **error)
 {
-    g_autoptr(GArray) times = g_array_new(FALSE, FALSE, sizeof(double));
-    g_autoptr(GArray) shares = g_array_new(FALSE, FALSE, sizeof(double));
+    g_autoptr(GArray) times = bench_times();
+    g_autoptr(GArray) shares = bench_times();
     double took[2], first;
     for (guint i = 0; i < 2; i++)
         if (!run_times(exec[i], 2, &first, error) || !run_times(exec[i], 1, &first, error))
             return FALSE;
     const guint runs = (guint)CLAMP(TURN_SECONDS / MAX(first, 1e-7), 1, 100000);
-    const double end = now() + seconds;
-    for (guint turn = 0; turn < LEAST_TURNS || now() < end; turn++) {
+    const double end = bench_now() + seconds;
+    for (guint turn = 0; turn < LEAST_TURNS || bench_now() < end; turn++) {
         for (guint i = 0; i < 2; i++) {
             const guint which = (turn + i) % 2;
             if (!run_times(exec[which], runs, &took[which], error))
@@ -156,8 +128,8 @@ take_turns(TnExec *const exec[2], double seconds, double *without, double *share
         g_array_append_val(times, took[0]);
         g_array_append_val(shares, each);
     }
-    *without = median(times);
-    *share = median(shares);
+    *without = bench_median(times);
+    *share = bench_median(shares);
     return TRUE;
 }
 

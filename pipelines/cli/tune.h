@@ -7,5 +7,5 @@ typedef gboolean (*TuneGraph)(TnGraph *graph, gpointer data, GError **error);
 /* Calls func with a graph for each of the sizes that are measured without a config, until one gives
  * FALSE. */
 gboolean tune_grid(TuneGraph func, gpointer data, GError **error);
-/* Those of them that are no products and convolutions. */
+/* Those of them that are neither products nor convolutions. */
 gboolean tune_layers(TuneGraph func, gpointer data, GError **error);

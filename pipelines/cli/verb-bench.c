@@ -196,7 +196,6 @@ bench(TnVerbCall *call, GError **error)
     if (options->threads)
         bench_core_set_threads((guint)options->threads);
     bench_core_set_overrides((gint)options->set.n, options->set.v);
-    bench_samples_set_overrides((gint)options->set.n, options->set.v);
     g_autoptr(GPtrArray) cases = all_cases();
     for (guint i = 0; options->list && i < cases->len; i++) {
         const TnBenchCase *one = g_ptr_array_index(cases, i);

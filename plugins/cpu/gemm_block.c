@@ -12,7 +12,8 @@
 #define PANEL_ROW 256
 /* Places of k from which on fetching ahead is worth its own cost. */
 #define FETCH_K 64
-/* Columns that are packed at once where all of b is: packed_at depends on no more than it. */
+/* Columns that are packed at once where all of b is: a multiple of every panel's width, so that all parts begin
+ * with a panel. */
 #define PACK_COLS 256
 
 static gint64
@@ -146,8 +147,9 @@ packed_at(const CpuGemm *g, gint64 k0, gint64 k, gint64 col)
 gsize
 cpu_gemm_packed_bytes(const CpuGemm *g)
 {
-    const gboolean pays = !g->blas && !g->thin && g->n_down > 1 && g->k > 0 && g->n > 0 &&
-                          packs_b(g, g->rows, g->n, gemm_panel_width(g));
+    /* Panels of b are no whole matrix; they lie well as they are. */
+    const gboolean pays = !g->blas && !g->thin && g->panel == 0 && g->n_down > 1 && g->k > 0 &&
+                          g->n > 0 && packs_b(g, g->rows, g->n, gemm_panel_width(g));
     return pays ? (gsize)(g->k * panels_of(g).all * size_of(g)) : 0;
 }
 

@@ -170,7 +170,7 @@ is_dots(const CpuGemm *g)
 #define TURNED_ROWS 10
 
 /* With own, sums are those of other products. The last columns of their panels, where they are few, are
- * summed in shorter vectors without fused multiply-adds (gemm.c). */
+ * summed in shorter vectors without fused multiply-adds (gemm_block.c). */
 gboolean
 gemm_thin_fits(const CpuGemm *g)
 {
@@ -196,7 +196,7 @@ gemm_thin_plan(CpuGemm *g)
     }
     g->rows = g->m;
     g->cols = MAX(4 * L, cpu_parts(g->n, across * 4 * L) * 4 * L);
-    g->n_down = 1;
+    g->n_down = g->m > 0 ? 1 : 0;
     g->n_across = cpu_parts(g->n, g->cols);
 }
 

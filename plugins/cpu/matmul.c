@@ -293,13 +293,17 @@ run_converted(void *state, const TnRun *run)
  * twice. */
 #define LEAST_TURNED_ROWS 2
 #define MOST_TURNED_ROWS 128
+/* Columns of a region are a multiple of this, or of what divides it. Regions go by the number of rows, so panels
+ * that they may cut are summed in other ways for other numbers of rows. */
+#define WHOLE_COLUMNS 64
 
 static gboolean
 turned_claims(const TnNode *node)
 {
-    const TnType *out = &node->out[0].type;
+    const TnType *out = &node->out[0].type, *w = &node->in[1].type;
     const gint64 rows = cpu_count(out->rank - 1, out->dims);
-    return node->batch_invariant || (rows >= LEAST_TURNED_ROWS && rows <= MOST_TURNED_ROWS);
+    return node->batch_invariant ? w->dims[0] <= 1 || w->dims[2] % WHOLE_COLUMNS == 0
+                                 : rows >= LEAST_TURNED_ROWS && rows <= MOST_TURNED_ROWS;
 }
 
 static const TnKernel kernels[] = {

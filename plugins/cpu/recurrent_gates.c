@@ -172,14 +172,18 @@ sigmoid_avx512(__m512 x)
     return one_over_avx512(_mm512_add_ps(e, _mm512_set1_ps(1.0f)));
 }
 
+/* From 10 on exactly 1, so that the slope is 0 there: the quotient may be the number before it. */
 CPU_TARGET_AVX512 static CPU_INLINE __m512
 tanh_avx512(__m512 x)
 {
     const __m512 sign = _mm512_set1_ps(-0.0f), one = _mm512_set1_ps(1.0f);
-    const __m512 size = _mm512_min_ps(_mm512_set1_ps(10.0f), _mm512_andnot_ps(sign, x));
+    const __m512 most = _mm512_set1_ps(10.0f);
+    const __m512 size = _mm512_min_ps(most, _mm512_andnot_ps(sign, x));
     const __m512 e = exp_avx512(size, 0x1.715476p1f, TRUE);
     const __m512 y = _mm512_mul_ps(e, one_over_avx512(_mm512_add_ps(e, _mm512_set1_ps(2.0f))));
-    return _mm512_or_ps(_mm512_min_ps(one, y), _mm512_and_ps(sign, x));
+    const __mmask16 far = _mm512_cmp_ps_mask(size, most, _CMP_EQ_OQ);
+    return _mm512_or_ps(_mm512_mask_mov_ps(_mm512_min_ps(one, y), far, one),
+                        _mm512_and_ps(sign, x));
 }
 
 CPU_TARGET_AVX512 static CPU_INLINE __mmask16

@@ -138,11 +138,13 @@ linear_vjp(TnVjp *v, GError **error)
  * in the longest vectors. Rows that are a power of two apart would share few places of a cache. */
 #define PANEL 64
 
-/* Fixed weights, turned once, where a device finds that it pays. */
+/* Fixed weights, turned once, where a device finds that it pays. Those of 8 bits are left to the rules of
+ * quantized_rules.c. */
 static TnVal
 linear_simplify(TnSimplify *s)
 {
-    if (s->of >= 0 || strcmp(s->op->name, "linear") != 0 || !tn_simplify_fixed(s, s->in[1])) {
+    if (s->of >= 0 || strcmp(s->op->name, "linear") != 0 || !tn_simplify_fixed(s, s->in[1]) ||
+        tn_simplify_inputs(s, s->in[1], "dequantize_linear") != NULL) {
         return TN_VAL_NONE;
     }
     const TnType *w = tn_graph_type(s->graph, s->in[1]);
@@ -204,11 +206,10 @@ static gboolean
 turned_body(TnBody *body, GError **error)
 {
     TnGraph *graph = body->graph;
-    const TnTransposeAttrs turn = { .perm = NN_INTS(0, 2, 1) };
-    const TnType *w = tn_graph_type(graph, body->in[1]);
-    const TnReshapeAttrs flat = { .shape = NN_SHAPE(w->dims[0] * w->dims[2], w->dims[1]),
-                                  .allowzero = TRUE };
-    const TnVal rows = nn_1(graph, "reshape", &flat, nn_1(graph, "transpose", &turn, body->in[1]));
+    const TnTransposeAttrs columns = { .perm = NN_INTS(1, 0, 2) };
+    const TnAxisAttrs first = { 1 };
+    const TnVal turned = nn_1(graph, "transpose", &columns, body->in[1]);
+    const TnVal rows = tn_f_transpose_matrix(graph, nn_1(graph, "flatten", &first, turned));
     const TnVal in[] = { body->in[0], rows, nn_in(body, 2) };
     (void)error;
     body->out[0] = tn_graph_op(graph, "linear", NULL, tn_val_is_none(in[2]) ? 2 : 3, in, NULL);

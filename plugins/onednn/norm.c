@@ -31,10 +31,10 @@ typedef struct {
     OneDnnNorm norm;
     const Place *places;
     guint n_places;
-    gint64 cut;                  /* that many */
+    gint64 cut;                  /* rows, channels or samples in all */
     gint64 step[ONEDNN_N_PORTS]; /* bytes from slice to slice */
-    gsize variance_at,
-        partial_at; /* in a slice's scratch, of layers' gradients: what is to be summed */
+    /* In a slice's scratch, of layers' gradients: variances, and what is to be summed. */
+    gsize variance_at, partial_at;
 } Plan;
 
 typedef struct {

@@ -163,8 +163,8 @@ onednn_layer_norm_pays(TnDtype dtype, gboolean gradient, gint64 rows, gint64 n)
 /* In programs the plugin cpu's products of f32 win at every size, those of bf16 took 0.3 to 1.2 of
  * oneDNN's time but for a single row (1.8); its convolutions over blocks of channels took
  * 0.79 to 1.12 of oneDNN's time at ResNet-50's sizes, most of them less; its batch normalisation took 0.3 to 0.5 of
- * oneDNN's time, layer normalisation 0.2 to 3.8, its gradient 0.7 to 1.1; of its recurrent
- * layers those of f32 0.2 to 1.2, lstm of bf16 0.5 to 1.8, gru 0.3 to 0.9. Only a table of times asks for these. */
+ * oneDNN's time; of its recurrent layers those of f32 0.2 to 1.2, lstm of bf16 0.5 to 1.8, gru 0.3 to 0.9.
+ * Only a table of times asks for these. */
 gboolean
 onednn_table_alone_pays(void)
 {

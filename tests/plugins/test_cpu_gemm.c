@@ -83,6 +83,7 @@ one_row(void)
     for (guint i = 0; i < G_N_ELEMENTS(ks) * G_N_ELEMENTS(cols); i++) {
         check(TN_DTYPE_F32, 1, ks[i % G_N_ELEMENTS(ks)], cols[i / G_N_ELEMENTS(ks)], 2);
     }
+    check(TN_DTYPE_F32, 0, 40, 70, 0);
 }
 
 /* The first rows of a product, batch-invariant: those of one with more rows, bit for bit. */
@@ -96,11 +97,54 @@ check_rows(const char *op, const Array *x, const Array *rest, gint n_in, gint64 
     in[0].arg.count = rows * x->arg.type.dims[1];
     op_run("cpu", op, NULL, n_in, in, &n_out, got);
     if (memcmp(got[0].first, all->first, (gsize)got[0].arg.count * sizeof(float)) != 0) {
-        TN_FAIL("%s: %d rows of %d, %d columns, %d inputs: other bits", op, (int)rows,
+        TN_FAIL("%s: %d rows of %d numbers, %d columns, %d inputs: other bits", op, (int)rows,
                 (int)x->arg.type.dims[1], (int)all->arg.type.dims[1], n_in);
     }
     array_clear(&in[0]);
     array_clear(&got[0]);
+}
+
+/* Weights w [n, k] in panels [n / columns, k, columns], as linear_turned takes them. */
+static Array
+panels_of(const Array *w, gint64 columns)
+{
+    const gint64 n = w->arg.type.dims[0], k = w->arg.type.dims[1];
+    const gint64 dims[] = { n / columns, k, columns };
+    Array panels = array_new(tn_type(w->arg.type.dtype, 3, dims), NULL);
+    for (gint64 j = 0; j < k * n; j++) {
+        const gint64 row = j / (k * columns) * columns + j % columns;
+        array_set(&panels, j, array_get(w, row * k + j / columns % k));
+    }
+    return panels;
+}
+
+/* Panels for more rows than are a block. Only those that no region cuts can be summed like other weights. */
+static void
+wide_panels(void)
+{
+    static const gint64 all_columns[] = { 64, 67, 128, 192 };
+    enum { ROWS = 200, K = 70 };
+    open_plugins();
+    batch_invariant = TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS(all_columns); i++) {
+        const gint64 n = 3 * all_columns[i];
+        Array x = matrix(TN_DTYPE_F32, ROWS, K, FALSE), w = matrix(TN_DTYPE_F32, n, K, FALSE);
+        Array turned = panels_of(&w, all_columns[i]), in[] = { x, w }, all[TN_MAX_OUT];
+        gint n_out;
+        op_run("cpu", "linear", NULL, 2, in, &n_out, all);
+        if (all_columns[i] % 64 == 0) {
+            check_rows("linear_turned", &x, &turned, 2, ROWS, &all[0]);
+        } else {
+            const Array odd[] = { x, turned };
+            TN_ASSERT(kernel_run("cpu", tn_op_find("linear_turned", NULL), NULL, 2, odd, 1, all,
+                                 NULL) == TN_UNSUPPORTED);
+        }
+        Array *const used[] = { &x, &w, &turned, &all[0] };
+        for (guint j = 0; j < G_N_ELEMENTS(used); j++) {
+            array_clear(used[j]);
+        }
+    }
+    batch_invariant = FALSE;
 }
 
 static void
@@ -119,12 +163,7 @@ few_rows(void)
         for (gint64 j = 0; j < n; j++) {
             array_set(&rest[1], j, array_get(&bias, j));
         }
-        const gint64 columns = n % 64 == 0 ? 64 : n, panels[] = { n / columns, k, columns };
-        Array turned[] = { array_new(tn_type(TN_DTYPE_F32, 3, panels), NULL), rest[1] };
-        for (gint64 j = 0; j < k * n; j++) {
-            const gint64 row = j / (k * columns) * columns + j % columns;
-            array_set(&turned[0], j, array_get(&rest[0], row * k + j / columns % k));
-        }
+        Array turned[] = { panels_of(&rest[0], n % 64 == 0 ? 64 : n), rest[1] };
         Array in[] = { x, rest[0], rest[1] }, all[TN_MAX_OUT];
         gint n_out;
         op_run("cpu", "linear", NULL, n_in, in, &n_out, all);
@@ -146,7 +185,8 @@ other_instruction_sets(void)
     static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self, "tall", "blocks", "one row", "few rows", NULL };
+        const char *const command[] = { self,       "tall",        "blocks", "one row",
+                                        "few rows", "wide panels", NULL };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
@@ -161,6 +201,7 @@ static const TnTest tests[] = {
     { "blocks", blocks },
     { "one row", one_row },
     { "few rows", few_rows },
+    { "wide panels", wide_panels },
     { "other instruction sets", other_instruction_sets },
 };
 
