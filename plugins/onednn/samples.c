@@ -9,24 +9,30 @@
 
 /* Images of a slice that are compared: the first, the last and some between. */
 #define MOST_COMPARED 4
+/* Random numbers that differ: a prime, so that they meet others in every row and image. */
+#define DRAWN 16381
 
 typedef struct {
     const OneDnnSamples *s;
     char *at[ONEDNN_MORE], *alone, *scratch; /* alone: what an image by itself gives */
 } Trial;
 
-/* Normal ones, rounded from f32. NULL: no memory. */
+/* Normal ones, rounded from f32, over and over: to draw all of them would take as long as the calls. NULL: no
+ * memory. */
 static char *
 random_numbers(TnDtype dtype, gsize bytes, const char *name)
 {
-    const gsize n = bytes / tn_dtype_size(dtype);
-    float *numbers = tn_data_alloc(n * sizeof(float));
+    const gsize drawn = MIN(bytes, DRAWN * tn_dtype_size(dtype));
+    float *numbers = tn_data_alloc(DRAWN * sizeof(float));
     char *memory = numbers != NULL ? tn_data_alloc(bytes) : NULL;
     if (memory != NULL) {
         TnRandom random;
         tn_random_init(&random, 0, name, 0);
-        tn_random_fill_normal(&random, (gint64)n, numbers);
-        tn_dtype_info(dtype)->store(memory, numbers, 1, n);
+        tn_random_fill_normal(&random, DRAWN, numbers);
+        tn_dtype_info(dtype)->store(memory, numbers, 1, drawn / tn_dtype_size(dtype));
+        for (gsize at = drawn; at < bytes; at += drawn) {
+            memcpy(memory + at, memory, MIN(drawn, bytes - at));
+        }
     }
     tn_data_free(numbers);
     return memory;
