@@ -365,6 +365,7 @@ invariant_kernels_stay(void)
     TN_ASSERT_ERROR(&error, TN_ERROR, TN_ERROR_NO_MEMORY, "or leave out batch_invariant");
     g_autoptr(TnProgram) within = tn_compile(graph, &options, &error);
     TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPUINT(tn_program_arena_bytes(within), <=, tn_program_arena_bytes(whole));
     TN_ASSERT(tn_value_equal(before, chosen));
 }
 
