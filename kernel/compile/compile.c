@@ -102,6 +102,7 @@ static gboolean
 is_within_limit(const TnCompiler *c, const TnProgram *program, GError **error)
 {
     const guint64 limit = c->options->memory_limit, variables = tn_compiler_variable_bytes(c);
+    const gboolean invariant = c->options->batch_invariant;
     if (limit == 0 || program->arena_bytes + variables <= limit) {
         return TRUE;
     }
@@ -112,9 +113,12 @@ is_within_limit(const TnCompiler *c, const TnProgram *program, GError **error)
                     *missing = size_text(least - limit);
     g_set_error(error, TN_ERROR, TN_ERROR_NO_MEMORY,
                 "needs %s (%s for variables, %s for intermediate results) however much is computed "
-                "again, %s more than the memory limit of %s; a limit of %" G_GUINT64_FORMAT
-                " bytes can be met, or use smaller batches",
-                whole, stored, between, missing, given, least);
+                "again, %s more than the memory limit of %s%s; a limit of %" G_GUINT64_FORMAT
+                " bytes can be met, or use smaller batches%s",
+                whole, stored, between, missing, given,
+                invariant ? ", and kernels that work in less are not taken with batch_invariant"
+                          : "",
+                least, invariant ? ", or leave out batch_invariant" : "");
     return FALSE;
 }
 

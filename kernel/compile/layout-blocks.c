@@ -13,9 +13,8 @@ way_of_blocks(const TnRewriter *rw, TnVal x)
     return tn_dtype_size(tn_type_of(rw->to, x)->dtype) == 2 ? TN_SPLIT_PAIRED : TN_SPLIT_CHANNELS;
 }
 
-/* Whether channels of x make whole blocks; else it is taken as it is. */
-static gboolean
-in_blocks(const TnRewriter *rw, TnVal x)
+gboolean
+tn_in_blocks(const TnRewriter *rw, TnVal x)
 {
     return tn_is_images(tn_type_of(rw->to, x), way_of_blocks(rw, x));
 }
@@ -51,7 +50,7 @@ static gboolean
 may_block(const TnLaying *l, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
 {
     const TnSplit way = way_of_blocks(rw, in[0]);
-    const gint64 maps = tn_splits[way].lanes, channels = in_blocks(rw, in[0]) ? maps : 1;
+    const gint64 maps = tn_splits[way].lanes, channels = tn_in_blocks(rw, in[0]) ? maps : 1;
     gboolean windows = FALSE;
     for (gint i = 0; i < node->n_in; i++) {
         const guint32 flags = tn_op_input(node->op, i)->flags;
@@ -80,7 +79,7 @@ tn_lay_blocked(TnLaying *l, TnRewriter *rw, guint number, const TnGraphNode *nod
     }
     const gint n_in = (gint)op->n_inputs;
     const TnSplit way = way_of_blocks(rw, in[0]);
-    const gboolean blocks = in_blocks(rw, in[0]);
+    const gboolean blocks = tn_in_blocks(rw, in[0]);
     TnVal laid[TN_MAX_IN];
     TnType types[TN_MAX_IN] = { 0 };
     for (gint i = 0; i < n_in; i++) {

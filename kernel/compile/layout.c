@@ -207,8 +207,10 @@ layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
     (void)error;
     /* What a random node draws for an element goes by where that lies. */
     const TnSplit way = tn_way_of_inputs(l, node, in);
-    /* Whether samples can be split hangs on how many there are; blocks sum in an order of their own. */
-    const gboolean blocks_first = l->options->batch_invariant;
+    /* Whether samples can be split hangs on how many there are. Blocks that are read are summed in an order
+     * of their own; images that are not in blocks in the same one as split samples. */
+    const gboolean blocks_first = l->options->batch_invariant && node->n_in > 0 &&
+                                  !tn_val_is_none(in[0]) && tn_in_blocks(rw, in[0]);
     *done = l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
             ((blocks_first && tn_lay_blocked(l, rw, number, node, in, out)) ||
              lay_spatial(l, rw, number, node, in, TN_SPLIT_SAMPLES, out) ||

@@ -61,6 +61,8 @@ TnVal tn_from_laid(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, TnVal l
 const TnKernel *tn_kernel_laid(const TnLaying *l, guint number, const TnGraphNode *node,
                                const TnOp *op, const void *attrs, gint n_in, const TnType *types,
                                double *us);
+/* Whether channels of x make whole blocks; else tn_lay_blocked takes it as it is. */
+gboolean tn_in_blocks(const TnRewriter *rw, TnVal x);
 /* Each: FALSE where the node is not of that sort or has no such kernel; else out is set. */
 gboolean tn_lay_blocked(TnLaying *l, TnRewriter *rw, guint number, const TnGraphNode *node,
                         const TnVal *in, TnVal *out);

@@ -78,7 +78,8 @@ gboolean
 tn_recompute_lean(TnCompiler *c, guint64 aim)
 {
     gboolean any = FALSE;
-    for (guint i = 0; i < c->graph->nodes->len; i++) {
+    /* What fits hangs on the number of samples, and what is taken on what fits. */
+    for (guint i = 0; !c->options->batch_invariant && i < c->graph->nodes->len; i++) {
         const TnGraphNode *node = tn_graph_node(c->graph, i);
         const TnClaim claim = c->claims[i];
         if (claim.kernel == NULL || (node->op->flags & TN_OP_CONTROL)) {
@@ -87,7 +88,6 @@ tn_recompute_lean(TnCompiler *c, guint64 aim)
         const guint64 own = own_bytes(c->graph, node);
         TnNodeView view;
         tn_node_view_claimed(&view, c->graph, i, &claim);
-        view.node.batch_invariant = c->options->batch_invariant;
         g_autoptr(GPtrArray) candidates =
             tn_kernel_candidates(tn_device_kind(c->options->devices[claim.device]), &view.node);
         if (candidates->len < 2) {

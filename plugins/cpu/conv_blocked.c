@@ -1,11 +1,13 @@
 /* conv_blocked.c: convolutions of images in blocks of sixteen channels (conv_blocked). The channels out
  * are the lanes of vectors: each float that a place sees is multiplied with a vector of weights, and
- * what a place sees is a few pieces of memory, a row of the window each. Padding, and images that are
- * not in blocks, are copied first, to [rows, columns, channels] with the zeros around them.
+ * what a place sees is a few pieces of memory, a row of the window each. Where there is padding, images
+ * are copied first, with the zeros around them.
  *
  * Sums run over blocks, rows, columns and channels in order, whatever chunk a place belongs to; chunks
- * are some blocks of channels out and some rows, and depend on the sizes alone. (Georganas et al.,
- * "Anatomy of high-performance deep learning convolutions on SIMD architectures", SC 2018.) */
+ * are some blocks of channels out and some rows, and depend on the sizes alone. Images that are not in
+ * blocks are summed over channels, rows and columns, as the plugin's other direct convolutions do it: one
+ * of sixteen samples at once (conv_lanes.c) gives the same bits. (Georganas et al., "Anatomy of
+ * high-performance deep learning convolutions on SIMD architectures", SC 2018.) */
 #include "conv_blocked_kernels.h"
 #include "conv_blocked_shape.h"
 #include "cpu.h"
@@ -22,12 +24,13 @@ typedef struct {
     gint64 lines, places; /* rows that chunks divide, and places of each; the last may have fewer */
     gint64 groups, bands, lines_per_band; /* chunks of an image; groups: of blocks out */
     gint64 per_group;                     /* blocks of a group, at most */
+    gint64 planes, cell; /* of an image as it is read: [planes, rows, columns, cell] */
     gint64 copy_items, copies_per_chunk;
     gint64 x_image, y_image; /* floats; x_image: as it is read */
     BlockedReads reads;
     BlockedStep step;
     const BlockedKernels *kernels;
-    gint64 at[];
+    BlockedPiece at[];
 } Plan;
 
 typedef struct {
@@ -38,19 +41,7 @@ typedef struct {
 
 /* --- Padding ---------------------------------------------------------------------------------- */
 
-/* A row of an image [C, h, w] as [w, C]. */
-static void
-turn_row(const Plan *p, const float *x, float *to)
-{
-    const gint64 plane = p->s.x[0] * p->s.x[1];
-    for (gint64 j = 0; j < p->s.x[1]; j++) {
-        for (gint64 c = 0; c < p->s.channels; c++) {
-            to[j * p->s.channels + c] = x[c * plane + j];
-        }
-    }
-}
-
-/* Items are the padded rows of all images and blocks. */
+/* Items are the padded rows of all images and planes. */
 static TnStatus
 copy_chunk(gpointer data, gsize chunk, gsize n)
 {
@@ -58,7 +49,7 @@ copy_chunk(gpointer data, gsize chunk, gsize n)
     const Plan *p = job->plan;
     const gint64 first = (gint64)chunk * p->copies_per_chunk;
     const gint64 end = MIN(p->copy_items, first + p->copies_per_chunk);
-    const gint64 row_floats = p->s.padded[1] * p->s.channels, inside = p->s.x[1] * p->s.channels;
+    const gint64 row_floats = p->s.padded[1] * p->cell, inside = p->s.x[1] * p->cell;
     (void)n;
     for (gint64 i = first; i < end; i++) {
         const gint64 plane = i / p->s.padded[0], row = i % p->s.padded[0] - p->s.pad[0];
@@ -67,14 +58,9 @@ copy_chunk(gpointer data, gsize chunk, gsize n)
             memset(to, 0, (gsize)row_floats * sizeof *to);
             continue;
         }
-        float *begin = to + p->s.pad[1] * p->s.channels;
+        float *begin = to + p->s.pad[1] * p->cell;
         memset(to, 0, (gsize)(begin - to) * sizeof *to);
-        if (p->s.plain) {
-            turn_row(p, job->given + (plane * p->s.channels * p->s.x[0] + row) * p->s.x[1], begin);
-        } else {
-            memcpy(begin, job->given + (plane * p->s.x[0] + row) * inside,
-                   (gsize)inside * sizeof *to);
-        }
+        memcpy(begin, job->given + (plane * p->s.x[0] + row) * inside, (gsize)inside * sizeof *to);
         memset(begin + inside, 0, (gsize)(to + row_floats - begin - inside) * sizeof *to);
     }
     return TN_OK;
@@ -104,9 +90,8 @@ run_chunk(gpointer data, gsize chunk, gsize n_chunks)
     const gint64 end = MIN(p->lines, first + p->lines_per_band);
     const gint64 last_block = MIN(p->s.blocks_out, (group + 1) * p->per_group);
     const gint64 seen = group * p->per_group / p->s.made_blocks * p->s.seen_blocks;
-    const float *x =
-        job->x + image * p->x_image + seen * p->s.padded[0] * p->s.padded[1] * p->s.channels;
-    const gint64 row = (p->flat ? p->places : p->s.stride[0] * p->s.padded[1]) * p->s.channels;
+    const float *x = job->x + image * p->x_image + seen * p->s.padded[0] * p->s.padded[1] * p->cell;
+    const gint64 row = (p->flat ? p->places : p->s.stride[0] * p->s.padded[1]) * p->cell;
     (void)n_chunks;
     for (gint64 block = group * p->per_group, n; block < last_block; block += n) {
         n = blocks_at_once(p, last_block - block);
@@ -163,34 +148,73 @@ set_sizes(Plan *p)
     const BlockedShape *s = &p->s;
     const gboolean steps =
         s->stride[0] > 1 || s->stride[1] > 1 || s->window[0] > 1 || s->window[1] > 1;
-    p->copies = s->pads || s->plain;
+    p->copies = s->pads;
     p->flat = !s->pads && !steps;
-    p->x_image = s->blocks_in * s->padded[0] * s->padded[1] * s->channels;
+    p->planes = s->plain ? s->channels : s->blocks_in;
+    p->cell = s->plain ? 1 : s->channels;
+    p->x_image = p->planes * s->padded[0] * s->padded[1] * p->cell;
     p->y_image = s->blocks_out * s->y[0] * s->y[1] * L;
 }
 
-/* Rows of the window, or its single columns where there are gaps between them. */
+/* Of blocks, rows of the window, or its single columns where there are gaps between them. */
 static void
-set_reads(Plan *p)
+read_blocks(Plan *p)
 {
     const BlockedShape *s = &p->s;
     const gint64 apart = s->gap[1] > 1 ? s->window[1] : 1;
     BlockedReads *r = &p->reads;
-    r->length = s->window[1] / apart * s->channels;
-    r->step = s->stride[1] * s->channels;
-    r->at = p->at;
+    r->length = s->window[1] / apart * p->cell;
+    r->x_step = 1;
+    r->w_step = L;
     for (gint64 b = 0; b < s->seen_blocks; b++) {
         for (gint64 i = 0; i < s->window[0]; i++) {
             for (gint64 j = 0; j < apart; j++) {
-                p->at[r->pieces++] =
-                    ((b * s->padded[0] + i * s->gap[0]) * s->padded[1] + j * s->gap[1]) *
-                    s->channels;
+                const gint64 row = b * s->padded[0] + i * s->gap[0];
+                p->at[r->pieces] = (BlockedPiece){ (row * s->padded[1] + j * s->gap[1]) * p->cell,
+                                                   r->pieces * r->length * L };
+                r->pieces++;
             }
         }
     }
+}
+
+/* Of what is not in blocks, rows of a channel's window; or a place of all channels. */
+static void
+read_planes(Plan *p)
+{
+    const BlockedShape *s = &p->s;
+    const gint64 row = s->padded[1], plane = s->padded[0] * row;
+    const gboolean single = s->window[0] == 1 && s->window[1] == 1;
+    BlockedReads *r = &p->reads;
+    r->length = single ? s->channels : s->window[1];
+    r->x_step = single ? plane : s->gap[1];
+    r->w_step = single ? L : s->channels * L;
+    for (gint64 c = 0; c < (single ? 1 : s->channels); c++) {
+        for (gint64 i = 0; i < s->window[0]; i++) {
+            p->at[r->pieces++] = (BlockedPiece){ c * plane + i * s->gap[0] * row,
+                                                 (i * s->window[1] * s->channels + c) * L };
+        }
+    }
+}
+
+static void
+set_reads(Plan *p)
+{
+    const BlockedShape *s = &p->s;
+    BlockedReads *r = &p->reads;
+    r->at = p->at;
+    r->step = s->stride[1] * p->cell;
+    if (s->plain) {
+        read_planes(p);
+    } else {
+        read_blocks(p);
+    }
     r->w_block = r->pieces * r->length * L;
     r->out_block = s->y[0] * s->y[1] * L;
-    p->step = r->step == L ? BLOCKED_NEXT : r->step == 2 * L ? BLOCKED_SECOND : BLOCKED_ANY;
+    p->step = s->plain           ? BLOCKED_ANY
+              : r->step == L     ? BLOCKED_NEXT
+              : r->step == 2 * L ? BLOCKED_SECOND
+                                 : BLOCKED_ANY;
 }
 
 /* Few blocks at once for long rows, whose weights are then read less often. */
@@ -213,8 +237,8 @@ set_chunks(Plan *p)
     const gint64 bands = CLAMP(work / GRAIN, 1, p->lines);
     p->lines_per_band = (p->lines + bands - 1) / bands;
     p->bands = (p->lines + p->lines_per_band - 1) / p->lines_per_band;
-    p->copy_items = p->s.images * p->s.blocks_in * p->s.padded[0];
-    p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->s.padded[1] * p->s.channels);
+    p->copy_items = p->s.images * p->planes * p->s.padded[0];
+    p->copies_per_chunk = cpu_items_per_chunk(p->copy_items, p->s.padded[1] * p->cell);
 }
 
 static gboolean
@@ -223,8 +247,8 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     BlockedShape s;
     (void)error;
     (void)blocked_shape(node, &s); /* as claimed */
-    Plan *p =
-        g_malloc0(sizeof *p + (gsize)(s.seen_blocks * s.window[0] * s.window[1]) * sizeof *p->at);
+    const gint64 planes = s.plain ? s.channels : s.seen_blocks;
+    Plan *p = g_malloc0(sizeof *p + (gsize)(planes * s.window[0] * s.window[1]) * sizeof *p->at);
     p->s = s;
     p->kernels = &conv_blocked_kernels[cpu_isa];
     set_sizes(p);

@@ -9,10 +9,21 @@
 /* Weights that are fetched beforehand, in places of the innermost loop. */
 #define AHEAD 16
 
+/* Distances that a kind of step knows; the others are those of the reads. */
+#define STEP_next L
+#define STEP_second (2 * L)
+#define STEP_any r->step
+#define X_STEP_next 1
+#define X_STEP_second 1
+#define X_STEP_any r->x_step
+#define W_STEP_next L
+#define W_STEP_second L
+#define W_STEP_any r->w_step
+
 /* Vector i of a place: part i % (L / N) of block i / (L / N), whose blocks are `block` apart. */
 #define AT(N, i, block) ((i) * (N) / L * (block) + (i) * (N) % L)
 
-#define KERNEL(name, TARGET, N, KIND, STEP, BLOCKS, PLACES)                                        \
+#define KERNEL(name, TARGET, N, KIND, BLOCKS, PLACES)                                              \
     TARGET static void name##_##KIND##_##BLOCKS##_##PLACES(                                        \
         const BlockedReads *r, const float *x, const float *w, const float *bias,                  \
         const float *more, gboolean relu, float *out)                                              \
@@ -21,38 +32,34 @@
         typedef float V __attribute__((vector_size((N) * sizeof(float))));                         \
         typedef gint32 M __attribute__((vector_size((N) * sizeof(gint32))));                       \
         typedef V U __attribute__((aligned(sizeof(float)), may_alias));                            \
-        const gint64 step = (STEP);                                                                \
-        V sum[PLACES][VECTORS];                                                                    \
-        for (gint i = 0; i < VECTORS; i++) {                                                       \
-            V first = { 0 };                                                                       \
-            if (bias) {                                                                            \
-                first = *(const U *)(bias + i * (N));                                              \
-            }                                                                                      \
-            for (gint j = 0; j < (PLACES); j++) {                                                  \
-                sum[j][i] = first;                                                                 \
-            }                                                                                      \
-        }                                                                                          \
+        const gint64 step = STEP_##KIND, x_step = X_STEP_##KIND, w_step = W_STEP_##KIND;           \
+        V sum[PLACES][VECTORS] = { { { 0 } } };                                                    \
         for (gint64 p = 0; p < r->pieces; p++) {                                                   \
-            const float *from = x + r->at[p];                                                      \
+            const float *from = x + r->at[p].x, *by = w + r->at[p].w;                              \
             for (gint64 f = 0; f < r->length; f++) {                                               \
                 V weight[VECTORS];                                                                 \
                 for (gint i = 0; i < VECTORS; i++) {                                               \
-                    weight[i] = *(const U *)(w + AT(N, i, r->w_block));                            \
-                    __builtin_prefetch(w + AT(N, i, r->w_block) + AHEAD * L);                      \
+                    weight[i] = *(const U *)(by + AT(N, i, r->w_block));                           \
+                    __builtin_prefetch(by + AT(N, i, r->w_block) + AHEAD * L);                     \
                 }                                                                                  \
                 for (gint j = 0; j < (PLACES); j++) {                                              \
-                    const float seen = from[f + j * step];                                         \
+                    const float seen = from[j * step];                                             \
                     for (gint i = 0; i < VECTORS; i++) {                                           \
                         sum[j][i] += weight[i] * seen;                                             \
                     }                                                                              \
                 }                                                                                  \
-                w += L;                                                                            \
+                from += x_step;                                                                    \
+                by += w_step;                                                                      \
             }                                                                                      \
         }                                                                                          \
-        for (gint j = 0; j < (PLACES); j++) {                                                      \
-            for (gint i = 0; i < VECTORS; i++) {                                                   \
+        for (gint i = 0; i < VECTORS; i++) {                                                       \
+            V last = { 0 };                                                                        \
+            if (bias) {                                                                            \
+                last = *(const U *)(bias + i * (N));                                               \
+            }                                                                                      \
+            for (gint j = 0; j < (PLACES); j++) {                                                  \
                 const gint64 at = AT(N, i, r->out_block) + j * L;                                  \
-                V y = sum[j][i];                                                                   \
+                V y = sum[j][i] + last;                                                            \
                 if (more) {                                                                        \
                     y += *(const U *)(more + at);                                                  \
                 }                                                                                  \
@@ -81,16 +88,13 @@
 #define NO_TARGET
 
 /* A step that is not known takes so many registers for places that few of them are computed at once. */
-#define SIZES_portable(X, kind, step) UP_TO_2(X, portable, NO_TARGET, 4, kind, step, 1)
-#define SIZES_avx2(X, kind, step) UP_TO_6(X, avx2, CPU_TARGET_AVX2, 8, kind, step, 1)
-#define SIZES_avx512(X, kind, step)                                                                \
-    UP_TO_14(X, avx512, CPU_TARGET_AVX512, 16, kind, step, 1)                                      \
-    UP_TO_14(X, avx512, CPU_TARGET_AVX512, 16, kind, step, 2)                                      \
-    UP_TO_7(X, avx512, CPU_TARGET_AVX512, 16, kind, step, 4)
-#define STEPS(SIZES, X)                                                                            \
-    SIZES(X, next, L)                                                                              \
-    SIZES(X, second, 2 * L)                                                                        \
-    SIZES(X, any, r->step)
+#define SIZES_portable(X, kind) UP_TO_2(X, portable, NO_TARGET, 4, kind, 1)
+#define SIZES_avx2(X, kind) UP_TO_6(X, avx2, CPU_TARGET_AVX2, 8, kind, 1)
+#define SIZES_avx512(X, kind)                                                                      \
+    UP_TO_14(X, avx512, CPU_TARGET_AVX512, 16, kind, 1)                                            \
+    UP_TO_14(X, avx512, CPU_TARGET_AVX512, 16, kind, 2)                                            \
+    UP_TO_7(X, avx512, CPU_TARGET_AVX512, 16, kind, 4)
+#define STEPS(SIZES, X) SIZES(X, next) SIZES(X, second) SIZES(X, any)
 
 STEPS(SIZES_portable, KERNEL)
 STEPS(SIZES_avx2, KERNEL)
@@ -99,7 +103,7 @@ STEPS(SIZES_avx512, KERNEL)
 #define NUMBER_next BLOCKED_NEXT
 #define NUMBER_second BLOCKED_SECOND
 #define NUMBER_any BLOCKED_ANY
-#define ENTRY(name, TARGET, N, KIND, STEP, BLOCKS, PLACES)                                         \
+#define ENTRY(name, TARGET, N, KIND, BLOCKS, PLACES)                                               \
     [NUMBER_##KIND][BLOCKS][PLACES] = name##_##KIND##_##BLOCKS##_##PLACES,
 
 const BlockedKernels conv_blocked_kernels[CPU_N_ISA] = {

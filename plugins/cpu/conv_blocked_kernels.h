@@ -7,21 +7,28 @@
 #define BLOCKED_BLOCKS 4  /* of channels out that are computed together at most */
 #define BLOCKED_PLACES 14 /* neighbouring places of a row, likewise */
 
+/* A piece of what a place sees, and of the weights: floats before it. */
+typedef struct {
+    gint64 x, w;
+} BlockedPiece;
+
 /* What a place sees is pieces of memory, each multiplied with a piece of the weights. Distances are
  * in floats. */
 typedef struct {
-    gint64 pieces, length;     /* pieces, and floats of each */
-    const gint64 *at;          /* of each piece from the place's first float */
-    gint64 step;               /* from one place to the next */
+    gint64 pieces, length;  /* pieces, and floats of each */
+    const BlockedPiece *at; /* of each piece, x from the place's first float */
+    gint64 step;            /* from one place to the next */
+    gint64 x_step,
+        w_step; /* of BLOCKED_ANY: from one of a piece's floats to the next; else 1, 16 */
     gint64 w_block, out_block; /* from one block of channels out to the next */
 } BlockedReads;
 
-/* out[i][j] = bias[i] + sum over pieces and their floats f of x[j][f] w[i][f], a vector of 16 channels;
+/* out[i][j] = sum over pieces and their floats f of x[j][f] w[i][f], a vector of 16 channels; + bias[i];
  * + more[i][j]; max (., 0) if relu. i of some blocks, j of some places. bias, more NULL: none. */
 typedef void (*BlockedFn)(const BlockedReads *reads, const float *x, const float *w,
                           const float *bias, const float *more, gboolean relu, float *out);
 
-/* Steps that have code of their own: neighbouring places, every second one; others. */
+/* Steps that have code of their own: neighbouring places of blocks, every second one; others. */
 typedef enum { BLOCKED_NEXT, BLOCKED_SECOND, BLOCKED_ANY, BLOCKED_N_STEPS } BlockedStep;
 
 typedef struct {

@@ -34,7 +34,7 @@ typedef struct {
     const WinogradTiles *transform;
     gint n_in;
     gboolean relu;
-    gint64 at[]; /* of blocks of channels in a transformed image */
+    BlockedPiece at[]; /* blocks of channels in a transformed image */
 } Plan;
 
 typedef struct {
@@ -185,7 +185,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->n_in = node->n_in;
     p->relu = attrs->relu;
     for (gint64 b = 0; b < blocks; b++) {
-        p->at[b] = b * p->all_tiles * L;
+        p->at[b] = (BlockedPiece){ b * p->all_tiles * L, b * L * L };
     }
     p->groups = (p->blocks_out + GROUP - 1) / GROUP;
     const gint64 work = ALL * p->all_tiles * blocks * L * GROUP * L;

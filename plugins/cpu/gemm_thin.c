@@ -1,7 +1,6 @@
 /* gemm_thin.c: products of few rows with a matrix whose columns lie in memory one after the other.
- * Sixteen columns of b, read along k, are turned round in registers,
- * sixteen places of k at a time; then each place is a vector of columns, multiplied with a number of
- * each row. A single row, where its bits need not be those of several, is multiplied along k, eight
+ * Sixteen columns of b, read along k, are turned round in registers, sixteen places of k at a time; then
+ * each place is a vector of columns, multiplied with a number of each row. A single row, where its bits need not be those of several, is multiplied along k, eight
  * columns at a time: it takes little longer than reading b does. */
 #include "gemm_thin.h"
 
@@ -15,6 +14,9 @@ typedef V U __attribute__((aligned(sizeof(float)), may_alias));
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+
+/* Rows that columns are turned for: sums and what was turned are in registers. */
+#define TURNED_ROWS 10
 
 /* Pairs of vectors interleaved within each four of their elements: ones, then pairs of them. */
 #define LOW(a, b)                                                                                  \
@@ -106,11 +108,13 @@ SUMS(5)
 SUMS(6)
 SUMS(7)
 SUMS(8)
+SUMS(9)
+SUMS(10)
 
 typedef void (*SumsFn)(gint64 k, const float *const *columns, gint64 at, const float *a,
                        gint64 a_row, V *total);
-static const SumsFn sums[GEMM_THIN_ROWS + 1] = { NULL,   sums_1, sums_2, sums_3, sums_4,
-                                                 sums_5, sums_6, sums_7, sums_8 };
+static const SumsFn sums[TURNED_ROWS + 1] = { NULL,   sums_1, sums_2, sums_3, sums_4, sums_5,
+                                              sums_6, sums_7, sums_8, sums_9, sums_10 };
 
 /* Columns of one row at once: fewer read no faster, more are too many streams. */
 #define DOTS 8
@@ -166,8 +170,8 @@ is_dots(const CpuGemm *g)
     return !g->own && g->m == 1 && g->b_row == 1 && g->panel == 0;
 }
 
-/* Rows that it still pays to turn columns for twice. */
-#define TURNED_ROWS 10
+/* Rows with which it still pays to read a vector of columns for every eight of them rather than to pack it. */
+#define NARROW_ROWS 32
 
 /* With own, sums are those of other products. The last columns of their panels, where they are few, are
  * summed in shorter vectors without fused multiply-adds (gemm_block.c). */
@@ -179,19 +183,23 @@ gemm_thin_fits(const CpuGemm *g)
         (g->own && last > 0 && last <= 4)) {
         return FALSE;
     }
-    return is_dots(g) || (g->b_col == 1 ? g->m <= GEMM_THIN_ROWS && (g->own || g->n >= L)
+    const gint64 most = g->own && g->n <= L ? NARROW_ROWS : GEMM_THIN_ROWS;
+    return is_dots(g) || (g->b_col == 1 ? g->m <= most && (g->own || g->n >= L)
                                         : g->own && g->b_row == 1 && g->m <= TURNED_ROWS);
 }
 
-/* Elements of b that a region should have at least, and regions at most. */
+/* Elements of b that a region should have at least, or multiplications, and regions at most. */
 #define REGION_ELEMENTS 65536
+#define REGION_WORK 262144
 #define MOST_REGIONS 8
 
 void
 gemm_thin_plan(CpuGemm *g)
 {
+    const gint64 elements = g->n * g->k, work = g->m * elements;
+    const gint64 most = MIN(MOST_REGIONS, MAX(elements / REGION_ELEMENTS, work / REGION_WORK));
     gint64 across = 1;
-    while (across < MOST_REGIONS && g->n * g->k >= 2 * across * REGION_ELEMENTS) {
+    while (2 * across <= most) {
         across *= 2;
     }
     g->rows = g->m;
@@ -208,22 +216,17 @@ store(gboolean add, const float *sum, float *to, gint64 cols)
     }
 }
 
-/* All rows of at most sixteen columns; what is turned is in the first-level cache if it is again. */
+/* All rows of at most sixteen columns. */
 static void
 tile(const CpuGemm *g, const float *const *columns, const float *a, float *c, gint64 cols)
 {
-    _Alignas(64) V block[GEMM_THIN_ROWS];
+    _Alignas(64) V block[TURNED_ROWS];
     float *sum = (float *)(void *)block;
-    const gint64 most = cpu_parts(g->m, cpu_parts(g->m, GEMM_THIN_ROWS));
     for (gint64 k0 = 0; k0 < g->k; k0 += GEMM_BLOCK_K) {
         const gboolean add = g->accumulate || k0 > 0;
-        for (gint64 first = 0, rows; first < g->m; first += rows) {
-            rows = MIN(most, g->m - first);
-            sums[rows](MIN(GEMM_BLOCK_K, g->k - k0), columns, k0, a + first * g->a_row + k0,
-                       g->a_row, block);
-            for (gint64 i = 0; i < rows; i++) {
-                store(add, sum + i * L, c + (first + i) * g->c_row, cols);
-            }
+        sums[g->m](MIN(GEMM_BLOCK_K, g->k - k0), columns, k0, a + k0, g->a_row, block);
+        for (gint64 i = 0; i < g->m; i++) {
+            store(add, sum + i * L, c + i * g->c_row, cols);
         }
     }
 }

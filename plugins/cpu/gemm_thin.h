@@ -4,7 +4,7 @@
 
 #include "gemm.h"
 
-#define GEMM_THIN_ROWS 8 /* at once; with more, sums do not stay in registers */
+#define GEMM_THIN_ROWS 8 /* at once of b's as they lie; with more, sums do not stay in registers */
 
 /* Whether this is for the sizes and strides, on this processor. */
 gboolean gemm_thin_fits(const CpuGemm *gemm);

@@ -8,7 +8,8 @@
 #include <immintrin.h>
 
 #define L 16
-/* Rows of b that are fetched beforehand: from one to the next is too far for the processor to guess. */
+/* Rows of b that are fetched beforehand: from one to the next is too far for the processor to guess. Those of
+ * panels follow each other, and it does; asking, too, takes a single row of a longer. */
 #define AHEAD 16
 
 #if defined(__clang__)
@@ -23,7 +24,7 @@ typedef struct {
     const float *a, *b;
     float *c;
     gint64 panel; /* from four vectors of columns to the next four, in elements */
-    gint64 cols;
+    gint64 cols;  /* more than half of what there is room for */
     gboolean add; /* to what is in c */
 } Tile;
 
@@ -44,12 +45,13 @@ first(gint64 n)
         __mmask16 in[W];                                                                           \
         UNROLL for (gint j = 0; j < W; j++)                                                        \
         {                                                                                          \
-            in[j] = first(t->cols - j * L);                                                        \
+            in[j] = j < (W) / 2 ? 0xffff : first(t->cols - j * L);                                 \
             UNROLL for (gint i = 0; i < N; i++)                                                    \
             {                                                                                      \
                 sum[i][j] = _mm512_setzero_ps();                                                   \
             }                                                                                      \
         }                                                                                          \
+        const gboolean fetches = (N) > 1 || t->b_row > 4 * L;                                      \
         const float *b = t->b;                                                                     \
         const gint64 ahead = AHEAD * t->b_row, panel = t->panel;                                   \
         for (gint64 p = 0; p < t->k; p++, b += t->b_row) {                                         \
@@ -57,7 +59,9 @@ first(gint64 n)
             UNROLL for (gint j = 0; j < W; j++)                                                    \
             {                                                                                      \
                 row[j] = _mm512_maskz_loadu_ps(in[j], b + AT(j));                                  \
-                _mm_prefetch((const char *)(b + ahead + AT(j)), _MM_HINT_T0);                      \
+                if (fetches) {                                                                     \
+                    _mm_prefetch((const char *)(b + ahead + AT(j)), _MM_HINT_T0);                  \
+                }                                                                                  \
             }                                                                                      \
             UNROLL for (gint i = 0; i < N; i++)                                                    \
             {                                                                                      \
@@ -123,10 +127,12 @@ width_for(const TileFn *widths, gint64 cols)
     return width;
 }
 
-void
-gemm_thin_rows(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
+/* At most GEMM_THIN_ROWS rows. */
+static void
+few_rows(const CpuGemm *g, gint64 rows, const float *a, const float *b, float *c, gint64 col,
+         gint64 cols)
 {
-    const TileFn *widths = tiles[g->m];
+    const TileFn *widths = tiles[rows];
     for (gint64 k0 = 0; k0 < g->k; k0 += GEMM_BLOCK_K) {
         Tile t = { .k = MIN(GEMM_BLOCK_K, g->k - k0),
                    .a_row = g->a_row,
@@ -142,6 +148,15 @@ gemm_thin_rows(const CpuGemm *g, const float *a, const float *b, float *c, gint6
             t.cols = MIN(L << width, col + cols - j);
             widths[width](&t);
         }
+    }
+}
+
+void
+gemm_thin_rows(const CpuGemm *g, const float *a, const float *b, float *c, gint64 col, gint64 cols)
+{
+    const gint64 most = cpu_parts(g->m, cpu_parts(g->m, GEMM_THIN_ROWS));
+    for (gint64 i = 0; i < g->m; i += most) {
+        few_rows(g, MIN(most, g->m - i), a + i * g->a_row, b, c + i * g->c_row, col, cols);
     }
 }
 

@@ -371,12 +371,16 @@ blocked_simplify(TnSimplify *s)
     } else if (s->n_in != 2 || attrs.relu) {
         return TN_VAL_NONE;
     } else if (strcmp(s->op->name, "add") == 0 && tn_val_is_none(with[3])) {
-        const gboolean unbiased = tn_val_is_none(with[2]);
-        with[3] = added(s, 1 - s->of, narrow);
-        if (tn_val_is_none(with[3]) && unbiased) {
-            with[2] = added_bias(s, s->in[1 - s->of], narrow);
+        /* One image of a single place looks like a bias: taken as one, it leaves room for an image behind it, as
+         * with any other number of images. */
+        const TnVal bias =
+            tn_val_is_none(with[2]) ? added_bias(s, s->in[1 - s->of], narrow) : TN_VAL_NONE;
+        if (!tn_val_is_none(bias)) {
+            with[2] = bias;
+        } else {
+            with[3] = added(s, 1 - s->of, narrow);
         }
-        if (tn_val_is_none(with[3]) && (!unbiased || tn_val_is_none(with[2]))) {
+        if (tn_val_is_none(bias) && tn_val_is_none(with[3])) {
             return TN_VAL_NONE;
         }
     } else if (strcmp(s->op->name, "max") == 0 && tn_simplify_splat(s, s->in[1 - s->of], &zero) &&

@@ -3,10 +3,11 @@
  * A slice is some images, or some of the channels that come out. Each does all that it needs by
  * itself, layouts included, so what it does not divide is done again in every slice: the weights
  * where images are shared out, the images where channels are. The less of the two is repeated.
- * Gradients of weights from slices of images are summed in order. */
-#include "slices.h"
+ * Gradients of weights from slices of images are summed in order. Where the number of images may not show,
+ * slices are those that give the bits of single images (samples.c). */
+#include "conv_sizes.h"
+#include "samples.h"
 #include "tables.h"
-#include "worth.h"
 
 #include <string.h>
 
@@ -40,68 +41,6 @@ typedef struct {
     const TnRun *run;
 } Job;
 
-static gint64
-count_of(const OneDnnBox *box)
-{
-    gint64 count = 1;
-    for (gint i = 0; i < box->rank; i++) {
-        count *= box->dims[i];
-    }
-    return count;
-}
-
-/* --- Sizes ------------------------------------------------------------------------------------ */
-
-static OneDnnBox
-box_of(const TnArg *arg)
-{
-    OneDnnBox box = { .dtype = arg->type.dtype, .rank = arg->type.rank };
-    memcpy(box.dims, arg->type.dims, sizeof arg->type.dims);
-    tn_type_strides(&arg->type, box.strides);
-    return box;
-}
-
-/* Weights [M, C / groups, k…] as [groups, M / groups, C / groups, k…]. */
-static OneDnnBox
-grouped(const OneDnnBox *w, gint64 groups)
-{
-    OneDnnBox box = *w;
-    box.rank = w->rank + 1;
-    memmove(box.dims + 1, w->dims, (gsize)w->rank * sizeof *w->dims);
-    memmove(box.strides + 1, w->strides, (gsize)w->rank * sizeof *w->strides);
-    box.dims[0] = groups;
-    box.dims[1] = w->dims[0] / groups;
-    box.strides[0] = box.dims[1] * w->strides[0];
-    return box;
-}
-
-/* The whole convolution of a node. */
-static OneDnnConv
-conv_of(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
-{
-    const TnConvAttrs *attrs = node->attrs;
-    const TnArg *x = kind == ONEDNN_CONV_DATA ? &node->out[0] : &node->in[0];
-    const TnArg *w = kind == ONEDNN_CONV_WEIGHT ? &node->out[0] : &node->in[1];
-    const TnArg *y = kind == ONEDNN_CONV ? &node->out[0] : &node->in[kind == ONEDNN_CONV_WEIGHT];
-    OneDnnConv conv = { .kind = kind, .winograd = winograd, .n = x->type.rank - 2 };
-    conv.x = box_of(x);
-    conv.w = box_of(w);
-    conv.y = box_of(y);
-    if (kind == ONEDNN_CONV && node->n_in > 2) {
-        conv.bias = box_of(&node->in[2]);
-    }
-    if (attrs->group > 1) {
-        conv.w = grouped(&conv.w, attrs->group);
-    }
-    for (gint i = 0; i < conv.n; i++) {
-        const TnConvAxis axis = tn_conv_axis(attrs, conv.n, i);
-        conv.stride[i] = axis.stride;
-        conv.dilation[i] = axis.dilation;
-        conv.pad[i] = axis.pad_begin;
-    }
-    return conv;
-}
-
 /* --- Slices ----------------------------------------------------------------------------------- */
 
 static void
@@ -109,10 +48,10 @@ choose_slices(Plan *plan)
 {
     const OneDnnConv *conv = &plan->conv;
     const gboolean groups = conv->w.rank > conv->n + 2;
-    const gint64 images = count_of(&conv->x) + count_of(&conv->y);
-    const gint64 weights = count_of(&conv->w) * (conv->winograd ? 4 : 1);
+    const gint64 images = onednn_box_count(&conv->x) + onednn_box_count(&conv->y);
+    const gint64 weights = onednn_box_count(&conv->w) * (conv->winograd ? 4 : 1);
     const gint64 channels = (conv->kind == ONEDNN_CONV_DATA ? &conv->x : &conv->y)->dims[1];
-    const gint64 work = count_of(&conv->y) * (count_of(&conv->w) / conv->y.dims[1]);
+    const gint64 work = onednn_box_count(&conv->y) * (onednn_box_count(&conv->w) / conv->y.dims[1]);
     const gint64 limit = conv->winograd ? MOST_WINOGRAD_SLICES : MOST_SLICES;
     const gint64 most = MIN(limit, work / SLICE_WORK);
     plan->by = !groups && weights > images && channels >= 2 * CHANNELS ? BY_CHANNELS : BY_IMAGES;
@@ -175,7 +114,7 @@ run_slice(gpointer data, gsize slice, gsize n)
     const Plan *plan = job->plan;
     const TnRun *run = job->run;
     void *ports[ONEDNN_N_PORTS] = { run->in[0], run->in[1], NULL, run->out[0] };
-    if (plan->conv.kind == ONEDNN_CONV && plan->step[ONEDNN_BIAS] >= 0) {
+    if (plan->conv.bias.dtype != TN_DTYPE_NONE) {
         ports[ONEDNN_BIAS] = run->in[2];
     }
     for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
@@ -234,24 +173,92 @@ slice_new(gconstpointer data, gint64 size, GError **error)
     return onednn_conv_new(&slice, error);
 }
 
+static gsize
+bytes_of(const OneDnnBox *box)
+{
+    return box->dtype == TN_DTYPE_NONE ? 0
+                                       : (gsize)onednn_box_count(box) * tn_dtype_size(box->dtype);
+}
+
+/* Whether an image has the bits in these slices that it has by itself. */
+static gboolean
+same_alone(const Plan *plan)
+{
+    const OneDnnConv one = slice_of(&plan->conv, BY_IMAGES, 1);
+    const OneDnnBox *a = one.kind == ONEDNN_CONV ? &one.x : &one.y;
+    const OneDnnBox *out = one.kind == ONEDNN_CONV ? &one.y : &one.x;
+    OneDnnSamples samples = {
+        .slices = &plan->slices,
+        .by_images = plan->by == BY_IMAGES,
+        .images = plan->by == BY_IMAGES ? plan->slices.per : plan->conv.x.dims[0],
+        .step = plan->step,
+        .bytes = { [ONEDNN_A] = bytes_of(a),
+                   [ONEDNN_B] = bytes_of(&one.w),
+                   [ONEDNN_BIAS] = bytes_of(&one.bias),
+                   [ONEDNN_OUT] = bytes_of(out) },
+        .dtype = plan->dtype,
+    };
+    samples.alone = onednn_conv_new(&one, NULL);
+    const gboolean same = samples.alone != NULL && onednn_same_alone(&samples);
+    g_clear_pointer(&samples.alone, onednn_call_free);
+    return same;
+}
+
+static gboolean
+make_slices(Plan *plan, GError **error)
+{
+    set_steps(plan);
+    return slices_make(&plan->slices, slice_new, error);
+}
+
+static void
+cut_images(Plan *plan, gint64 most)
+{
+    for (gint i = 0; i < 2; i++) {
+        g_clear_pointer(&plan->slices.call[i], onednn_call_free);
+    }
+    plan->slices.bytes = 0;
+    plan->by = BY_IMAGES;
+    slices_cut(&plan->slices, plan->conv.x.dims[0], 1, most);
+}
+
+/* Slices that do not show how many images there are: those that were chosen if they give the right bits,
+ * as many of images, or a slice an image. What was found is kept for nodes of the same sizes. */
+static gboolean
+make_invariant(Plan *plan, GError **error)
+{
+    const gint64 cuts[] = { 0, plan->slices.n, plan->conv.x.dims[0] };
+    const gint last = G_N_ELEMENTS(cuts) - 1;
+    g_autofree char *key = onednn_conv_key(&plan->conv);
+    const gint known = onednn_found(key);
+    for (gint i = MAX(0, known);; i++) {
+        if (i > 0) {
+            cut_images(plan, cuts[i]);
+        }
+        const gboolean made = make_slices(plan, i == last ? error : NULL);
+        if (i == last || (made && (i == known || same_alone(plan)))) {
+            onednn_keep(key, i);
+            return made;
+        }
+    }
+}
+
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, gboolean winograd,
         GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     OneDnnConv *conv = &plan->conv;
-    *conv = conv_of(node, kind, winograd);
+    *conv = onednn_conv_of(node, kind, winograd);
     plan->dtype = conv->x.dtype;
     choose_slices(plan);
     plan->count = node->out[0].count;
     plan->sums = kind == ONEDNN_CONV_WEIGHT && plan->by == BY_IMAGES &&
                  (plan->slices.n > 1 || conv->x.dtype != TN_DTYPE_F32);
-    set_steps(plan);
-    plan->step[ONEDNN_BIAS] = conv->bias.dtype == TN_DTYPE_NONE ? -1 : plan->step[ONEDNN_BIAS];
     if (plan->sums) {
         conv->w.dtype = TN_DTYPE_F32;
     }
-    if (!slices_make(&plan->slices, slice_new, error)) {
+    if (!(onednn_conv_is_invariant(node, kind) ? make_invariant : make_slices)(plan, error)) {
         slices_release(plan);
         return FALSE;
     }
@@ -264,47 +271,14 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, gboolean 
     return TRUE;
 }
 
-static gboolean
-is_empty(const TnNode *node)
-{
-    return node->in[0].count == 0 || node->in[1].count == 0 || node->out[0].count == 0;
-}
-
-/* The library picks its code by the number of images. Gradients of weights are sums over these anyway. */
-static gboolean
-depends_on_batch(const TnNode *node, OneDnnConvKind kind)
-{
-    return node->batch_invariant && kind != ONEDNN_CONV_WEIGHT;
-}
-
-static gboolean
-claims(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
-{
-    if (is_empty(node) || depends_on_batch(node, kind) || !onednn_takes(node->in[0].type.dtype)) {
-        return FALSE;
-    }
-    const OneDnnConv conv = conv_of(node, kind, winograd);
-    return (!winograd || onednn_winograd_fits(&conv)) && onednn_way_fits(onednn_conv_way(&conv));
-}
-
-static gboolean
-pays(const TnNode *node, OneDnnConvKind kind, gboolean winograd)
-{
-    if (is_empty(node)) {
-        return FALSE;
-    }
-    const OneDnnConv conv = conv_of(node, kind, winograd);
-    return onednn_conv_pays(&conv) && (!winograd || onednn_winograd_pays(&conv));
-}
-
 #define DEFINE(name, kind, winograd)                                                               \
     static gboolean claims_##name(const TnNode *node)                                              \
     {                                                                                              \
-        return claims(node, kind, winograd);                                                       \
+        return onednn_conv_claims(node, kind, winograd);                                           \
     }                                                                                              \
     static gboolean pays_##name(const TnNode *node)                                                \
     {                                                                                              \
-        return pays(node, kind, winograd);                                                         \
+        return onednn_conv_of_node_pays(node, kind, winograd);                                     \
     }                                                                                              \
     static gboolean prepare_##name(const TnNode *node, TnPrepared *prepared, GError **error)       \
     {                                                                                              \

@@ -25,6 +25,14 @@ local models = {
   -- What the models have not: averages, norms over groups, sums over much and over little.
   { "mixed", nn.sequential { nn.conv { 8, 3, padding = 1 }, nn.average_pool { 2 }, nn.relu {},
     nn.conv { 8, 3, stride = 2 }, nn.flatten {}, nn.layer_norm {}, nn.softmax {} }, { 2, 20, 20 } },
+  -- As while training: weights that are not fixed, so nothing is laid for them once.
+  { "convolutions", function(x)
+    local zero = x:sum() * 0
+    for i, shape in ipairs { { 32, 3, 3, 3 }, { 64, 32, 3, 3 }, { 96, 64, 3, 3 }, { 16, 96, 3, 3 }, { 16, 16, 3, 3 } } do
+      x = x:conv(tn.normal(shape, i) * 0.1 + zero, { pads = { 1, 1, 1, 1 } }):relu()
+    end
+    return x
+  end, { 3, 8, 8 } },
   { "sums", function(x) return x:reduce_sum({ 1 }, false) + x:mean({ 1 }, false) end, { 70000, 3 } },
 }
 

@@ -8,14 +8,16 @@
 
 /* The number that stands for the bits of all results of the last batch. */
 static double
-digest(guint threads, const char *device)
+digest(guint threads, const char *device, const char *precision, gboolean quick)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(TnFaults) faults = tn_faults_new();
     g_autofree char *path = tn_test_source_path("tests/lua/batch_invariant.lua");
     g_autofree char *where = g_strdup_printf("device=%s", device);
+    g_autofree char *how = g_strdup_printf("precision=%s", precision);
     /* What sanitizers watch is done many times in small batches too. */
-    const char *const settings[] = { where, TN_TEST_SANITIZED ? "quick=true" : "quick=false" };
+    const char *const settings[] = { where, how,
+                                     TN_TEST_SANITIZED || quick ? "quick=true" : "quick=false" };
     tn_pool_set_threads(threads);
     g_autoptr(TnHost) host = tn_host_new(NULL, &error);
     TN_REQUIRE_NO_ERROR(error);
@@ -34,9 +36,9 @@ digest(guint threads, const char *device)
 static void
 check(const char *device)
 {
-    const double of_many = digest(3, device);
+    const double of_many = digest(3, device, "f32", FALSE);
     if (!TN_TEST_SANITIZED) {
-        TN_ASSERT_CMPFLOAT(of_many, ==, digest(1, device));
+        TN_ASSERT_CMPFLOAT(of_many, ==, digest(1, device, "f32", FALSE));
     }
 }
 
@@ -58,8 +60,18 @@ with_onednn(void)
     check("cpu+onednn");
 }
 
+static void
+bf16(void)
+{
+    (void)digest(2, "cpu", "bf16", TRUE);
+    if (!TN_TEST_SANITIZED && tn_registry_open("onednn", NULL)) {
+        (void)digest(2, "cpu+onednn", "bf16", TRUE);
+    }
+}
+
 static const TnTest tests[] = {
     { "models", models },
     { "with oneDNN", with_onednn },
+    { "bf16", bf16 },
 };
 TN_TEST_MAIN("batch invariant", tests)

@@ -167,7 +167,7 @@ few_rows(void)
         Array in[] = { x, rest[0], rest[1] }, all[TN_MAX_OUT];
         gint n_out;
         op_run("cpu", "linear", NULL, n_in, in, &n_out, all);
-        for (gint64 rows = 1; rows <= 18; rows++) {
+        for (gint64 rows = 1; rows <= 33; rows += rows < 18 ? 1 : 5) {
             check_rows("linear", &x, rest, n_in, rows, &all[0]);
             check_rows("linear_turned", &x, turned, n_in, rows, &all[0]);
         }

@@ -1,5 +1,9 @@
-/* Batch-invariant kernels of the cpu device where the axis of samples is not the first: what a sample gives
- * alone has the bits that it has among others. */
+/* Batch-invariant kernels of the cpu device: what a sample gives alone has the bits that it has among
+ * others, sums where the axis of samples is not the first, convolutions whichever kernel the number of
+ * samples asks for. */
+// tn-test: timeout=120
+#include <tenon/nn.h>
+
 #include "cpu_run.h"
 
 static guint64 state = 0x5eedull;
@@ -88,5 +92,164 @@ sums(void)
     batch_invariant = FALSE;
 }
 
-static const TnTest tests[] = { { "sums", sums } };
+/* --- Convolutions ----------------------------------------------------------------------------- */
+
+#define L TN_LANES
+
+/* x [L, c, h, w], of maps blocks of L. */
+typedef struct {
+    gint64 c, maps, h, w, k[2], pad, dilation[2];
+    gboolean bias;
+} Conv;
+
+static TnConvAttrs
+attrs_of(const Conv *c, gint n)
+{
+    TnConvAttrs attrs = { .group = 1, .pads.n = 2 * n, .dilations.n = n };
+    for (gint i = 0; i < n; i++) {
+        attrs.pads.v[i] = attrs.pads.v[n + i] = i < 2 ? c->pad : 0;
+        attrs.dilations.v[i] = i < 2 ? c->dilation[i] : 1;
+    }
+    return attrs;
+}
+
+/* [L, …] with samples as the last axis, or back. */
+static Array
+turned(const Array *x, TnType type, gboolean back)
+{
+    Array to = array_new(type, NULL);
+    const gint64 each = x->arg.count / L;
+    for (gint64 i = 0; i < x->arg.count; i++) {
+        const gint64 sample = i / each, place = i % each, last = place * L + sample;
+        array_set(&to, back ? i : last, array_get(x, back ? last : i));
+    }
+    return to;
+}
+
+/* The result of sixteen samples at once, as that of each by itself. */
+static Array
+by_lanes(const Conv *c, const char *op, gint n_in, const Array *in, TnType type)
+{
+    const gint64 *d = in[1].arg.type.dims, x[] = { 1, c->c, c->h, c->w, L };
+    const gint64 w[] = { d[0], d[1], d[2], d[3], 1 };
+    const TnConvAttrs attrs = attrs_of(c, 3);
+    Array lanes[] = { turned(&in[0], tn_type(TN_DTYPE_F32, 5, x), FALSE), in[1], in[2] }, y;
+    gint n_out;
+    lanes[1].arg.type = tn_type(TN_DTYPE_F32, 5, w);
+    tn_type_strides(&lanes[1].arg.type, lanes[1].arg.strides);
+    op_run("cpu", op, &attrs, n_in, lanes, &n_out, &y);
+    const Array back = turned(&y, type, TRUE);
+    array_clear(&lanes[0]);
+    array_clear(&y);
+    return back;
+}
+
+/* That in blocks of maps, likewise. */
+static Array
+by_blocks(const Conv *c, gint n_in, const Array *in, TnType type)
+{
+    const gint64 dims[] = { c->maps, c->k[0], c->k[1], c->c, L }, taps = c->k[0] * c->k[1];
+    const TnConvBlockedAttrs attrs = { .conv = attrs_of(c, 2) };
+    Array laid[] = { in[0], array_new(tn_type(TN_DTYPE_F32, 5, dims), NULL), in[2] }, y;
+    gint n_out;
+    for (gint64 i = 0; i < in[1].arg.count; i++) {
+        const gint64 map = i / taps / c->c, channel = i / taps % c->c;
+        array_set(&laid[1], ((map / L * taps + i % taps) * c->c + channel) * L + map % L,
+                  array_get(&in[1], i));
+    }
+    op_run("cpu", "conv_blocked", &attrs, n_in, laid, &n_out, &y);
+    Array back = array_new(type, NULL);
+    const gint64 places = type.dims[2] * type.dims[3];
+    for (gint64 i = 0; i < back.arg.count; i++) {
+        const gint64 plane = i / places;
+        array_set(&back, i, array_get(&y, (plane / L * places + i % places) * L + plane % L));
+    }
+    array_clear(&laid[1]);
+    array_clear(&y);
+    return back;
+}
+
+static void
+compare(const char *what, const Conv *c, const Array *got, const Array *want)
+{
+    for (gint64 i = 0; i < want->arg.count; i++) {
+        const double a = array_get(got, i), b = array_get(want, i);
+        if (memcmp(&a, &b, sizeof a) != 0) {
+            TN_FAIL("%s, %d to %d maps: element %d is %.9g, by itself %.9g", what, (int)c->c,
+                    (int)(c->maps * L), (int)i, a, b);
+            return;
+        }
+    }
+}
+
+static void
+check_conv(const Conv *c)
+{
+    const gint64 x[] = { L, c->c, c->h, c->w }, m = c->maps * L;
+    const gint64 w[] = { m, c->c, c->k[0], c->k[1] };
+    const TnConvAttrs attrs = attrs_of(c, 2);
+    const char *op = c->bias ? "conv_bias" : "conv";
+    const gint n_in = c->bias ? 3 : 2;
+    Array in[] = { array_new(tn_type(TN_DTYPE_F32, 4, x), NULL),
+                   array_new(tn_type(TN_DTYPE_F32, 4, w), NULL),
+                   array_new(tn_type(TN_DTYPE_F32, 1, &m), NULL) };
+    for (guint i = 0; i < G_N_ELEMENTS(in); i++) {
+        for (gint64 k = 0; k < in[i].arg.count; k++) {
+            array_set(&in[i], k, 2 * noise_unit(&state) - 1);
+        }
+    }
+    Array want;
+    gint n_out;
+    op_run("cpu", op, &attrs, n_in, in, &n_out, &want);
+    Array lanes = by_lanes(c, op, n_in, in, want.arg.type);
+    Array blocks = by_blocks(c, n_in, in, want.arg.type);
+    compare("sixteen at once", c, &lanes, &want);
+    compare("in blocks", c, &blocks, &want);
+    Array *const all[] = { &in[0], &in[1], &in[2], &want, &lanes, &blocks };
+    for (guint i = 0; i < G_N_ELEMENTS(all); i++) {
+        array_clear(all[i]);
+    }
+}
+
+static void
+convolutions(void)
+{
+    static const Conv shapes[] = {
+        { 6, 1, 14, 14, { 5, 5 }, 0, { 1, 1 }, TRUE },
+        { 1, 2, 12, 13, { 3, 3 }, 1, { 1, 1 }, FALSE },
+        { 3, 3, 9, 21, { 3, 2 }, 1, { 2, 1 }, TRUE },
+        { 7, 1, 15, 17, { 2, 3 }, 0, { 1, 2 }, FALSE },
+        { 2, 4, 8, 8, { 1, 3 }, 0, { 1, 1 }, TRUE },
+    };
+    open_plugins();
+    tn_registry_open("nn", NULL);
+    batch_invariant = TRUE;
+    for (guint i = 0; i < G_N_ELEMENTS(shapes); i++) {
+        check_conv(&shapes[i]);
+    }
+    batch_invariant = FALSE;
+}
+
+/* The same with every instruction set below this processor's best. */
+static void
+other_instruction_sets(void)
+{
+    static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
+        const char *const command[] = { self, "sums", "convolutions", NULL };
+        const char *const env[] = { sets[i], NULL };
+        TnChildOptions options = { .env = env, .timeout = 60 };
+        g_auto(TnChild) child = { 0 };
+        if (tn_test_spawn(&child, command, &options)) {
+            TN_ASSERT_EXIT(&child, 0);
+        }
+    }
+}
+
+static const TnTest tests[] = {
+    { "sums", sums },
+    { "convolutions", convolutions },
+    { "other instruction sets", other_instruction_sets },
+};
 TN_TEST_MAIN("cpu samples", tests)
