@@ -396,6 +396,7 @@ claims(const TnNode *node)
 static const TnKernel kernels[] = {
     { .op = "quantized_conv",
       .dtypes = TN_DT(U8),
+      .flags = TN_KERNEL_IN_PLACE, /* each number of more is read before its place is written */
       .claims = claims,
       .prepare = prepare,
       .run = run,
