@@ -262,6 +262,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 static const TnKernel kernels[] = {
     { .op = "conv_blocked",
       .dtypes = TN_DT(F32),
+      .flags = TN_KERNEL_IN_PLACE, /* each number of more is read before its place is written */
       .claims = claims,
       .prepare = prepare,
       .run = run,

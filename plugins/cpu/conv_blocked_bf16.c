@@ -329,6 +329,7 @@ release(void *state)
 static const TnKernel kernels[] = {
     { .op = "conv_blocked",
       .dtypes = TN_DT(BF16),
+      .flags = TN_KERNEL_IN_PLACE, /* each number of more is read before its place is written */
       .claims = claims,
       .prepare = prepare,
       .run = run,

@@ -18,6 +18,9 @@
 #define GRAIN ((gint64)1 << 23)
 #define MAX_ROWS 1024 /* of a window */
 #define SLACK 64      /* bytes that a tile may read beyond the last place */
+#define NEAR 24576    /* bytes of weights that stay in the nearest cache */
+#define FETCHES 4     /* blocks of places that fetch weights for later */
+#define BAND 16       /* blocks of places, at most */
 
 enum { X, W, X_ZERO, OFFSET, SCALE, BIAS, MORE, MORE_SCALE, MORE_ZERO, Y_SCALE, Y_ZERO, N_IN };
 
@@ -32,7 +35,8 @@ typedef struct {
     gint64 row_places;    /* of a row of a line */
     gint64 image_places;  /* of a line's image; 0: lines are rows of y */
     gint64 blocks;        /* of places, of a line */
-    gint64 bands, blocks_per_band, groups, pairs_per_group, pairs;
+    gint64 bands, groups, pairs_per_group, pairs;
+    gint64 near; /* pairs */
     gint64 copy_items, copies_per_chunk, copy_bytes;
     QuantizedReads reads;
     const QuantizedKernels *kernels;
@@ -110,61 +114,109 @@ line_of(const Job *job, gint64 line)
     return job->x + (p->image_places > 0 ? 0 : row * p->seen[1] * p->channels);
 }
 
+/* What a thread is at. */
+typedef struct {
+    const Job *job;
+    QuantizedRest rest;
+    gint64 set;                     /* places that the tiles are set for */
+    gint64 turns, blocks;           /* of blocks of places, of maps with them: so far */
+    gint64 to[2][QUANTIZED_PLACES]; /* of the block of places and the one before */
+    gint32 sums[2][QUANTIZED_PLACES * QUANTIZED_MAPS] __attribute__((aligned(64)));
+} Turn;
+
+/* Which places of the result those of a block are. */
 static void
-finish_block(const Job *job, gint64 line, gint64 first, gint64 places, gint64 pair,
-             const gint32 *sums)
+set_to(const Plan *p, gint64 line, gint64 first, gint64 places, gint64 *to)
 {
-    const Plan *p = job->plan;
-    const gint64 map = pair * QUANTIZED_MAPS, maps = MIN(QUANTIZED_MAPS, p->maps - map);
-    const gint64 more_size = p->more_narrow ? 1 : sizeof(float),
-                 size = p->narrow ? 1 : sizeof(float);
-    QuantizedFinish finish = job->finish;
-    finish.offset += map;
-    finish.scale += map;
-    finish.bias += map;
-    for (gint64 i = 0, n; i < places; i += ABS(n)) {
+    for (gint64 i = 0, n; i < places;) {
         gint64 place;
         n = neighbours(p, line, first + i, places - i, &place);
-        if (n > 0) {
-            const gint64 at = place * p->maps + map;
-            p->kernels->finish(&finish, sums + i * QUANTIZED_MAPS, n, maps, p->maps,
-                               job->more != NULL ? job->more + at * more_size : NULL,
-                               job->out + at * size);
+        for (gint64 end = i + ABS(n); i < end; i++) {
+            to[i] = n > 0 ? place++ : -1;
         }
     }
 }
 
-/* Chunks are bands of blocks of places, of groups of pairs of blocks of maps. */
+static QuantizedRest
+rest_of(const Job *job, const gint64 *to, gint64 places, gint64 pair, const gint32 *sums)
+{
+    const Plan *p = job->plan;
+    const gint64 map = pair * QUANTIZED_MAPS;
+    QuantizedRest rest = { .finish = job->finish,
+                           .sums = sums,
+                           .to = to,
+                           .n = places,
+                           .maps = MIN(QUANTIZED_MAPS, p->maps - map),
+                           .apart = p->maps };
+    rest.finish.offset += map;
+    rest.finish.scale += map;
+    rest.finish.bias += map;
+    if (job->more != NULL) {
+        rest.more = job->more + map * (p->more_narrow ? 1 : (gint64)sizeof(float));
+    }
+    rest.out = (char *)job->out + map * (p->narrow ? 1 : (gint64)sizeof(float));
+    return rest;
+}
+
+/* Block b of places by pairs [first, last) of blocks of maps. Weights that come as far behind are
+ * fetched with the first few blocks of places: so many lines with each tile, from line `skip` on. */
+static void
+run_block(Turn *turn, gint64 b, gint64 first, gint64 last, gint64 lines, gint64 skip)
+{
+    const Job *job = turn->job;
+    const Plan *p = job->plan;
+    const QuantizedKernels *kernels = p->kernels;
+    const gint64 w_block = p->reads.n * p->reads.tiles * QUANTIZED_TILE;
+    const gint64 line = b / p->blocks, place = b % p->blocks * QUANTIZED_PLACES;
+    const gint64 places = MIN(QUANTIZED_PLACES, p->places - place);
+    const guint8 *x = line_of(job, line) + place * p->reads.step;
+    gint64 *to = turn->to[turn->turns++ % 2];
+    if (kernels->begin != NULL && places != turn->set) {
+        kernels->begin(places);
+        turn->set = places;
+    }
+    set_to(p, line, place, places, to);
+    for (gint64 pair = first; pair < last; pair++) {
+        const gint8 *w = job->w + 2 * pair * w_block;
+        const gboolean both = 2 * pair + 1 < p->map_blocks;
+        const gint64 next = pair + last - first;
+        const QuantizedFetch fetch = { w + 2 * (last - first) * w_block + skip * TN_ALIGN,
+                                       next < p->pairs ? lines : 0 };
+        gint32 *sums = turn->sums[turn->blocks++ % 2];
+        if (!kernels->along) {
+            kernels->finish(&turn->rest);
+        }
+        kernels->block(&p->reads, x, places, w, both ? w + w_block : NULL, fetch, &turn->rest,
+                       sums);
+        turn->rest = rest_of(job, to, places, pair, sums);
+    }
+}
+
+/* Chunks are bands of blocks of places, of groups of pairs of blocks of maps, of which as many take turns
+ * as stay near. */
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n)
 {
     const Job *job = data;
     const Plan *p = job->plan;
-    const QuantizedKernels *kernels = p->kernels;
     const gint64 band = (gint64)chunk / p->groups, group = (gint64)chunk % p->groups;
-    const gint64 end = MIN(p->lines * p->blocks, (band + 1) * p->blocks_per_band);
+    const gint64 blocks = p->lines * p->blocks;
+    const gint64 begin = blocks * band / p->bands, end = blocks * (band + 1) / p->bands;
     const gint64 last = MIN(p->pairs, (group + 1) * p->pairs_per_group);
-    const gint64 w_block = p->reads.n * p->reads.tiles * QUANTIZED_TILE;
-    gint32 sums[QUANTIZED_PLACES * QUANTIZED_MAPS] __attribute__((aligned(64)));
-    gint64 set = 0; /* places that the tiles are set for */
+    const gint64 steps = p->reads.n * p->reads.tiles;
+    const gint64 lines = cpu_parts(2 * QUANTIZED_TILE / TN_ALIGN, MIN(end - begin, FETCHES));
+    Turn turn = { .job = job };
     (void)n;
-    for (gint64 pair = group * p->pairs_per_group; pair < last; pair++) {
-        const gint8 *w = job->w + 2 * pair * w_block;
-        const gboolean both = 2 * pair + 1 < p->map_blocks;
-        for (gint64 b = band * p->blocks_per_band; b < end; b++) {
-            const gint64 line = b / p->blocks, first = b % p->blocks * QUANTIZED_PLACES;
-            const gint64 places = MIN(QUANTIZED_PLACES, p->places - first);
-            if (kernels->begin != NULL && places != set) {
-                kernels->begin(places);
-                set = places;
-            }
-            kernels->block(&p->reads, line_of(job, line) + first * p->reads.step, places, w,
-                           both ? w + w_block : NULL, sums);
-            finish_block(job, line, first, places, pair, sums);
+    for (gint64 pair = group * p->pairs_per_group; pair < last; pair += p->near) {
+        for (gint64 b = begin; b < end; b++) {
+            const gint64 fetched = b - begin < FETCHES ? lines : 0;
+            run_block(&turn, b, pair, MIN(last, pair + p->near), fetched,
+                      (b - begin) * lines * steps);
         }
     }
-    if (kernels->end != NULL && set > 0) {
-        kernels->end();
+    p->kernels->finish(&turn.rest);
+    if (p->kernels->end != NULL && turn.set > 0) {
+        p->kernels->end();
     }
     return TN_OK;
 }
@@ -289,10 +341,12 @@ set_chunks(Plan *p)
     const gint64 work = QUANTIZED_PLACES * QUANTIZED_MAPS * p->reads.n * p->reads.tiles *
                         TN_QUANTIZED_DEEP; /* of a block and a pair */
     const gint64 per_chunk = CLAMP(GRAIN / work, 1, blocks * p->pairs);
-    p->blocks_per_band = MIN(blocks, 16);
-    p->bands = cpu_parts(blocks, p->blocks_per_band);
-    p->pairs_per_group = CLAMP(per_chunk / p->blocks_per_band, 1, p->pairs);
+    const gint64 bands = cpu_parts(blocks, BAND);
+    p->bands = bands > 1 ? MIN(blocks, bands + bands % 2) : 1;
+    p->pairs_per_group = CLAMP(per_chunk / cpu_parts(blocks, p->bands), 1, p->pairs);
     p->groups = cpu_parts(p->pairs, p->pairs_per_group);
+    p->near =
+        CLAMP(NEAR / (2 * p->reads.n * p->reads.tiles * QUANTIZED_TILE), 1, p->pairs_per_group);
 }
 
 static gboolean
@@ -342,6 +396,7 @@ claims(const TnNode *node)
 static const TnKernel kernels[] = {
     { .op = "quantized_conv",
       .dtypes = TN_DT(U8),
+      .flags = TN_KERNEL_IN_PLACE, /* each number of more is read before its place is written */
       .claims = claims,
       .prepare = prepare,
       .run = run,

@@ -35,8 +35,10 @@ place_body(const QuantizedReads *r, const guint8 *x, const gint8 *w, gint32 *sum
 
 static void
 block_portable(const QuantizedReads *reads, const guint8 *x, gint64 places, const gint8 *w0,
-               const gint8 *w1, gint32 *sums)
+               const gint8 *w1, QuantizedFetch fetch, const QuantizedRest *rest, gint32 *sums)
 {
+    (void)fetch;
+    (void)rest;
     for (gint64 p = 0; p < places; p++) {
         place_body(reads, x + p * reads->step, w0, sums + p * QUANTIZED_MAPS);
         if (w1 != NULL) {
@@ -62,40 +64,40 @@ finished(const QuantizedFinish *f, gint32 sum, gint64 j, const void *more)
 }
 
 static CPU_INLINE void
-finish_body(const QuantizedFinish *f, const gint32 *sums, gint64 places, gint64 maps, gint64 apart,
-            const void *more, void *out)
+finish_body(const QuantizedRest *rest)
 {
+    const QuantizedFinish *f = &rest->finish;
     const float low = 0 - f->y_zero, high = 255 - f->y_zero;
-    const gint64 more_step = f->more_narrow ? apart : apart * (gint64)sizeof(float);
-    for (gint64 p = 0; p < places; p++, sums += QUANTIZED_MAPS) {
-        const void *also = f->has_more ? (const char *)more + p * more_step : NULL;
-        for (gint64 j = 0; j < maps; j++) {
-            float y = finished(f, sums[j], j, also);
+    const gint64 more_size = f->more_narrow ? 1 : sizeof(float);
+    for (gint64 p = 0; p < rest->n; p++) {
+        const gint64 at = rest->to[p] * rest->apart;
+        const gint32 *sums = rest->sums + p * QUANTIZED_MAPS;
+        const char *more = f->has_more && at >= 0 ? rest->more + at * more_size : NULL;
+        for (gint64 j = 0; j < rest->maps && at >= 0; j++) {
+            float y = finished(f, sums[j], j, more);
             if (f->narrow) {
                 y *= f->y_inverse;
                 y = y > low ? y : low;
                 y = y < high ? y : high;
-                ((guint8 *)out)[p * apart + j] = (guint8)(y + ROUNDER - ROUNDER + f->y_zero);
+                ((guint8 *)rest->out)[at + j] = (guint8)(y + ROUNDER - ROUNDER + f->y_zero);
             } else {
-                ((float *)out)[p * apart + j] = y;
+                ((float *)(void *)rest->out)[at + j] = y;
             }
         }
     }
 }
 
 static void
-finish_portable(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
-                gint64 apart, const void *more, void *out)
+finish_portable(const QuantizedRest *rest)
 {
-    finish_body(finish, sums, places, maps, apart, more, out);
+    finish_body(rest);
 }
 
 #if defined(__x86_64__)
 CPU_TARGET_AVX2 static void
-finish_avx2(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
-            gint64 apart, const void *more, void *out)
+finish_avx2(const QuantizedRest *rest)
 {
-    finish_body(finish, sums, places, maps, apart, more, out);
+    finish_body(rest);
 }
 
 /* --- AVX2: pairs of 16-bit numbers ------------------------------------------------------------ */
@@ -138,8 +140,10 @@ places_avx2(const QuantizedReads *r, const guint8 *x, gint64 next, const gint8 *
 
 static void
 block_avx2(const QuantizedReads *reads, const guint8 *x, gint64 places, const gint8 *w0,
-           const gint8 *w1, gint32 *sums)
+           const gint8 *w1, QuantizedFetch fetch, const QuantizedRest *rest, gint32 *sums)
 {
+    (void)fetch;
+    (void)rest;
     gint32 spare[M] = { 0 };
     for (gint64 p = 0; p < places; p += 2) {
         const gboolean two = p + 1 < places;
@@ -193,74 +197,127 @@ places_fours(const QuantizedReads *r, const guint8 *x, gint64 places, const gint
 
 static void
 block_fours(const QuantizedReads *reads, const guint8 *x, gint64 places, const gint8 *w0,
-            const gint8 *w1, gint32 *sums)
+            const gint8 *w1, QuantizedFetch fetch, const QuantizedRest *rest, gint32 *sums)
 {
+    (void)fetch;
+    (void)rest;
     for (gint64 p = 0; p < places; p += ROWS) {
         places_fours(reads, x + p * reads->step, MIN(ROWS, places - p), w0, w1 != NULL ? w1 : w0,
                      w1 != NULL, sums + p * QUANTIZED_MAPS);
     }
 }
 
-/* What finish_body does for sixteen maps, the cases taken out of the loop over places. */
-CPU_TARGET_AVX512 static CPU_INLINE void
-finish_maps(const QuantizedFinish *f, const gint32 *sums, gint64 places, gint64 apart, __mmask16 in,
-            gboolean narrow, gboolean has_more, gboolean more_narrow, const void *more, void *out)
+/* What follows the sums of sixteen maps. */
+typedef struct {
+    __m512i offset;
+    __m512 scale, bias;
+    __mmask16 in;
+} Following;
+
+CPU_TARGET_AVX512 static CPU_INLINE Following
+following(const QuantizedFinish *f, gint64 map, gint64 maps)
 {
-    const __m512 low = _mm512_set1_ps(0 - f->y_zero), high = _mm512_set1_ps(255 - f->y_zero);
-    const __m512 inverse = _mm512_set1_ps(f->y_inverse), zero = _mm512_setzero_ps();
-    const __m512 more_scale = _mm512_set1_ps(f->more_scale),
-                 more_zero = _mm512_set1_ps(f->more_zero);
-    const __m512i moved = _mm512_set1_epi32((gint32)f->y_zero);
-    const __m512i offset = _mm512_maskz_loadu_epi32(in, f->offset);
-    const __m512 scale = _mm512_maskz_loadu_ps(in, f->scale);
-    const __m512 bias = _mm512_maskz_loadu_ps(in, f->bias);
-    for (gint64 p = 0; p < places; p++) {
-        const __m512i sum = _mm512_loadu_si512(sums + p * QUANTIZED_MAPS);
-        __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(sum, offset)), scale);
-        y = _mm512_add_ps(y, bias);
-        if (has_more && more_narrow) {
-            const __m128i bytes = _mm_maskz_loadu_epi8(in, (const guint8 *)more + p * apart);
-            const __m512 steps =
-                _mm512_sub_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)), more_zero);
-            y = _mm512_add_ps(y, _mm512_mul_ps(steps, more_scale));
-        } else if (has_more) {
-            y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(in, (const float *)more + p * apart));
+    const gint64 n = CLAMP(maps - map, 0, M);
+    const __mmask16 in = (__mmask16)((1u << n) - 1);
+    return (Following){ _mm512_maskz_loadu_epi32(in, f->offset + map),
+                        _mm512_maskz_loadu_ps(in, f->scale + map),
+                        _mm512_maskz_loadu_ps(in, f->bias + map), in };
+}
+
+typedef struct {
+    __m512 more_scale, more_zero, inverse, high;
+} Steps;
+
+/* Whole: of each block all maps are there. */
+CPU_TARGET_AVX512 static CPU_INLINE __m512
+follow_sums(const QuantizedFinish *f, const Following *by, const Steps *steps, const gint32 *sums,
+            gboolean whole, gboolean has_more, gboolean more_narrow, const void *more)
+{
+    const __m512i sum = _mm512_add_epi32(_mm512_loadu_si512(sums), by->offset);
+    __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), by->scale), by->bias);
+    if (has_more && more_narrow) {
+        const __m128i bytes = whole ? _mm_loadu_si128(more) : _mm_maskz_loadu_epi8(by->in, more);
+        const __m512 wide = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+        y = _mm512_add_ps(y,
+                          _mm512_mul_ps(_mm512_sub_ps(wide, steps->more_zero), steps->more_scale));
+    } else if (has_more) {
+        y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(by->in, more));
+    }
+    if (f->relu) {
+        y = _mm512_max_ps(_mm512_setzero_ps(), y); /* the second one where one is NaN */
+    }
+    return y;
+}
+
+/* Numbers of 8 bits. What is none, and what is below all of them, is the lowest of 32 bits, then of 16,
+ * then of 8. */
+CPU_TARGET_AVX512 static CPU_INLINE __m256i
+narrowed(const Steps *steps, __m512i moved, __m512 a, __m512 b)
+{
+    const __m512i left =
+        _mm512_cvtps_epi32(_mm512_min_ps(steps->high, _mm512_mul_ps(a, steps->inverse)));
+    const __m512i right =
+        _mm512_cvtps_epi32(_mm512_min_ps(steps->high, _mm512_mul_ps(b, steps->inverse)));
+    const __m512i words = _mm512_adds_epi16(_mm512_packs_epi32(left, right), moved);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 0, 4, 8, 12, 1, 5, 9, 13);
+    const __m512i bytes = _mm512_packus_epi16(words, words);
+    return _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, bytes));
+}
+
+/* Places [first, end) of the rest, the cases taken out of the loop over them. */
+CPU_TARGET_AVX512 static CPU_INLINE void
+follow_with(const QuantizedRest *rest, gint64 first, gint64 end, gboolean whole, gboolean narrow,
+            gboolean has_more, gboolean more_narrow)
+{
+    const QuantizedFinish *f = &rest->finish;
+    const Following low = following(f, 0, rest->maps), high = following(f, M, rest->maps);
+    const Steps steps = { _mm512_set1_ps(f->more_scale), _mm512_set1_ps(f->more_zero),
+                          _mm512_set1_ps(f->y_inverse), _mm512_set1_ps(255 - f->y_zero) };
+    const __m512i moved = _mm512_set1_epi16((gint16)f->y_zero);
+    const __mmask32 in = (__mmask32)low.in | (__mmask32)high.in << M;
+    const gint64 more_size = more_narrow ? 1 : sizeof(float);
+    for (gint64 p = first; p < end; p++) {
+        const gint64 at = rest->to[p] * rest->apart;
+        const gint32 *sums = rest->sums + p * QUANTIZED_MAPS;
+        if (at < 0) {
+            continue;
         }
-        if (f->relu) {
-            y = _mm512_max_ps(zero, y); /* the second one where one is NaN */
-        }
-        if (narrow) {
-            y = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(y, inverse), low), high);
-            const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(y), moved);
-            _mm_mask_storeu_epi8((guint8 *)out + p * apart, in, _mm512_cvtepi32_epi8(q));
+        const char *more = has_more ? rest->more + at * more_size : NULL;
+        const char *also = has_more ? more + M * more_size : NULL;
+        const __m512 a = follow_sums(f, &low, &steps, sums, whole, has_more, more_narrow, more);
+        const __m512 b =
+            follow_sums(f, &high, &steps, sums + M, whole, has_more, more_narrow, also);
+        if (narrow && whole) {
+            _mm256_storeu_si256((void *)(rest->out + at), narrowed(&steps, moved, a, b));
+        } else if (narrow) {
+            _mm256_mask_storeu_epi8(rest->out + at, in, narrowed(&steps, moved, a, b));
         } else {
-            _mm512_mask_storeu_ps((float *)out + p * apart, in, y);
+            float *out = (float *)(void *)rest->out + at;
+            _mm512_mask_storeu_ps(out, low.in, a);
+            _mm512_mask_storeu_ps(out + M, high.in, b);
         }
     }
 }
 
-CPU_TARGET_AVX512 static void
-finish_wide(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
-            gint64 apart, const void *more, void *out)
+/* Not inlined: loops of tiles keep their registers. */
+CPU_TARGET_AVX512 static __attribute__((noinline)) void
+follow(const QuantizedRest *rest, gint64 first, gint64 end)
 {
-    QuantizedFinish f = *finish;
-    const gint64 size = f.narrow ? 1 : sizeof(float), more_size = f.more_narrow ? 1 : sizeof(float);
-    for (gint64 j = 0; j < maps; j += M) {
-        const __mmask16 in = maps - j >= M ? 0xffff : (__mmask16)((1u << (maps - j)) - 1);
-        void *to = (char *)out + j * size;
-        const void *also = f.has_more ? (const char *)more + j * more_size : NULL;
-        if (f.narrow && !f.has_more) {
-            finish_maps(&f, sums + j, places, apart, in, TRUE, FALSE, FALSE, also, to);
-        } else if (f.narrow && f.more_narrow) {
-            finish_maps(&f, sums + j, places, apart, in, TRUE, TRUE, TRUE, also, to);
-        } else {
-            finish_maps(&f, sums + j, places, apart, in, f.narrow, f.has_more, f.more_narrow, also,
-                        to);
-        }
-        f.offset += M;
-        f.scale += M;
-        f.bias += M;
+    const QuantizedFinish *f = &rest->finish;
+    const gboolean whole = rest->maps == QUANTIZED_MAPS;
+    if (whole && f->narrow && !f->has_more) {
+        follow_with(rest, first, end, TRUE, TRUE, FALSE, FALSE);
+    } else if (whole && f->narrow && f->more_narrow) {
+        follow_with(rest, first, end, TRUE, TRUE, TRUE, TRUE);
+    } else {
+        follow_with(rest, first, end, FALSE, f->narrow, f->has_more, f->more_narrow);
     }
+}
+
+static void
+finish_wide(const QuantizedRest *rest)
+{
+    follow(rest, 0, rest->n);
 }
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
@@ -290,46 +347,55 @@ end_tiles(void)
     _tile_release();
 }
 
+/* Products of tiles are started and take their time: what else there is to do goes between them. */
+CPU_TARGET_TILES_8 static CPU_INLINE void
+block_with(const QuantizedReads *r, const guint8 *x, gboolean second, const gint8 *w0,
+           const gint8 *w1, QuantizedFetch fetch, const QuantizedRest *rest)
+{
+    const gint64 step = r->step, places = cpu_parts(rest->n, r->n * r->tiles);
+    const gint8 *next = fetch.from;
+    gint64 done = 0;
+    for (gint64 i = 0; i < r->n; i++) {
+        const guint8 *from = x + r->at[i];
+        for (gint64 t = 0; t < r->tiles;
+             t++, from += 64, w0 += QUANTIZED_TILE, w1 += QUANTIZED_TILE) {
+            _tile_loadd(4, from, step);
+            _tile_loadd(6, w0, 64);
+            _tile_dpbusd(0, 4, 6);
+            _tile_loadd(7, w1, 64);
+            _tile_dpbusd(1, 4, 7);
+            if (second) {
+                _tile_loadd(5, from + 16 * step, step);
+                _tile_dpbusd(2, 5, 6);
+                _tile_dpbusd(3, 5, 7);
+            }
+            for (gint64 l = 0; l < fetch.lines; l++, next += TN_ALIGN) {
+                __builtin_prefetch(next, 0, 2);
+            }
+            if (done < rest->n) {
+                follow(rest, done, MIN(rest->n, done + places));
+                done += places;
+            }
+        }
+    }
+}
+
 CPU_TARGET_TILES_8 static void
 block_tiles(const QuantizedReads *r, const guint8 *x, gint64 places, const gint8 *w0,
-            const gint8 *w1, gint32 *sums)
+            const gint8 *w1, QuantizedFetch fetch, const QuantizedRest *rest, gint32 *sums)
 {
     enum { OUT = QUANTIZED_MAPS * sizeof(gint32) };
-    const gint64 step = r->step;
     w1 = w1 != NULL ? w1 : w0; /* computed twice, and not read */
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
     if (places > 16) {
-        for (gint64 i = 0; i < r->n; i++) {
-            const guint8 *from = x + r->at[i];
-            for (gint64 t = 0; t < r->tiles;
-                 t++, from += 64, w0 += QUANTIZED_TILE, w1 += QUANTIZED_TILE) {
-                _tile_loadd(4, from, step);
-                _tile_loadd(6, w0, 64);
-                _tile_dpbusd(0, 4, 6);
-                _tile_loadd(7, w1, 64);
-                _tile_dpbusd(1, 4, 7);
-                _tile_loadd(5, from + 16 * step, step);
-                _tile_dpbusd(2, 5, 6);
-                _tile_dpbusd(3, 5, 7);
-            }
-        }
+        block_with(r, x, TRUE, w0, w1, fetch, rest);
         _tile_stored(2, sums + M * QUANTIZED_MAPS, OUT);
         _tile_stored(3, sums + M * QUANTIZED_MAPS + M, OUT);
     } else {
-        for (gint64 i = 0; i < r->n; i++) {
-            const guint8 *from = x + r->at[i];
-            for (gint64 t = 0; t < r->tiles;
-                 t++, from += 64, w0 += QUANTIZED_TILE, w1 += QUANTIZED_TILE) {
-                _tile_loadd(4, from, step);
-                _tile_loadd(6, w0, 64);
-                _tile_dpbusd(0, 4, 6);
-                _tile_loadd(7, w1, 64);
-                _tile_dpbusd(1, 4, 7);
-            }
-        }
+        block_with(r, x, FALSE, w0, w1, fetch, rest);
     }
     _tile_stored(0, sums, OUT);
     _tile_stored(1, sums + M, OUT);
@@ -341,12 +407,13 @@ block_tiles(const QuantizedReads *r, const guint8 *x, gint64 places, const gint8
 const QuantizedKernels *
 quantized_kernels(void)
 {
-    static const QuantizedKernels portable = { block_portable, finish_portable, NULL, NULL };
+    static const QuantizedKernels portable = { block_portable, finish_portable, FALSE, NULL, NULL };
 #if defined(__x86_64__)
-    static const QuantizedKernels avx2 = { block_avx2, finish_avx2, NULL, NULL };
-    static const QuantizedKernels avx512 = { block_avx2, finish_wide, NULL, NULL };
-    static const QuantizedKernels fours = { block_fours, finish_wide, NULL, NULL };
-    static const QuantizedKernels tiles = { block_tiles, finish_wide, begin_tiles, end_tiles };
+    static const QuantizedKernels avx2 = { block_avx2, finish_avx2, FALSE, NULL, NULL };
+    static const QuantizedKernels avx512 = { block_avx2, finish_wide, FALSE, NULL, NULL };
+    static const QuantizedKernels fours = { block_fours, finish_wide, FALSE, NULL, NULL };
+    static const QuantizedKernels tiles = { block_tiles, finish_wide, TRUE, begin_tiles,
+                                            end_tiles };
     guint a, b, c = 0, d = 0;
     __get_cpuid_count(7, 0, &a, &b, &c, &d);
     if (cpu_bf16 == CPU_BF16_TILES && (d & 1u << 25)) { /* AMX-INT8 */

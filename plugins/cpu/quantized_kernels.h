@@ -25,15 +25,31 @@ typedef struct {
     float y_inverse, y_zero;
 } QuantizedFinish;
 
+/* n places of a block of maps that are summed up and wait for what follows. */
+typedef struct {
+    QuantizedFinish finish;
+    const gint32 *sums;
+    const gint64 *to; /* which place of the result each is; -1: none */
+    gint64 n, maps;   /* maps: of the block */
+    gint64 apart;     /* numbers of out and of more from a place to the next */
+    const char *more; /* NULL: none */
+    char *out;        /* both: of place 0, from the block's first map on */
+} QuantizedRest;
+
+/* Lines of memory that are read later, so many with each tile of a place. */
+typedef struct {
+    const gint8 *from;
+    gint64 lines;
+} QuantizedFetch;
+
 typedef struct {
     /* sums[QUANTIZED_PLACES][QUANTIZED_MAPS] of `places` places by one or both blocks of weights; w1
-     * NULL: one. */
+     * NULL: one. rest: what is done while products are under way, of other sums; those that cannot do so
+     * leave it. */
     void (*block)(const QuantizedReads *reads, const guint8 *x, gint64 places, const gint8 *w0,
-                  const gint8 *w1, gint32 *sums);
-    /* The sums of `maps` maps of neighbouring places, whose results are `apart` elements apart, as are
-     * those of more. */
-    void (*finish)(const QuantizedFinish *finish, const gint32 *sums, gint64 places, gint64 maps,
-                   gint64 apart, const void *more, void *out);
+                  const gint8 *w1, QuantizedFetch fetch, const QuantizedRest *rest, gint32 *sums);
+    void (*finish)(const QuantizedRest *rest);
+    gboolean along; /* block finishes its rest */
     /* Around blocks of so many places on a thread; NULL: nothing. */
     void (*begin)(gint64 places);
     void (*end)(void);

@@ -500,7 +500,8 @@ NN_OP(conv_blocked, NULL, "Convolution of images in blocks of channels, and what
             ARG("more", "out's shape: added", NN_RANK(5, 5), .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'O', TN_DTYPES_FLOAT, "[N, M / 16, o, o, 16]")),
       .attrs = TN_OPTIONS(TnConvBlockedAttrs, blocked_rows), .infer = blocked_infer,
-      .body = blocked_body, .sample = blocked_sample, .simplify = blocked_simplify);
+      .body = blocked_body, .sample = blocked_sample, .simplify = blocked_simplify,
+      .in_place = 1u << 3);
 NN_OP(conv_winograd, NULL, "Convolution of images in blocks by Winograd's F (4 x 4, 3 x 3)",
       NN_IN(ARG("x", "[N, C / 16, h, w, 16]", NN_RANK(5, 5)),
             ARG("u", "[36, M / 16, C / 16, 16 of C, 16 of M], windows transformed", NN_RANK(5, 5)),
@@ -508,4 +509,5 @@ NN_OP(conv_winograd, NULL, "Convolution of images in blocks by Winograd's F (4 x
             ARG("more", "out's shape: added", NN_RANK(5, 5), .flags = TN_ARG_OPTIONAL)),
       NN_OUT(ARG("out", "[N, M / 16, o, o, 16]")),
       .attrs = TN_OPTIONS(TnConvBlockedAttrs, winograd_rows), .infer = winograd_infer,
-      .body = winograd_body, .sample = winograd_sample, .simplify = blocked_simplify);
+      .body = winograd_body, .sample = winograd_sample, .simplify = blocked_simplify,
+      .in_place = 1u << 3);

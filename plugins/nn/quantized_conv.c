@@ -344,7 +344,7 @@ NN_OP(quantized_conv, NULL, "Convolution of 8-bit images, channels last, with wh
       NN_OUT(NN_ARG("out", 'O', TN_DT(F32) | TN_DT(U8), "[N, o…, M]")),
       .attrs = TN_OPTIONS(TnQuantizedConvAttrs, rows), .flags = TN_OP_NO_GRAD,
       .infer = quantized_infer, .body = quantized_body, .sample = quantized_sample,
-      .flops = quantized_flops);
+      .flops = quantized_flops, .in_place = 1u << 6);
 NN_OP(from_channels_last, NULL,
       "Images with their channels behind the samples, from such with them last",
       NN_IN(NN_ARG("x", 'T', TN_DTYPES_ALL, "[N, s…, C]", NN_RANK(2, TN_MAX_RANK))),

@@ -174,6 +174,12 @@ convolutions(void)
         }
         check(c, in, &out[0]);
         TN_ASSERT(memcmp(out[0].block, out[1].block, out[0].bytes) == 0);
+        if (c->more && tn_type_equal(&in[MORE].arg.type, &out[0].arg.type)) {
+            /* Over what is added, as a program has it. */
+            const TnOp *op = tn_op_find("quantized_conv", NULL);
+            TN_ASSERT(kernel_run("cpu", op, &attrs, N_IN, in, 1, &in[MORE], NULL) == TN_OK);
+            TN_ASSERT(memcmp(in[MORE].block, out[0].block, out[0].bytes) == 0);
+        }
         for (gint k = 0; k < N_IN; k++) {
             array_clear(&in[k]);
         }
