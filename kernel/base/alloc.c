@@ -9,7 +9,7 @@
 /* Large memory is put on pages of 2 MiB where the system has them: a walk over it, or a jump into
  * it, then seldom waits for where a page is. */
 #define HUGE_PAGE ((gsize)2 << 20)
-#define HUGE_FROM (4 * HUGE_PAGE)
+#define HUGE_FROM (2 * HUGE_PAGE)
 
 /* Allocations since the last tn_data_fail_nth, and the one of them that fails (0: none). */
 static atomic_ullong allocations;
