@@ -68,7 +68,8 @@ tn_lay_sum(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in
     return TRUE;
 }
 
-/* A reduction over all places of each channel: blocks and their channels are left in order. */
+/* A reduction over all places of each channel: blocks and their channels are left in order. Sums of blocks are
+ * made in another order than those of images; whether there are blocks may hang on the number of samples. */
 gboolean
 tn_lay_places(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
 {
@@ -78,6 +79,7 @@ tn_lay_places(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal 
         is = is || node->op == tn_op_find(names[i], NULL);
     }
     const TnSplit way = tn_way_of_inputs(l, node, in);
+    is = is && !(l->options->batch_invariant && node->op == tn_op_find("reduce_sum", NULL));
     if (!is || way == TN_NOT_LAID || way == TN_SPLIT_SAMPLES) {
         return FALSE;
     }

@@ -21,7 +21,9 @@ typedef struct {
     gboolean by_columns; /* the last kept axis has neighbours, the last reduced one has not */
     FoldSlices slices;   /* of the first reduced axis */
     gint64 items, per_chunk;
-    CpuCopy copy; /* instead of all this, where n_reduced is 1 */
+    CpuCopy copy; /* instead of all this, where n_reduced is 1; of what is laid out first */
+    gboolean lays_out;
+    gsize partial_bytes; /* of the scratch, before what is laid out */
     FoldFn run;
     FoldColumnsFn columns;
 } Plan;
@@ -196,7 +198,12 @@ run(void *state, const TnRun *run)
     if (plan->n_reduced == 1) {
         return cpu_copy_run(&plan->copy, run->out[0], run->in[0]);
     }
-    if (plan->items > 0) {
+    if (plan->lays_out) {
+        char *laid = (char *)run->scratch + plan->partial_bytes;
+        job.in = laid;
+        status = cpu_copy_run(&plan->copy, laid, run->in[0]);
+    }
+    if (plan->items > 0 && status == TN_OK) {
         status = tn_parallel_for((gsize)((plan->items + plan->per_chunk - 1) / plan->per_chunk),
                                  reduce_chunk, &job);
     }
@@ -277,15 +284,28 @@ choose_items(Plan *plan, const TnType *in)
     plan->per_chunk = cpu_items_per_chunk(plan->items, total / MAX(1, plan->items) + 8);
 }
 
+/* How an input lies may hang on the number of samples, as which image layout pays; where that may decide
+ * nothing, sums go by it only if it is the usual way. */
+static void
+lay_out(Plan *plan, TnArg *in)
+{
+    gint64 packed[TN_MAX_RANK];
+    tn_type_strides(&in->type, packed);
+    cpu_copy_plan(&plan->copy, plan->size, in->type.rank, in->type.dims, packed, in->strides);
+    for (gint i = 0; i < in->type.rank && plan->invariant; i++) {
+        plan->lays_out = plan->lays_out || (in->type.dims[i] > 1 && in->strides[i] != packed[i]);
+        in->strides[i] = packed[i];
+    }
+}
+
 static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
 {
-    const TnArg *in = &node->in[0];
-    gint64 packed[TN_MAX_RANK];
+    TnArg in = node->in[0];
     Plan *plan = g_new0(Plan, 1);
     plan->kind = kind;
     plan->invariant = node->batch_invariant;
-    plan->dtype = in->type.dtype;
+    plan->dtype = in.type.dtype;
     plan->type = tile_type_of(plan->dtype);
     plan->native = tile_is_native(plan->dtype) && plan->type != TILE_BOOL;
     if (plan->type == TILE_BOOL) {
@@ -295,13 +315,14 @@ prepare(const TnNode *node, TnPrepared *prepared, FoldKind kind, guint32 mask)
     plan->run = fold_run(kind, plan->type);
     plan->columns =
         plan->native ? fold_columns(kind, plan->type) : fold_columns_of(kind, plan->dtype);
-    split_axes(plan, in, mask);
-    choose_items(plan, &in->type);
-    tn_type_strides(&in->type, packed);
-    cpu_copy_plan(&plan->copy, plan->size, in->type.rank, in->type.dims, packed, in->strides);
-    prepared->state = plan;
-    prepared->scratch =
+    lay_out(plan, &in);
+    split_axes(plan, &in, mask);
+    choose_items(plan, &in.type);
+    plan->lays_out = plan->lays_out && plan->n_reduced != 1;
+    plan->partial_bytes =
         plan->slices.n > 1 ? (gsize)(plan->slices.n * plan->n_kept) * sizeof(Fold) : 0;
+    prepared->state = plan;
+    prepared->scratch = plan->partial_bytes + (plan->lays_out ? (gsize)tn_type_bytes(&in.type) : 0);
     return TRUE;
 }
 

@@ -333,15 +333,16 @@ added(TnSimplify *s, gint i, TnDtype narrow)
                : TN_VAL_NONE;
 }
 
-/* A number for each channel, as a vector; else TN_VAL_NONE. */
+/* A number for each channel, as a vector; else TN_VAL_NONE. Of what hangs on variables alone: what each image
+ * adds of its own has this shape, too, where there is one image. */
 static TnVal
 added_bias(TnSimplify *s, TnVal other, TnDtype narrow)
 {
     const TnType *type = tn_graph_type(s->graph, other), *out = s->type;
     const TnReshapeAttrs vector = { .shape = NN_SHAPE(out->dims[1] * out->dims[4]) };
-    return type->dtype == narrow && type->rank == 5 && type->dims[0] == 1 &&
-                   type->dims[1] == out->dims[1] && type->dims[2] == 1 && type->dims[3] == 1 &&
-                   type->dims[4] == out->dims[4]
+    return tn_simplify_fixed(s, other) && type->dtype == narrow && type->rank == 5 &&
+                   type->dims[0] == 1 && type->dims[1] == out->dims[1] && type->dims[2] == 1 &&
+                   type->dims[3] == 1 && type->dims[4] == out->dims[4]
                ? tn_simplify_add(s, "reshape", &vector, 1, &other)
                : TN_VAL_NONE;
 }
@@ -371,8 +372,8 @@ blocked_simplify(TnSimplify *s)
     } else if (s->n_in != 2 || attrs.relu) {
         return TN_VAL_NONE;
     } else if (strcmp(s->op->name, "add") == 0 && tn_val_is_none(with[3])) {
-        /* One image of a single place looks like a bias: taken as one, it leaves room for an image behind it, as
-         * with any other number of images. */
+        /* Of a single image of a single place a bias has the shape of what a residual adds: as a bias it leaves
+         * room for that, as with any other number of images. */
         const TnVal bias =
             tn_val_is_none(with[2]) ? added_bias(s, s->in[1 - s->of], narrow) : TN_VAL_NONE;
         if (!tn_val_is_none(bias)) {
