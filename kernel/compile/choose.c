@@ -115,19 +115,14 @@ best(const TnCompile *options, const char *kind, const TnNode *node, const char 
     return row != NULL ? fastest(kind, node, row, usual) : usual;
 }
 
+/* choice: what is known of it; n_candidates counts ways beside the kernels. */
 static void
-tell(const TnCompile *options, const char *kind, const TnNode *node, const char *key,
-     const char *id, TnChoiceSource source, guint others)
+tell(const TnCompile *options, TnChoiceSink sink, TnChoice choice)
 {
-    g_autoptr(GPtrArray) candidates = tn_kernel_candidates(kind, node);
-    const TnChoice choice = { .size = sizeof choice,
-                              .kind = kind,
-                              .node = node,
-                              .key = key,
-                              .id = id,
-                              .source = source,
-                              .n_candidates = candidates->len + others };
-    options->choice_sink(&choice, options->choice_data);
+    g_autoptr(GPtrArray) candidates = tn_kernel_candidates(choice.kind, choice.node);
+    choice.size = sizeof choice;
+    choice.n_candidates += candidates->len;
+    sink(&choice, options->choice_data);
 }
 
 /* --- Choosing --------------------------------------------------------------------------------- */
@@ -155,7 +150,13 @@ choose(const TnCompile *options, guint d, const TnNode *any, guint others)
         note(options->chosen, key, id != NULL ? id : NONE);
     }
     if (options->choice_sink != NULL) {
-        tell(options, kind, node, key, id, source, others);
+        tell(options, options->choice_sink,
+             (TnChoice){ .kind = kind,
+                         .node = node,
+                         .key = key,
+                         .id = id,
+                         .source = source,
+                         .n_candidates = others });
     }
     return kernel;
 }
@@ -187,6 +188,16 @@ tn_choose_anew(const TnCompile *options, guint d, const TnNode *any)
         tn_value_set(options->chosen, key, tn_value_string(id));
     }
     return kernel;
+}
+
+void
+tn_choice_used(const TnCompile *options, guint d, const TnNode *any, const TnKernel *kernel)
+{
+    const char *kind = tn_device_kind(options->devices[d]);
+    const TnNode view = asked(options, any);
+    g_autofree char *key = tn_node_key(kind, &view), *id = tn_kernel_id(kernel);
+    tell(options, options->used_sink,
+         (TnChoice){ .kind = kind, .node = &view, .key = key, .id = id, .source = TN_CHOICE_KEPT });
 }
 
 void

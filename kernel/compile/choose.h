@@ -23,6 +23,8 @@ const TnKernel *tn_kernel_of_types(const TnCompile *options, guint d, const TnOp
                                    const TnType *types, guint others, TnTypesChoice *choice);
 /* The best whatever was chosen, written likewise. */
 const TnKernel *tn_choose_anew(const TnCompile *options, guint d, const TnNode *node);
+/* Tells options->used_sink which kernel runs the node. */
+void tn_choice_used(const TnCompile *options, guint d, const TnNode *node, const TnKernel *kernel);
 /* Writes that this kernel was chosen after all. */
 void tn_choice_note(const TnCompile *options, guint d, const TnNode *node, const TnKernel *kernel);
 /* Measured microseconds of one of the node's kernels; where these sizes were not measured, a number that

@@ -1,4 +1,5 @@
 /* compile.c: from a graph to a program: passes, then the memory plan. */
+#include "choose.h"
 #include "plan-private.h"
 
 #include <tenon/tensor.h>
@@ -172,6 +173,20 @@ tn_plan_clear(TnPlan *plan)
     g_free(plan->scratch);
 }
 
+static void
+tell_used(const TnPlan *plan)
+{
+    for (guint i = 0; i < plan->steps->len; i++) {
+        const TnStep *step = tn_plan_step(plan, i);
+        if (step->kind == TN_STEP_KERNEL) {
+            const TnClaim *claim = &plan->c->claims[step->node];
+            TnNodeView view;
+            tn_node_view_claimed(&view, plan->graph, step->node, claim);
+            tn_choice_used(plan->c->options, (guint)claim->device, &view.node, claim->kernel);
+        }
+    }
+}
+
 static TnProgram *
 plan_program(TnCompiler *c, GError **error)
 {
@@ -180,6 +195,9 @@ plan_program(TnCompiler *c, GError **error)
                   tn_plan_emit(&plan, error);
     if (ok) {
         tn_plan_streams(&plan);
+        if (c->options->used_sink != NULL) {
+            tell_used(&plan);
+        }
     } else {
         g_clear_pointer(&plan.program, tn_program_destroy);
     }

@@ -56,7 +56,8 @@ compile_body(const TnCompile *options, const TnGraph *graph, const TnType *input
     own.inputs = inputs;
     own.values = NULL;
     own.memory_limit = 0; /* the program around counts it as scratch */
-    return own.sink != NULL || own.chosen != NULL || own.choice_sink != NULL
+    return own.sink != NULL || own.chosen != NULL || own.choice_sink != NULL ||
+                   own.used_sink != NULL
                ? tn_compile(graph, &own, error)
                : tn_compile_shared(graph, &own, error);
 }

@@ -10,29 +10,63 @@ static const char *const sources[] = {
     [TN_CHOICE_KEPT] = "as the run began",
 };
 
+/* What was chosen for a node, by its key: drafts choose for nodes that the program has not. */
+typedef struct {
+    char *id;
+    TnChoiceSource source;
+    guint n_candidates;
+    gboolean shown;
+} Chosen;
+
 typedef struct {
     FILE *out;
-    GHashTable *seen; /* keys */
+    GHashTable *chosen; /* key → Chosen */
 } Choices;
 
 static void
-print_choice(const TnChoice *choice, gpointer data)
+chosen_free(gpointer data)
+{
+    Chosen *chosen = data;
+    g_free(chosen->id);
+    g_free(chosen);
+}
+
+static void
+note_choice(const TnChoice *choice, gpointer data)
 {
     Choices *choices = data;
-    if (choice->n_candidates > 1 && g_hash_table_add(choices->seen, g_strdup(choice->key)))
-        fprintf(choices->out, "  %.*s: %s, %s, one of %u\n", (int)strcspn(choice->key, "#"),
-                choice->key, choice->id ? choice->id : "none", sources[choice->source],
-                choice->n_candidates);
+    if (choice->n_candidates > 1 && !g_hash_table_contains(choices->chosen, choice->key)) {
+        const Chosen chosen = { g_strdup(choice->id), choice->source, choice->n_candidates, FALSE };
+        g_hash_table_insert(choices->chosen, g_strdup(choice->key),
+                            g_memdup2(&chosen, sizeof chosen));
+    }
+}
+
+/* A kernel that was not chosen stands in where the chosen one needs more memory than there is. */
+static void
+print_used(const TnChoice *used, gpointer data)
+{
+    Choices *choices = data;
+    Chosen *chosen = g_hash_table_lookup(choices->chosen, used->key);
+    if (!chosen || chosen->shown)
+        return;
+    chosen->shown = TRUE;
+    fprintf(choices->out, "  %.*s: %s, %s, one of %u\n", (int)strcspn(used->key, "#"), used->key,
+            used->id,
+            g_strcmp0(chosen->id, used->id) == 0 ? sources[chosen->source] : "in less memory",
+            chosen->n_candidates);
 }
 
 static gboolean
 show_graph(TnVerbCall *call, TnContext *context, TnGraph *graph, const char *name, GError **error)
 {
-    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    Choices choices = { call->out, seen };
+    g_autoptr(GHashTable) chosen =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, chosen_free);
+    Choices choices = { call->out, chosen };
     TnCompile options;
     tn_compile_init(&options, context);
-    options.choice_sink = print_choice;
+    options.choice_sink = note_choice;
+    options.used_sink = print_used;
     options.choice_data = &choices;
     fprintf(call->out, "# kernels of '%s' that are one of several\n", name);
     g_autoptr(TnProgram) program = tn_compile(graph, &options, error);

@@ -1,6 +1,8 @@
 /* test_recompute.c: values computed again under a memory limit: the same bits, within the limit, at little
  * cost; what cannot be met says what can. */
 // tn-test: timeout=120
+#include <string.h>
+
 #include <tenon/base.h>
 #include <tenon/nn.h>
 #include <tenon/ops.h>
@@ -301,10 +303,47 @@ convolution(TnType *type)
     return graph;
 }
 
-/* The kernel that a program's convolution has was written down, so that the next has it at once. */
+/* The kernel that is said to run the convolution, and the one that was chosen for it first. */
+typedef struct {
+    char used[64], chosen[64];
+} Told;
+
+static void
+see_chosen(const TnChoice *choice, gpointer data)
+{
+    Told *told = data;
+    if (strcmp(choice->node->op->name, "conv") == 0 && told->chosen[0] == '\0') {
+        g_strlcpy(told->chosen, choice->id, sizeof told->chosen);
+    }
+}
+
+static void
+see_used(const TnChoice *used, gpointer data)
+{
+    Told *told = data;
+    if (strcmp(used->node->op->name, "conv") == 0) {
+        g_strlcpy(told->used, used->id, sizeof told->used);
+    }
+}
+
+static const char *
+kernel_of_conv(const TnProgram *program)
+{
+    TnProgramStep step = { .size = sizeof step };
+    for (guint i = 0; tn_program_step(program, i, &step); i++) {
+        if (strcmp(step.op->name, "conv") == 0) {
+            return step.kernel;
+        }
+    }
+    return "none";
+}
+
+/* The kernel that a program's convolution has was written down, so that the next has it at once, and is
+ * told of. */
 static void
 kernels_that_work_in_less(void)
 {
+    Told told = { "", "" };
     g_autoptr(GError) error = NULL;
     TnType type;
     if (!tn_registry_open("onednn", &error)) {
@@ -326,8 +365,15 @@ kernels_that_work_in_less(void)
     }
     options.memory_limit = most;
     options.chosen = chosen;
+    options.choice_sink = see_chosen;
+    options.used_sink = see_used;
+    options.choice_data = &told;
     g_autoptr(TnProgram) lean = tn_compile(graph, &options, &error);
     TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPSTR(told.used, kernel_of_conv(lean));
+    TN_ASSERT_CMPSTR(told.chosen, kernel_of_conv(whole));
+    TN_ASSERT(strcmp(told.used, told.chosen) != 0);
+    options.choice_sink = options.used_sink = NULL;
     TN_ASSERT_CMPUINT(tn_program_arena_bytes(lean), <=, most);
     TN_ASSERT(!tn_value_equal(before, chosen));
     options.memory_limit = 0;

@@ -42,6 +42,9 @@ typedef struct {
     TnDtype precision;
     /* Results may have other bits where they are the same for real numbers and take less: log (exp x) is x. */
     gboolean fast_math;
+    /* With choice_data: told of the nodes of the finished program, each with the kernel that runs it, which
+     * under a memory limit may be another than was chosen; TnChoice.source says nothing. NULL: nobody asks. */
+    TnChoiceSink used_sink;
 } TnCompile;
 
 /* What all compilations in a context have in common: its devices and what was set there; the rest is
