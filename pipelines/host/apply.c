@@ -7,7 +7,6 @@
  * runs at once. */
 #include "host-private.h"
 
-#include <math.h>
 #include <string.h>
 
 #include <tenon/tape.h>
@@ -173,6 +172,8 @@ find_mode(lua_State *L, Call *call)
         call->graph = built;
 }
 
+#define CAST_HINT "; cast the other operand first, as in x:cast(\"f32\")"
+
 /* dtype of a number given for input k: that of an operand with the same letter. */
 static TnDtype
 number_dtype(lua_State *L, const Call *call, gint k)
@@ -187,19 +188,6 @@ number_dtype(lua_State *L, const Call *call, gint k)
         if (tn_dtype_in(dtype, row->dtypes))
             return dtype;
     return TN_DTYPE_F32;
-}
-
-static double
-number_for(lua_State *L, const Call *call, gint k, TnDtype dtype)
-{
-    const double number = lua_tonumber(L, call->at[k]);
-    const TnDtypeClass klass = tn_dtype_info(dtype)->klass;
-    if (klass != TN_CLASS_FLOAT && klass != TN_CLASS_BOOL && number != floor(number))
-        tn_host_raise_text(L, TN_ERROR_DTYPE,
-                           "%s: %g cannot be a %s; cast the other operand first, as in "
-                           "x:cast(\"f32\")",
-                           call->op->name, number, tn_dtype_name(dtype));
-    return number;
 }
 
 /* --- Attributes ------------------------------------------------------------------------------- */
@@ -282,8 +270,8 @@ apply_in_graph(lua_State *L, const Call *call, const void *attrs)
     for (gint k = 0; k < call->n_in; k++) {
         in[k] = TN_VAL_NONE;
         if (call->at[k] && lua_type(L, call->at[k]) == LUA_TNUMBER) {
-            const TnDtype dtype = number_dtype(L, call, k);
-            in[k] = tn_graph_scalar(call->graph, dtype, number_for(L, call, k, dtype));
+            in[k] = tn_number_in_graph(L, call->at[k], call->graph, number_dtype(L, call, k),
+                                       call->op->name, CAST_HINT);
         } else if (call->at[k]) {
             in[k] = tn_operand_in_graph(L, call->at[k], call->graph);
         }
@@ -301,9 +289,8 @@ apply_in_graph(lua_State *L, const Call *call, const void *attrs)
 static TnVal
 number_on_tape(lua_State *L, const Call *call, gint k, TnTape *tape)
 {
-    const TnDtype dtype = number_dtype(L, call, k);
-    const double number = number_for(L, call, k, dtype);
-    TnTensor *tensor = tn_tensor_scalar(dtype, number);
+    TnTensor *tensor =
+        tn_number_scalar(L, call->at[k], number_dtype(L, call, k), call->op->name, CAST_HINT);
     const TnVal val = tn_tape_input(tape, tensor);
     tn_tensor_unref(tensor);
     return val;

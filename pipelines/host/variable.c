@@ -203,11 +203,13 @@ variable_write(lua_State *L)
     if (tensor) {
         from = tn_tensor_ref(tensor->tensor);
     } else {
-        const double number = luaL_checknumber(L, 2);
-        from = tn_tensor_new(NULL, tn_var_info(handle->var)->type, &error);
+        const TnType *type = &tn_var_info(handle->var)->type;
+        guint64 element;
+        tn_number_check(L, 2, type->dtype, &element);
+        from = tn_tensor_new(NULL, *type, &error);
         if (from)
-            tn_dtype_convert(tn_tensor_dtype(from), tn_storage_memory(tn_tensor_storage(from)), 1,
-                             TN_DTYPE_F64, &number, 0, (gsize)tn_tensor_count(from));
+            tn_dtype_convert(type->dtype, tn_storage_memory(tn_tensor_storage(from)), 1,
+                             type->dtype, &element, 0, (gsize)tn_tensor_count(from));
     }
     const gboolean ok = from && write_tensor(handle->var, from, &error);
     g_clear_pointer(&from, tn_tensor_unref);
