@@ -32,6 +32,18 @@ end
 
 local function uniform(bound) return { "uniform", -bound, bound } end
 
+-- PyTorch's of a bias: of sums of `fan` products; of none it is 0.
+local function fan_uniform(fan) return uniform(fan > 0 and 1 / math.sqrt(fan) or 0) end
+
+-- Of x's axes from `first` on, none may be without elements: `what` of nothing there is none.
+local function want_elements(x, first, what)
+  for axis = first, x.rank do
+    if x.shape[axis] == 0 then
+      core.fail("config", ("%s: %s of no elements: axis %d of %s is 0"):format(layer.path(), what, axis - 1, x.type))
+    end
+  end
+end
+
 -- x with elements left out at random while training.
 local function dropped(x, p)
   if not layer.training or p == 0 then return x end
@@ -53,7 +65,7 @@ define("linear", "x times a matrix, plus a bias, over the last axis", {
   forward = function(self, x)
     local inputs = x.shape[x.rank]
     local weight = self:param("weight", { self.out, inputs }, self.init or "fan_in_uniform")
-    local bias = self.bias and self:param("bias", { self.out }, self.bias_init or uniform(1 / math.sqrt(inputs)))
+    local bias = self.bias and self:param("bias", { self.out }, self.bias_init or fan_uniform(inputs))
     x, weight = quantize.operands(x, weight)
     return x:linear(weight, bias or nil)
   end,
@@ -145,7 +157,7 @@ local function conv_forward(rank)
     if not self.bias then return x:conv(weight, attributes) end
     local fan = shape[2]
     for _, size in ipairs(kernel) do fan = fan * size end
-    return x:conv_bias(weight, self:param("bias", { self.channels }, uniform(1 / math.sqrt(fan))), attributes)
+    return x:conv_bias(weight, self:param("bias", { self.channels }, fan_uniform(fan)), attributes)
   end
 end
 
@@ -169,7 +181,7 @@ define("conv_transpose", "transposed convolution: convolution's gradient as a la
     if not self.bias then return x:conv_transpose(weight, attributes) end
     local fan = shape[2]
     for _, size in ipairs(kernel) do fan = fan * size end
-    return x:conv_transpose_bias(weight, self:param("bias", { self.channels }, uniform(1 / math.sqrt(fan))), attributes)
+    return x:conv_transpose_bias(weight, self:param("bias", { self.channels }, fan_uniform(fan)), attributes)
   end,
 })
 
@@ -212,6 +224,7 @@ define("adaptive_average_pool", "means of as many windows as asked for, which co
   -- PyTorch's windows: i of m holds elements floor (i n / m) to ceil ((i + 1) n / m) of n. A product
   -- with a matrix of shares for each axis, which goes behind the others by its turn.
   forward = function(self, x)
+    want_elements(x, 3, "means")
     local sizes, turn = repeated(self.size, x.rank - 2), { 0, 1 }
     for i = 3, x.rank - 1 do turn[i] = i end
     turn[x.rank] = 2
@@ -233,6 +246,7 @@ for _, kind in ipairs { "average", "max" } do
     { name = "keep", type = "bool", default = false, help = "keep those axes, of size 1" },
   }, {
     forward = function(self, x)
+      want_elements(x, 3, kind == "max" and "the largest" or "the mean")
       local y = x[("global_%s_pool"):format(kind)](x)
       return self.keep and y or y:flatten(1)
     end,
@@ -420,9 +434,12 @@ define("parallel", "what several layers make of x, side by side", {
 
 -- --- Recurrent -----------------------------------------------------------------------------------
 
--- Zeros [N, size] where x is [N, …]: N is read when it runs, not when the graph is built.
+-- Zeros [N, size] where x is [N, …]: N is read when it runs, not when the graph is built. Without features
+-- there is no column to take N from; the sum of none is one.
 local function zero_state(x, size)
-  local column = x:flatten(1):slice { starts = { 0 }, ends = { 1 }, axes = { 1 } }
+  local rows = x:flatten(1)
+  local column = rows.shape[2] > 0 and rows:slice { starts = { 0 }, ends = { 1 }, axes = { 1 } }
+    or rows:reduce_sum { axes = { 1 } }
   return column:zeros_like():expand { 1, size }
 end
 
@@ -490,7 +507,9 @@ for _, cell in ipairs(cells) do
   }), {
     forward = function(self, x)
       want_rank(x, 3, "[batch, steps, features]")
-      local steps, states = x.shape[2], zero_states(cell, self, x)
+      local steps = x.shape[2]
+      if steps == 0 then core.fail("config", ("%s: %s is a sequence of no steps"):format(layer.path(), x.type)) end
+      local states = zero_states(cell, self, x)
       local y = x:transpose { 1, 0, 2 } -- the operators' order: each step's samples together
       if self.reverse then y = turned(y) end
       for l = 1, self.layers do
@@ -515,7 +534,7 @@ define("attention", "multi-head attention of a sequence [N, steps, features] to 
   forward = function(self, x, memory)
     want_rank(x, 3, "[batch, steps, features]")
     local size = x.shape[3]
-    if size % self.heads ~= 0 then
+    if size == 0 or size % self.heads ~= 0 then
       core.fail("config", ("%s: %d features cannot be shared by %d heads"):format(layer.path(), size, self.heads))
     end
     memory = memory or x
