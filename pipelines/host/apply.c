@@ -114,6 +114,7 @@ typedef struct {
     gint n_in;
     int at[TN_MAX_IN]; /* stack index of each input; 0: absent */
     int rest;          /* first argument that is no input */
+    TnValue *given;    /* attributes by name, in a box on the stack */
     TnGraph *graph;    /* NULL: imperative */
     gboolean tracked;
 } Call;
@@ -240,7 +241,7 @@ add_argument(lua_State *L, const Call *call, int index, TnValue *map, TnValue *i
 
 /* Pushes a userdata with the filled struct, NULL for an operator without attributes. */
 static const void *
-push_attrs(lua_State *L, const Call *call)
+push_attrs(lua_State *L, Call *call)
 {
     const TnOptions *rows = &call->op->attrs;
     GError *error = NULL;
@@ -249,6 +250,7 @@ push_attrs(lua_State *L, const Call *call)
     for (int i = call->rest; i <= call->n_args; i++)
         add_argument(L, call, i, map->value, items->value);
     place(L, call->op, map->value, items->value);
+    call->given = map->value;
     void *attrs = lua_newuserdatauv(L, rows->struct_size + 1, 0);
     memset(attrs, 0, rows->struct_size + 1);
     if (rows->n == 0)
@@ -279,6 +281,7 @@ apply_in_graph(lua_State *L, const Call *call, const void *attrs)
     const TnVal first = tn_graph_add(call->graph, call->op, attrs, call->n_in, in, out);
     if (!tn_graph_check(call->graph, &error))
         return tn_host_raise(L, error);
+    tn_number_check_attributes(L, call->op, call->given, tn_graph_type(call->graph, out[0])->dtype);
     const gint n_out = tn_graph_node_n_outputs(call->graph, first.node);
     luaL_checkstack(L, n_out, "outputs");
     for (gint k = 0; k < n_out; k++)
@@ -333,8 +336,10 @@ apply_now(lua_State *L, const Call *call, const void *attrs)
             tn_tape_clear(tape);
         return tn_host_raise(L, error);
     }
-    const gint n_out = tn_graph_node_n_outputs(tn_tape_graph(tape), first.node);
+    const TnGraph *graph = tn_tape_graph(tape);
+    const gint n_out = tn_graph_node_n_outputs(graph, first.node);
     luaL_checkstack(L, n_out, "outputs");
+    tn_number_check_attributes(L, call->op, call->given, tn_graph_type(graph, out[0])->dtype);
     for (gint k = 0; k < n_out; k++) {
         TnLuaTensor *handle = tn_push_tensor(L);
         handle->tracked = tracked;

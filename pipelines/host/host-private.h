@@ -276,6 +276,10 @@ void tn_number_check(lua_State *L, int index, TnDtype dtype, void *element); /* 
 /* A rank-0 tensor of it (transfer full); raises as above. */
 TnTensor *tn_number_scalar(lua_State *L, int index, TnDtype dtype, const char *who,
                            const char *hint);
+/* FALSE for an integer beyond 2^53, where doubles have gaps. */
+gboolean tn_number_is_double(lua_State *L, int index);
+/* Raises if an attribute that was given and is an element of the operator's output, of that dtype, is none of it. */
+void tn_number_check_attributes(lua_State *L, const TnOp *op, const TnValue *given, TnDtype dtype);
 /* Pushes an element: a float, an integer, a boolean; digits for a u64 beyond Lua's integers. */
 void tn_number_push(lua_State *L, TnDtype dtype, const void *element);
 

@@ -114,6 +114,43 @@ tn_number_scalar(lua_State *L, int index, TnDtype dtype, const char *who, const 
     return tensor;
 }
 
+gboolean
+tn_number_is_double(lua_State *L, int index)
+{
+    const gint64 most = G_GINT64_CONSTANT(1) << 53;
+    const gint64 number = lua_isinteger(L, index) ? lua_tointeger(L, index) : 0;
+    return number >= -most && number <= most;
+}
+
+/* Attributes that are elements of an operator's output, of its dtype therefore. Kernels bend what does not fit. */
+void
+tn_number_check_attributes(lua_State *L, const TnOp *op, const TnValue *given, TnDtype dtype)
+{
+    static const struct {
+        const char *op, *attribute;
+    } rows[] = {
+        { "clip", "min" },   { "clip", "max" },    { "full_like", "value" },
+        { "one_hot", "on" }, { "one_hot", "off" }, { "pad", "value" },
+    };
+    guint64 element;
+    for (guint i = 0; i < G_N_ELEMENTS(rows) && tn_value_len(given) > 0; i++) {
+        const TnValue *value =
+            strcmp(rows[i].op, op->name) == 0 ? tn_value_get(given, rows[i].attribute) : NULL;
+        if (!value)
+            continue;
+        tn_push_value(L, value);
+        const char *who = lua_pushfstring(L, "%s: %s", op->name, rows[i].attribute);
+        if (!tn_number_read(L, -2, dtype, &element))
+            tn_number_refuse(L, -2, dtype, who, NULL);
+        if (tn_dtype_info(dtype)->klass != TN_CLASS_FLOAT && !tn_number_is_double(L, -2))
+            tn_host_raise_text(L, TN_ERROR_DTYPE,
+                               "%s is %" G_GINT64_FORMAT
+                               "; an attribute holds whole numbers up to 2^53",
+                               who, (gint64)lua_tointeger(L, -2));
+        lua_pop(L, 2);
+    }
+}
+
 /* --- To Lua ----------------------------------------------------------------------------------- */
 
 void

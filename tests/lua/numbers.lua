@@ -96,6 +96,35 @@ return tn.script {
     check.equal(tn.tensor({ (1 << 54) + (1 << 30) + 1 }, "f32"):item(), (1 << 54) + (1 << 31) + 0.0)
     check.equal(tn.tensor({ true, false, 2, 0, nan }, "bool"):list(), { true, false, true, false, true })
 
+    -- Attributes that are elements, and what variables begin with.
+    local i8, big = tn.tensor({ 1, 2 }, "i8"), (1 << 53) + 1
+    check.equal(i8:full_like(-128):list(), { -128, -128 })
+    check.equal(i8:pad { pads = { 1, 0 }, value = 127 }:list(), { 127, 1, 2 })
+    check.equal(i8:clip(2):list(), { 2, 2 })
+    check.equal(tn.op.arange(127, -129, -255, "i8"):list(), { 127, -128 })
+    check.equal(tn.op.arange(0, 256, 255, "u8"):list(), { 0, 255 })
+    check.equal(tn.op.arange(0, 1, 0.25, "f32"):list(), { 0, 0.25, 0.5, 0.75 })
+    check.equal(tn.op.arange(5, 5.5):list(), { 5 })
+    for _, row in ipairs {
+      { function() i8:full_like(300) end, "full_like: value: 300 cannot be an i8", "-128 to 127" },
+      { function() tn.zeros({ 1 }):full_like(-1, "u8") end, "full_like: value: -1 cannot be a u8" },
+      { function() i8:pad { pads = { 1, 0 }, value = 1.5 } end, "pad: value: 1.5 cannot be an i8" },
+      { function() i8:clip(-1000, 50) end, "clip: min: -1000 cannot be an i8" },
+      { function() tn.op.one_hot(tn.tensor(0, "i64"), { depth = 2, on = 256, dtype = "u8" }) end, "one_hot: on: 256 cannot be a u8" },
+      { function() tn.tensor({ 1 }, "i64"):full_like(big) end, "full_like: value is 9007199254740993", "2^53" },
+      { function() tn.jit(function(x) return x:full_like(300) end)(i8) end, "full_like: value: 300 cannot be an i8" },
+      { function() tn.op.arange(0, 300, 100, "i8") end, "arange", "0 to 300 by 100", "i8" },
+      { function() tn.op.arange(-1, 2, 1, "u8") end, "arange", "u8" },
+      { function() tn.op.arange(0, 2, 0.5) end, "arange", "0.5", "i64" },
+      { function() tn.op.arange(big, big + 3) end, "arange", "i64" },
+      { function() tn.variable { name = "c1", shape = { 1 }, dtype = "i8", init = { "constant", 300 } } end, "variable 'c1': 300 cannot be an i8" },
+      { function() tn.variable { name = "c2", shape = { 1 }, dtype = "i64", init = { "constant", big } } end, "variable 'c2'", "2^53" },
+      { function() tn.variable { name = "c3", shape = { 1 } }:write("a") end, "'a' is a string" },
+    } do
+      check.fails(table.unpack(row))
+    end
+    check.equal((i8 + 1):list(), { 2, 3 }, "after what failed")
+
     -- Views are read where their elements are.
     local x = tn.tensor({ { 1, 2, 3 }, { 4, 5, 6 } }, "i64"):transpose { 1, 0 }
     check.equal({ x:list(), x:get(3, 1), x:slice { starts = { 1 }, ends = { 2 } }:list() }, { { { 1, 4 }, { 2, 5 }, { 3, 6 } }, 3, { { 2, 5 } } })
