@@ -322,16 +322,16 @@ tensor_item(lua_State *L)
 }
 
 static void
-push_lists(lua_State *L, TnTensor *t, gint depth, gint64 *at)
+push_lists(lua_State *L, const TnType *type, gint depth, const char **element)
 {
-    if (depth == tn_tensor_rank(t)) {
-        push_element(L, t, (*at)++);
+    if (depth == type->rank) {
+        tn_number_push(L, type->dtype, *element);
+        *element += tn_dtype_size(type->dtype);
         return;
     }
-    const gint64 n = tn_tensor_dim(t, depth);
-    lua_createtable(L, (int)n, 0);
-    for (gint64 i = 0; i < n; i++) {
-        push_lists(L, t, depth + 1, at);
+    lua_createtable(L, (int)type->dims[depth], 0);
+    for (gint64 i = 0; i < type->dims[depth]; i++) {
+        push_lists(L, type, depth + 1, element);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }
@@ -341,11 +341,16 @@ static int
 tensor_list(lua_State *L)
 {
     TnTensor *t = check_tensor(L)->tensor;
-    gint64 at = 0;
+    GError *error = NULL;
     if (tn_tensor_count(t) > MOST_LISTED)
         return tn_host_raise_text(L, TN_ERROR_SHAPE, "list: more than %d elements", MOST_LISTED);
     luaL_checkstack(L, TN_MAX_RANK + 4, "list");
-    push_lists(L, t, 0, &at);
+    TnLuaTensor *copy = tn_push_tensor(L); /* row-major, on the host */
+    copy->tensor = tn_tensor_copy(t, NULL, TN_DTYPE_NONE, &error);
+    if (!copy->tensor)
+        return tn_host_raise(L, error);
+    const char *element = tn_storage_memory(tn_tensor_storage(copy->tensor));
+    push_lists(L, tn_tensor_type(copy->tensor), 0, &element);
     return 1;
 }
 

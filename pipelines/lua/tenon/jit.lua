@@ -31,14 +31,41 @@ local function operands(graph, list, paths)
 end
 
 -- f for arguments like these: its program, and its results as a tree.
-local function trace(f, args, n, list, paths)
+local function trace(f, args, n)
   local graph = core.graph "jit"
   local inputs = {}
+  local list, paths = tree.flatten(args, "x")
   for i, x in ipairs(list) do inputs[i] = graph:input(paths[i], x.dtype, x.shape) end
   local results, n_results = pack(core.build(graph, f, table.unpack(tree.rebuild(args, inputs), 1, n)))
   local values, places = tree.flatten(results, "y")
   for i, x in ipairs(operands(graph, values, places)) do graph:output(places[i], x) end
-  return { program = core.func(graph), results = results, n = n_results }
+  local plain = #values == n_results
+  for i = 1, n_results do plain = plain and type(results[i]) ~= "table" end
+  return { program = core.func(graph), results = results, n = n_results, plain = plain }
+end
+
+-- The types of arguments that are all tensors, as mostly; nil of others.
+local function plain_types(args, n)
+  local types = {}
+  for i = 1, n do
+    local x = args[i]
+    if type(x) ~= "userdata" then return nil end
+    types[i] = x.type
+  end
+  return types
+end
+
+-- Arguments with operands for numbers, those operands, and their types; nil within another's trace.
+local function read_trees(args, n)
+  local list, paths = tree.flatten(args, "x")
+  for _, x in ipairs(list) do
+    if core.is_symbolic(x) then return nil end
+  end
+  operands(nil, list, paths)
+  args = tree.rebuild(args, list)
+  local types = {}
+  for i = 1, n do types[i] = tree.signature(args[i]) end
+  return args, list, types
 end
 
 -- The same function traced into a graph, once per set of argument types, and run as a program. The newest
@@ -49,24 +76,22 @@ return function(f)
   local last -- types of the call before
   return function(...)
     local args, n = pack(...)
-    local list, paths = tree.flatten(args, "x")
-    for _, x in ipairs(list) do
-      if core.is_symbolic(x) then return f(...) end
+    local list, types = args, not core.current_graph() and plain_types(args, n)
+    if not types then
+      args, list, types = read_trees(args, n)
+      if not args then return f(...) end
     end
-    operands(nil, list, paths)
-    local types = {}
-    args = tree.rebuild(args, list)
-    for i = 1, n do types[i] = tree.signature(args[i]) end
     local key = table.concat(types, ";")
     local traced = traces[key]
     if not traced then
-      traced = trace(f, args, n, list, paths)
+      traced = trace(f, args, n)
       traces[key] = traced
       order[#order + 1] = key
       if #order > most then traces[table.remove(order, 1)] = nil end
       if last then say_traced(types, last, #order) end
     end
     last = types
+    if traced.plain then return traced.program:call(table.unpack(list)) end
     local results = { traced.program:call(table.unpack(list)) }
     return table.unpack(tree.rebuild(traced.results, results), 1, traced.n)
   end
