@@ -87,7 +87,10 @@ tn_check_type_of(lua_State *L, const char *owner, const char *dtype, int shape)
     TnType type = { .dtype = check_dtype(L, dtype) };
     if (lua_isnoneornil(L, shape))
         return type;
-    luaL_checktype(L, shape, LUA_TTABLE);
+    if (lua_type(L, shape) != LUA_TTABLE)
+        tn_host_raise_text(L, TN_ERROR_SHAPE,
+                           "a shape is a table of sizes, as in { 2, 3 }, not a %s",
+                           luaL_typename(L, shape));
     const lua_Unsigned rank = lua_rawlen(L, shape);
     if (rank > TN_MAX_RANK)
         tn_host_raise_text(L, TN_ERROR_SHAPE, "a shape has at most %d sizes, not %d", TN_MAX_RANK,

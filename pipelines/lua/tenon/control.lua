@@ -123,6 +123,7 @@ end
 -- and the ys, stacked along a new first axis. reverse: from the last slice to the first (ys stay where
 -- their slices are). length: how many steps if xs is nil. After Scan of ONNX and jax.lax.scan.
 function control.scan(f, init, xs, options)
+  tree.want_function("scan", "argument 1", f)
   options = options or {}
   local graph = core.current_graph()
   local states, paths = flatten(init, "state")
@@ -149,6 +150,8 @@ end
 -- loop then ends after as many at the latest, and memory is kept for the states of all of them. After Loop
 -- of ONNX and jax.lax.while_loop.
 function control.while_loop(condition, body, init, options)
+  tree.want_function("while_loop", "the condition", condition)
+  tree.want_function("while_loop", "the body", body)
   local most = options and options.max_iterations
   local graph = core.current_graph()
   local states, paths = flatten(init, "state")
@@ -193,6 +196,8 @@ end
 -- cond(condition, on_true, on_false, …): on_true(…) if the condition, a bool[], holds, else on_false(…).
 -- Only one of them runs; they give values of the same types. After If of ONNX and jax.lax.cond.
 function control.cond(condition, on_true, on_false, ...)
+  tree.want_function("cond", "on_true", on_true)
+  tree.want_function("cond", "on_false", on_false)
   local graph = core.current_graph()
   local pred = check_condition("cond", 1, condition)
   if not graph then

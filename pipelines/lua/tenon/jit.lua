@@ -72,6 +72,7 @@ end
 -- 16 are kept; each after the first is said in the log. Arguments and results are trees: tensors, numbers
 -- (which become f32), or tables of trees. Within another function's trace it is a part of that.
 return function(f)
+  tree.want_function("jit", "argument 1", f)
   local traces, order = {}, {}
   local last -- types of the call before
   return function(...)

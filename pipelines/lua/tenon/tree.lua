@@ -81,4 +81,12 @@ function tree.operands(graph, list, paths)
   return list
 end
 
+-- Refuses what is no function, or a table that can be called as one; who: tn.NAME; which: of its arguments.
+function tree.want_function(who, which, f)
+  local meta = type(f) == "table" and getmetatable(f)
+  if type(f) ~= "function" and not (type(meta) == "table" and meta.__call) then
+    core.fail("config", ("%s: %s is a %s; a function was expected"):format(who, which, type(f)))
+  end
+end
+
 return tree
