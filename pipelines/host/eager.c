@@ -148,8 +148,7 @@ grad(lua_State *L)
     if (lua_type(L, 2) != LUA_TTABLE)
         return tn_host_raise_text(L, TN_ERROR_CONFIG,
                                   "grad: what the gradients are of is a list, as in tn.grad(y, { x "
-                                  "}), not a %s",
-                                  luaL_typename(L, 2));
+                                  "})");
     lua_settop(L, 3);
     const gint n = (gint)lua_rawlen(L, 2);
     gboolean keep = FALSE;

@@ -81,8 +81,9 @@ tn_number_refuse(lua_State *L, int index, TnDtype dtype, const char *who, const 
     const int type = lua_type(L, index);
     who = who ? who : "";
     if (type != LUA_TNUMBER && type != LUA_TSTRING)
-        return tn_host_raise_text(L, TN_ERROR_DTYPE, "%s%sa number was expected, not a %s", who,
-                                  colon, luaL_typename(L, index));
+        return tn_host_raise_text(L, TN_ERROR_DTYPE, "%s%sa number was expected, not %s%s", who,
+                                  colon, lua_isnoneornil(L, index) ? "" : "a ",
+                                  lua_isnoneornil(L, index) ? "nil" : luaL_typename(L, index));
     const char *text =
         lua_tonumber(L, index) != lua_tonumber(L, index) ? "nan" : luaL_tolstring(L, index, NULL);
     if (info->klass != TN_CLASS_INT && info->klass != TN_CLASS_UINT)

@@ -62,7 +62,7 @@ return tn.script {
       { function() return tn.variable { name = "w", shape = {} }:item() end, "item: a variable is read first: v:read()" },
       { function() tn.jit(5) end, "jit: argument 1 is a number; a function was expected" },
       { function() tn.cond(true, 1, 2) end, "cond: on_true is a number; a function" },
-      { function() tn.scan(nil, x, x) end, "scan: argument 1 is a nil; a function" },
+      { function() tn.scan(nil, x, x) end, "scan: argument 1 is nil; a function" },
       { function() tn.while_loop(1, 2, x) end, "while_loop: the condition is a number; a function" },
       { function() return tn.grad(x, x) end, "grad: what the gradients are of is a list" },
       { function() return tn.zeros(3) end, "a shape is a table of sizes", "not a number" },

@@ -78,6 +78,7 @@ return tn.script {
     check.fails(function() tn.tensor({ { 1, 2 }, { 3, 400 } }, "u8") end, "element 4: 400 cannot be a u8")
     check.fails(function() return tn.tensor({ 1 }, "u8") + 256 end, "add: 256 cannot be a u8", "0 to 255", "cast the other operand")
     check.fails(function() return tn.full({ 2 }, {}, "u8") end, "a number was expected, not a table")
+    check.fails(function() return tn.full { 2 } end, "a number was expected, not nil")
     check.fails(function() return tn.tensor { "a" } end, "element 1: 'a' is a string")
 
     -- Floats take every number: as near as they come, beyond their range infinity.

@@ -85,7 +85,7 @@ end
 function tree.want_function(who, which, f)
   local meta = type(f) == "table" and getmetatable(f)
   if type(f) ~= "function" and not (type(meta) == "table" and meta.__call) then
-    core.fail("config", ("%s: %s is a %s; a function was expected"):format(who, which, type(f)))
+    core.fail("config", ("%s: %s is %s%s; a function was expected"):format(who, which, f == nil and "" or "a ", type(f)))
   end
 end
 
