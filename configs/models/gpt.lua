@@ -46,17 +46,22 @@ local Decoder = tn.component {
   end,
 }
 
--- The number: tokens there are. context: the longest sequence. tied: scores by the matrix that embeds
--- tokens. dropout: share left out behind embeddings, attention and perceptron; there is none within
--- the attention. Weights begin as GPT-2's: normal with deviation 0.02, less before a sum by the root
--- of how many there are.
-return function(options)
-  local tokens, context = options[1] or 256, options.context or 128
-  local width, layers, heads = options.width or 256, options.layers or 4, options.heads or 8
+-- Weights begin as GPT-2's: normal with deviation 0.02, less before a sum by the root of how many there
+-- are. There is no dropout within the attention.
+return tn.checked("gpt", {
+  { name = "tokens", type = "int", positional = true, default = 256, min = 1, help = "tokens there are" },
+  { name = "context", type = "int", default = 128, min = 1, help = "the longest sequence" },
+  { name = "width", type = "int", default = 256, min = 1, help = "features of a token" },
+  { name = "layers", type = "int", default = 4, min = 1, help = "blocks" },
+  { name = "heads", type = "int", default = 8, min = 1, help = "heads; they share the features" },
+  { name = "dropout", type = "number", default = 0, min = 0, max = 1, open_max = true,
+    help = "share left out behind embeddings, attention and perceptron" },
+  { name = "tied", type = "bool", default = true, help = "scores by the matrix that embeds tokens" },
+}, function(options)
+  local tokens, width, layers, heads = options.tokens, options.width, options.layers, options.heads
   if width % heads ~= 0 then error(("gpt: %d features cannot be shared by %d heads"):format(width, heads), 2) end
-  local tied = options.tied ~= false
   local init, last = { "normal", 0, 0.02 }, { "normal", 0, 0.02 / math.sqrt(2 * layers) }
-  local drop = nn.dropout { options.dropout or 0 }
+  local drop = nn.dropout { options.dropout }
   local function linear(name, size, start) return nn.linear { size, init = start, bias_init = "zeros", name = name } end
 
   local blocks = { name = "h" }
@@ -70,8 +75,8 @@ return function(options)
     }
   end
   return Decoder {
-    wte = nn.embedding { tokens, width, init = init }, wpe = nn.position_embedding { context, init = init },
+    wte = nn.embedding { tokens, width, init = init }, wpe = nn.position_embedding { options.context, init = init },
     drop = drop, h = nn.sequential(blocks), ln_f = nn.layer_norm {},
-    lm_head = not tied and nn.linear { tokens, bias = false, init = init } or nil,
+    lm_head = not options.tied and nn.linear { tokens, bias = false, init = init } or nil,
   }
-end
+end)

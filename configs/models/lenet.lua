@@ -3,16 +3,19 @@
 --
 --     local lenet = require "models.lenet"
 --     lenet { 10 }
-local nn = require("tenon").nn
+local tn = require "tenon"
+local nn = tn.nn
 
--- Takes images [N, channels, 28, 28]. The number: classes.
-return function(options)
+-- Takes images [N, channels, 28, 28].
+return tn.checked("lenet", {
+  { name = "classes", type = "int", positional = true, required = true, min = 1, help = "classes" },
+}, function(options)
   return nn.sequential {
     nn.conv { 6, 5, padding = 2 }, nn.relu {}, nn.max_pool { 2 },
     nn.conv { 16, 5 }, nn.relu {}, nn.max_pool { 2 },
     nn.flatten {},
     nn.linear { 120 }, nn.relu {},
     nn.linear { 84 }, nn.relu {},
-    nn.linear { options[1] },
+    nn.linear { options.classes },
   }
-end
+end)

@@ -71,12 +71,15 @@ end
 
 local resnet = {}
 
--- Takes images [N, channels, H, W]. counts: blocks of each stage. options: the number, classes;
--- width, channels of the first stage (64); small, for images of about 32 x 32: a first convolution
--- of 3 x 3 that keeps their size, and no pooling behind it.
-function resnet.build(kind, counts, options)
-  kind = kinds[kind]
-  local width, small = options.width or 64, options.small
+-- Takes images [N, channels, H, W]. kind of blocks, "basic" or "bottleneck"; counts: blocks of each stage.
+resnet.build = tn.checked("resnet", {
+  { name = "classes", type = "int", positional = true, default = 1000, min = 1, help = "classes" },
+  { name = "width", type = "int", default = 64, min = 1, help = "channels of the first stage" },
+  { name = "small", type = "bool", default = false,
+    help = "for images of about 32 x 32: a first convolution of 3 x 3 that keeps their size, and no pooling behind it" },
+}, function(kind, counts, options)
+  kind = kinds[kind] or error(("resnet: there are no blocks '%s'; basic and bottleneck are there"):format(kind), 2)
+  local width, small = options.width, options.small
   local layers = { conv("conv1", width, small and 3 or 7, small and 1 or 2), nn.batch_norm { name = "bn1" }, nn.relu {} }
   if not small then table.insert(layers, nn.max_pool { 3, stride = 2, padding = 1 }) end
   local inputs = width
@@ -86,9 +89,9 @@ function resnet.build(kind, counts, options)
     inputs = kind.factor * channels
   end
   table.insert(layers, nn.global_average_pool {})
-  table.insert(layers, nn.linear { options[1] or 1000, name = "fc" })
+  table.insert(layers, nn.linear { options.classes, name = "fc" })
   return nn.sequential(layers)
-end
+end, 3)
 
 function resnet.resnet18(options) return resnet.build("basic", { 2, 2, 2, 2 }, options) end
 function resnet.resnet34(options) return resnet.build("basic", { 3, 4, 6, 3 }, options) end

@@ -11,7 +11,6 @@
  * program holds 8-bit weights as they are, and its rules see that they are (trace_as_well). */
 #include "host-private.h"
 
-#include <math.h>
 #include <string.h>
 
 #include <tenon/tape.h>
@@ -123,6 +122,7 @@ typedef struct {
     gint n_in;
     int at[TN_MAX_IN]; /* stack index of each input; 0: absent */
     int rest;          /* first argument that is no input */
+    TnValue *given;    /* attributes by name, in a box on the stack */
     TnGraph *graph;    /* NULL: imperative */
     gboolean tracked;
 } Call;
@@ -181,6 +181,8 @@ find_mode(lua_State *L, Call *call)
         call->graph = built;
 }
 
+#define CAST_HINT "; cast the other operand first, as in x:cast(\"f32\")"
+
 /* dtype of a number given for input k: that of an operand with the same letter. */
 static TnDtype
 number_dtype(lua_State *L, const Call *call, gint k)
@@ -195,19 +197,6 @@ number_dtype(lua_State *L, const Call *call, gint k)
         if (tn_dtype_in(dtype, row->dtypes))
             return dtype;
     return TN_DTYPE_F32;
-}
-
-static double
-number_for(lua_State *L, const Call *call, gint k, TnDtype dtype)
-{
-    const double number = lua_tonumber(L, call->at[k]);
-    const TnDtypeClass klass = tn_dtype_info(dtype)->klass;
-    if (klass != TN_CLASS_FLOAT && klass != TN_CLASS_BOOL && number != floor(number))
-        tn_host_raise_text(L, TN_ERROR_DTYPE,
-                           "%s: %g cannot be a %s; cast the other operand first, as in "
-                           "x:cast(\"f32\")",
-                           call->op->name, number, tn_dtype_name(dtype));
-    return number;
 }
 
 /* --- Attributes ------------------------------------------------------------------------------- */
@@ -260,7 +249,7 @@ add_argument(lua_State *L, const Call *call, int index, TnValue *map, TnValue *i
 
 /* Pushes a userdata with the filled struct, NULL for an operator without attributes. */
 static const void *
-push_attrs(lua_State *L, const Call *call)
+push_attrs(lua_State *L, Call *call)
 {
     const TnOptions *rows = &call->op->attrs;
     GError *error = NULL;
@@ -269,6 +258,7 @@ push_attrs(lua_State *L, const Call *call)
     for (int i = call->rest; i <= call->n_args; i++)
         add_argument(L, call, i, map->value, items->value);
     place(L, call->op, map->value, items->value);
+    call->given = map->value;
     void *attrs = lua_newuserdatauv(L, rows->struct_size + 1, 0);
     memset(attrs, 0, rows->struct_size + 1);
     if (rows->n == 0)
@@ -291,8 +281,8 @@ add_node(lua_State *L, const Call *call, TnGraph *graph, const void *attrs, TnVa
     for (gint k = 0; k < call->n_in; k++) {
         in[k] = TN_VAL_NONE;
         if (call->at[k] && lua_type(L, call->at[k]) == LUA_TNUMBER) {
-            const TnDtype dtype = number_dtype(L, call, k);
-            in[k] = tn_graph_scalar(graph, dtype, number_for(L, call, k, dtype));
+            in[k] = tn_number_in_graph(L, call->at[k], graph, number_dtype(L, call, k),
+                                       call->op->name, CAST_HINT);
         } else if (call->at[k]) {
             in[k] = tn_operand_in_graph(L, call->at[k], graph);
         }
@@ -300,6 +290,7 @@ add_node(lua_State *L, const Call *call, TnGraph *graph, const void *attrs, TnVa
     const TnVal first = tn_graph_add(graph, call->op, attrs, call->n_in, in, out);
     if (!tn_graph_check(graph, &error))
         tn_host_raise(L, error);
+    tn_number_check_attributes(L, call->op, call->given, tn_graph_type(graph, out[0])->dtype);
     return tn_graph_node_n_outputs(graph, first.node);
 }
 
@@ -345,9 +336,8 @@ trace_as_well(lua_State *L, const Call *call, const void *attrs, gint n_out)
 static TnVal
 number_on_tape(lua_State *L, const Call *call, gint k, TnTape *tape)
 {
-    const TnDtype dtype = number_dtype(L, call, k);
-    const double number = number_for(L, call, k, dtype);
-    TnTensor *tensor = tn_tensor_scalar(dtype, number);
+    TnTensor *tensor =
+        tn_number_scalar(L, call->at[k], number_dtype(L, call, k), call->op->name, CAST_HINT);
     const TnVal val = tn_tape_input(tape, tensor);
     tn_tensor_unref(tensor);
     return val;
@@ -390,8 +380,10 @@ apply_now(lua_State *L, const Call *call, const void *attrs)
             tn_tape_clear(tape);
         return tn_host_raise(L, error);
     }
-    const gint n_out = tn_graph_node_n_outputs(tn_tape_graph(tape), first.node);
+    const TnGraph *graph = tn_tape_graph(tape);
+    const gint n_out = tn_graph_node_n_outputs(graph, first.node);
     luaL_checkstack(L, n_out, "outputs");
+    tn_number_check_attributes(L, call->op, call->given, tn_graph_type(graph, out[0])->dtype);
     for (gint k = 0; k < n_out; k++) {
         TnLuaTensor *handle = tn_push_tensor(L);
         handle->tracked = tracked;

@@ -428,6 +428,21 @@ instance(lua_State *L)
     return 1;
 }
 
+/* checked(spec): its options as a table, by the rows of its component, which is written in Lua; specs among them stay
+ * specs. */
+static int
+checked(lua_State *L)
+{
+    TnHost *host = tn_host_of(L);
+    TnSpec *spec = tn_to_spec(L, 1);
+    const TnClass *klass =
+        spec ? tn_host_class(host, tn_spec_iface(spec), tn_spec_component(spec)) : NULL;
+    if (!klass)
+        return luaL_argerror(L, 1, "a component written in Lua was expected");
+    tn_push_value(L, box_options(L, spec, &klass->factory.options));
+    return 1;
+}
+
 /* class_of(iface, component): the table that was given to tn.component. */
 static int
 class_of(lua_State *L)
@@ -444,10 +459,8 @@ int
 tn_component_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "define", define },
-        { "instance", instance },
-        { "class_of", class_of },
-        { NULL, NULL },
+        { "define", define },     { "instance", instance }, { "checked", checked },
+        { "class_of", class_of }, { NULL, NULL },
     };
     luaL_setfuncs(L, functions, 0);
     return 0;

@@ -145,7 +145,10 @@ grad_on_tape(lua_State *L, gint n, TnVal *x, gboolean keep)
 static int
 grad(lua_State *L)
 {
-    luaL_checktype(L, 2, LUA_TTABLE);
+    if (lua_type(L, 2) != LUA_TTABLE)
+        return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                  "grad: what the gradients are of is a list, as in tn.grad(y, { x "
+                                  "})");
     lua_settop(L, 3);
     const gint n = (gint)lua_rawlen(L, 2);
     gboolean keep = FALSE;

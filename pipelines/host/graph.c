@@ -121,13 +121,23 @@ graph_input(lua_State *L)
     return 1;
 }
 
+TnVal
+tn_number_in_graph(lua_State *L, int index, TnGraph *graph, TnDtype dtype, const char *who,
+                   const char *hint)
+{
+    TnTensor *tensor = tn_number_scalar(L, index, dtype, who, hint);
+    const TnVal val = tn_graph_constant(graph, tensor);
+    tn_tensor_unref(tensor);
+    return val;
+}
+
 /* g:scalar(dtype, number) */
 static int
 graph_scalar(lua_State *L)
 {
     TnGraph *g = tn_to_graph(L, 1);
     const TnType type = tn_check_type(L, luaL_checkstring(L, 2), 4);
-    const TnVal val = tn_graph_scalar(g, type.dtype, luaL_checknumber(L, 3));
+    const TnVal val = tn_number_in_graph(L, 3, g, type.dtype, NULL, NULL);
     check_ok(L, g);
     tn_push_val(L, g, val);
     return 1;
@@ -140,7 +150,7 @@ graph_value(lua_State *L)
     TnGraph *g = tn_to_graph(L, 1);
     TnVal val;
     if (lua_type(L, 2) == LUA_TNUMBER)
-        val = tn_graph_scalar(g, TN_DTYPE_F32, lua_tonumber(L, 2));
+        val = tn_number_in_graph(L, 2, g, TN_DTYPE_F32, NULL, NULL);
     else
         val = tn_operand_in_graph(L, 2, g);
     check_ok(L, g);
@@ -389,7 +399,10 @@ function_call(lua_State *L)
     for (guint i = 0; i < n; i++) {
         const TnLuaTensor *tensor = tn_to_tensor(L, (int)i + 2);
         if (!tensor)
-            return luaL_argerror(L, (int)i + 1, "a tensor was expected");
+            return tn_host_raise_text(L, TN_ERROR_CONFIG, "argument %u is %s, not a tensor", i + 1,
+                                      tn_to_variable(L, (int)i + 2)
+                                          ? "a variable (v:read() is its tensor)"
+                                          : luaL_typename(L, (int)i + 2));
         in[i] = tensor->tensor;
     }
     const int first = lua_gettop(L) + 1;

@@ -268,6 +268,23 @@ TnType tn_check_type(lua_State *L, const char *dtype, int shape);
 TnType tn_check_type_of(lua_State *L, const char *owner, const char *dtype, int shape);
 void tn_push_shape(lua_State *L, const TnType *type);
 
+/* --- number.c: Lua's numbers as elements --- */
+/* The number (or boolean, or a u64's digits) at index as an element of dtype, of at most 8 bytes; FALSE: dtype does not
+ * hold it. */
+gboolean tn_number_read(lua_State *L, int index, TnDtype dtype, void *element);
+/* Raises the sentence for it: who asks, and what may help, as in "; cast first"; NULL: nothing. */
+int tn_number_refuse(lua_State *L, int index, TnDtype dtype, const char *who, const char *hint);
+void tn_number_check(lua_State *L, int index, TnDtype dtype, void *element); /* both */
+/* A rank-0 tensor of it (transfer full); raises as above. */
+TnTensor *tn_number_scalar(lua_State *L, int index, TnDtype dtype, const char *who,
+                           const char *hint);
+/* FALSE for an integer beyond 2^53, where doubles have gaps. */
+gboolean tn_number_is_double(lua_State *L, int index);
+/* Raises if an attribute that was given and is an element of the operator's output, of that dtype, is none of it. */
+void tn_number_check_attributes(lua_State *L, const TnOp *op, const TnValue *given, TnDtype dtype);
+/* Pushes an element: a float, an integer, a boolean; digits for a u64 beyond Lua's integers. */
+void tn_number_push(lua_State *L, TnDtype dtype, const void *element);
+
 /* --- graph.c: graphs, their values, functions ------------------------------------------------- */
 typedef struct {
     TnGraph *graph;
@@ -278,6 +295,9 @@ typedef struct {
 #define TN_FUNCTION "tenon.function"
 int tn_graph_open(lua_State *L);
 void tn_push_val(lua_State *L, TnGraph *graph, TnVal val);
+/* A number as a constant of graph; raises as tn_number_refuse. */
+TnVal tn_number_in_graph(lua_State *L, int index, TnGraph *graph, TnDtype dtype, const char *who,
+                         const char *hint);
 TnLuaValue *tn_to_val(lua_State *L, int index); /* NULL if it is none */
 TnGraph *tn_to_graph(lua_State *L, int index);  /* raises */
 /* Pushes a handle for graph, with a reference of its own; NULL: to be filled. */

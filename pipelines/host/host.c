@@ -41,10 +41,11 @@ tn_host_raise(lua_State *L, GError *error)
     host->code = error ? (TnErrorCode)error->code : TN_ERROR_FAILED;
     g_free(host->code_text);
     host->code_text = g_strdup(error ? error->message : "failed");
-    if (where.file)
-        lua_pushfstring(L, "%s:%d: %s", where.file, where.line, host->code_text);
-    else
-        lua_pushstring(L, host->code_text);
+    const char *place =
+        where.file ? lua_pushfstring(L, "%s:%d: ", where.file, where.line) : lua_pushliteral(L, "");
+    /* Faults of a component's options have their place already. */
+    lua_pushfstring(L, "%s%s", g_str_has_prefix(host->code_text, place) ? "" : place,
+                    host->code_text);
     g_clear_error(&host->error);
     return lua_error(L);
 }

@@ -2,7 +2,6 @@
  * and its bytes count towards the next garbage collection. */
 #include "host-private.h"
 
-#include <math.h>
 #include <string.h>
 
 #define COLLECT_FROM (G_GUINT64_CONSTANT(64) << 20)
@@ -89,7 +88,10 @@ tn_check_type_of(lua_State *L, const char *owner, const char *dtype, int shape)
     TnType type = { .dtype = check_dtype(L, dtype) };
     if (lua_isnoneornil(L, shape))
         return type;
-    luaL_checktype(L, shape, LUA_TTABLE);
+    if (lua_type(L, shape) != LUA_TTABLE)
+        tn_host_raise_text(L, TN_ERROR_SHAPE,
+                           "a shape is a table of sizes, as in { 2, 3 }, not a %s",
+                           luaL_typename(L, shape));
     const lua_Unsigned rank = lua_rawlen(L, shape);
     if (rank > TN_MAX_RANK)
         tn_host_raise_text(L, TN_ERROR_SHAPE, "a shape has at most %d sizes, not %d", TN_MAX_RANK,
@@ -152,31 +154,48 @@ list_type(lua_State *L, int index, TnDtype dtype)
     return type;
 }
 
-/* Writes the lists' numbers into values, row-major; raises if they are ragged. The list is at the
- * top. */
+/* Where the lists' numbers go, row-major. */
+typedef struct {
+    const TnType *type;
+    char *elements;
+    gint64 at; /* number of the next */
+} Fill;
+
 static void
-read_lists(lua_State *L, const TnType *type, gint depth, double *values, gint64 *at)
+read_element(lua_State *L, Fill *fill)
 {
-    if (depth == type->rank) {
-        if (lua_type(L, -1) == LUA_TBOOLEAN)
-            values[(*at)++] = lua_toboolean(L, -1);
-        else if (lua_type(L, -1) == LUA_TNUMBER)
-            values[(*at)++] = lua_tonumber(L, -1);
-        else
-            tn_host_raise_text(L, TN_ERROR_SHAPE,
-                               "element %" G_GINT64_FORMAT " is a %s, not a "
-                               "number (are the lists of equal length?)",
-                               *at + 1, luaL_typename(L, -1));
+    const TnDtype dtype = fill->type->dtype;
+    const int type = lua_type(L, -1);
+    if (type != LUA_TNUMBER && type != LUA_TBOOLEAN && type != LUA_TSTRING)
+        tn_host_raise_text(L, TN_ERROR_SHAPE,
+                           "element %" G_GINT64_FORMAT " is a %s, not a "
+                           "number (are the lists of equal length?)",
+                           fill->at + 1, luaL_typename(L, -1));
+    if (!tn_number_read(L, -1, dtype, fill->elements)) {
+        const char *who = lua_pushfstring(L, "element %I", (LUAI_UACINT)fill->at + 1);
+        tn_number_refuse(L, -2, dtype, who, NULL);
+    }
+    fill->elements += tn_dtype_size(dtype);
+    fill->at++;
+}
+
+/* The list at the top; raises if it is ragged. */
+static void
+read_lists(lua_State *L, Fill *fill, gint depth)
+{
+    if (depth == fill->type->rank) {
+        read_element(L, fill);
         return;
     }
-    if (lua_type(L, -1) != LUA_TTABLE || (gint64)lua_rawlen(L, -1) != type->dims[depth])
+    const gint64 n = fill->type->dims[depth];
+    if (lua_type(L, -1) != LUA_TTABLE || (gint64)lua_rawlen(L, -1) != n)
         tn_host_raise_text(L, TN_ERROR_SHAPE,
                            "the lists are of different lengths: %" G_GINT64_FORMAT
                            " items were expected at depth %d",
-                           type->dims[depth], depth + 1);
-    for (gint64 i = 0; i < type->dims[depth]; i++) {
+                           n, depth + 1);
+    for (gint64 i = 0; i < n; i++) {
         lua_rawgeti(L, -1, (lua_Integer)i + 1);
-        read_lists(L, type, depth + 1, values, at);
+        read_lists(L, fill, depth + 1);
         lua_pop(L, 1);
     }
 }
@@ -188,25 +207,20 @@ tensor(lua_State *L)
     const TnDtype dtype = check_dtype(L, luaL_optstring(L, 2, "f32"));
     lua_settop(L, 1);
     const TnType type = list_type(L, 1, dtype);
-    const gint64 n = tn_type_count(&type);
-    if (n < 0)
+    GError *error = NULL;
+    if (tn_type_bytes(&type) < 0)
         return tn_host_raise_text(L, TN_ERROR_SHAPE, "the shape is too large");
     check_budget(L, &type);
     TnLuaTensor *handle = tn_push_tensor(L);
-    double *values = lua_newuserdatauv(L, (gsize)MAX(n, 1) * sizeof(double), 0);
-    gint64 at = 0;
-    GError *error = NULL;
+    handle->tensor = tn_tensor_new(NULL, type, &error);
+    if (!handle->tensor)
+        return tn_host_raise(L, error);
+    Fill fill = { &type, tn_storage_memory(tn_tensor_storage(handle->tensor)), 0 };
     lua_pushvalue(L, 1);
     luaL_checkstack(L, TN_MAX_RANK + 4, "tensor");
-    read_lists(L, &type, 0, values, &at);
+    read_lists(L, &fill, 0);
     lua_pop(L, 1);
-    TnTensor *made = tn_tensor_new(NULL, type, &error);
-    if (!made)
-        return tn_host_raise(L, error);
-    tn_dtype_convert(dtype, tn_storage_memory(tn_tensor_storage(made)), 1, TN_DTYPE_F64, values, 1,
-                     (gsize)n);
-    tn_fill_tensor(L, handle, made);
-    lua_pop(L, 1);
+    tn_fill_tensor(L, handle, handle->tensor);
     return 1;
 }
 
@@ -214,16 +228,17 @@ tensor(lua_State *L)
 static int
 full(lua_State *L)
 {
-    const double number = luaL_checknumber(L, 2);
     const TnType type = tn_check_type(L, luaL_optstring(L, 3, "f32"), 1);
     GError *error = NULL;
+    guint64 element;
+    tn_number_check(L, 2, type.dtype, &element);
     check_budget(L, &type);
     TnLuaTensor *handle = tn_push_tensor(L);
     TnTensor *made = tn_tensor_new(NULL, type, &error);
     if (!made)
         return tn_host_raise(L, error);
-    tn_dtype_convert(type.dtype, tn_storage_memory(tn_tensor_storage(made)), 1, TN_DTYPE_F64,
-                     &number, 0, (gsize)tn_type_count(&type));
+    tn_dtype_convert(type.dtype, tn_storage_memory(tn_tensor_storage(made)), 1, type.dtype,
+                     &element, 0, (gsize)tn_type_count(&type));
     tn_fill_tensor(L, handle, made);
     return 1;
 }
@@ -254,17 +269,25 @@ random_tensor(lua_State *L)
 
 /* --- To Lua ----------------------------------------------------------------------------------- */
 
+/* Element i in row-major order. */
 static void
 push_element(lua_State *L, TnTensor *t, gint64 i)
 {
-    const TnDtypeInfo *info = tn_dtype_info(tn_tensor_dtype(t));
-    const double number = tn_tensor_get(t, i);
-    if (info->klass == TN_CLASS_BOOL)
-        lua_pushboolean(L, number != 0);
-    else if (info->klass == TN_CLASS_FLOAT || fabs(number) > 0x1p53)
-        lua_pushnumber(L, number);
-    else
-        lua_pushinteger(L, (lua_Integer)number);
+    const gsize size = tn_dtype_size(tn_tensor_dtype(t));
+    const gint64 *strides = tn_tensor_strides(t);
+    gint64 place = 0;
+    guint64 element = 0;
+    GError *error = NULL;
+    for (gint axis = tn_tensor_rank(t) - 1; axis >= 0; axis--) {
+        place += i % tn_tensor_dim(t, axis) * strides[axis];
+        i /= tn_tensor_dim(t, axis);
+    }
+    const char *elements = tn_tensor_map(t, TN_MAP_READ, &error);
+    if (!elements)
+        tn_host_raise(L, error);
+    memcpy(&element, elements + place * (gint64)size, size);
+    tn_tensor_unmap(t);
+    tn_number_push(L, tn_tensor_dtype(t), &element);
 }
 
 /* t:get(i, j, …), from 1 as everything in Lua. */
@@ -303,16 +326,16 @@ tensor_item(lua_State *L)
 }
 
 static void
-push_lists(lua_State *L, TnTensor *t, gint depth, gint64 *at)
+push_lists(lua_State *L, const TnType *type, gint depth, const char **element)
 {
-    if (depth == tn_tensor_rank(t)) {
-        push_element(L, t, (*at)++);
+    if (depth == type->rank) {
+        tn_number_push(L, type->dtype, *element);
+        *element += tn_dtype_size(type->dtype);
         return;
     }
-    const gint64 n = tn_tensor_dim(t, depth);
-    lua_createtable(L, (int)n, 0);
-    for (gint64 i = 0; i < n; i++) {
-        push_lists(L, t, depth + 1, at);
+    lua_createtable(L, (int)type->dims[depth], 0);
+    for (gint64 i = 0; i < type->dims[depth]; i++) {
+        push_lists(L, type, depth + 1, element);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
 }
@@ -322,11 +345,16 @@ static int
 tensor_list(lua_State *L)
 {
     TnTensor *t = check_tensor(L)->tensor;
-    gint64 at = 0;
+    GError *error = NULL;
     if (tn_tensor_count(t) > MOST_LISTED)
         return tn_host_raise_text(L, TN_ERROR_SHAPE, "list: more than %d elements", MOST_LISTED);
     luaL_checkstack(L, TN_MAX_RANK + 4, "list");
-    push_lists(L, t, 0, &at);
+    TnLuaTensor *copy = tn_push_tensor(L); /* row-major, on the host */
+    copy->tensor = tn_tensor_copy(t, NULL, TN_DTYPE_NONE, &error);
+    if (!copy->tensor)
+        return tn_host_raise(L, error);
+    const char *element = tn_storage_memory(tn_tensor_storage(copy->tensor));
+    push_lists(L, tn_tensor_type(copy->tensor), 0, &element);
     return 1;
 }
 

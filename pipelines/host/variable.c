@@ -88,6 +88,28 @@ read_init(lua_State *L, int index)
     return init;
 }
 
+/* A constant that the variable's dtype holds; the initialiser's table is at index. */
+static void
+check_constant(lua_State *L, int index, const TnVarInfo *info)
+{
+    guint64 element;
+    if (info->init.kind != TN_INIT_CONSTANT || lua_type(L, index) != LUA_TTABLE)
+        return;
+    lua_rawgeti(L, index, 2);
+    const gboolean exact =
+        tn_number_is_double(L, -1) || tn_dtype_info(info->type.dtype)->klass == TN_CLASS_FLOAT;
+    const char *who = lua_pushfstring(L, "variable '%s'", info->name);
+    if (!exact)
+        tn_host_raise_text(
+            L, TN_ERROR_DTYPE,
+            "%s: a constant begins as whole numbers up to 2^53; v:write(%" G_GINT64_FORMAT
+            ") takes all",
+            who, (gint64)lua_tointeger(L, -2));
+    if (!lua_isnil(L, -2) && !tn_number_read(L, -2, info->type.dtype, &element))
+        tn_number_refuse(L, -2, info->type.dtype, who, NULL);
+    lua_pop(L, 2);
+}
+
 /* variable{name =, shape =, dtype =, role =, of =, init =, frozen =}: made, or found again, in the
  * present store. */
 static int
@@ -113,6 +135,7 @@ variable(lua_State *L)
         .init = read_init(L, 7),
         .frozen = lua_toboolean(L, 8),
     };
+    check_constant(L, 7, &info);
     TnVar *var =
         tn_store_var(tn_context_store(context), tn_context_device(context, 0), &info, &error);
     if (!var)
@@ -203,11 +226,13 @@ variable_write(lua_State *L)
     if (tensor) {
         from = tn_tensor_ref(tensor->tensor);
     } else {
-        const double number = luaL_checknumber(L, 2);
-        from = tn_tensor_new(NULL, tn_var_info(handle->var)->type, &error);
+        const TnType *type = &tn_var_info(handle->var)->type;
+        guint64 element;
+        tn_number_check(L, 2, type->dtype, &element);
+        from = tn_tensor_new(NULL, *type, &error);
         if (from)
-            tn_dtype_convert(tn_tensor_dtype(from), tn_storage_memory(tn_tensor_storage(from)), 1,
-                             TN_DTYPE_F64, &number, 0, (gsize)tn_tensor_count(from));
+            tn_dtype_convert(type->dtype, tn_storage_memory(tn_tensor_storage(from)), 1,
+                             type->dtype, &element, 0, (gsize)tn_tensor_count(from));
     }
     const gboolean ok = from && write_tensor(handle->var, from, &error);
     g_clear_pointer(&from, tn_tensor_unref);

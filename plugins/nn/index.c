@@ -288,6 +288,21 @@ arange_count(const TnArangeAttrs *attrs)
     return MAX(ceil((attrs->stop - attrs->start) / attrs->step), 0);
 }
 
+/* Whether all values are the dtype's: whole numbers of its range, and such as a double tells apart. */
+static gboolean
+arange_fits(const TnArangeAttrs *attrs, double count)
+{
+    const TnDtypeInfo *info = tn_dtype_info((TnDtype)attrs->dtype);
+    const double last = attrs->start + (count - 1) * attrs->step;
+    const gboolean natural = info->klass == TN_CLASS_UINT;
+    const double end = MIN(ldexp(1, (int)info->bits - !natural), 0x1p53);
+    const double least = natural ? 0 : -end;
+    if (info->klass == TN_CLASS_FLOAT || count == 0)
+        return TRUE;
+    return attrs->start == floor(attrs->start) && attrs->step == floor(attrs->step) &&
+           MIN(attrs->start, last) >= least && MAX(attrs->start, last) < end;
+}
+
 static gboolean
 arange_infer(TnInfer *infer, GError **error)
 {
@@ -299,6 +314,14 @@ arange_infer(TnInfer *infer, GError **error)
                     "from %g to %g by %g as %s: needs a number's dtype, a step other than 0 and a "
                     "finite number of values",
                     attrs->start, attrs->stop, attrs->step, tn_dtype_name((TnDtype)attrs->dtype));
+        return FALSE;
+    }
+    if (!arange_fits(attrs, count)) {
+        g_set_error(
+            error, TN_ERROR, TN_ERROR_DTYPE,
+            "from %.17g to %.17g by %.17g: not all are whole numbers that %s holds and a double "
+            "tells apart",
+            attrs->start, attrs->stop, attrs->step, tn_dtype_name((TnDtype)attrs->dtype));
         return FALSE;
     }
     infer->out[0] = tn_type((TnDtype)attrs->dtype, 1, (const gint64[]){ (gint64)count });

@@ -6,9 +6,19 @@ local tn = require "tenon"
 local layer = require "tenon.layer"
 local quantize = require "tenon.quantize"
 
--- nn.NAME and the component itself.
+-- nn.NAME and the component itself. class.least: the least rank of what comes in; nil: anything comes in.
 local nn = {}
 local function define(name, help, options, class)
+  local forward, least = class.forward, class.least
+  if least then
+    class.forward = function(self, x, ...)
+      if not core.is_operand(x) or x.rank < least then
+        core.fail("config", ("%s: takes a tensor of rank %d at least, got %s"):format(layer.path(), least,
+          core.is_operand(x) and x.type or type(x)))
+      end
+      return forward(self, x, ...)
+    end
+  end
   class.interface, class.name, class.help, class.options = "tenon.layer/1", name, help, options
   nn[name] = tn.component(class)
 end
@@ -32,6 +42,18 @@ end
 
 local function uniform(bound) return { "uniform", -bound, bound } end
 
+-- PyTorch's of a bias: of sums of `fan` products; of none it is 0.
+local function fan_uniform(fan) return uniform(fan > 0 and 1 / math.sqrt(fan) or 0) end
+
+-- Of x's axes from `first` on, none may be without elements: `what` of nothing there is none.
+local function want_elements(x, first, what)
+  for axis = first, x.rank do
+    if x.shape[axis] == 0 then
+      core.fail("config", ("%s: %s of no elements: axis %d of %s is 0"):format(layer.path(), what, axis - 1, x.type))
+    end
+  end
+end
+
 -- x with elements left out at random while training.
 local function dropped(x, p)
   if not layer.training or p == 0 then return x end
@@ -50,10 +72,11 @@ define("linear", "x times a matrix, plus a bias, over the last axis", {
   { name = "init", type = "value", help = "initialiser of the weight; default PyTorch's" },
   { name = "bias_init", type = "value", help = "initialiser of the bias; default PyTorch's" },
 }, {
+  least = 1,
   forward = function(self, x)
     local inputs = x.shape[x.rank]
     local weight = self:param("weight", { self.out, inputs }, self.init or "fan_in_uniform")
-    local bias = self.bias and self:param("bias", { self.out }, self.bias_init or uniform(1 / math.sqrt(inputs)))
+    local bias = self.bias and self:param("bias", { self.out }, self.bias_init or fan_uniform(inputs))
     x, weight = quantize.operands(x, weight)
     return x:linear(weight, bias or nil)
   end,
@@ -65,6 +88,7 @@ define("embedding", "a row of a table for each index", {
   { name = "padding", type = "int", default = -1, min = -1, help = "index whose row is zeros and gets no gradient; -1: none" },
   { name = "init", type = "value", help = "initialiser of the table; default PyTorch's, normal" },
 }, {
+  least = 0,
   forward = function(self, index)
     local init = self.init or { "normal", 0, 1 }
     if self.padding >= 0 then
@@ -79,6 +103,7 @@ define("position_embedding", "adds to each step of a sequence [N, steps, feature
   { name = "count", type = "int", positional = true, required = true, min = 1, help = "rows: the longest sequence" },
   { name = "init", type = "value", help = "initialiser of the table; default PyTorch's, normal" },
 }, {
+  least = 0,
   forward = function(self, x)
     want_rank(x, 3, "[batch, steps, features]")
     if x.shape[2] > self.count then
@@ -145,18 +170,19 @@ local function conv_forward(rank)
     if not self.bias then return x:conv(weight, attributes) end
     local fan = shape[2]
     for _, size in ipairs(kernel) do fan = fan * size end
-    return x:conv_bias(weight, self:param("bias", { self.channels }, uniform(1 / math.sqrt(fan))), attributes)
+    return x:conv_bias(weight, self:param("bias", { self.channels }, fan_uniform(fan)), attributes)
   end
 end
 
-define("conv", "convolution over all axes behind the channels", conv_rows(), { forward = conv_forward() })
+define("conv", "convolution over all axes behind the channels", conv_rows(), { least = 3, forward = conv_forward() })
 for rank = 1, 3 do
-  define(("conv%dd"):format(rank), ("convolution over %d axes"):format(rank), conv_rows(), { forward = conv_forward(rank) })
+  define(("conv%dd"):format(rank), ("convolution over %d axes"):format(rank), conv_rows(), { least = 0, forward = conv_forward(rank) })
 end
 
 local transpose_rows = conv_rows()
 transpose_rows[#transpose_rows + 1] = { name = "output_padding", type = "ints", min = 0, help = "added to the sizes out" }
 define("conv_transpose", "transposed convolution: convolution's gradient as a layer", transpose_rows, {
+  least = 3,
   forward = function(self, x)
     local n, inputs = x.rank - 2, x.shape[2]
     local kernel, attributes = window_attributes(self, n)
@@ -169,7 +195,7 @@ define("conv_transpose", "transposed convolution: convolution's gradient as a la
     if not self.bias then return x:conv_transpose(weight, attributes) end
     local fan = shape[2]
     for _, size in ipairs(kernel) do fan = fan * size end
-    return x:conv_transpose_bias(weight, self:param("bias", { self.channels }, uniform(1 / math.sqrt(fan))), attributes)
+    return x:conv_transpose_bias(weight, self:param("bias", { self.channels }, fan_uniform(fan)), attributes)
   end,
 })
 
@@ -193,12 +219,14 @@ local function pool_attributes(self, x)
 end
 
 define("max_pool", "the largest of each window", pool_rows(), {
+  least = 3,
   forward = function(self, x) return x:max_pool(pool_attributes(self, x)) end,
 })
 
 local average_rows = pool_rows()
 average_rows[#average_rows + 1] = { name = "count_padding", type = "bool", default = true, help = "the padding counts in the mean" }
 define("average_pool", "the mean of each window", average_rows, {
+  least = 3,
   forward = function(self, x)
     local attributes = pool_attributes(self, x)
     attributes.count_include_pad = self.count_padding
@@ -211,7 +239,9 @@ define("adaptive_average_pool", "means of as many windows as asked for, which co
 }, {
   -- PyTorch's windows: i of m holds elements floor (i n / m) to ceil ((i + 1) n / m) of n. A product
   -- with a matrix of shares for each axis, which goes behind the others by its turn.
+  least = 3,
   forward = function(self, x)
+    want_elements(x, 3, "means")
     local sizes, turn = repeated(self.size, x.rank - 2), { 0, 1 }
     for i = 3, x.rank - 1 do turn[i] = i end
     turn[x.rank] = 2
@@ -232,7 +262,9 @@ for _, kind in ipairs { "average", "max" } do
   define(("global_%s_pool"):format(kind), ("the %s over all axes behind the channels"):format(kind == "max" and "largest" or "mean"), {
     { name = "keep", type = "bool", default = false, help = "keep those axes, of size 1" },
   }, {
+    least = 3,
     forward = function(self, x)
+      want_elements(x, 3, kind == "max" and "the largest" or "the mean")
       local y = x[("global_%s_pool"):format(kind)](x)
       return self.keep and y or y:flatten(1)
     end,
@@ -257,6 +289,7 @@ end
 define("batch_norm", "each channel with mean 0 and variance 1 over the batch, then scaled", norm_rows(1e-5, {
   { name = "momentum", type = "number", default = 0.1, min = 0, max = 1, help = "share of this batch in the running statistics" },
 }), {
+  least = 2,
   forward = function(self, x)
     local n = { x.shape[2] }
     local scale, bias = self:param("weight", n, "ones"), self:param("bias", n, "zeros")
@@ -283,6 +316,7 @@ end
 define("layer_norm", "mean 0 and variance 1 over the last axes of each sample, then scaled", norm_rows(1e-5, {
   { name = "axis", type = "int", default = -1, help = "first normalised axis" },
 }), {
+  least = 1,
   forward = function(self, x)
     local shape = tail_shape(x, self.axis)
     return (x:layer_normalization(self:param("weight", shape, "ones"), self:param("bias", shape, "zeros"),
@@ -293,6 +327,7 @@ define("layer_norm", "mean 0 and variance 1 over the last axes of each sample, t
 define("rms_norm", "mean square 1 over the last axes of each sample, then scaled", norm_rows(1e-5, {
   { name = "axis", type = "int", default = -1, help = "first normalised axis" },
 }), {
+  least = 1,
   forward = function(self, x)
     return (x:rms_normalization(self:param("weight", tail_shape(x, self.axis), "ones"), { epsilon = self.epsilon, axis = self.axis }))
   end,
@@ -301,6 +336,7 @@ define("rms_norm", "mean square 1 over the last axes of each sample, then scaled
 define("group_norm", "mean 0 and variance 1 over each group of channels, then scaled", norm_rows(1e-5, {
   { name = "groups", type = "int", positional = true, required = true, min = 1, help = "groups of channels" },
 }), {
+  least = 2,
   forward = function(self, x)
     local n = { x.shape[2] }
     return x:group_normalization(self:param("weight", n, "ones"), self:param("bias", n, "zeros"),
@@ -309,6 +345,7 @@ define("group_norm", "mean 0 and variance 1 over each group of channels, then sc
 })
 
 define("instance_norm", "mean 0 and variance 1 over each channel of each sample, then scaled", norm_rows(1e-5), {
+  least = 2,
   forward = function(self, x)
     local n = { x.shape[2] }
     return x:instance_normalization(self:param("weight", n, "ones"), self:param("bias", n, "zeros"), { epsilon = self.epsilon })
@@ -320,6 +357,7 @@ define("instance_norm", "mean 0 and variance 1 over each channel of each sample,
 local function activation(name, help, rows)
   rows = rows or {}
   define(name, help, rows, {
+    least = 0,
     forward = function(self, x)
       local attributes = {}
       for _, row in ipairs(rows) do
@@ -357,6 +395,7 @@ activation("log_softmax", "log of softmax", { { name = "axis", type = "int", def
 define("prelu", "x, and a learned slope below 0 for each channel", {
   number("start", 0.25, "slope at the beginning"),
 }, {
+  least = 1,
   forward = function(self, x)
     local shape = { x.shape[2] }
     for i = 3, x.rank do shape[i - 1] = 1 end -- broadcasts behind the channels
@@ -369,6 +408,7 @@ define("prelu", "x, and a learned slope below 0 for each channel", {
 define("dropout", "while training, each element becomes 0 with probability p, the others grow", {
   { name = "p", type = "number", positional = true, default = 0.5, min = 0, max = 1, open_max = true, help = "probability of a zero" },
 }, {
+  least = 0,
   forward = function(self, x) return dropped(x, self.p) end,
 })
 
@@ -378,11 +418,11 @@ define("identity", "what comes in", {}, { forward = function(_, x) return x end 
 
 define("flatten", "one axis behind the batch", {
   { name = "axis", type = "int", positional = true, default = 1, help = "first axis that is merged" },
-}, { forward = function(self, x) return x:flatten(self.axis) end })
+}, { least = 0, forward = function(self, x) return x:flatten(self.axis) end })
 
 define("reshape", "other sizes behind the batch", {
   { name = "shape", type = "shape", positional = true, required = true, help = "sizes of one sample; one may be -1" },
-}, { forward = function(self, x) return x:reshape { 0, table.unpack(self.shape) } end })
+}, { least = 0, forward = function(self, x) return x:reshape { 0, table.unpack(self.shape) } end })
 
 define("lambda", "any function of values", {
   { name = "f", type = "function", positional = true, required = true, help = "function of the value that comes in" },
@@ -420,9 +460,12 @@ define("parallel", "what several layers make of x, side by side", {
 
 -- --- Recurrent -----------------------------------------------------------------------------------
 
--- Zeros [N, size] where x is [N, …]: N is read when it runs, not when the graph is built.
+-- Zeros [N, size] where x is [N, …]: N is read when it runs, not when the graph is built. Without features
+-- there is no column to take N from; the sum of none is one.
 local function zero_state(x, size)
-  local column = x:flatten(1):slice { starts = { 0 }, ends = { 1 }, axes = { 1 } }
+  local rows = x:flatten(1)
+  local column = rows.shape[2] > 0 and rows:slice { starts = { 0 }, ends = { 1 }, axes = { 1 } }
+    or rows:reduce_sum { axes = { 1 } }
   return column:zeros_like():expand { 1, size }
 end
 
@@ -477,6 +520,7 @@ local function turned(x) return x:slice { starts = { -1 }, ends = { math.mininte
 for _, cell in ipairs(cells) do
   local kind = cell[1]
   define(kind .. "_cell", ("one step of a %s: [N, features] and a state"):format(kind), rows_of(cell.rows), {
+    least = 2,
     forward = function(self, x, ...)
       local states = select("#", ...) > 0 and { ... } or zero_states(cell, self, x)
       return tn.op[kind .. "_cell"](cell_arguments(self, cell, x, states, x.shape[2], {}))
@@ -488,9 +532,12 @@ for _, cell in ipairs(cells) do
       help = "the last step's output, or that of all steps" },
     { name = "reverse", type = "bool", default = false, help = "from the last step to the first" },
   }), {
+    least = 0,
     forward = function(self, x)
       want_rank(x, 3, "[batch, steps, features]")
-      local steps, states = x.shape[2], zero_states(cell, self, x)
+      local steps = x.shape[2]
+      if steps == 0 then core.fail("config", ("%s: %s is a sequence of no steps"):format(layer.path(), x.type)) end
+      local states = zero_states(cell, self, x)
       local y = x:transpose { 1, 0, 2 } -- the operators' order: each step's samples together
       if self.reverse then y = turned(y) end
       for l = 1, self.layers do
@@ -512,10 +559,11 @@ define("attention", "multi-head attention of a sequence [N, steps, features] to 
   { name = "bias", type = "bool", default = true, help = "add biases" },
   { name = "dropout", type = "number", default = 0, min = 0, max = 1, open_max = true, help = "dropout of the result" },
 }, {
+  least = 0,
   forward = function(self, x, memory)
     want_rank(x, 3, "[batch, steps, features]")
     local size = x.shape[3]
-    if size % self.heads ~= 0 then
+    if size == 0 or size % self.heads ~= 0 then
       core.fail("config", ("%s: %d features cannot be shared by %d heads"):format(layer.path(), size, self.heads))
     end
     memory = memory or x

@@ -123,6 +123,10 @@ return tn.script {
     check.fails(function() tn.new(nn.conv2d { 2, 3 }, "c")(tn.ones { 2, 3 }) end, "c:", "[batch, channels, 2 sizes]", "f32[2, 3]")
     check.fails(function() tn.new(nn.attention { 3 }, "a")(tn.ones { 1, 2, 8 }) end, "8 features", "3 heads")
     check.fails(function() tn.new(nn.conv_transpose { 3, 2, groups = 2 }, "t")(tn.ones { 1, 4, 5 }) end, "t:", "3 channels", "2 groups")
+    check.fails(function() tn.new(nn.linear { 3 }, "l")(tn.tensor(5)) end, "layers.lua:", "l: takes a tensor of rank 1 at least, got f32[]")
+    check.fails(function() tn.new(nn.linear { 3 }, "l")(5) end, "layers.lua:", "l: takes a tensor of rank 1 at least, got number")
+    check.fails(function() tn.new(nn.conv { 3, 3 }, "c")(tn.ones { 5 }) end, "layers.lua:", "c: takes a tensor of rank 3 at least, got f32[5]")
+    check.fails(function() tn.new(nn.relu {}, "r")() end, "layers.lua:", "r: takes a tensor", "got nil")
     -- What failed leaves no scope open.
     check.equal(tn.new(nn.linear { 2 }, "after")(tn.ones { 1, 2 }).shape, { 1, 2 })
     check.equal(next(variables_below("after")) ~= nil, true)

@@ -137,6 +137,32 @@ return tn.script {
     end
 
     check.fails(function() gpt { 256, width = 10, heads = 4 } end, "10 features", "4 heads")
+    -- Options are checked as a component's are.
+    local wrong = {
+      { function() recurrent.classifier { 3, cell = "rnnx" } end, "recurrent.classifier.cell", "lstm, gru, rnn", "rnnx" },
+      { function() recurrent.classifier { 3, hidden = 0 } end, "recurrent.classifier.hidden", "got 0" },
+      { function() recurrent.language_model { 3, dropout = 1 } end, "recurrent.language_model.dropout", "[0, 1)" },
+      { function() gpt { heads = 0 } end, "gpt.heads", "[1, inf)", "got 0" },
+      { function() gpt { layers = 0 } end, "gpt.layers", "got 0" },
+      { function() gpt { 256, head = 4 } end, "gpt", "head", "heads" },
+      { function() gpt { "256" } end, "gpt.tokens" },
+      { function() mlp {} end, "mlp.outputs" },
+      { function() mlp { 0 } end, "mlp.outputs", "got 0" },
+      { function() mlp { 3, hidden = { 4, 0 } } end, "mlp.hidden[2]", "got 0" },
+      { function() mlp { 3, activation = tn.loss.mse {} } end, "mlp.activation" },
+      { function() mlp() end, "mlp.outputs" },
+      { function() lenet { -1 } end, "lenet.classes", "got -1" },
+      { function() resnet.resnet18 { 10, width = 0 } end, "resnet.width", "got 0" },
+      { function() resnet.build("basics", { 1 }, {}) end, "basics", "bottleneck" },
+      { function() sample(nil, { context = 0 }) end, "sample.context", "got 0" },
+      { function() sample(nil, { context = 3, temperature = 0 }) end, "sample.temperature", "got 0" },
+      { function() sample(nil) end, "sample.context" },
+    }
+    for _, row in ipairs(wrong) do
+      check.fails(table.unpack(row))
+      local _, message = pcall(row[1])
+      check.equal(select(2, message:gsub("models%.lua:%d+:", "")), 1, "the place is said once: " .. message)
+    end
     check.fails(function() tn.new(gpt { 8, context = 4, width = 8, layers = 1, heads = 2 }, "short")(tn.zeros({ 1, 5 }, "i64")) end,
       "short.wpe", "5 steps", "places for 4")
   end,

@@ -51,6 +51,24 @@ eager(void)
 }
 
 static void
+numbers(void)
+{
+    run("numbers");
+}
+
+static void
+jit(void)
+{
+    run("jit");
+}
+
+static void
+zero_sizes(void)
+{
+    run("zero_sizes");
+}
+
+static void
 models(void)
 {
     run("models");
@@ -115,6 +133,9 @@ static const TnTest tests[] = {
     { "schedules", schedules },
     { "optimisers", optimisers },
     { "eager", eager },
+    { "numbers", numbers },
+    { "jit", jit },
+    { "zero sizes", zero_sizes },
     { "models", models },
     { "training", training },
     { "control", control },

@@ -4,48 +4,9 @@
 -- often it runs; among tensors they are plain loops. States, slices and results are trees: a value,
 -- or a table of trees. What the functions use from around them is theirs as in any Lua function.
 local core = require "tenon.core"
+local tree = require "tenon.tree"
+local flatten, rebuild = tree.flatten, tree.rebuild
 local control = {}
-
--- --- Trees -------------------------------------------------------------------------------------
-
-local function sorted_keys(tree)
-  local keys = {}
-  for key in pairs(tree) do keys[#keys + 1] = key end
-  table.sort(keys, function(a, b)
-    if type(a) == type(b) then return a < b end
-    return type(a) == "number"
-  end)
-  return keys
-end
-
--- The values of a tree in the order of sorted keys, and where each is.
-local function flatten(tree, path, list, paths)
-  list, paths = list or {}, paths or {}
-  if type(tree) == "table" then
-    for _, key in ipairs(sorted_keys(tree)) do
-      flatten(tree[key], type(key) == "number" and ("%s[%d]"):format(path, key) or path .. "." .. key, list, paths)
-    end
-  elseif tree ~= nil then
-    list[#list + 1], paths[#paths + 1] = tree, path
-  end
-  return list, paths
-end
-
--- A tree like this one with the values of a list, from `first` on.
-local function rebuild(tree, list, first)
-  local at = (first or 1) - 1
-  local function walk(node)
-    if type(node) ~= "table" then
-      if node == nil then return nil end
-      at = at + 1
-      return list[at]
-    end
-    local copy = {}
-    for _, key in ipairs(sorted_keys(node)) do copy[key] = walk(node[key]) end
-    return copy
-  end
-  return walk(tree)
-end
 
 -- --- Checks ------------------------------------------------------------------------------------
 
@@ -54,17 +15,10 @@ local function fail(what, level, text, ...)
   error(("%s: " .. text):format(what, ...), level + 2)
 end
 
--- Numbers become f32.
 local function operands(what, level, graph, list, paths)
-  for i, x in ipairs(list) do
-    if type(x) == "number" then
-      list[i] = graph and graph:value(x) or core.full({}, x)
-    elseif type(x) == "boolean" then
-      list[i] = core.tensor(x, "bool")
-    elseif not core.is_operand(x) then
-      fail(what, level + 1, "%s is a %s; a value or a table of values was expected", paths[i], type(x))
-    end
-  end
+  local wrong
+  list, wrong = tree.operands(graph, list, paths)
+  if wrong then fail(what, level + 1, "%s", wrong) end
   return list
 end
 
@@ -169,6 +123,7 @@ end
 -- and the ys, stacked along a new first axis. reverse: from the last slice to the first (ys stay where
 -- their slices are). length: how many steps if xs is nil. After Scan of ONNX and jax.lax.scan.
 function control.scan(f, init, xs, options)
+  tree.want_function("scan", "argument 1", f)
   options = options or {}
   local graph = core.current_graph()
   local states, paths = flatten(init, "state")
@@ -195,6 +150,8 @@ end
 -- loop then ends after as many at the latest, and memory is kept for the states of all of them. After Loop
 -- of ONNX and jax.lax.while_loop.
 function control.while_loop(condition, body, init, options)
+  tree.want_function("while_loop", "the condition", condition)
+  tree.want_function("while_loop", "the body", body)
   local most = options and options.max_iterations
   local graph = core.current_graph()
   local states, paths = flatten(init, "state")
@@ -239,6 +196,8 @@ end
 -- cond(condition, on_true, on_false, …): on_true(…) if the condition, a bool[], holds, else on_false(…).
 -- Only one of them runs; they give values of the same types. After If of ONNX and jax.lax.cond.
 function control.cond(condition, on_true, on_false, ...)
+  tree.want_function("cond", "on_true", on_true)
+  tree.want_function("cond", "on_false", on_false)
   local graph = core.current_graph()
   local pred = check_condition("cond", 1, condition)
   if not graph then

@@ -101,46 +101,8 @@ function tn.new(spec, name)
   return core.instance(spec, name) or core.object(spec)
 end
 
--- What of a function's arguments is not as it was, and how often it has been traced: for the log.
-local function say_traced(args, before, n, most)
-  local changed = {}
-  for i = 1, math.max(#args, #before) do
-    local old, new = before[i] or "not there", args[i] and args[i].type or "not there"
-    if old ~= new then changed[#changed + 1] = ("argument %d was %s, is %s"):format(i, old, new) end
-  end
-  core.log("info", ("jit: %s: traced again, %d of at most %d programs are kept"):format(
-    table.concat(changed, "; "), n, most))
-end
-
--- tn.jit(f): the same function traced into a graph, once per set of argument types, and run as a
--- program. The newest 16 are kept; each after the first is said in the log.
-function tn.jit(f)
-  local most = 16
-  local traces = {}
-  local order = {}
-  local last -- types of the call before
-  return function(...)
-    local args = { ... }
-    local types = {}
-    for i, x in ipairs(args) do types[i] = x.type end
-    local key = table.concat(types, ";")
-    local compiled = traces[key]
-    if not compiled then
-      local graph = core.graph "jit"
-      local inputs = {}
-      for i, x in ipairs(args) do inputs[i] = graph:input("x" .. i, x.dtype, x.shape) end
-      local results = table.pack(core.build(graph, f, table.unpack(inputs)))
-      for i = 1, results.n do graph:output("y" .. i, results[i]) end
-      compiled = core.func(graph)
-      traces[key] = compiled
-      order[#order + 1] = key
-      if #order > most then traces[table.remove(order, 1)] = nil end
-      if last then say_traced(args, last, #order, most) end
-    end
-    last = types
-    return compiled:call(table.unpack(args))
-  end
-end
+-- tn.jit: see tenon.jit; tn.checked: see tenon.checked.
+local functions = { jit = true, checked = true }
 
 -- tn.scan, tn.while_loop, tn.cond: see tenon.control.
 local control_flow = { scan = true, while_loop = true, cond = true }
@@ -179,6 +141,8 @@ return setmetatable(tn, {
       value = self.job[key]
     elseif key == "map" then
       value = require "tenon.map"
+    elseif functions[key] then
+      value = require("tenon." .. key)
     elseif control_flow[key] then
       value = require "tenon.control"[key]
     elseif row then

@@ -1,0 +1,15 @@
+-- tenon.checked: a function whose table of options is checked by rows, as a component's are: types, ranges,
+-- choices, defaults, and names that nobody knows. What models are.
+local core = require "tenon.core"
+
+-- f with its argument number `at` (1) as a table of options: all that rows say, defaults among them. What is
+-- wrong is an error with name, and file and line of the call.
+return function(name, rows, f, at)
+  at = at or 1
+  local constructor = require("tenon").component { interface = "tenon.options/1", name = name, help = "options of a function", options = rows }
+  return function(...)
+    local args = table.pack(...)
+    args[at] = core.checked(constructor(args[at] or {}))
+    return f(table.unpack(args, 1, math.max(args.n, at)))
+  end
+end
