@@ -7,6 +7,7 @@
 #include "library.h"
 
 #include <dlfcn.h>
+#include <string.h>
 
 #include <tenon/base.h>
 
@@ -25,6 +26,7 @@ static const struct {
     ROW(engine_create),
     ROW(stream_create),
     ROW(get_effective_cpu_isa),
+    ROW(set_max_cpu_isa),
     ROW(primitive_attr_create),
     ROW(primitive_attr_set_scratchpad_mode),
     ROW(primitive_attr_set_fpmath_mode),
@@ -149,6 +151,28 @@ make_objects(GError **error)
     return FALSE;
 }
 
+/* What is kept from the plugin `cpu` is kept from the library, too: TENON_CPU_ISA, which that plugin checks.
+ * The library has no portable code of its own for all it does, SSE 4.1 is its least. */
+static void
+limit_instructions(void)
+{
+    static const struct {
+        const char *name;
+        dnnl_cpu_isa_t most;
+    } rows[] = {
+        { "portable", dnnl_cpu_isa_sse41 },
+        { "avx2", dnnl_cpu_isa_avx2 },
+        { "avx512", dnnl_cpu_isa_avx512_core },
+        { "avx512_bf16", dnnl_cpu_isa_avx512_core_bf16 },
+    };
+    const char *wish = g_getenv("TENON_CPU_ISA");
+    for (gsize i = 0; i < G_N_ELEMENTS(rows) && wish != NULL; i++) {
+        if (strcmp(wish, rows[i].name) == 0) {
+            (void)onednn.set_max_cpu_isa(rows[i].most);
+        }
+    }
+}
+
 static gboolean
 set_up(const char *file, GError **error)
 {
@@ -162,6 +186,7 @@ set_up(const char *file, GError **error)
         return FALSE;
     }
     find_threads(library);
+    limit_instructions();
     return make_objects(error);
 }
 

@@ -23,6 +23,7 @@ typedef struct {
     ONEDNN_FN(engine_create);
     ONEDNN_FN(stream_create);
     ONEDNN_FN(get_effective_cpu_isa);
+    ONEDNN_FN(set_max_cpu_isa);
     ONEDNN_FN(primitive_attr_create);
     ONEDNN_FN(primitive_attr_set_scratchpad_mode);
     ONEDNN_FN(primitive_attr_set_fpmath_mode);

@@ -465,6 +465,16 @@ conformance(void)
     }
 }
 
+/* What TENON_CPU_ISA keeps from the plugin `cpu` it keeps from the library. */
+static void
+other_instruction_sets(void)
+{
+    static const char *const again[] = { "conformance", NULL };
+    tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                                         "TENON_CPU_ISA=avx512", NULL },
+                  again);
+}
+
 static const TnTest tests[] = {
     { "same_bits", same_bits },
     { "empty_sizes", empty_sizes },
@@ -473,6 +483,7 @@ static const TnTest tests[] = {
     { "no_threads_of_its_own", no_threads_of_its_own },
     { "absent_library", absent_library },
     { "conformance", conformance },
+    { "other instruction sets", other_instruction_sets },
 };
 
 TN_TEST_MAIN("onednn", tests)

@@ -309,7 +309,7 @@ static void
 other_instruction_sets(void)
 {
     static const char *const tests[] = { "by definition", "extremes", NULL };
-    tn_test_again((const char *const[]){ "DNNL_MAX_CPU_ISA=AVX2", "DNNL_MAX_CPU_ISA=AVX512_CORE",
+    tn_test_again((const char *const[]){ "TENON_CPU_ISA=avx2", "TENON_CPU_ISA=avx512",
                                          "DNNL_MAX_CPU_ISA=AVX512_CORE_VNNI", NULL },
                   tests);
 }
