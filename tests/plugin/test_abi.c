@@ -425,6 +425,8 @@ static const Row rows[] = {
     MEMBER(TnChoice, source),
     MEMBER(TnChoice, n_candidates),
     MEMBER(TnCompile, precision),
+    MEMBER(TnCompile, fast_math),
+    MEMBER(TnCompile, used_sink),
     STRUCT(TnInputAttrs),
     MEMBER(TnInputAttrs, name),
     MEMBER(TnInputAttrs, dtype),
