@@ -152,17 +152,16 @@ own_region(const CpuGemm *g, const void *a, const void *b, char *c, GemmBlock bl
 
 void
 cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *packed,
-                const CpuGemmRest *rest, void *c, gint64 region)
+                const void *bias, void *c, gint64 region)
 {
     const gint64 size = size_of(g);
-    GemmBlock block = { .gemm = g, .packed = packed, .rest = rest };
+    GemmBlock block = { .gemm = g, .packed = packed, .bias = bias };
     block.row = region / g->n_across * g->rows;
     block.col = region % g->n_across * g->cols;
     block.rows = MIN(g->rows, g->m - block.row);
     block.cols = MIN(g->cols, g->n - block.col);
     char *first = (char *)c + (block.row * g->c_row + block.col) * size;
-    const gboolean biased = rest != NULL && rest->bias != NULL;
-    const char *row = biased ? (const char *)rest->bias + block.col * size : NULL;
+    const char *row = bias ? (const char *)bias + block.col * size : NULL;
     if (g->k == 0) {
         begin(g, row, first, block.rows, block.cols);
     } else if (g->blas) {
@@ -178,11 +177,6 @@ cpu_gemm_region(const CpuGemm *g, const void *a, const void *b, const void *pack
         gemm_thin_run(&thin, a, b, c, block.col, block.cols);
     } else {
         own_region(g, a, b, first, block);
-        return;
-    }
-    if (gemm_rest_is_work(rest)) {
-        gemm_rest_run(rest, block.row * g->n + block.col, g->n, block.rows, block.cols,
-                      (float *)(void *)first, g->c_row);
     }
 }
 

@@ -4,7 +4,7 @@
  * sums run over k in one fixed order, so any number of threads gives the same bits. */
 #pragma once
 
-#include "gemm_rest.h"
+#include "cpu.h"
 
 /* Places of k that are summed from 0 before they are added to what was there. */
 #define GEMM_BLOCK_K 128
@@ -38,9 +38,10 @@ cpu_gemm_regions(const CpuGemm *gemm)
 {
     return gemm->n_down * gemm->n_across;
 }
-/* packed: what cpu_gemm_pack made of b; NULL: nothing. rest: what follows the sums; NULL: nothing. */
+/* packed: what cpu_gemm_pack made of b; NULL: nothing. bias: a row of n neighbours that is added to each
+ * row; NULL: none. */
 void cpu_gemm_region(const CpuGemm *gemm, const void *a, const void *b, const void *packed,
-                     const CpuGemmRest *rest, void *c, gint64 region);
+                     const void *bias, void *c, gint64 region);
 /* Regions one above the other read the same columns of b: where these are packed, it pays to do so once
  * for all of them. Bytes that it takes, 0: it does not; in so many parts, in any order, on any
  * threads. */

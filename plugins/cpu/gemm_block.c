@@ -226,17 +226,10 @@ source_after(const GemmBlock *block, gint64 col, const char *b)
     return source_of(&next, &panel, b);
 }
 
-/* Whether a block's sums are all there after it and something follows them. */
-static gboolean
-has_rest(const GemmBlock *block)
-{
-    return gemm_rest_is_work(block->rest) && block->k0 + block->k == block->gemm->k;
-}
-
-/* What is read of `from`, which lies as the whole result does, for the part that follows the one from `row` on:
- * the next rows, the first ones of the next panel, or what is likely to be the thread's next block. */
+/* What the work after a block's parts reads for the part that follows the one from `row` on: the next rows,
+ * the first ones of the next panel, or what is likely to be the thread's next block. */
 static GemmNext
-next_of(const GemmBlock *block, const Panel *panel, gint64 row, const char *from)
+after_next(const GemmBlock *block, const Panel *panel, gint64 row)
 {
     const CpuGemm *g = block->gemm;
     const gint64 size = size_of(g), end = block->row + block->rows;
@@ -250,8 +243,12 @@ next_of(const GemmBlock *block, const Panel *panel, gint64 row, const char *from
         row = end;
         col = block->col;
     }
-    return gemm_next(from + (row * g->n + col) * size, MIN(GEMM_ROWS, g->m - row), g->n * size,
-                     MIN(panel->cols, g->n - col) * size);
+    GemmNext next =
+        gemm_next(block->after->works_on + (row * g->n + col) * size, MIN(GEMM_ROWS, g->m - row),
+                  g->n * size, MIN(panel->cols, g->n - col) * size);
+    next.also[0] = block->after->also[0];
+    next.also[1] = block->after->also[1];
+    return next;
 }
 
 /* The product of GEMM_ROWS rows and a whole panel, and the memory that is fetched meanwhile. */
@@ -264,16 +261,12 @@ multiply_whole(const GemmBlock *block, const Operands *in, const Panel *panel, c
     GemmNext soon;
     if (block->after != NULL) {
         fn = panel->kernels->next_three;
-        soon = next_of(block, panel, part->row, block->after->works_on);
-        memcpy(soon.also, block->after->also, sizeof soon.also);
+        soon = after_next(block, panel, part->row);
         next = &soon;
     } else if (block->k0 == 0) {
         const gint64 size = size_of(g), left = block->row + block->rows - part->row - GEMM_ROWS;
         soon = gemm_next(part->to + GEMM_ROWS * g->c_row * size, MIN(left, GEMM_ROWS),
                          g->c_row * size, panel->cols * size);
-        next = &soon;
-    } else if (has_rest(block) && gemm_rest_reads(block->rest) != NULL) {
-        soon = next_of(block, panel, part->row, (const char *)gemm_rest_reads(block->rest));
         next = &soon;
     }
     fn(block->k, part->a, in->a_row, in->a_col, in->b, in->b_row, part->to, part->to_row,
@@ -308,7 +301,6 @@ multiply(const GemmBlock *block, const Operands *in, const Panel *panel, char *c
     const CpuGemm *g = block->gemm;
     const gint64 size = size_of(g), end = block->row + block->rows;
     const gboolean add = g->accumulate || block->k0 > 0;
-    const gboolean ends = has_rest(block);
     guint8 result[GEMM_ROWS * PANEL_ROW] __attribute__((aligned(64)));
     Part part = { .row = block->row, .a = in->a, .from_row = add ? g->c_row : 0 };
     for (; part.row < end; part.row += GEMM_ROWS) {
@@ -320,9 +312,6 @@ multiply(const GemmBlock *block, const Operands *in, const Panel *panel, char *c
         if (block->after != NULL) {
             block->after->run(block->after, part.row, part.rows, panel->col, panel->cols,
                               (const float *)result, panel->width);
-        } else if (ends) {
-            gemm_rest_run(block->rest, part.row * g->n + panel->col, g->n, part.rows, panel->cols,
-                          (float *)(void *)c, g->c_row);
         }
         part.a += in->a_group * size;
         c += GEMM_ROWS * g->c_row * size;
@@ -347,7 +336,6 @@ block_columns(const GemmBlock *block, Operands in, const char *b, char *c)
 {
     const CpuGemm *g = block->gemm;
     const gint64 size = size_of(g);
-    const char *bias = block->rest ? block->rest->bias : NULL;
     for (gint64 col = 0; col < block->cols;) {
         const Panel panel = panel_from(block, col);
         char *to = c + (panel.col - block->col) * size;
@@ -355,7 +343,7 @@ block_columns(const GemmBlock *block, Operands in, const char *b, char *c)
                                                   : (GemmNext){ .rows = 0 };
         in.b = source_of(block, &panel, b).at;
         in.b_row = block->packed ? panel.width : g->b_row;
-        in.bias = bias ? bias + panel.col * size : NULL;
+        in.bias = block->bias ? block->bias + panel.col * size : NULL;
         if (block->packed == NULL && packs_b(g, block->rows, panel.cols, panel.width)) {
             multiply_packed(block, in, &panel, to, next);
         } else {

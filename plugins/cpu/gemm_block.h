@@ -19,9 +19,9 @@ struct GemmAfter {
 
 typedef struct {
     const CpuGemm *gemm;
-    const GemmAfter *after;  /* of the last part of k: c is not written then; NULL: nothing */
-    const char *packed;      /* all of b (cpu_gemm_pack); NULL: a block packs what it needs */
-    const CpuGemmRest *rest; /* of the result, with the last part of k; NULL: nothing */
+    const GemmAfter *after; /* of the last part of k: c is not written then; NULL: nothing */
+    const char *packed;     /* all of b (cpu_gemm_pack); NULL: a block packs what it needs */
+    const char *bias;       /* of the first column of all; NULL: none */
     gint64 row, rows, col, cols, k0, k;
 } GemmBlock;
 

@@ -3,8 +3,6 @@
 #include "gemm.h"
 #include "tables.h"
 
-#include <tenon/nn.h>
-
 typedef struct {
     TnDtype dtype;
     TnCompute compute;
@@ -18,7 +16,7 @@ typedef struct {
     gsize b_at, out_at; /* in scratch */
     gboolean packs;     /* b whole, at packed_at in scratch */
     gsize packed_at;
-    gboolean bias, more, gate, relu; /* what follows: inputs 2, 3 and 4, max (., 0) */
+    gboolean bias; /* input 2 is added to every row of the result */
     gint64 bias_stride;
     gsize bias_at; /* in scratch, if its elements are no neighbours */
 } Matmul;
@@ -102,30 +100,19 @@ joined(const TnArg *panels)
 }
 
 static gboolean
-has(const TnNode *node, gint i)
-{
-    return node->n_in > i && node->in[i].type.dtype != TN_DTYPE_NONE;
-}
-
-static gboolean
 prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     const TnArg *out = &node->out[0];
     TnArg a = node->in[0], b = node->in[1];
     Matmul *m = g_new0(Matmul, 1);
     (void)error;
-    if (strcmp(node->op->name, "fused_linear") == 0) {
-        m->relu = ((const TnFusedLinearAttrs *)node->attrs)->relu;
-    }
-    if (strcmp(node->op->name, "matmul") != 0 && b.type.rank == 2) {
+    if (strcmp(node->op->name, "linear") == 0) {
         b = transposed(&b);
-    } else if (strcmp(node->op->name, "matmul") != 0) {
+    } else if (strcmp(node->op->name, "linear_turned") == 0) {
         m->gemm.panel = b.type.dims[0] > 1 ? b.type.dims[2] : 0;
         b = joined(&b);
     }
-    m->bias = has(node, 2);
-    m->more = has(node, 3);
-    m->gate = has(node, 4);
+    m->bias = node->n_in > 2 && node->in[2].type.dtype != TN_DTYPE_NONE;
     m->bias_stride = m->bias ? node->in[2].strides[0] : 0;
     m->a = a;
     m->b = b;
@@ -175,7 +162,7 @@ typedef struct {
     const Matmul *m;
     const char *a, *b;
     char *c;
-    CpuGemmRest rest;
+    const char *bias;
     char *packed; /* NULL: b is not packed whole */
 } Job;
 
@@ -198,12 +185,9 @@ run_chunk(gpointer data, gsize chunk, gsize n)
     (void)n;
     for (gint64 i = (gint64)chunk * m->per_chunk; i < end; i++) {
         gint64 index[TN_MAX_RANK] = { 0 }, batch = i / m->regions;
-        CpuGemmRest rest = job->rest;
         cpu_position(m->lead, m->dims, batch, index);
-        rest.more = rest.more != NULL ? rest.more + batch * m->c_batch : NULL;
-        rest.gate = rest.gate != NULL ? rest.gate + batch * m->c_batch : NULL;
         cpu_gemm_region(&m->gemm, job->a + cpu_dot(m->lead, index, m->a_batch) * size,
-                        job->b + cpu_dot(m->lead, index, m->b_batch) * size, job->packed, &rest,
+                        job->b + cpu_dot(m->lead, index, m->b_batch) * size, job->packed, job->bias,
                         job->c + batch * m->c_batch * size, i % m->regions);
     }
     return TN_OK;
@@ -232,10 +216,7 @@ run_float(void *state, const TnRun *run)
                 .a = run->in[0],
                 .b = run->in[1],
                 .c = run->out[0],
-                .rest = { .bias = bias_of(m, run),
-                          .more = m->more ? run->in[3] : NULL,
-                          .gate = m->gate ? run->in[4] : NULL,
-                          .relu = m->relu },
+                .bias = bias_of(m, run),
                 .packed = m->packs ? (char *)run->scratch + m->packed_at : NULL };
     if (m->items == 0) {
         return TN_OK;
@@ -330,12 +311,6 @@ static const TnKernel kernels[] = {
     { .op = "linear_turned",
       .dtypes = TN_DT(F32) | TN_DT(F64),
       .claims = turned_claims,
-      .prepare = prepare,
-      .run = run_float,
-      .release = g_free },
-    /* Not strided, for what follows lies as the result does. */
-    { .op = "fused_linear",
-      .dtypes = TN_DT(F32),
       .prepare = prepare,
       .run = run_float,
       .release = g_free },

@@ -1,5 +1,5 @@
 /* linear.c: products of matrices as networks use them: gemm, linear, convolutions with a bias. */
-#include "linear.h"
+#include "nn.h"
 
 /* --- gemm ------------------------------------------------------------------------------------ */
 
@@ -143,10 +143,7 @@ linear_vjp(TnVjp *v, GError **error)
 static TnVal
 linear_simplify(TnSimplify *s)
 {
-    if (s->of >= 0) {
-        return nn_linear_and_rest(s);
-    }
-    if (strcmp(s->op->name, "linear") != 0 || !tn_simplify_fixed(s, s->in[1]) ||
+    if (s->of >= 0 || strcmp(s->op->name, "linear") != 0 || !tn_simplify_fixed(s, s->in[1]) ||
         tn_simplify_inputs(s, s->in[1], "dequantize_linear") != NULL) {
         return TN_VAL_NONE;
     }
@@ -235,8 +232,7 @@ NN_OP(linear_turned, NULL, "x w + b over the last axis, for weights that were tu
             NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[out / columns, in, columns]", NN_RANK(3, 3)),
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[out]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[lead…, out]")), .infer = turned_infer,
-      .body = turned_body, .sample = turned_sample, .simplify = linear_simplify,
-      .precision = TN_PRECISION_NARROW);
+      .body = turned_body, .sample = turned_sample, .precision = TN_PRECISION_NARROW);
 
 /* --- Convolutions with a bias ---------------------------------------------------------------- */
 

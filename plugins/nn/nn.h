@@ -18,7 +18,7 @@
 /* Every operator of the plugin. */
 /* clang-format off */
 #define NN_OPERATORS(X)                                                                            \
-    X(relu) X(relu_grad) X(leaky_relu) X(elu) X(celu) X(selu) X(thresholded_relu) X(prelu) X(gelu)              \
+    X(relu) X(leaky_relu) X(elu) X(celu) X(selu) X(thresholded_relu) X(prelu) X(gelu)              \
     X(gelu_grad) X(sigmoid) X(log_sigmoid) X(silu) X(softplus) X(softsign) X(mish)                 \
     X(hard_sigmoid) X(hard_swish) X(clip)                                                          \
     X(square) X(rsqrt) X(tan) X(sinh) X(cosh) X(expm1) X(log1p) X(isinf)                           \
@@ -26,7 +26,7 @@
     X(reduce_log_sum_exp) X(softmax) X(log_softmax) X(softmax_grad) X(log_softmax_grad)            \
     X(quantize_linear) X(dequantize_linear) X(conv_integer) X(matmul_integer)                      \
     X(qlinear_conv) X(qlinear_matmul) X(quantized_conv) X(from_channels_last)                      \
-    X(gemm) X(linear) X(linear_turned) X(fused_linear) X(conv_bias) X(conv_transpose_bias) X(conv_blocked)         \
+    X(gemm) X(linear) X(linear_turned) X(conv_bias) X(conv_transpose_bias) X(conv_blocked)         \
     X(conv_winograd)                                                                               \
     X(max_pool) X(max_pool_grad) X(average_pool) X(average_pool_grad) X(global_average_pool)       \
     X(global_max_pool)                                                                             \

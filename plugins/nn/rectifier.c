@@ -1,5 +1,4 @@
 /* rectifier.c: activations with kinks: rectifiers, exponential units, piecewise linear ones. */
-#include "linear.h"
 #include "unary.h"
 
 /* --- Rectifiers ------------------------------------------------------------------------------ */
@@ -12,7 +11,7 @@ FORMULA(relu)
 /* From y, so that x need not be kept. */
 RULE(relu)
 {
-    return nn_2(graph, "relu_grad", NULL, y, g);
+    return nn_gated(graph, nn_positive(graph, y), g);
 }
 
 FORMULA(leaky_relu)
@@ -223,39 +222,6 @@ WITH(hard_sigmoid, "HardSigmoid", "alpha x + beta within [0, 1]", TnHardSigmoidA
 PLAIN(hard_swish, "HardSwish", "x times x / 6 + 1 / 2 within [0, 1]", KINKS(-4, 4, -3, 3));
 UNARY(clip, "Clip", TN_DTYPES_NUMBER, "x within [min, max]", TN_OPTIONS(TnClipAttrs, clip_rows),
       clip_sample, clip_formula, clip_rule, nn_unary_vjp, TN_PRECISION_WIDE, KINKS(-2, 2, -1, 1));
-
-/* --- relu's gradient -------------------------------------------------------------------------- */
-
-static gboolean
-relu_grad_infer(TnInfer *infer, GError **error)
-{
-    infer->out[0] = infer->in[0];
-    return nn_infer_want(infer, 1, infer->in[0].rank, infer->in[0].dims, "'y'", error);
-}
-
-static gboolean
-relu_grad_body(TnBody *body, GError **error)
-{
-    (void)error;
-    body->out[0] = nn_gated(body->graph, nn_positive(body->graph, body->in[0]), body->in[1]);
-    return TRUE;
-}
-
-static const NnCase relu_grad_cases[] = {
-    { 2, { NN_RANK0, NN_RANK0 } },
-    { 2, { NN_SHAPE(2, 1, 4, 3), NN_SHAPE(2, 1, 4, 3) } },
-    { 2, { NN_SHAPE(1031), NN_SHAPE(1031) } },
-    { 2, { NN_SHAPE(0, 3), NN_SHAPE(0, 3) } },
-};
-NN_SAMPLER(relu_grad_sample, relu_grad_cases, char)
-
-NN_OP(relu_grad, NULL, "g where y > 0, else 0: the gradient of relu from its result",
-      .flags = TN_OP_ELEMENTWISE,
-      NN_IN(NN_ARG("y", 'T', TN_DTYPES_FLOAT, "any shape", KINK_AT_0),
-            NN_ARG("g", 'T', TN_DTYPES_FLOAT, "y's shape")),
-      NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "y's shape")), .infer = relu_grad_infer,
-      .body = relu_grad_body, .sample = relu_grad_sample, .simplify = nn_relu_grad_simplify,
-      .in_place = 3);
 
 /* --- prelu: a learned slope ------------------------------------------------------------------ */
 

@@ -7,17 +7,7 @@ from ops_table import F, NUMPY, as_array, np, op, simple, torch, transposed, win
 
 simple("matmul", torch.matmul)
 simple("linear", lambda x, w, b=None: F.linear(x, w, b))
-simple("relu_grad", lambda y, g: torch.where(y > 0, g, torch.zeros_like(g)))
 simple("linear_turned", lambda x, w, b=None: F.linear(x, w.transpose(1, 2).flatten(0, 1), b))
-
-
-@op("fused_linear")
-def fused_linear(x, a, c):
-    x, w, b, more, gate = (x + [None] * 4)[:5]
-    y = F.linear(x, w if w.dim() == 2 else w.transpose(1, 2).flatten(0, 1), b)
-    y = y if more is None else y + more
-    y = torch.relu(y) if a["relu"] else y
-    return y if gate is None else torch.where(gate > 0, y, torch.zeros_like(y))
 
 
 @op("gemm")

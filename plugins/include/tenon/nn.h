@@ -9,7 +9,6 @@
  * Element-wise (flag TN_OP_ELEMENTWISE; float -> T unless said otherwise)
  *   relu sigmoid log_sigmoid silu softplus softsign mish
  *   square rsqrt tan sinh cosh expm1 log1p
- *   relu_grad                     y, g T -> T, of one shape: relu's gradient from its result y
  *   leaky_relu elu celu thresholded_relu (alpha)   selu (alpha, gamma)
  *   prelu   x, slope T -> T       slope~x, out has x's shape: x where x > 0, else slope x
  *   gelu (approximate)            none: x/2 (1 + erf (x / sqrt 2))
@@ -33,10 +32,6 @@
  *   linear                x [lead…, in], w [out, in], b optional [out] -> [lead…, out]: x w^T + b
  *   linear_turned         the same with w [out / columns, in, columns], panels of so many columns: what the
  *                         compiler makes of linear where w is fixed
- *   fused_linear (TnFusedLinearAttrs)   x, w as linear's or linear_turned's, b optional [out], more and gate
- *                         optional as out: linear + b + more, then max (., 0) if relu, then 0 where gate is not
- *                         above 0. What the compiler makes of linear and what follows it, and of a product
- *                         whose gradient goes on through relu
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
  *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:
@@ -178,10 +173,6 @@ typedef struct {
     double alpha, beta; /* 1, 1 */
     gboolean trans_a, trans_b;
 } TnGemmAttrs;
-
-typedef struct {
-    gboolean relu;
-} TnFusedLinearAttrs;
 
 typedef struct {
     TnConvAttrs conv;
