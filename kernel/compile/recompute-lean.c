@@ -74,20 +74,58 @@ lean_kernel(const TnCompile *options, guint d, const TnNode *node, const GPtrArr
     return found;
 }
 
+/* The node as kernels are asked about it; FALSE: it has no kernel that could be another. */
+static gboolean
+view_of(const TnCompiler *c, guint i, TnNodeView *view)
+{
+    const TnClaim claim = c->claims[i];
+    if (claim.kernel == NULL || (tn_graph_node(c->graph, i)->op->flags & TN_OP_CONTROL)) {
+        return FALSE;
+    }
+    tn_node_view_claimed(view, c->graph, i, &claim);
+    return TRUE;
+}
+
+static char *
+key_of(const TnCompiler *c, guint i, const TnNode *node)
+{
+    return tn_node_key(tn_device_kind(c->options->devices[c->claims[i].device]), node);
+}
+
+/* Of nodes that look alike, by their keys, the most that one of them has in the arena: a choice is kept for all
+ * of them, so that a resumed run makes the same. (transfer full). */
+static GHashTable *
+most_bytes(const TnCompiler *c)
+{
+    GHashTable *most = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    for (guint i = 0; i < c->graph->nodes->len; i++) {
+        TnNodeView view;
+        if (view_of(c, i, &view)) {
+            g_autofree char *key = key_of(c, i, &view.node);
+            const guint64 bytes = own_bytes(c->graph, tn_graph_node(c->graph, i));
+            const guint64 *before = g_hash_table_lookup(most, key);
+            if (before == NULL || *before < bytes) {
+                g_hash_table_replace(most, g_steal_pointer(&key), g_memdup2(&bytes, sizeof bytes));
+            }
+        }
+    }
+    return most;
+}
+
 gboolean
 tn_recompute_lean(TnCompiler *c, guint64 aim)
 {
+    g_autoptr(GHashTable) most = most_bytes(c);
     gboolean any = FALSE;
     /* What fits hangs on the number of samples, and what is taken on what fits. */
     for (guint i = 0; !c->options->batch_invariant && i < c->graph->nodes->len; i++) {
-        const TnGraphNode *node = tn_graph_node(c->graph, i);
         const TnClaim claim = c->claims[i];
-        if (claim.kernel == NULL || (node->op->flags & TN_OP_CONTROL)) {
+        TnNodeView view;
+        if (!view_of(c, i, &view)) {
             continue;
         }
-        const guint64 own = own_bytes(c->graph, node);
-        TnNodeView view;
-        tn_node_view_claimed(&view, c->graph, i, &claim);
+        g_autofree char *key = key_of(c, i, &view.node);
+        const guint64 own = *(const guint64 *)g_hash_table_lookup(most, key);
         g_autoptr(GPtrArray) candidates =
             tn_kernel_candidates(tn_device_kind(c->options->devices[claim.device]), &view.node);
         if (candidates->len < 2) {

@@ -384,6 +384,40 @@ kernels_that_work_in_less(void)
     TN_ASSERT_CMPUINT(tn_program_arena_bytes(again), <=, most);
 }
 
+/* A choice is kept by what a node looks like: nodes that look alike have one kernel, though one of them reads
+ * an input, which is not in the arena, and the other what is. */
+static void
+nodes_that_look_alike(void)
+{
+    g_autoptr(GError) error = NULL;
+    TnType type;
+    if (!tn_registry_open("onednn", &error)) {
+        tn_test_skip("%s", error->message);
+        return;
+    }
+    g_autoptr(TnGraph) graph = convolution(&type);
+    const TnConvAttrs attrs = { .group = 1, .pads = { 4, { 1, 1, 1, 1 } } };
+    const TnVal in[] = { tn_graph_input_at(graph, 0, NULL), tn_graph_input_at(graph, 1, NULL) };
+    const TnVal y = tn_graph_op(graph, "conv", &attrs, 2, in, NULL);
+    tn_graph_output(graph, "other", tn_f_reduce_sum(graph, tn_f_tanh(graph, y), 0, NULL, FALSE));
+    TnDevice *const devices[] = { cpu, ref };
+    for (guint64 quarters = 12; quarters <= 40; quarters++) {
+        g_autoptr(TnValue) chosen = tn_value_map();
+        const TnCompile options = { .devices = devices,
+                                    .n_devices = 2,
+                                    .chosen = chosen,
+                                    .memory_limit = (guint64)tn_type_bytes(&type) * quarters / 4 };
+        g_autoptr(TnProgram) program = tn_compile(graph, &options, NULL);
+        const char *first = program != NULL ? kernel_of_conv(program) : NULL;
+        TnProgramStep step = { .size = sizeof step };
+        for (guint i = 0; program != NULL && tn_program_step(program, i, &step); i++) {
+            if (strcmp(step.op->name, "conv") == 0) {
+                TN_ASSERT_CMPSTR(step.kernel, first);
+            }
+        }
+    }
+}
+
 /* Which kernel could do with less hangs on the number of samples: with batch_invariant none is changed, and a
  * limit that only another one meets is said to be missed. */
 static void
@@ -424,6 +458,7 @@ static const TnTest tests[] = {
     { "what cannot be met says so", what_cannot_be_met_says_so },
     { "random graphs give the same", random_graphs_give_the_same },
     { "kernels that work in less", kernels_that_work_in_less },
+    { "nodes that look alike", nodes_that_look_alike },
     { "invariant kernels stay", invariant_kernels_stay },
 };
 TN_TEST_MAIN_WITH("recompute", tests, set_up, tear_down)
