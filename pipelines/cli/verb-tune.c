@@ -183,6 +183,7 @@ compile_graph(TnGraph *graph, gpointer data, GError **error)
         .choice_sink = look_at,
         .choice_data = tune,
         .precision = tune->of ? tn_context_precision(tune->of) : TN_DTYPE_NONE,
+        .fast_math = tune->of && tn_context_fast_math(tune->of),
     };
     if (is_over(tune))
         return TRUE;

@@ -283,8 +283,10 @@ push_element(lua_State *L, TnTensor *t, gint64 i)
         i /= tn_tensor_dim(t, axis);
     }
     const char *elements = tn_tensor_map(t, TN_MAP_READ, &error);
-    if (!elements)
+    if (!elements) {
         tn_host_raise(L, error);
+        return;
+    }
     memcpy(&element, elements + place * (gint64)size, size);
     tn_tensor_unmap(t);
     tn_number_push(L, tn_tensor_dtype(t), &element);

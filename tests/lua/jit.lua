@@ -73,6 +73,13 @@ return tn.script {
       check.equal({ i, ok, tostring(message):find("^[^:]*jit%.lua:%d+: ") == 1 }, { i, false, true }, tostring(message))
       check.fails(table.unpack(row))
     end
+    -- Within a trace another traced function is a part of it: what it catches, numbers and tables too.
+    local outer = tn.jit(function(a)
+      local g = tn.jit(function(s) return a * s end)
+      local h = tn.jit(function(t) return t.x + t.y end)
+      return g(3) + g(a) + h { x = a, y = 1 }
+    end)
+    check.equal(outer(tn.tensor(2.0)):item(), 2 * 3 + 4 + 3)
     -- What failed leaves no graph open: this runs at once.
     check.equal((x + 1):item(), 2)
   end,

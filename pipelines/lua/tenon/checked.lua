@@ -4,9 +4,12 @@ local core = require "tenon.core"
 
 -- f with its argument number `at` (1) as a table of options: all that rows say, defaults among them. What is
 -- wrong is an error with name, and file and line of the call.
+local made = 0 -- one with a name that another has, too, is another all the same
+
 return function(name, rows, f, at)
   at = at or 1
-  local constructor = require("tenon").component { interface = "tenon.options/1", name = name, help = "options of a function", options = rows }
+  made = made + 1
+  local constructor = require("tenon").component { interface = ("tenon.options.%d/1"):format(made), name = name, help = "options of a function", options = rows }
   return function(...)
     local args = table.pack(...)
     args[at] = core.checked(constructor(args[at] or {}))

@@ -55,11 +55,11 @@ local function plain_types(args, n)
   return types
 end
 
--- Arguments with operands for numbers, those operands, and their types; nil within another's trace.
+-- Arguments with operands for numbers, those operands, and their types.
 local function read_trees(args, n)
   local list, paths = tree.flatten(args, "x")
-  for _, x in ipairs(list) do
-    if core.is_symbolic(x) then return nil end
+  for i, x in ipairs(list) do
+    if core.is_symbolic(x) then error(("jit: argument %s is a value of a graph that is not built any more"):format(paths[i]), 3) end
   end
   operands(nil, list, paths)
   args = tree.rebuild(args, list)
@@ -77,11 +77,13 @@ return function(f)
   local last -- types of the call before
   return function(...)
     local args, n = pack(...)
-    local list, types = args, not core.current_graph() and plain_types(args, n)
-    if not types then
-      args, list, types = read_trees(args, n)
-      if not args then return f(...) end
+    local graph = core.current_graph()
+    if graph then
+      local values, paths = tree.flatten(args, "x")
+      return f(table.unpack(tree.rebuild(args, operands(graph, values, paths)), 1, n))
     end
+    local list, types = args, plain_types(args, n)
+    if not types then args, list, types = read_trees(args, n) end
     local key = table.concat(types, ";")
     local traced = traces[key]
     if not traced then
