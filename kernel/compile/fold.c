@@ -15,7 +15,7 @@ widens(const TnRewriter *rw, const TnGraphNode *node, const TnVal *in)
     const gint64 n = tn_type_count(&node->out[0]);
     for (gint i = 0; i < node->n_in && n >= LEAST_NARROW; i++) {
         const TnType *type = tn_val_is_none(in[i]) ? NULL : tn_type_of(rw->to, in[i]);
-        if (type != NULL && tn_type_count(type) == n &&
+        if (type != NULL && type->dtype != TN_DTYPE_BOOL && tn_type_count(type) == n &&
             tn_dtype_size(type->dtype) < tn_dtype_size(node->out[0].dtype)) {
             return TRUE;
         }

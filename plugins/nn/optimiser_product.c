@@ -54,8 +54,9 @@ product_body(TnBody *body, GError **error)
 TnVal
 nn_product_step_simplify(TnSimplify *s)
 {
-    const TnVal *of = tn_simplify_inputs(s, s->in[GRAD_AT], "matmul");
-    if (s->of >= 0 || of == NULL) {
+    /* Asked for readers, too, which have other inputs. */
+    const TnVal *of = s->of < 0 ? tn_simplify_inputs(s, s->in[GRAD_AT], "matmul") : NULL;
+    if (of == NULL) {
         return TN_VAL_NONE;
     }
     TnVal in[N_IN] = { of[0], of[1], s->in[0] };

@@ -228,7 +228,8 @@ set_slices(Plan *p)
     if (p->by_maps) {
         slices_cut(&p->slices, p->all_maps, 4 * MAPS, MAX(MOST_PARTS, p->all_maps / SLICE_MAPS));
     } else {
-        const gint64 bytes = MAX(p->copies ? p->depth : 0, p->all_maps * (gint64)sizeof(gint32));
+        const gint64 bytes =
+            MAX(p->copies ? p->depth : 1, MAX(1, p->all_maps * (gint64)sizeof(gint32)));
         const gint64 block = CLAMP(BLOCK / bytes, 32, BLOCK_PLACES);
         slices_cut(&p->slices, p->places, 16,
                    MAX(MIN(MOST_PARTS, work / PART_WORK), (p->places + block - 1) / block));

@@ -90,7 +90,8 @@ as_alone(const Trial *t, gint64 n)
                                         [ONEDNN_BIAS] = t->at[ONEDNN_BIAS],
                                         [ONEDNN_OUT] = t->alone };
         if (onednn_call_run(t->s->alone, ports, t->scratch) != TN_OK ||
-            memcmp(t->alone, t->at[ONEDNN_OUT] + image * bytes[ONEDNN_OUT], bytes[ONEDNN_OUT])) {
+            memcmp(t->alone, t->at[ONEDNN_OUT] + image * bytes[ONEDNN_OUT], bytes[ONEDNN_OUT]) !=
+                0) {
             return FALSE;
         }
     }
