@@ -1,6 +1,6 @@
 /* First and second derivatives of every operator, against finite differences in f64; at a second
  * set of shapes without building the graph again; and the same gradients on every device. */
-// tn-test: timeout=240
+// tn-test: timeout=480
 #include "conformance.h"
 #include "tn_graphs.h"
 #include "tn_test.h"
