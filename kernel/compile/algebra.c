@@ -246,6 +246,10 @@ algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal 
     (void)number;
     (void)error;
     TnVal use[TN_MAX_IN];
+    /* A rule of an input's operator may ask for inputs that this node has not. */
+    for (gint i = node->n_in; i < TN_MAX_IN; i++) {
+        use[i] = TN_VAL_NONE;
+    }
     const gboolean dropped = drop_expansions(rw, node, in, use);
     const TnMatch match = { rw, node, use, rw->data };
     GPtrArray *rules = g_hash_table_lookup(by_op, node->op);
