@@ -3,6 +3,7 @@ include(GNUInstallDirs)
 
 option(TN_WERROR "Treat warnings as errors" OFF)
 option(TN_FUZZ "Build the fuzz targets (clang only)" OFF)
+option(TN_EMULATE_TILES "Run AMX's kernels by functions in place of its instructions, for tests" OFF)
 set(TN_SANITIZE "" CACHE STRING "Sanitizers: address,undefined or thread")
 
 # Debian's default is lib/<triplet>; plugins and documentation say PREFIX/lib. Packagers may still set it.

@@ -9,7 +9,7 @@
 #include <math.h>
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "tiles.h"
 #endif
 
 #define L CONV_BF16_L

@@ -2,7 +2,7 @@
 #include "conv_tiles_kernels.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "tiles.h"
 
 #define LANES BF16_TILE
 #define TILE (BF16_TILE_BYTES / 2)

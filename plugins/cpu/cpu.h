@@ -27,6 +27,8 @@ extern CpuBf16 cpu_bf16;
 gboolean cpu_isa_choose(GError **error);
 /* features.c: the best that processor and system have beyond AVX-512; asks the system for AMX. */
 CpuBf16 cpu_bf16_best(void);
+/* features.c: whether the processor has products of tiles of 8 bits; asked where cpu_bf16 is CPU_BF16_TILES. */
+gboolean cpu_has_tiles_8(void);
 const char *cpu_bf16_name(CpuBf16 bf16);
 const char *cpu_isa_name(CpuIsa isa);
 
@@ -44,13 +46,11 @@ const char *cpu_isa_name(CpuIsa isa);
 #define CPU_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define CPU_TARGET_AVX512                                                                          \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
-/* Products of pairs of bf16 and of fours of 8 bits, and the same of tiles. */
+/* Products of pairs of bf16 and of fours of 8 bits; tiles.h has the same of tiles. */
 #define CPU_TARGET_PAIRS                                                                           \
     __attribute__((target("avx512bf16,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 #define CPU_TARGET_FOURS                                                                           \
     __attribute__((target("avx512vnni,avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
-#define CPU_TARGET_TILES __attribute__((target("amx-tile,amx-bf16")))
-#define CPU_TARGET_TILES_8 __attribute__((target("amx-tile,amx-int8")))
 #else
 #define CPU_TARGET_AVX2
 #define CPU_TARGET_AVX512

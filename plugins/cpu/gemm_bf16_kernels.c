@@ -6,7 +6,7 @@
 #include "bf16.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "tiles.h"
 #endif
 
 /* --- Any processor ---------------------------------------------------------------------------- */

@@ -6,8 +6,8 @@
 #include "cpu.h"
 
 #if defined(__x86_64__)
+#include "tiles.h"
 #include <cpuid.h>
-#include <immintrin.h>
 #endif
 
 #define M 16   /* maps of a tile */
@@ -414,11 +414,11 @@ quantized_kernels(void)
     static const QuantizedKernels fours = { block_fours, finish_wide, FALSE, NULL, NULL };
     static const QuantizedKernels tiles = { block_tiles, finish_wide, TRUE, begin_tiles,
                                             end_tiles };
-    guint a, b, c = 0, d = 0;
-    __get_cpuid_count(7, 0, &a, &b, &c, &d);
-    if (cpu_bf16 == CPU_BF16_TILES && (d & 1u << 25)) { /* AMX-INT8 */
+    if (cpu_bf16 == CPU_BF16_TILES && cpu_has_tiles_8()) {
         return &tiles;
     }
+    guint a, b, c = 0, d;
+    __get_cpuid_count(7, 0, &a, &b, &c, &d);
     if (cpu_bf16 != CPU_BF16_PLAIN && (c & 1u << 11)) { /* AVX512_VNNI */
         return &fours;
     }

@@ -5,7 +5,7 @@
 #include "gemm_bf16_kernels.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "tiles.h"
 #endif
 
 /* --- Packing ---------------------------------------------------------------------------------- */
