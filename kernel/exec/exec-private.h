@@ -64,6 +64,8 @@ guint tn_exec_begin(TnExec *exec);
 void tn_exec_end(TnExec *exec, gboolean failed);
 /* Bytes of a place, as a pointer of its device. */
 void *tn_exec_resolve(const TnExec *exec, const TnPlace *place);
+/* Whether a tensor lies in the memory that device works in. */
+gboolean tn_is_in_memory_of(TnTensor *tensor, TnDevice *device);
 /* Sets exec->error for instruction number, which gave status. */
 TnStatus tn_exec_fail_at(TnExec *exec, guint number, TnStatus status);
 /* Of a child, which an instruction of the exec around runs: input i is at memory of the host for the next

@@ -133,6 +133,11 @@ tn_add3(TnVjp *v, const char *op, const void *attrs, TnVal a, TnVal b, TnVal c)
     return tn_graph_op(v->graph, op, attrs, 3, (const TnVal[]){ a, b, c }, NULL);
 }
 
+/* control-grad.c: TnOp.vjp of the operators that run sub-graphs. A while has none: it says so. */
+gboolean tn_control_if_vjp(TnVjp *v, GError **error);
+gboolean tn_control_while_vjp(TnVjp *v, GError **error);
+gboolean tn_control_scan_vjp(TnVjp *v, GError **error);
+
 /* --- Samples ---------------------------------------------------------------------------------- */
 
 /* One variant. A shape of rank -1: the input is absent. dtype none: the suite's. */

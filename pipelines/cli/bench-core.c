@@ -7,6 +7,11 @@
 gint bench_n_overrides;
 const char *const *bench_overrides;
 
+#define SAMPLES(network)                                                                           \
+    {                                                                                              \
+        sizeof(TnBenchCase), "samples_" #network,                                                  \
+            "what batch_invariant costs " #network ": 1 to 128 samples", bench_samples             \
+    }
 static const TnBenchCase cases[] = {
     { sizeof(TnBenchCase), "startup", "start, load a config, make one tensor, end", bench_startup },
     { sizeof(TnBenchCase), "train_tiny", "steps of a tiny network: overhead", bench_run_network },
@@ -24,6 +29,24 @@ static const TnBenchCase cases[] = {
       bench_train_mlp_pipeline },
     { sizeof(TnBenchCase), "train_mlp_two_jobs", "two trainings at once on the same processors",
       bench_train_mlp_two_jobs },
+    { sizeof(TnBenchCase), "executor_nodes", "what the executor costs a node",
+      bench_executor_nodes },
+    SAMPLES(mlp),
+    SAMPLES(mlp_small),
+    SAMPLES(lenet),
+    SAMPLES(resnet18),
+    SAMPLES(resnet50),
+    SAMPLES(lstm),
+    SAMPLES(gru),
+    SAMPLES(gpt),
+    { sizeof(TnBenchCase), "wire_inproc", "a frame from one thread to another", bench_wire_inproc },
+    { sizeof(TnBenchCase), "wire_ipc_small", "a small request to another process and its answer",
+      bench_wire_ipc_small },
+    { sizeof(TnBenchCase), "wire_ipc_large", "large tensors from another process",
+      bench_wire_ipc_large },
+    { sizeof(TnBenchCase), "wire_tcp_large", "large tensors over tcp", bench_wire_tcp_large },
+    { sizeof(TnBenchCase), "train_placed", "what it costs to read in another process",
+      bench_train_placed },
 };
 
 static const TnBenchVTable vtable = {
@@ -37,11 +60,11 @@ static const TnFactory factory = {
     .size = sizeof(TnFactory),
     .iface = TN_IFACE_BENCH,
     .name = "core",
-    .help = "training steps, inference, starting, sharing the processors",
+    .help = "training, inference, starting, the executor, wires",
     .vtable = &vtable,
 };
 
-static const TnFactory *const factories[] = { &factory, NULL };
+static const TnFactory *const factories[] = { &factory, &bench_nothing_stage, NULL };
 
 static const TnPlugin descriptor = {
     TN_PLUGIN_HEAD("bench-core", "0.1.0", "Apache-2.0", "the program's own benchmark cases"),

@@ -1,7 +1,8 @@
-/* bench-core.h: the cases that need nothing but what every experiment uses. */
+/* bench-core.h: the program's own benchmark cases. */
 #pragma once
 
 #include <tenon/bench.h>
+#include <tenon/plugin.h>
 
 gboolean bench_core_register(GError **error);
 /* For cases that start processes as well as for this one. */
@@ -24,3 +25,14 @@ gboolean bench_train_mlp_two_jobs(TnBench *bench, GError **error);
 gboolean bench_startup(TnBench *bench, GError **error);
 /* With all that is in it. */
 void bench_remove_folder(const char *folder);
+/* bench-nodes.c */
+gboolean bench_executor_nodes(TnBench *bench, GError **error);
+/* bench-samples.c: of the network that the case's name ends in. */
+gboolean bench_samples(TnBench *bench, GError **error);
+/* bench-wire.c, bench-placed.c */
+gboolean bench_wire_inproc(TnBench *bench, GError **error);
+gboolean bench_wire_ipc_small(TnBench *bench, GError **error);
+gboolean bench_wire_ipc_large(TnBench *bench, GError **error);
+gboolean bench_wire_tcp_large(TnBench *bench, GError **error);
+gboolean bench_train_placed(TnBench *bench, GError **error);
+extern const TnFactory bench_nothing_stage; /* frames without anything in them */

@@ -1,6 +1,6 @@
 /* bench-nodes.c: what the executor costs a node: a chain of nodes whose kernels do nothing, and one of
  * additions of a few numbers, with one thread and with two. */
-#include "bench-nodes.h"
+#include "bench-core.h"
 #include "bench-timing.h"
 
 #include <string.h>
@@ -134,8 +134,8 @@ static const Row rows[] = {
     { "add_threads", "small", 2, "the same with two threads: nothing may be lost" },
 };
 
-static gboolean
-executor_nodes(TnBench *bench, GError **error)
+gboolean
+bench_executor_nodes(TnBench *bench, GError **error)
 {
     const guint threads = tn_pool_threads();
     gboolean ok = TRUE;
@@ -153,36 +153,4 @@ executor_nodes(TnBench *bench, GError **error)
     tn_registry_remove_factory(&idle_factory);
     tn_pool_set_threads(threads);
     return ok;
-}
-
-static const TnBenchCase cases[] = {
-    { sizeof(TnBenchCase), "executor_nodes", "what the executor costs a node", executor_nodes },
-};
-
-static const TnBenchVTable vtable = {
-    .size = sizeof(TnBenchVTable),
-    .case_size = sizeof(TnBenchCase),
-    .n = G_N_ELEMENTS(cases),
-    .cases = cases,
-};
-
-static const TnFactory factory = {
-    .size = sizeof(TnFactory),
-    .iface = TN_IFACE_BENCH,
-    .name = "nodes",
-    .help = "what the executor costs a node",
-    .vtable = &vtable,
-};
-
-static const TnFactory *const factories[] = { &factory, NULL };
-
-static const TnPlugin descriptor = {
-    TN_PLUGIN_HEAD("bench-nodes", "0.1.0", "Apache-2.0", "what the executor costs a node"),
-    .factories = factories,
-};
-
-gboolean
-bench_nodes_register(GError **error)
-{
-    return tn_registry_add(&descriptor, error);
 }

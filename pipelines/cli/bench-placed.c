@@ -1,7 +1,7 @@
 /* bench-placed.c: what it costs a training to read and map in another process. */
+#include "bench-core.h"
 #include "bench-timing.h"
 #include "bench-training.h"
-#include "bench-wire.h"
 
 #include <unistd.h>
 

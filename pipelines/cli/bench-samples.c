@@ -1,6 +1,5 @@
 /* bench-samples.c: what `batch_invariant` costs: steps and inference of every kind of network
  * (pipelines/lua/tenon/bench/samples.lua), with 1 to 128 samples, with and without it in turns. */
-#include "bench-samples.h"
 
 #include "bench-core.h"
 #include "bench-timing.h"
@@ -162,8 +161,8 @@ compare(TnBench *bench, const Side *sides, const char *graph, gint64 samples, GE
     return ok;
 }
 
-static gboolean
-samples(TnBench *bench, GError **error)
+gboolean
+bench_samples(TnBench *bench, GError **error)
 {
     const char *network = bench->name + strlen("samples_");
     Side sides[2] = { { NULL } };
@@ -175,42 +174,4 @@ samples(TnBench *bench, GError **error)
     for (guint i = 0; i < 2; i++)
         side_clear(&sides[i]);
     return ok;
-}
-
-#define CASE(network)                                                                              \
-    {                                                                                              \
-        sizeof(TnBenchCase), "samples_" #network,                                                  \
-            "what batch_invariant costs " #network ": 1 to 128 samples", samples                   \
-    }
-static const TnBenchCase cases[] = {
-    CASE(mlp),      CASE(mlp_small), CASE(lenet), CASE(resnet18),
-    CASE(resnet50), CASE(lstm),      CASE(gru),   CASE(gpt),
-};
-
-static const TnBenchVTable vtable = {
-    .size = sizeof(TnBenchVTable),
-    .case_size = sizeof(TnBenchCase),
-    .n = G_N_ELEMENTS(cases),
-    .cases = cases,
-};
-
-static const TnFactory factory = {
-    .size = sizeof(TnFactory),
-    .iface = TN_IFACE_BENCH,
-    .name = "samples",
-    .help = "what batch_invariant costs",
-    .vtable = &vtable,
-};
-
-static const TnFactory *const factories[] = { &factory, NULL };
-
-static const TnPlugin descriptor = {
-    TN_PLUGIN_HEAD("bench-samples", "0.1.0", "Apache-2.0", "what batch_invariant costs"),
-    .factories = factories,
-};
-
-gboolean
-bench_samples_register(GError **error)
-{
-    return tn_registry_add(&descriptor, error);
 }

@@ -3,7 +3,7 @@
  *
  * The two ways take turns between the same two processes, so that both meet the same machine; what a
  * turn does first is not counted. */
-#include "bench-wire.h"
+#include "bench-core.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +78,7 @@ static const TnStageVTable nothing_vtable = { .size = sizeof(TnStageVTable),
                                               .open = nothing_open,
                                               .make = nothing_make };
 
-static const TnFactory nothing_factory = {
+const TnFactory bench_nothing_stage = {
     .size = sizeof(TnFactory),
     .iface = TN_IFACE_STAGE,
     .name = "bench_nothing",
@@ -92,7 +92,7 @@ static const TnFactory nothing_factory = {
 static TnPipeline *
 nothing_pipeline(TnContext *context, TnPort **port, GError **error)
 {
-    g_autoptr(TnSpec) spec = tn_spec_new(TN_IFACE_STAGE, nothing_factory.name, (TnWhere){ 0 });
+    g_autoptr(TnSpec) spec = tn_spec_new(TN_IFACE_STAGE, bench_nothing_stage.name, (TnWhere){ 0 });
     tn_value_set(tn_spec_options(spec), "workers", tn_value_int(1));
     tn_value_set(tn_spec_options(spec), "queue", tn_value_int(1024));
     TnPipeline *pipeline =
@@ -115,8 +115,8 @@ pull_some(TnPort *port, guint n)
     return (now_finely() - begin) / n;
 }
 
-static gboolean
-wire_inproc(TnBench *bench, GError **error)
+gboolean
+bench_wire_inproc(TnBench *bench, GError **error)
 {
     enum { BLOCK = 20000 }; /* many times the queue: not what was made ahead, but what goes on */
     TnPort *port;
@@ -241,8 +241,8 @@ small_plainly(Pair *pair, GError **error)
     return TRUE;
 }
 
-static gboolean
-wire_ipc_small(TnBench *bench, GError **error)
+gboolean
+bench_wire_ipc_small(TnBench *bench, GError **error)
 {
     const gint64 n = PARTNER_REQUEST;
     g_autofree char *plain = private_address();
@@ -326,8 +326,8 @@ report_large(TnBench *bench, Pair *pair, const char *what, const char *plain,
     bench->report(bench, "share", 100 * wire / other, "%", share);
 }
 
-static gboolean
-wire_ipc_large(TnBench *bench, GError **error)
+gboolean
+bench_wire_ipc_large(TnBench *bench, GError **error)
 {
     g_autofree char *plain = private_address();
     Pair pair = {
@@ -344,8 +344,8 @@ wire_ipc_large(TnBench *bench, GError **error)
     return ok;
 }
 
-static gboolean
-wire_tcp_large(TnBench *bench, GError **error)
+gboolean
+bench_wire_tcp_large(TnBench *bench, GError **error)
 {
     Pair pair = { .by_wire = large_by_wire, .plainly = large_plainly, .warm = 1 };
     const gboolean ok =
@@ -355,44 +355,4 @@ wire_tcp_large(TnBench *bench, GError **error)
                      "the same with plain ZeroMQ (ROUTER, DEALER, sent in place)");
     pair_clear(&pair);
     return ok;
-}
-
-/* --- The table ------------------------------------------------------------------------------------- */
-
-static const TnBenchCase cases[] = {
-    { sizeof(TnBenchCase), "wire_inproc", "a frame from one thread to another", wire_inproc },
-    { sizeof(TnBenchCase), "wire_ipc_small", "a small request to another process and its answer",
-      wire_ipc_small },
-    { sizeof(TnBenchCase), "wire_ipc_large", "large tensors from another process", wire_ipc_large },
-    { sizeof(TnBenchCase), "wire_tcp_large", "large tensors over tcp", wire_tcp_large },
-    { sizeof(TnBenchCase), "train_placed", "what it costs to read in another process",
-      bench_train_placed },
-};
-
-static const TnBenchVTable vtable = {
-    .size = sizeof(TnBenchVTable),
-    .case_size = sizeof(TnBenchCase),
-    .n = G_N_ELEMENTS(cases),
-    .cases = cases,
-};
-
-static const TnFactory factory = {
-    .size = sizeof(TnFactory),
-    .iface = TN_IFACE_BENCH,
-    .name = "wire",
-    .help = "edges between threads, processes and hosts",
-    .vtable = &vtable,
-};
-
-static const TnFactory *const factories[] = { &factory, &nothing_factory, NULL };
-
-static const TnPlugin descriptor = {
-    TN_PLUGIN_HEAD("bench-wire", "0.1.0", "Apache-2.0", "benchmark cases of wires"),
-    .factories = factories,
-};
-
-gboolean
-bench_wire_register(GError **error)
-{
-    return tn_registry_add(&descriptor, error);
 }

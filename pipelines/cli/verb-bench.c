@@ -6,10 +6,7 @@
 
 #include "bench-busy.h"
 #include "bench-core.h"
-#include "bench-nodes.h"
 #include "bench-partner.h"
-#include "bench-samples.h"
-#include "bench-wire.h"
 #include "job-verbs.h"
 
 typedef struct {
@@ -190,8 +187,7 @@ bench(TnVerbCall *call, GError **error)
     if (partner_wanted())
         return partner_serve(error) ? 0 : 1;
     g_autofree char *program = g_file_read_link("/proc/self/exe", error);
-    if (!program || !bench_core_register(error) || !bench_nodes_register(error) ||
-        !bench_wire_register(error) || !bench_samples_register(error))
+    if (!program || !bench_core_register(error))
         return 1;
     if (options->threads)
         bench_core_set_threads((guint)options->threads);

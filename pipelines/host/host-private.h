@@ -143,6 +143,11 @@ void *tn_host_allocate(void *data, void *memory, size_t old_size, size_t new_siz
 /* --- sandbox.c --- */
 int tn_host_open_libs(lua_State *L); /* a lua_CFunction */
 
+/* --- require.c --- */
+/* require(name), a lua_CFunction: the table of loaded modules is upvalue 1, Lua's own require (trusted
+ * configs) upvalue 2. */
+int tn_host_require(lua_State *L);
+
 /* --- where.c --- */
 TnWhere tn_host_where(lua_State *L); /* the line of the user's file that is running */
 /* Lines of the keys written in the constructor call at `where`: path ("a", "a.b", "a[2]") -> line
@@ -285,14 +290,13 @@ void tn_number_check_attributes(lua_State *L, const TnOp *op, const TnValue *giv
 /* Pushes an element: a float, an integer, a boolean; digits for a u64 beyond Lua's integers. */
 void tn_number_push(lua_State *L, TnDtype dtype, const void *element);
 
-/* --- graph.c: graphs, their values, functions ------------------------------------------------- */
+/* --- graph.c: graphs and their values --- */
 typedef struct {
     TnGraph *graph;
     TnVal val;
 } TnLuaValue;
 #define TN_VALUE "tenon.value"
 #define TN_GRAPH "tenon.graph"
-#define TN_FUNCTION "tenon.function"
 int tn_graph_open(lua_State *L);
 void tn_push_val(lua_State *L, TnGraph *graph, TnVal val);
 /* A number as a constant of graph; raises as tn_number_refuse. */
@@ -302,6 +306,19 @@ TnLuaValue *tn_to_val(lua_State *L, int index); /* NULL if it is none */
 TnGraph *tn_to_graph(lua_State *L, int index);  /* raises */
 /* Pushes a handle for graph, with a reference of its own; NULL: to be filled. */
 TnGraph **tn_push_graph(lua_State *L, TnGraph *graph);
+void tn_host_check_graph(lua_State *L, TnGraph *graph); /* raises its first failure */
+/* build(graph | nil, f, …), a lua_CFunction: calls f with graph as what is built at present, and puts
+ * back what was before, come what may. */
+int tn_host_build(lua_State *L);
+
+/* --- macs.c --- */
+/* g:macs(from, to), a lua_CFunction: multiply-adds of nodes from .. to - 1 at the sizes that the graph
+ * was built with. */
+int tn_host_macs(lua_State *L);
+
+/* --- function.c --- */
+#define TN_FUNCTION "tenon.function"
+int tn_function_open(lua_State *L);
 void tn_push_function(lua_State *L, TnFunction *function); /* takes a reference of its own */
 TnFunction *tn_to_function(lua_State *L, int index);       /* raises */
 TnGraph *tn_host_trace(const TnValue *function, const TnSchema *in, gpointer data, GError **error);

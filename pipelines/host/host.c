@@ -156,8 +156,8 @@ open_all(lua_State *L)
 {
     static const lua_CFunction parts[] = {
         tn_host_open_libs, tn_values_open,   tn_spec_open,    tn_component_open, tn_arg_open,
-        tn_tensor_open,    tn_variable_open, tn_operand_open, tn_graph_open,     tn_apply_open,
-        tn_eager_open,     tn_object_open,   tn_job_open,     tn_control_open,
+        tn_tensor_open,    tn_variable_open, tn_operand_open, tn_graph_open,     tn_function_open,
+        tn_apply_open,     tn_eager_open,    tn_object_open,  tn_job_open,       tn_control_open,
     };
     /* Each part adds its functions to the table that is the module "tenon.core". */
     luaL_getsubtable(L, LUA_REGISTRYINDEX, TN_LOADED);

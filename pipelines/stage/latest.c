@@ -29,12 +29,10 @@ static void
 make(TnLatest *latest)
 {
     const guint64 seq = latest->next;
-    TnMade in = { TN_OK, NULL, NULL };
     latest->making = TRUE;
     pthread_mutex_unlock(&latest->lock);
-    if (latest->stage->in)
-        in = tn_port_take(latest->stage->in, TRUE);
-    TnMade made = tn_stage_make(latest->stage, latest->pool, latest->state, seq, in);
+    TnMade made = tn_stage_make(latest->stage, latest->pool, latest->state, seq,
+                                tn_stage_pull_input(latest->stage, TRUE));
     pthread_mutex_lock(&latest->lock);
     latest->making = FALSE;
     if (made.status == TN_OK) {

@@ -35,6 +35,12 @@ tn_stage_make(TnNodeStage *stage, TnFramePool *pool, void *state, guint64 seq, T
     return made;
 }
 
+TnMade
+tn_stage_pull_input(const TnNodeStage *stage, gboolean wait)
+{
+    return stage->in ? tn_port_take(stage->in, wait) : (TnMade){ TN_OK, NULL, NULL };
+}
+
 gboolean
 tn_stage_worker_new(TnNodeStage *stage, void **state, GError **error)
 {

@@ -1,5 +1,4 @@
-/* placed-private.h: a stage in other processes, as the life of these (placed.c) and the ways in which
- * they are asked share it. */
+/* placed-private.h: a stage in other processes, as the files of it share it. */
 #pragma once
 
 #include <tenon/wire.h>
@@ -26,7 +25,6 @@ typedef struct {
     guint id;
     gint64 pid; /* as it says */
     char *where;
-    gboolean ours; /* started by this process */
 } TnPlacedWorker;
 
 struct TnPlaced {
@@ -66,3 +64,28 @@ gboolean tn_placed_fail(TnPlaced *placed, TnErrorCode code, const char *format, 
 void tn_placed_took(TnPlaced *placed);
 /* What an answer is: frame seq, or a failure. The event's tensors become the frame's. */
 TnMade tn_placed_made(const TnPlaced *placed, TnWireEvent *event, guint64 seq);
+
+/* Milliseconds of the monotonic clock. */
+static inline gint64
+tn_now_ms(void)
+{
+    return g_get_monotonic_time() / 1000;
+}
+/* How long somebody may take to join. */
+static inline gint64
+tn_placed_timeout_ms(const TnPlaced *placed)
+{
+    return (gint64)(placed->common->timeout * 1000);
+}
+
+/* placed-processes.c. Starts the processes that an ipc place has; of another there are none. */
+gboolean tn_placed_start(TnPlaced *placed, GError **error);
+/* Looks whether any has ended, or stopped answering, and begins it anew where that was asked for. FALSE:
+ * the stage cannot go on. */
+gboolean tn_placed_look(TnPlaced *placed);
+void tn_placed_seat_joined(TnPlaced *placed, gint64 pid); /* if it is one of ours */
+void tn_placed_end(TnPlaced *placed);                     /* waits a moment for each, then kills */
+
+/* placed-workers.c: TN_WIRE_JOINED, TN_WIRE_LEFT. */
+void tn_placed_joined(TnPlaced *placed, const TnWireEvent *event);
+void tn_placed_left(TnPlaced *placed, const TnWireEvent *event);

@@ -1,40 +1,16 @@
-/* placed.c: a stage that runs in other processes, as its consumer sees it: who they are, who joins,
- * leaves and is replaced. What they are asked for is the business of one of three ways: frames by number
- * (placed-frames.c), requests (placed-requests.c), the latest version (placed-latest.c). */
+/* placed.c: a stage that runs in other processes, as its consumer sees it. Processes that this one starts
+ * are placed-processes.c's, who joins and leaves placed-workers.c's. What they are asked for is the business
+ * of one of three ways: frames by number (placed-frames.c), requests (placed-requests.c), the latest version
+ * (placed-latest.c). */
 #include "stage/placed-private.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include <tenon/run.h>
+#define SLICE_MS 50    /* between two looks at processes */
+#define LEAST_TAKEN 16 /* events that are taken at once, if there are so many */
 
-#include "stage/process.h"
-
-#define SLICE_MS 50      /* between two looks at processes */
-#define GRACE_MS 1500    /* for a process that is there, but whose connection was lost */
-#define AHEAD 2          /* frames asked ahead of each process, unless `queue` says otherwise */
-#define LEAST_TAKEN 16   /* events that are taken at once, if there are so many */
-#define MOST_LOSSES 20   /* of each process, likewise */
-#define MOST_ENDS 5      /* of each process, without a frame in between */
-#define PATIENCE_MS 1000 /* for processes to end by themselves */
-#define MOST_BYTES ((gsize)1 << 30) /* of one tensor between processes */
-#define TCP_WORKERS 8 /* that a tcp place is ready for, unless `workers` or `queue` say otherwise */
-
-/* A process that this one starts. */
-struct TnSeat {
-    TnProcess *process;
-    gint64 began; /* monotonic ms */
-    gboolean
-        joined; /* once; until then it opens files and compiles, for whatever time that takes */
-};
-typedef struct TnSeat Seat;
 typedef TnPlacedWorker Worker;
-
-static gint64
-now_ms(void)
-{
-    return g_get_monotonic_time() / 1000;
-}
 
 gboolean
 tn_placed_fail(TnPlaced *placed, TnErrorCode code, const char *format, ...)
@@ -51,265 +27,6 @@ tn_placed_fail(TnPlaced *placed, TnErrorCode code, const char *format, ...)
     return FALSE;
 }
 
-/* --- Processes ------------------------------------------------------------------------------------- */
-
-static gboolean
-start(TnPlaced *placed, Seat *seat, GError **error)
-{
-    g_autoptr(GPtrArray) words = g_ptr_array_new_with_free_func(g_free);
-    for (guint i = 0; placed->placing->launch[i]; i++)
-        g_ptr_array_add(words, g_strdup(placed->placing->launch[i]));
-    g_ptr_array_add(words, g_strdup_printf("--stage=%s", placed->name));
-    g_ptr_array_add(words, g_strdup_printf("--connect=%s", tn_wire_url(placed->wire)));
-    g_ptr_array_add(words, NULL);
-    *seat = (Seat){ tn_process_start((const char *const *)words->pdata, error), now_ms(), FALSE };
-    return seat->process != NULL;
-}
-
-/* The process of ours that has this number; NULL: none. */
-static Seat *
-find_seat(const TnPlaced *placed, gint64 pid)
-{
-    for (guint i = 0; i < placed->n_seats; i++)
-        if (placed->seats[i].process && tn_process_pid(placed->seats[i].process) == pid)
-            return &placed->seats[i];
-    return NULL;
-}
-
-/* A process of ours has ended: begun anew, where that was asked for and can help. */
-static gboolean
-replace(TnPlaced *placed, Seat *seat)
-{
-    const gint pid = tn_process_pid(seat->process);
-    const gint code = tn_process_code(seat->process);
-    g_autofree char *fate = tn_process_fate(seat->process);
-    g_autoptr(GError) error = NULL;
-    tn_process_free(g_steal_pointer(&seat->process), 0);
-    /* What ends by itself before it has begun would do so again. */
-    if (!placed->known && !(code < 0 && placed->common->restart))
-        return tn_placed_fail(placed, code == 2 ? TN_ERROR_CONFIG : TN_ERROR_FAILED,
-                              "its process %d ended before it had begun: %s; what it said is above",
-                              pid, fate);
-    if (!placed->common->restart)
-        return tn_placed_fail(
-            placed, TN_ERROR_FAILED,
-            "its process %d ended: %s; with restart = true it would be started again", pid, fate);
-    if (++placed->ends > MOST_ENDS * placed->n_seats)
-        return tn_placed_fail(placed, TN_ERROR_FAILED,
-                              "its process ended %u times without a frame in between, at last: %s",
-                              placed->ends, fate);
-    tn_log("stage", TN_LOG_WARN, "stage '%s': process %d ended: %s; it is started again",
-           placed->name, pid, fate);
-    atomic_fetch_add(&placed->restarts, 1);
-    if (!start(placed, seat, &error))
-        return tn_placed_fail(placed, TN_ERROR_FAILED, "%s", error->message);
-    return TRUE;
-}
-
-static gboolean
-look_at_processes(TnPlaced *placed)
-{
-    for (guint i = 0; i < placed->n_seats; i++)
-        if (placed->seats[i].process && tn_process_ended(placed->seats[i].process) &&
-            !replace(placed, &placed->seats[i]))
-            return FALSE;
-    return TRUE;
-}
-
-static gint64
-timeout_ms(const TnPlaced *placed)
-{
-    return (gint64)(placed->common->timeout * 1000);
-}
-
-/* Processes that are there, but whose connection was lost: they have stopped answering. One that was
- * begun anew has its time to join. */
-static gboolean
-end_silent(TnPlaced *placed)
-{
-    for (guint i = 0; i < placed->n_seats; i++) {
-        const Seat *seat = &placed->seats[i];
-        gboolean there = !seat->joined && now_ms() - seat->began < timeout_ms(placed);
-        for (guint k = 0; k < placed->workers->len; k++)
-            there = there ||
-                    g_array_index(placed->workers, Worker, k).pid == tn_process_pid(seat->process);
-        if (!there)
-            tn_process_kill(seat->process);
-    }
-    return look_at_processes(placed);
-}
-
-/* Somebody left, and nobody has come instead for a while. */
-static gboolean
-look_at_losses(TnPlaced *placed)
-{
-    if (placed->workers->len >= MAX(placed->n_seats, 1))
-        placed->lost_at = 0; /* there is somebody instead */
-    if (!placed->lost_at)
-        return TRUE;
-    const gint64 since = now_ms() - placed->lost_at;
-    if (since < GRACE_MS)
-        return TRUE;
-    if (!placed->common->restart)
-        return tn_placed_fail(placed, TN_ERROR_FAILED, "%s", placed->lost_how);
-    if (placed->n_seats) {
-        placed->lost_at = now_ms();
-        return end_silent(placed);
-    }
-    if (since > timeout_ms(placed))
-        return tn_placed_fail(placed, TN_ERROR_FAILED, "%s, and nobody has joined for %g s",
-                              placed->lost_how, placed->common->timeout);
-    return TRUE;
-}
-
-/* --- Who joins and leaves -------------------------------------------------------------------------- */
-
-static Worker *
-find_worker(TnPlaced *placed, guint id)
-{
-    for (guint i = 0; i < placed->workers->len; i++)
-        if (g_array_index(placed->workers, Worker, i).id == id)
-            return &g_array_index(placed->workers, Worker, i);
-    return NULL;
-}
-
-static void
-clear_worker(gpointer data)
-{
-    g_free(((Worker *)data)->where);
-}
-
-/* Frames, or answers, that may be under way or wait. */
-static guint
-window(const TnPlaced *placed)
-{
-    const TnStageCommon *common = placed->common;
-    const gint64 workers = common->workers ? common->workers : placed->n_seats ? 1 : TCP_WORKERS;
-    const guint64 bytes = MAX(tn_schema_bytes(&placed->schema), 1);
-    const guint64 frames = common->queue ? (guint64)common->queue : AHEAD * (guint64)workers + 1;
-    return (guint)CLAMP(common->queue_bytes / bytes, 1, frames);
-}
-
-/* What travels must not be larger than a message takes. */
-static gboolean
-check_sizes(TnPlaced *placed, const TnSchema *schema, const char *what)
-{
-    for (guint i = 0; i < schema->n; i++)
-        if (tn_type_bytes(&schema->types[i]) > (gint64)MOST_BYTES)
-            return tn_placed_fail(
-                placed, TN_ERROR_UNSUPPORTED,
-                "its field '%s' has %" G_GINT64_FORMAT " bytes a %s; up to %zu travel "
-                "between processes: take a smaller batch, or leave `place` out",
-                schema->names[i], tn_type_bytes(&schema->types[i]), what, MOST_BYTES);
-    return TRUE;
-}
-
-/* The first one says what the stage gives, and takes. */
-static gboolean
-learn(TnPlaced *placed, const TnValue *hello)
-{
-    const TnValue *data = tn_value_get(hello, "data");
-    if (!data || tn_value_type(data) != TN_VALUE_MAP ||
-        !tn_schema_from_value(tn_value_get(hello, "schema"), &placed->schema) ||
-        (placed->flags & TN_STAGE_REPLIES &&
-         !tn_schema_from_value(tn_value_get(hello, "requests"), &placed->requests)))
-        return FALSE;
-    if (!check_sizes(placed, &placed->schema, "frame") ||
-        !check_sizes(placed, &placed->requests, "request"))
-        return FALSE;
-    placed->about = tn_value_copy(hello);
-    placed->most = window(placed);
-    placed->way->begin(placed);
-    placed->known = TRUE;
-    return TRUE;
-}
-
-/* What the newcomer reads must be what the first one reads, and give the same. */
-static char *
-difference(const TnPlaced *placed, const TnValue *hello)
-{
-    static const char *const keys[] = { "schema", "data", "requests" };
-    for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
-        const TnValue *mine = tn_value_get(placed->about, keys[i]);
-        const TnValue *theirs = tn_value_get(hello, keys[i]);
-        if (mine == theirs || (mine && theirs && tn_value_equal(mine, theirs)))
-            continue;
-        g_autofree char *a = mine ? tn_json_print(mine, FALSE) : g_strdup("nothing");
-        g_autofree char *b = theirs ? tn_json_print(theirs, FALSE) : g_strdup("nothing");
-        return g_strdup_printf("%s: others of this stage say %s, you say %s", keys[i], a, b);
-    }
-    return NULL;
-}
-
-/* Another processor may have other kernels, whose last bits may differ. */
-static void
-compare_kernels(const TnPlaced *placed, const TnValue *hello)
-{
-    const TnValue *mine = tn_value_get(placed->about, TN_PROVENANCE_CHOICES);
-    const TnValue *theirs = tn_value_get(hello, TN_PROVENANCE_CHOICES);
-    if (mine && theirs && !tn_value_equal(mine, theirs))
-        tn_log("stage", TN_LOG_WARN,
-               "stage '%s': a process that has joined computes with other kernels than the first "
-               "one, so the last bits may depend on which of them makes a frame",
-               placed->name);
-}
-
-static void
-take_joined(TnPlaced *placed, const TnWireEvent *event)
-{
-    const TnValue *pid = tn_value_get(event->hello, "pid"),
-                  *host = tn_value_get(event->hello, "host");
-    Worker worker = { .id = event->peer };
-    if (!placed->known && !learn(placed, event->hello)) {
-        tn_wire_refuse(placed->wire, event->peer, "its hello does not say what the stage gives%s",
-                       placed->flags & TN_STAGE_REPLIES ? " and takes" : "");
-        return;
-    }
-    g_autofree char *why = difference(placed, event->hello);
-    if (why) {
-        tn_wire_refuse(placed->wire, event->peer, "%s", why);
-        return;
-    }
-    compare_kernels(placed, event->hello);
-    worker.pid = pid && tn_value_type(pid) == TN_VALUE_INT ? tn_value_get_int(pid) : 0;
-    worker.where = g_strdup(
-        host && tn_value_type(host) == TN_VALUE_STRING ? tn_value_get_string(host) : "somewhere");
-    pthread_mutex_lock(&placed->watched);
-    g_array_append_val(placed->workers, worker);
-    pthread_mutex_unlock(&placed->watched);
-    Seat *seat = find_seat(placed, worker.pid);
-    if (seat)
-        seat->joined = TRUE;
-    if (placed->pool)
-        tn_wire_pool_add(placed->pool, event->peer);
-    tn_log("stage", TN_LOG_INFO, "stage '%s': process %" G_GINT64_FORMAT " on %s has joined",
-           placed->name, worker.pid, worker.where);
-}
-
-static void
-take_left(TnPlaced *placed, const TnWireEvent *event)
-{
-    Worker *worker = find_worker(placed, event->peer);
-    if (!worker) /* it was refused */
-        return;
-    g_free(placed->lost_how);
-    placed->lost_how = g_strdup_printf("its process %" G_GINT64_FORMAT " on %s has gone: %s%s",
-                                       worker->pid, worker->where, event->text,
-                                       worker->ours || placed->common->restart
-                                           ? ""
-                                           : "; with restart = true another may join instead");
-    if (++placed->losses > MOST_LOSSES * MAX(placed->n_seats, 1))
-        tn_placed_fail(placed, TN_ERROR_FAILED,
-                       "its connection was lost %u times without a frame in between",
-                       placed->losses);
-    placed->lost_at = now_ms();
-    tn_log("stage", TN_LOG_WARN, "stage '%s': %s", placed->name, placed->lost_how);
-    pthread_mutex_lock(&placed->watched);
-    g_array_remove_index(placed->workers,
-                         (guint)(worker - &g_array_index(placed->workers, Worker, 0)));
-    pthread_mutex_unlock(&placed->watched);
-}
-
 /* --- Pulling --------------------------------------------------------------------------------------- */
 
 static void
@@ -318,9 +35,9 @@ take_event(TnPlaced *placed, TnWireEvent *event)
     if (placed->known && placed->way->take(placed, event))
         ; /* it was an answer */
     else if (event->kind == TN_WIRE_JOINED)
-        take_joined(placed, event);
+        tn_placed_joined(placed, event);
     else if (event->kind == TN_WIRE_LEFT)
-        take_left(placed, event);
+        tn_placed_left(placed, event);
     else if (event->kind == TN_WIRE_ASKED)
         tn_wire_refuse(placed->wire, event->peer, "a stage asks nothing of its consumer");
     tn_wire_event_clear(event);
@@ -346,8 +63,7 @@ go_on(TnPlaced *placed, gint wait_ms)
         tn_placed_fail(placed, TN_ERROR_FAILED, "%s", tn_wire_error(placed->wire)->message);
     if (status == TN_CANCELLED || atomic_load(&placed->stopped))
         return TN_CANCELLED;
-    return !placed->failed && look_at_processes(placed) && look_at_losses(placed) ? TN_OK
-                                                                                  : TN_FAILED;
+    return !placed->failed && tn_placed_look(placed) ? TN_OK : TN_FAILED;
 }
 
 TnMade
@@ -420,6 +136,12 @@ tn_placed_stop(TnPlaced *placed)
 
 /* --- Life ------------------------------------------------------------------------------------------ */
 
+static void
+clear_worker(gpointer data)
+{
+    g_free(((Worker *)data)->where);
+}
+
 /* What to type on another host, as far as this one knows. */
 static void
 say_how_to_join(const TnPlaced *placed)
@@ -445,7 +167,7 @@ say_how_to_join(const TnPlaced *placed)
 static gboolean
 wait_for_first(TnPlaced *placed)
 {
-    const gint64 end = now_ms() + timeout_ms(placed);
+    const gint64 end = tn_now_ms() + tn_placed_timeout_ms(placed);
     if (!placed->n_seats)
         say_how_to_join(placed);
     while (!placed->known) {
@@ -454,7 +176,7 @@ wait_for_first(TnPlaced *placed)
             return tn_placed_fail(placed, TN_ERROR_CANCELLED, "nobody has joined yet");
         if (status != TN_OK)
             return FALSE;
-        if (now_ms() > end)
+        if (tn_now_ms() > end)
             return tn_placed_fail(placed, TN_ERROR_FAILED, "nobody has joined for %g s (timeout)",
                                   placed->common->timeout);
     }
@@ -493,13 +215,7 @@ tn_placed_new(const char *name, guint32 flags, const TnStageCommon *common,
     g_array_set_clear_func(placed->workers, clear_worker);
     pthread_mutex_init(&placed->watched, NULL);
     placed->wire = serve(placed, error);
-    gboolean ok = placed->wire != NULL;
-    if (ok && g_str_has_prefix(common->place, "ipc")) {
-        placed->n_seats = (guint)MAX(common->workers, 1);
-        placed->seats = g_new0(Seat, placed->n_seats);
-    }
-    for (guint i = 0; ok && i < placed->n_seats; i++)
-        ok = start(placed, &placed->seats[i], error);
+    gboolean ok = placed->wire != NULL && tn_placed_start(placed, error);
     if (ok && !wait_for_first(placed)) {
         g_propagate_error(error, g_steal_pointer(&placed->error));
         ok = FALSE;
@@ -519,16 +235,13 @@ tn_placed_free(TnPlaced *placed)
         placed->way->end(placed);
     tn_wire_pool_free(placed->pool);
     tn_wire_free(placed->wire);
-    const gint64 patience = now_ms() + PATIENCE_MS; /* of all together */
-    for (guint i = 0; i < placed->n_seats; i++)
-        tn_process_free(placed->seats[i].process, (gint)MAX(patience - now_ms(), 0));
+    tn_placed_end(placed);
     g_array_unref(placed->workers);
     pthread_mutex_destroy(&placed->watched);
     tn_value_unref(placed->about);
     tn_context_unref(placed->context);
     g_clear_error(&placed->error);
     g_free(placed->lost_how);
-    g_free(placed->seats);
     g_free(placed->name);
     g_free(placed);
 }
@@ -555,63 +268,4 @@ const TnValue *
 tn_placed_about(const TnPlaced *placed)
 {
     return placed->about;
-}
-
-/* --- Watching -------------------------------------------------------------------------------------- */
-
-static TnValue *
-workers_value(TnPlaced *placed)
-{
-    TnValue *list = tn_value_list();
-    pthread_mutex_lock(&placed->watched);
-    for (guint i = 0; i < placed->workers->len; i++) {
-        const Worker *worker = &g_array_index(placed->workers, Worker, i);
-        TnValue *row = tn_value_map();
-        tn_value_set(row, "pid", tn_value_int(worker->pid));
-        tn_value_set(row, "host", tn_value_string(worker->where));
-        tn_value_push(list, row);
-    }
-    pthread_mutex_unlock(&placed->watched);
-    return list;
-}
-
-static TnValue *
-wire_value(const TnPlaced *placed)
-{
-    TnValue *map = tn_value_map();
-    TnWireStats stats;
-    tn_wire_stats(placed->wire, &stats);
-    const struct {
-        const char *name;
-        guint64 value;
-    } rows[] = {
-        { "messages_in", stats.messages_in },
-        { "messages_out", stats.messages_out },
-        { "bytes_in", stats.bytes_in },
-        { "bytes_out", stats.bytes_out },
-        { "waits", stats.waits },
-        { "refused", stats.refused },
-        { "dropped", stats.dropped },
-        { "joined", stats.joined },
-        { "left", stats.left },
-    };
-    for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
-        tn_value_set(map, rows[i].name, tn_value_int((gint64)rows[i].value));
-    return map;
-}
-
-TnValue *
-tn_placed_status(TnPlaced *placed)
-{
-    TnValue *map = tn_value_map();
-    tn_value_set(map, "stage", tn_value_string(placed->name));
-    tn_value_set(map, "place", tn_value_string(tn_wire_url(placed->wire)));
-    tn_value_set(map, "processes", workers_value(placed));
-    tn_value_set(map, "restarts", tn_value_int((gint64)placed->restarts));
-    tn_value_set(map, "frames", tn_value_int((gint64)placed->frames));
-    tn_value_set(map, "queue", tn_value_int((gint64)placed->ready));
-    tn_value_set(map, "queue_most", tn_value_int(placed->most));
-    tn_value_set(map, "seconds_waited", tn_value_double((double)placed->waited_us * 1e-6));
-    tn_value_set(map, "wire", wire_value(placed));
-    return map;
 }

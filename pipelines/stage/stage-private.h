@@ -93,6 +93,8 @@ typedef struct TnNodeStage {
 /* make.c. Makes frame seq of what came of its input: in (transfer full), all zero for a source. state: the
  * worker's. */
 TnMade tn_stage_make(TnNodeStage *stage, TnFramePool *pool, void *state, guint64 seq, TnMade in);
+/* What a source has for its input (all zero), or the next frame of the stage before. */
+TnMade tn_stage_pull_input(const TnNodeStage *stage, gboolean wait);
 /* A worker's state; *state NULL and TRUE: the stage has none. */
 gboolean tn_stage_worker_new(TnNodeStage *stage, void **state, GError **error);
 void tn_stage_worker_free(TnNodeStage *stage, void *state);

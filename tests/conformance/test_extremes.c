@@ -12,15 +12,6 @@
 #include <tenon/ops.h>
 #include <tenon/plugin.h>
 
-static TnContext *on_ref, *on_cpu;
-
-static void
-close_devices(void)
-{
-    g_clear_pointer(&on_ref, tn_context_unref);
-    g_clear_pointer(&on_cpu, tn_context_unref);
-}
-
 /* Checks one call; FALSE after recording a failure. */
 typedef gboolean (*Check)(const TnCall *call);
 
@@ -28,11 +19,7 @@ typedef gboolean (*Check)(const TnCall *call);
 static void
 each_call(Check check)
 {
-    if (on_ref == NULL) {
-        tn_conformance_open();
-        on_ref = tn_test_context("ref", NULL);
-        on_cpu = tn_test_context("cpu", "ref", NULL);
-    }
+    tn_conformance_open_devices();
     g_autoptr(GPtrArray) ops = tn_conformance_ops();
     for (guint i = 0; i < ops->len; i++) {
         const TnOp *op = g_ptr_array_index(ops, i);
@@ -59,8 +46,8 @@ agrees(const TnCall *call, const char *how)
 {
     TnTensor *want[TN_MAX_OUT], *got[TN_MAX_OUT];
     g_autofree char *text = tn_call_print(call);
-    gboolean ok = tn_call_run(call, on_ref, FALSE, want);
-    if (!ok || !tn_call_run(call, on_cpu, FALSE, got)) {
+    gboolean ok = tn_call_run(call, tn_on.ref, FALSE, want);
+    if (!ok || !tn_call_run(call, tn_on.cpu, FALSE, got)) {
         for (gint k = 0; ok && k < call->n_out; k++) {
             tn_tensor_unref(want[k]);
         }
@@ -307,8 +294,8 @@ agrees_on_views(const TnCall *call, View view)
     g_autofree char *text = g_strdup_printf("%s, inputs %s others", call_text, view_names[view]);
     g_autoptr(TnGraph) graph = view_graph(call, view, base);
     const guint n = tn_graph_n_inputs(graph);
-    gboolean ok = run_views(graph, on_ref, base, n, want, text);
-    if (ok && run_views(graph, on_cpu, base, n, got, text)) {
+    gboolean ok = run_views(graph, tn_on.ref, base, n, want, text);
+    if (ok && run_views(graph, tn_on.cpu, base, n, got, text)) {
         for (gint k = 0; k < call->n_out; k++) {
             g_autofree char *what = g_strdup_printf("%s: output %d", text, k);
             ok = ok && tn_test_near(got[k], want[k], tn_call_tolerance(call, k), what);
@@ -437,4 +424,4 @@ static const TnTest tests[] = {
     { "other instruction sets", other_instruction_sets },
 };
 
-TN_TEST_MAIN_WITH("conformance: extremes", tests, NULL, close_devices)
+TN_TEST_MAIN_WITH("conformance: extremes", tests, NULL, tn_conformance_close_devices)

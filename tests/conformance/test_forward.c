@@ -4,28 +4,6 @@
 #include "tn_graphs.h"
 #include "tn_test.h"
 
-static TnContext *on_ref, *on_cpu, *on_far;
-
-static void
-open_devices(void)
-{
-    if (on_ref != NULL) {
-        return;
-    }
-    tn_conformance_open();
-    on_ref = tn_test_context("ref", NULL);
-    on_cpu = tn_test_context("cpu", "ref", NULL);
-    on_far = tn_test_context("far", "ref", NULL);
-}
-
-static void
-close_devices(void)
-{
-    g_clear_pointer(&on_ref, tn_context_unref);
-    g_clear_pointer(&on_cpu, tn_context_unref);
-    g_clear_pointer(&on_far, tn_context_unref);
-}
-
 /* Every variant in the dtypes that are computed in, the first ones in all others. */
 static gboolean
 is_chosen(TnDtype dtype, guint variant)
@@ -41,7 +19,7 @@ typedef gboolean (*Check)(const TnCall *call);
 static void
 each_call(TnDtypes set, Check check)
 {
-    open_devices();
+    tn_conformance_open_devices();
     g_autoptr(GPtrArray) ops = tn_conformance_ops();
     for (guint i = 0; i < ops->len; i++) {
         const TnOp *op = g_ptr_array_index(ops, i);
@@ -77,7 +55,7 @@ has_inferred_types(const TnCall *call)
 {
     g_autofree char *text = tn_call_print(call);
     TnTensor *out[TN_MAX_OUT];
-    if (!tn_call_run(call, on_ref, FALSE, out)) {
+    if (!tn_call_run(call, tn_on.ref, FALSE, out)) {
         return FALSE;
     }
     gboolean ok = TRUE;
@@ -96,7 +74,7 @@ agree(const TnCall *call, TnContext *context, gboolean body, const char *where)
 {
     g_autofree char *text = tn_call_print(call);
     TnTensor *want[TN_MAX_OUT], *got[TN_MAX_OUT];
-    if (!tn_call_run(call, on_ref, body, want)) {
+    if (!tn_call_run(call, tn_on.ref, body, want)) {
         return FALSE;
     }
     if (!tn_call_run(call, context, FALSE, got)) {
@@ -116,19 +94,19 @@ agree(const TnCall *call, TnContext *context, gboolean body, const char *where)
 static gboolean
 is_body_on_ref(const TnCall *call)
 {
-    return !tn_op_is_composite(call->op) || agree(call, on_ref, TRUE, "ref, against its body");
+    return !tn_op_is_composite(call->op) || agree(call, tn_on.ref, TRUE, "ref, against its body");
 }
 
 static gboolean
 is_ref_on_cpu(const TnCall *call)
 {
-    return agree(call, on_cpu, tn_op_is_composite(call->op), "cpu");
+    return agree(call, tn_on.cpu, tn_op_is_composite(call->op), "cpu");
 }
 
 static gboolean
 is_ref_on_far(const TnCall *call)
 {
-    return agree(call, on_far, FALSE, "far");
+    return agree(call, tn_on.far, FALSE, "far");
 }
 
 static void
@@ -162,4 +140,4 @@ static const TnTest tests[] = {
     { "far", far },
 };
 
-TN_TEST_MAIN_WITH("conformance: forward", tests, NULL, close_devices)
+TN_TEST_MAIN_WITH("conformance: forward", tests, NULL, tn_conformance_close_devices)

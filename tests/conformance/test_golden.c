@@ -8,15 +8,6 @@
 #include <stdlib.h>
 #include <tenon/base.h>
 
-static TnContext *on_ref, *on_cpu;
-
-static void
-close_devices(void)
-{
-    g_clear_pointer(&on_ref, tn_context_unref);
-    g_clear_pointer(&on_cpu, tn_context_unref);
-}
-
 /* The numbers of one column; as many as the tensor has elements. */
 static TnTensor *
 parse(const char *column, TnType type)
@@ -80,8 +71,8 @@ check_line(const char *line)
     } else if (g_strv_length(columns) != 4 + (guint)call.n_out) {
         TN_FAIL("%s: %d outputs", columns[0], call.n_out);
     } else {
-        compare(&call, on_ref, "ref", columns + 4);
-        compare(&call, on_cpu, "cpu", columns + 4);
+        compare(&call, tn_on.ref, "ref", columns + 4);
+        compare(&call, tn_on.cpu, "cpu", columns + 4);
     }
     tn_call_clear(&call);
     return same;
@@ -90,9 +81,7 @@ check_line(const char *line)
 static void
 values(void)
 {
-    tn_conformance_open();
-    on_ref = tn_test_context("ref", NULL);
-    on_cpu = tn_test_context("cpu", "ref", NULL);
+    tn_conformance_open_devices();
     g_autofree char *path = tn_test_source_path("tests/golden/values.txt");
     g_autoptr(GError) error = NULL;
     gsize size;
@@ -111,4 +100,4 @@ static const TnTest tests[] = {
     { "values", values },
 };
 
-TN_TEST_MAIN_WITH("conformance: golden values", tests, NULL, close_devices)
+TN_TEST_MAIN_WITH("conformance: golden values", tests, NULL, tn_conformance_close_devices)

@@ -8,28 +8,6 @@
 #include <math.h>
 #include <tenon/base.h>
 
-static TnContext *on_ref, *on_cpu, *on_far;
-
-static void
-open_devices(void)
-{
-    if (on_ref != NULL) {
-        return;
-    }
-    tn_conformance_open();
-    on_ref = tn_test_context("ref", NULL);
-    on_cpu = tn_test_context("cpu", "ref", NULL);
-    on_far = tn_test_context("far", "ref", NULL);
-}
-
-static void
-close_devices(void)
-{
-    g_clear_pointer(&on_ref, tn_context_unref);
-    g_clear_pointer(&on_cpu, tn_context_unref);
-    g_clear_pointer(&on_far, tn_context_unref);
-}
-
 /* --- The graph -------------------------------------------------------------------------------- */
 
 #define MAX_X 16
@@ -505,7 +483,7 @@ check_call(const TnCall *call)
     Derivatives d = { 0 };
     gboolean ok = build(&d, call);
     if (ok && d.graph != NULL) {
-        g_autoptr(TnFunction) function = tn_function_new(d.graph, on_ref);
+        g_autoptr(TnFunction) function = tn_function_new(d.graph, tn_on.ref);
         TnCall other;
         ok = check_at(function, &d, call);
         g_hash_table_add(seen, (gpointer)call->op);
@@ -523,7 +501,7 @@ check_call(const TnCall *call)
 static void
 each_call(TnDtype dtype, guint n_variants, gboolean (*check)(const TnCall *call))
 {
-    open_devices();
+    tn_conformance_open_devices();
     g_autoptr(GPtrArray) ops = tn_conformance_ops();
     for (guint i = 0; i < ops->len; i++) {
         const TnOp *op = g_ptr_array_index(ops, i);
@@ -577,7 +555,7 @@ agree(const TnCall *call, TnContext *context, const char *where)
     tolerance = (TnTolerance){ 10 * tolerance.rtol, 10 * tolerance.atol };
     gboolean ok = build(&d, call);
     if (ok && d.graph != NULL) {
-        ok = run_on(call, &d, on_ref, want) && run_on(call, &d, context, got);
+        ok = run_on(call, &d, tn_on.ref, want) && run_on(call, &d, context, got);
         for (gint i = 0; i < d.n_x && ok; i++) {
             g_autofree char *text = tn_call_print(call);
             g_autofree char *what =
@@ -596,13 +574,13 @@ agree(const TnCall *call, TnContext *context, const char *where)
 static gboolean
 agrees_on_cpu(const TnCall *call)
 {
-    return agree(call, on_cpu, "cpu");
+    return agree(call, tn_on.cpu, "cpu");
 }
 
 static gboolean
 agrees_on_far(const TnCall *call)
 {
-    return agree(call, on_far, "far");
+    return agree(call, tn_on.far, "far");
 }
 
 static void
@@ -647,7 +625,7 @@ near_f64(const TnCall *call)
     g_auto(TnCall) wide = { 0 };
     gboolean ok = widened(call, &wide) && build(&low, call) && build(&high, &wide);
     if (ok && low.graph != NULL && low.n_x == high.n_x && low.n_y == high.n_y) {
-        ok = run_on(call, &low, on_ref, got) && run_on(&wide, &high, on_ref, want);
+        ok = run_on(call, &low, tn_on.ref, got) && run_on(&wide, &high, tn_on.ref, want);
         for (gint i = 0; i < low.n_x && ok; i++) {
             g_autofree char *text = tn_call_print(call);
             g_autofree char *what = g_strdup_printf("%s: gradient of input %d", text, low.x[i]);
@@ -687,4 +665,4 @@ static const TnTest tests[] = {
     { "low_precision", low_precision },           { "far", far },
 };
 
-TN_TEST_MAIN_WITH("conformance: gradients", tests, NULL, close_devices)
+TN_TEST_MAIN_WITH("conformance: gradients", tests, NULL, tn_conformance_close_devices)

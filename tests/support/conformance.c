@@ -28,6 +28,28 @@ tn_conformance_open(void)
     tn_device_unref(ref);
 }
 
+TnTestContexts tn_on;
+
+void
+tn_conformance_open_devices(void)
+{
+    if (tn_on.ref != NULL) {
+        return;
+    }
+    tn_conformance_open();
+    tn_on.ref = tn_test_context("ref", NULL);
+    tn_on.cpu = tn_test_context("cpu", "ref", NULL);
+    tn_on.far = tn_test_context("far", "ref", NULL);
+}
+
+void
+tn_conformance_close_devices(void)
+{
+    g_clear_pointer(&tn_on.ref, tn_context_unref);
+    g_clear_pointer(&tn_on.cpu, tn_context_unref);
+    g_clear_pointer(&tn_on.far, tn_context_unref);
+}
+
 static void
 add_op(GPtrArray *ops, const TnOp *op)
 {

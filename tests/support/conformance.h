@@ -31,6 +31,14 @@ typedef struct {
 
 /* Opens the plugins whose operators and kernels are tested. */
 void tn_conformance_open(void);
+/* The same, and contexts to run calls on. Again: nothing. */
+void tn_conformance_open_devices(void);
+void tn_conformance_close_devices(void);
+/* Between the two; where cpu and far have no kernel, ref's is used. */
+typedef struct {
+    TnContext *ref, *cpu, *far;
+} TnTestContexts;
+extern TnTestContexts tn_on;
 /* (transfer full): g_ptr_array_unref; const TnOp *, every operator that can stand in a graph by
  * itself. */
 GPtrArray *tn_conformance_ops(void);
