@@ -25,6 +25,19 @@ exp_rule(const TnMatch *m)
     return unless_strict(m, tn_match_inside(m, m->in[0], "log"));
 }
 
+/* (a / b) * b: what the gradient of log (exp x) is, where exp x may be infinite. */
+static TnVal
+mul_rule(const TnMatch *m)
+{
+    for (gint i = 0; i < 2; i++) {
+        const TnGraphNode *quotient = tn_match_node(m, m->in[i]);
+        if (tn_is_op(quotient, "div") && tn_val_equal(quotient->in[1], m->in[1 - i])) {
+            return unless_strict(m, quotient->in[0]);
+        }
+    }
+    return TN_VAL_NONE;
+}
+
 /* Whether n times a number of this type may stand for a sum of n. Of types too short for n it may not; integers
  * wrap alike either way. */
 static gboolean
@@ -76,6 +89,7 @@ sum_rule(const TnMatch *m)
 static const TnRule rules[] = {
     { "log", log_rule },
     { "exp", exp_rule },
+    { "mul", mul_rule },
     { "reduce_sum", sum_rule },
 };
 const TnRules tn_fast_rules = { rules, G_N_ELEMENTS(rules) };

@@ -120,8 +120,14 @@ static void
 tell(const TnCompile *options, TnChoiceSink sink, TnChoice choice)
 {
     g_autoptr(GPtrArray) candidates = tn_kernel_candidates(choice.kind, choice.node);
+    g_autoptr(GPtrArray) ids = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < candidates->len; i++) {
+        g_ptr_array_add(ids, tn_kernel_id(g_ptr_array_index(candidates, i)));
+    }
+    g_ptr_array_add(ids, NULL);
     choice.size = sizeof choice;
     choice.n_candidates += candidates->len;
+    choice.candidates = (const char *const *)ids->pdata;
     sink(&choice, options->choice_data);
 }
 

@@ -3,7 +3,8 @@
 #include "ops-private.h"
 
 static const TnOption full_like_rows[] = {
-    TN_ATTR(TnFullLikeAttrs, value, TN_OPT_DOUBLE, "every element's value", .dflt = "0"),
+    TN_ATTR(TnFullLikeAttrs, value, TN_OPT_DOUBLE, "every element's value", .dflt = "0",
+            .flags = TN_OPTION_NAN),
     TN_ATTR_DTYPE(TnFullLikeAttrs, dtype, "dtype of the output; none: like's", .dflt = "none"),
 };
 static const TnOption size_rows[] = {

@@ -10,7 +10,8 @@ static const TnOption slice_rows[] = {
 static const TnOption pad_rows[] = {
     TN_ATTR(TnPadAttrs, pads, TN_OPT_INTS, "elements added before, then after; negative ones crop"),
     TN_ATTR(TnPadAttrs, axes, TN_OPT_INTS, "axes that pads are of; empty: all"),
-    TN_ATTR(TnPadAttrs, value, TN_OPT_DOUBLE, "value of added elements", .dflt = "0"),
+    TN_ATTR(TnPadAttrs, value, TN_OPT_DOUBLE, "value of added elements", .dflt = "0",
+            .flags = TN_OPTION_NAN),
 };
 
 /* --- What the attributes mean ----------------------------------------------------------------- */

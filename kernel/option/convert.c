@@ -109,7 +109,8 @@ static gboolean
 to_double(const Call *call, void *to)
 {
     const double x = tn_value_get_double(call->value);
-    if (!is_number(call->value) || isnan(x) || !in_real_range(call->row, x))
+    const gboolean known = !isnan(x) || call->row->flags & TN_OPTION_NAN;
+    if (!is_number(call->value) || !known || !in_real_range(call->row, x))
         return refuse(call, NULL);
     *(double *)to = x;
     return TRUE;

@@ -41,7 +41,8 @@ add_items(TnValue *map, const TnValue *items)
 }
 
 /* Which kernel computes what, for each of the job's graphs: its functions by name, and those of map
- * stages as "stages.NAME", also of those elsewhere, as they say; choices, a map, gets what is needed to choose them again. */
+ * stages as "stages.NAME", also of those elsewhere, as they say; choices, a map, gets what is needed to choose them
+ * again. */
 static TnValue *
 kernels_chosen(TnJob *job, TnValue *choices, GError **error)
 {

@@ -75,10 +75,13 @@ tune_table_take_up(TuneTable *table, FILE *err, GError **error)
 }
 
 gboolean
-tune_table_has(const TuneTable *table, const char *key, guint n_kernels)
+tune_table_has(const TuneTable *table, const char *key, const char *const *kernels)
 {
     const TnValue *row = g_hash_table_lookup(table->rows, key);
-    return row && tn_value_len(tn_value_get(row, "us")) >= n_kernels;
+    const TnValue *us = row ? tn_value_get(row, "us") : NULL;
+    while (us && *kernels && tn_value_get(us, *kernels))
+        kernels++;
+    return us && !*kernels;
 }
 
 TnValue *

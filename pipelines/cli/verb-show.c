@@ -149,9 +149,9 @@ show_graphs(TnVerbCall *call, TnJob *job, GError **error)
     for (const char *const *pass = tn_passes(); *pass; pass++)
         g_string_append_printf(known, ", %s", *pass);
     g_set_error(error, TN_ERROR, TN_ERROR_USAGE,
-                "--graph %s%s%s: no such graph; there are: %s; after: %s, program, all",
+                "--graph %s%s%s: there is none; --graph takes %s, program, all; --of takes %s",
                 options->graph, options->of ? " --of " : "", options->of ? options->of : "",
-                graphs->len ? graphs->str : "none", known->str);
+                known->str, graphs->len ? graphs->str : "nothing here, there are no graphs");
     return 2;
 }
 

@@ -59,9 +59,10 @@ typedef struct {
     TnDevice *devices[2];
     gboolean measuring; /* else counting */
     guint at, total;
-    GHashTable *only; /* operators asked for; NULL: all */
-    GHashTable *seen; /* keys */
-    GHashTable *sums; /* operator → Sum * */
+    gboolean met, had; /* a node of the operators asked for; one that the table has */
+    GHashTable *only;  /* operators asked for; NULL: all */
+    GHashTable *seen;  /* keys */
+    GHashTable *sums;  /* operator → Sum * */
     TuneTable *table;
     GError *why; /* a row could not be kept: nothing more is measured */
 } Tune;
@@ -89,14 +90,10 @@ is_over(const Tune *tune)
     return tune->why != NULL || tn_context_cancelled(tune->context);
 }
 
-/* Each node once, in a counting or a measuring. */
 static gboolean
-is_wanted(const Tune *tune, const TnChoice *choice)
+is_asked_for(const Tune *tune, const TnChoice *choice)
 {
-    return (tune->only == NULL || g_hash_table_contains(tune->only, choice->node->op->name)) &&
-           g_hash_table_add(tune->seen, g_strdup(choice->key)) &&
-           !(tune->options->missing &&
-             tune_table_has(tune->table, choice->key, choice->n_candidates));
+    return tune->only == NULL || g_hash_table_contains(tune->only, choice->node->op->name);
 }
 
 /* Of images there is a choice even with one kernel: to lay them otherwise. */
@@ -108,6 +105,21 @@ is_choice(const TnChoice *choice)
     for (gint i = 0; i < node->n_in; i++)
         window |= (tn_op_input(node->op, i)->flags & TN_ARG_WINDOW) != 0;
     return choice->id && (choice->n_candidates > 1 || (window && choice->n_candidates > 0));
+}
+
+/* Each node once, in a counting or a measuring. */
+static gboolean
+is_wanted(Tune *tune, const TnChoice *choice)
+{
+    if (!is_asked_for(tune, choice))
+        return FALSE;
+    tune->met = TRUE;
+    if (!is_choice(choice) || !g_hash_table_add(tune->seen, g_strdup(choice->key)))
+        return FALSE;
+    const gboolean has =
+        tune->options->missing && tune_table_has(tune->table, choice->key, choice->candidates);
+    tune->had |= has;
+    return !has;
 }
 
 static void
@@ -154,7 +166,7 @@ look_at(const TnChoice *choice, gpointer data)
 {
     Tune *tune = data;
     g_autoptr(GError) error = NULL;
-    if (is_over(tune) || !is_choice(choice) || !is_wanted(tune, choice))
+    if (is_over(tune) || !is_wanted(tune, choice))
         return;
     tune->total += !tune->measuring;
     if (!tune->measuring)
@@ -272,6 +284,15 @@ print_end(const Tune *tune, double seconds)
             tn_value_len(list), tune->table->path);
 }
 
+static const char *
+why_nothing(const Tune *tune)
+{
+    if (tune->had)
+        return "the table has it all";
+    return tune->met ? "there is no choice, one kernel at most takes each node"
+                     : "no node is of these operators";
+}
+
 static gint
 run_tune(Tune *tune, GError **error)
 {
@@ -285,10 +306,7 @@ run_tune(Tune *tune, GError **error)
         return 1;
     }
     if (tune->total == 0) {
-        fprintf(err, "tenon: there is nothing to measure: %s\n",
-                tune->table->keys->len > 0 && tune->options->missing
-                    ? "the table has it all"
-                    : "one kernel takes each node");
+        fprintf(err, "tenon: there is nothing to measure: %s\n", why_nothing(tune));
         return 0;
     }
     fprintf(err, "tenon: %u nodes to measure\n", tune->total);

@@ -234,7 +234,7 @@ place(lua_State *L, const TnOp *op, TnValue *map, const TnValue *items)
 static void
 add_argument(lua_State *L, const Call *call, int index, TnValue *map, TnValue *items)
 {
-    TnValue *value = tn_box_from(L, index, call->op->name);
+    TnValue *value = tn_box_argument(L, index, call->op->name);
     if (tn_value_type(value) == TN_VALUE_MAP) {
         for (gsize i = 0; i < tn_value_len(value); i++)
             tn_value_set(map, tn_value_key_at(value, i), tn_value_ref(tn_value_at(value, i)));

@@ -121,6 +121,9 @@ tn_host_of(lua_State *L)
 /* Raises error (transfer full) as a Lua error with the user's line before it. Does not return. */
 int tn_host_raise(lua_State *L, GError *error);
 int tn_host_raise_text(lua_State *L, TnErrorCode code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* Says what is wrong at path (NULL: at no option): a fault while a config loads, raised otherwise. where may have no
+ * line: it is the user's then. */
+void tn_host_complain(lua_State *L, TnWhere where, const char *path, const char *text);
 /* Message handler: adds the user's frames. */
 int tn_host_traceback(lua_State *L);
 /* lua_pcall with it; FALSE and *error (code kept where it came from a GError). Pops what lua_pcall
@@ -198,6 +201,8 @@ TnValue *tn_take_box(lua_State *L, int index); /* (transfer full): the box is em
 /* The Lua value at index as a value in a new box on the stack. Wrong things are said as faults
  * while a config loads, raised otherwise. */
 TnValue *tn_box_from(lua_State *L, int index, const char *what);
+/* The same without places, of a call's argument: an error about it is one of the call, and has its place. */
+TnValue *tn_box_argument(lua_State *L, int index, const char *what);
 /* Pushes the Lua form of a value; functions as themselves, specs as spec handles. */
 void tn_push_value(lua_State *L, const TnValue *value);
 void tn_push_spec(lua_State *L, TnSpec *spec);
@@ -285,7 +290,8 @@ TnTensor *tn_number_scalar(lua_State *L, int index, TnDtype dtype, const char *w
                            const char *hint);
 /* FALSE for an integer beyond 2^53, where doubles have gaps. */
 gboolean tn_number_is_double(lua_State *L, int index);
-/* Raises if an attribute that was given and is an element of the operator's output, of that dtype, is none of it. */
+/* Raises if an attribute that was given and is an element of the operator's output, of that dtype, is none of it, or
+ * is a whole number that a double does not hold. */
 void tn_number_check_attributes(lua_State *L, const TnOp *op, const TnValue *given, TnDtype dtype);
 /* Pushes an element: a float, an integer, a boolean; digits for a u64 beyond Lua's integers. */
 void tn_number_push(lua_State *L, TnDtype dtype, const void *element);

@@ -62,6 +62,16 @@ tn_host_raise_text(lua_State *L, TnErrorCode code, const char *format, ...)
     return tn_host_raise(L, error);
 }
 
+void
+tn_host_complain(lua_State *L, TnWhere where, const char *path, const char *text)
+{
+    TnHost *host = tn_host_of(L);
+    if (host->loading)
+        tn_host_fault(host, where.line > 0 ? where : tn_host_where(L), path, "%s", text);
+    else
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "%s%s%s", path ? path : "", path ? ": " : "", text);
+}
+
 /* Adds the frames of the user's files behind the first. */
 int
 tn_host_traceback(lua_State *L)

@@ -123,15 +123,18 @@ tn_number_is_double(lua_State *L, int index)
     return number >= -most && number <= most;
 }
 
-/* Attributes that are elements of an operator's output, of its dtype therefore. Kernels bend what does not fit. */
+/* Attributes that are elements of an operator's output, of its dtype therefore (kernels bend what does not fit), and
+ * those that say which numbers there are, of whatever dtype: one that a double rounds would say others. */
 void
 tn_number_check_attributes(lua_State *L, const TnOp *op, const TnValue *given, TnDtype dtype)
 {
     static const struct {
         const char *op, *attribute;
+        gboolean counts;
     } rows[] = {
-        { "clip", "min" },   { "clip", "max" },    { "full_like", "value" },
-        { "one_hot", "on" }, { "one_hot", "off" }, { "pad", "value" },
+        { "clip", "min", FALSE },    { "clip", "max", FALSE },    { "full_like", "value", FALSE },
+        { "one_hot", "on", FALSE },  { "one_hot", "off", FALSE }, { "pad", "value", FALSE },
+        { "arange", "start", TRUE }, { "arange", "stop", TRUE },  { "arange", "step", TRUE },
     };
     guint64 element;
     for (guint i = 0; i < G_N_ELEMENTS(rows) && tn_value_len(given) > 0; i++) {
@@ -141,9 +144,10 @@ tn_number_check_attributes(lua_State *L, const TnOp *op, const TnValue *given, T
             continue;
         tn_push_value(L, value);
         const char *who = lua_pushfstring(L, "%s: %s", op->name, rows[i].attribute);
-        if (!tn_number_read(L, -2, dtype, &element))
+        if (!rows[i].counts && !tn_number_read(L, -2, dtype, &element))
             tn_number_refuse(L, -2, dtype, who, NULL);
-        if (tn_dtype_info(dtype)->klass != TN_CLASS_FLOAT && !tn_number_is_double(L, -2))
+        const gboolean whole = rows[i].counts || tn_dtype_info(dtype)->klass != TN_CLASS_FLOAT;
+        if (whole && !tn_number_is_double(L, -2))
             tn_host_raise_text(L, TN_ERROR_DTYPE,
                                "%s is %" G_GINT64_FORMAT
                                "; an attribute holds whole numbers up to 2^53",

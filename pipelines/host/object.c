@@ -44,7 +44,7 @@ box_arguments(lua_State *L, const TnMethod *method)
     TnValueBox *map = tn_push_box(L, tn_value_map());
     TnValueBox *items = tn_push_box(L, tn_value_list());
     for (int i = 2; i <= n; i++) {
-        TnValue *value = tn_box_from(L, i, method->name);
+        TnValue *value = tn_box_argument(L, i, method->name);
         if (i == n && tn_value_type(value) == TN_VALUE_MAP) {
             for (gsize k = 0; k < tn_value_len(value); k++)
                 tn_value_set(map->value, tn_value_key_at(value, k),

@@ -1,5 +1,5 @@
-/* spec.c: constructors: what `tn.dataset.hdf5 { … }` does. They record what is wrong and never
- * raise for it. */
+/* spec.c: constructors: what `tn.dataset.hdf5 { … }` does. While a config loads they record what is wrong and
+ * do not raise for it. */
 #include "host-private.h"
 
 #include <string.h>
@@ -51,10 +51,16 @@ tn_place_items(lua_State *L, const TnOptions *rows, TnValue *map, TnValue *items
     }
     if (used == n)
         return;
-    TnWhere at = tn_value_where(tn_value_at(items, used));
-    tn_host_fault(tn_host_of(L), at.file ? at : where, NULL,
-                  "%s takes %" G_GSIZE_FORMAT " values without a key, got %" G_GSIZE_FORMAT, what,
-                  used, n);
+    const TnWhere at = tn_value_where(tn_value_at(items, used));
+    const char *text =
+        used > 0
+            ? lua_pushfstring(L, "%s takes %d values without a key, got %d", what, (int)used,
+                              (int)n)
+            : lua_pushfstring(
+                  L, "%s takes options by their names, as in { %s = … }; one was given without",
+                  what, rows->n > 0 ? tn_options_row(rows, 0)->name : "name");
+    tn_host_complain(L, at.file ? at : where, NULL, text);
+    lua_pop(L, 1);
 }
 
 /* Options from the arguments: one table of them, or one plain value, into the spec. Stack: argument
@@ -65,10 +71,12 @@ read_arguments(lua_State *L, TnSpec *spec, TnValue *items)
     TnValue *map = tn_spec_options(spec);
     const TnWhere where = tn_spec_where(spec);
     const int n = lua_gettop(L) - 2; /* the spec and the items lie behind them */
-    if (n > 1)
-        tn_host_fault(tn_host_of(L), where, NULL,
-                      "'%s' takes one table of options, got %d arguments", tn_spec_component(spec),
-                      n);
+    if (n > 1) {
+        const char *text = lua_pushfstring(L, "'%s' takes one table of options, got %d arguments",
+                                           tn_spec_component(spec), n);
+        tn_host_complain(L, where, NULL, text);
+        lua_pop(L, 1);
+    }
     if (n < 1 || lua_isnil(L, 1))
         return;
     if (lua_type(L, 1) == LUA_TTABLE) {

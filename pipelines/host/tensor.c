@@ -168,9 +168,9 @@ read_element(lua_State *L, Fill *fill)
     const int type = lua_type(L, -1);
     if (type != LUA_TNUMBER && type != LUA_TBOOLEAN && type != LUA_TSTRING)
         tn_host_raise_text(L, TN_ERROR_SHAPE,
-                           "element %" G_GINT64_FORMAT " is a %s, not a "
+                           "element %" G_GINT64_FORMAT " is %s%s, not a "
                            "number (are the lists of equal length?)",
-                           fill->at + 1, luaL_typename(L, -1));
+                           fill->at + 1, type == LUA_TNIL ? "" : "a ", luaL_typename(L, -1));
     if (!tn_number_read(L, -1, dtype, fill->elements)) {
         const char *who = lua_pushfstring(L, "element %I", (LUAI_UACINT)fill->at + 1);
         tn_number_refuse(L, -2, dtype, who, NULL);

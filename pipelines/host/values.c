@@ -154,17 +154,6 @@ spec_tostring(lua_State *L)
 
 /* --- From Lua --------------------------------------------------------------------------------- */
 
-/* Says what is wrong: a fault while a config loads, an error otherwise. */
-static void
-complain(lua_State *L, TnWhere where, const char *path, const char *text)
-{
-    TnHost *host = tn_host_of(L);
-    if (host->loading)
-        tn_host_fault(host, where, path, "%s", text);
-    else
-        tn_host_raise_text(L, TN_ERROR_CONFIG, "%s: %s", path ? path : "value", text);
-}
-
 static TnValue *scalar_from(lua_State *L, int index, TnWhere where, const char *path);
 
 static gint
@@ -234,9 +223,9 @@ push_keys(lua_State *L, int table, TnWhere where, const char *path)
             if (strlen(name) == size)
                 g_ptr_array_add(keys->names, (gpointer)tn_intern(name));
             else
-                complain(L, where, path, "a key holds a NUL byte");
+                tn_host_complain(L, where, path, "a key holds a NUL byte");
         } else if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) < 1 || lua_tointeger(L, -2) > n) {
-            complain(L, where, path, "keys are names or the numbers from 1 without a gap");
+            tn_host_complain(L, where, path, "keys are names or the numbers from 1 without a gap");
         }
     }
     g_ptr_array_sort(keys->names, by_name);
@@ -269,7 +258,7 @@ fill_item(Fill *fill, TnValue *into, const char *key, const char *path)
     if (lua_type(L, at) != LUA_TTABLE) {
         value = scalar_from(L, at, where, path);
     } else if (fill->depth >= DEEPEST) {
-        complain(L, where, path, "tables are nested too deep, or hold themselves");
+        tn_host_complain(L, where, path, "tables are nested too deep, or hold themselves");
         return;
     } else {
         luaL_checkstack(L, 16, "tables are nested too deep");
@@ -286,7 +275,7 @@ fill_item(Fill *fill, TnValue *into, const char *key, const char *path)
     if (!keys)
         return;
     if (keys->names->len && lua_rawlen(L, at) > 0)
-        complain(L, where, path, "a table here has either names or a list, not both");
+        tn_host_complain(L, where, path, "a table here has either names or a list, not both");
     fill->depth++;
     if (keys->names->len)
         fill_keys(fill, at, keys, value, path);
@@ -340,7 +329,7 @@ scalar_from(lua_State *L, int index, TnWhere where, const char *path)
     case LUA_TSTRING:
         text = lua_tolstring(L, index, &size);
         if (strlen(text) != size)
-            complain(L, where, path, "the string holds a NUL byte");
+            tn_host_complain(L, where, path, "the string holds a NUL byte");
         return tn_value_string(text);
     case LUA_TFUNCTION: return func_value(L, index);
     case LUA_TUSERDATA:
@@ -350,17 +339,17 @@ scalar_from(lua_State *L, int index, TnWhere where, const char *path)
     default: break;
     }
     lua_pushfstring(L, "a %s cannot stand in a config", luaL_typename(L, index));
-    complain(L, where, path, lua_tostring(L, -1));
+    tn_host_complain(L, where, path, lua_tostring(L, -1));
     lua_pop(L, 1);
     return NULL;
 }
 
-TnValue *
-tn_box_from(lua_State *L, int index, const char *what)
+static TnValue *
+box_at(lua_State *L, int index, const char *what, TnWhere where)
 {
     index = lua_absindex(L, index);
     TnValueBox *box = tn_push_box(L, tn_value_list());
-    Fill fill = { L, tn_host_where(L), NULL, 0 };
+    Fill fill = { L, where, NULL, 0 };
     lua_pushstring(L, what ? what : "");
     lua_pushvalue(L, index);
     fill_item(&fill, box->value, NULL, lua_tostring(L, -2));
@@ -370,6 +359,18 @@ tn_box_from(lua_State *L, int index, const char *what)
     tn_value_unref(box->value);
     box->value = item;
     return item;
+}
+
+TnValue *
+tn_box_from(lua_State *L, int index, const char *what)
+{
+    return box_at(L, index, what, tn_host_where(L));
+}
+
+TnValue *
+tn_box_argument(lua_State *L, int index, const char *what)
+{
+    return box_at(L, index, what, (TnWhere){ NULL, 0 });
 }
 
 void

@@ -1,7 +1,7 @@
 /* gemm_thin.c: products of few rows with a matrix whose columns lie in memory one after the other.
  * Sixteen columns of b, read along k, are turned round in registers, sixteen places of k at a time; then
- * each place is a vector of columns, multiplied with a number of each row. A single row, where its bits need not be those of several, is multiplied along k, eight
- * columns at a time: it takes little longer than reading b does. */
+ * each place is a vector of columns, multiplied with a number of each row. A single row, where its bits need not be
+ * those of several, is multiplied along k, eight columns at a time: it takes little longer than reading b does. */
 #include "gemm_thin.h"
 
 #define L 16

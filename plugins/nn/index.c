@@ -85,8 +85,10 @@ static const TnOption one_hot_rows[] = {
             .flags = TN_OPTION_REQUIRED),
     NN_ATTR(TnOneHotAttrs, axis, TN_OPT_INT64, "where the classes stand in the output",
             .dflt = "-1"),
-    NN_ATTR(TnOneHotAttrs, on, TN_OPT_DOUBLE, "value at the index", .dflt = "1"),
-    NN_ATTR(TnOneHotAttrs, off, TN_OPT_DOUBLE, "value elsewhere", .dflt = "0"),
+    NN_ATTR(TnOneHotAttrs, on, TN_OPT_DOUBLE, "value at the index", .dflt = "1",
+            .flags = TN_OPTION_NAN),
+    NN_ATTR(TnOneHotAttrs, off, TN_OPT_DOUBLE, "value elsewhere", .dflt = "0",
+            .flags = TN_OPTION_NAN),
     NN_ATTR_DTYPE(TnOneHotAttrs, dtype, "dtype of the output", .dflt = "f32"),
 };
 
@@ -288,7 +290,8 @@ arange_count(const TnArangeAttrs *attrs)
     return MAX(ceil((attrs->stop - attrs->start) / attrs->step), 0);
 }
 
-/* Whether all values are the dtype's: whole numbers of its range, and such as a double tells apart. */
+/* Whether all values are the dtype's: whole numbers of its range, and such as a double tells apart; the ends, too,
+ * else it is not known which numbers were meant, or whether there are any. */
 static gboolean
 arange_fits(const TnArangeAttrs *attrs, double count)
 {
@@ -297,8 +300,10 @@ arange_fits(const TnArangeAttrs *attrs, double count)
     const gboolean natural = info->klass == TN_CLASS_UINT;
     const double end = MIN(ldexp(1, (int)info->bits - !natural), 0x1p53);
     const double least = natural ? 0 : -end;
-    if (info->klass == TN_CLASS_FLOAT || count == 0)
+    if (info->klass == TN_CLASS_FLOAT)
         return TRUE;
+    if (count == 0)
+        return fabs(attrs->start) <= 0x1p53 && fabs(attrs->stop) <= 0x1p53;
     return attrs->start == floor(attrs->start) && attrs->step == floor(attrs->step) &&
            MIN(attrs->start, last) >= least && MAX(attrs->start, last) < end;
 }

@@ -35,8 +35,8 @@ local function repeated(list, n, otherwise)
 end
 
 local function want_rank(x, rank, what)
-  if x.rank ~= rank then
-    core.fail("config", ("%s: takes %s, got %s"):format(layer.path(), what, x.type))
+  if not core.is_operand(x) or x.rank ~= rank then
+    core.fail("config", ("%s: takes %s, got %s"):format(layer.path(), what, core.is_operand(x) and x.type or type(x)))
   end
 end
 
@@ -566,7 +566,8 @@ define("attention", "multi-head attention of a sequence [N, steps, features] to 
     if size == 0 or size % self.heads ~= 0 then
       core.fail("config", ("%s: %d features cannot be shared by %d heads"):format(layer.path(), size, self.heads))
     end
-    memory = memory or x
+    if memory == nil then memory = x end
+    want_rank(memory, 3, "[batch, steps, features] to look at")
     local function project(value, name, init)
       local weight = self:param(name .. "_weight", { size, value.shape[3] }, init)
       return value:linear(weight, self.bias and self:param(name .. "_bias", { size }, "zeros") or nil)

@@ -26,8 +26,8 @@ gboolean slices_make(Slices *slices, SliceNew make, GError **error);
 /* Of all slices of all batches, or of the parts. */
 gsize slices_scratch(const Slices *slices);
 
-/* Calls func for each slice, batch after batch; those of a part, neighbours, follow each other. What ends a run without words of its own: "oneDNN failed to
- * run WHAT". */
+/* Calls func for each slice, batch after batch; those of a part, neighbours, follow each other. What ends a run
+ * without words of its own: "oneDNN failed to run WHAT". */
 TnStatus slices_run(const Slices *slices, const TnRun *run, TnChunkFunc func, gpointer job,
                     const char *what);
 /* Of a slice that func was called for: the batch, what comes before it of what is cut, what it has. */

@@ -96,6 +96,28 @@ log_and_exp_undo_each_other(void)
     }
 }
 
+/* (a / b) * b and b * (a / b), but not (a / b) * a. */
+static void
+products_undo_quotients(void)
+{
+    g_autoptr(TnTensor) x = tn_tensor_from(tn_type(TN_DTYPE_F32, 2, two_three), six, NULL);
+    for (gint turned = 0; turned < 3; turned++) {
+        g_autoptr(TnGraph) graph = tn_graph_new("undo");
+        const TnVal a = six_numbers(graph), b = op1(graph, "exp", NULL, a);
+        const TnVal quotient = tn_f_div(graph, a, b), other = turned == 2 ? a : b;
+        const TnVal y =
+            turned == 1 ? tn_f_mul(graph, other, quotient) : tn_f_mul(graph, quotient, other);
+        g_autofree char *kernels = NULL;
+        if (turned < 2) {
+            check(graph, y, x, "div", six, 6);
+            continue;
+        }
+        tn_graph_output(graph, "y", y);
+        g_autoptr(TnTensor) got = run(graph, TRUE, x, &kernels);
+        TN_ASSERT_NEAR(tn_tensor_get(got, 2), 9 * exp(-3), 1e-5, 0);
+    }
+}
+
 static void
 log_of_softmax(void)
 {
@@ -207,6 +229,7 @@ nothing_unless_asked(void)
 
 static const TnTest tests[] = {
     { "log and exp undo each other", log_and_exp_undo_each_other },
+    { "products undo quotients", products_undo_quotients },
     { "log of softmax", log_of_softmax },
     { "sums of what is repeated", sums_of_what_is_repeated },
     { "repeated axes that stay", repeated_axes_that_stay },

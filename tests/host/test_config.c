@@ -100,7 +100,7 @@ static const struct {
     { HEAD "return tn.experiment({ stages = {} }, 2)\n",
       "c.lua:3: 'experiment' takes one table of options, got 2 arguments\n" },
     { HEAD "nn.relu { 1 }\nreturn tn.experiment { stages = {} }\n",
-      "c.lua:3: relu takes 0 values without a key, got 1\n" },
+      "c.lua:3: relu takes options by their names, as in { name = … }; one was given without\n" },
     /* what ends the load */
     { "x = = 1\n", "c.lua:1: unexpected symbol near '='\n" },
     { "local t = nil\n\nreturn t.x\n", "c.lua:3: attempt to index a nil value (local 't')\n" },

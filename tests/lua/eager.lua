@@ -34,6 +34,8 @@ return tn.script {
     check.fails(function() return x:item() end, "6 elements")
     check.fails(function() return tn.tensor { { 1, 2 }, { 3 } } end, "different lengths")
     check.fails(function() return tn.tensor { { 1, 2 }, 3 } end, "different lengths")
+    check.fails(function() return tn.tensor { 1, nil, 3 } end, "element 2 is nil, not a number")
+    check.fails(function() return tn.tensor { 1, {}, 3 } end, "element 2 is a table, not a number")
     check.fails(function() return tn.tensor({ 1 }, "f31") end, "f31", "f32")
 
     -- Operators: arithmetic, inputs, attributes in every form.

@@ -1,6 +1,7 @@
 -- tn.jit: trees of arguments and results, and what is said about what a graph cannot tell.
 local tn = require "tenon"
 local check = require "check"
+local nn = tn.nn
 
 return tn.script {
   name = "jit",
@@ -61,6 +62,14 @@ return tn.script {
       { function() return x[1] end, "x:get(i" },
       { function() return tn.variable { name = "w", shape = {} }:item() end, "item: a variable is read first: v:read()" },
       { function() tn.jit(5) end, "jit: argument 1 is a number; a function was expected" },
+      { function() tn.jit(function(a) return a end)(nn.relu {}) end, "jit: x[1] is a component; a value or a table of values" },
+      { function() tn.jit(function(a) return nn.relu {} end)(x) end, "jit: y[1] is a component; a value" },
+      { function() tn.scan(print, x, x, 5) end, "scan takes options by their names, as in { reverse = … }" },
+      { function() tn.scan(print, x, x, { revers = true }) end, "scan.revers", "nearest: reverse" },
+      { function() tn.scan(print, x, nil, { length = "3" }) end, "scan.length: expected an integer in [0, inf)" },
+      { function() tn.while_loop(print, print, x, 7) end, "while_loop takes options by their names, as in { max_iterations = … }" },
+      { function() tn.while_loop(print, print, x, { max_iterations = 0 }) end, "while_loop.max_iterations: expected an integer in [1, inf)" },
+      { function() nn.linear({ 1 }, 2) end, "'linear' takes one table of options, got 2 arguments" },
       { function() tn.cond(true, 1, 2) end, "cond: on_true is a number; a function" },
       { function() tn.scan(nil, x, x) end, "scan: argument 1 is nil; a function" },
       { function() tn.while_loop(1, 2, x) end, "while_loop: the condition is a number; a function" },

@@ -122,6 +122,10 @@ return tn.script {
     check.fails(function() tn.jit(function(x) return model(x) end)(tn.ones { 2, 3 }) end, "model.2.add", "[2, 7]", "[2, 3]")
     check.fails(function() tn.new(nn.conv2d { 2, 3 }, "c")(tn.ones { 2, 3 }) end, "c:", "[batch, channels, 2 sizes]", "f32[2, 3]")
     check.fails(function() tn.new(nn.attention { 3 }, "a")(tn.ones { 1, 2, 8 }) end, "8 features", "3 heads")
+    for _, memory in ipairs { 5, false, tn.ones { 2, 8 } } do
+      check.fails(function() tn.new(nn.attention { 2 }, "a")(tn.ones { 1, 2, 8 }, memory) end, "layers.lua:",
+        "a: takes [batch, steps, features] to look at, got " .. (type(memory) == "userdata" and memory.type or type(memory)))
+    end
     check.fails(function() tn.new(nn.conv_transpose { 3, 2, groups = 2 }, "t")(tn.ones { 1, 4, 5 }) end, "t:", "3 channels", "2 groups")
     check.fails(function() tn.new(nn.linear { 3 }, "l")(tn.tensor(5)) end, "layers.lua:", "l: takes a tensor of rank 1 at least, got f32[]")
     check.fails(function() tn.new(nn.linear { 3 }, "l")(5) end, "layers.lua:", "l: takes a tensor of rank 1 at least, got number")

@@ -117,7 +117,13 @@ return tn.script {
       { function() tn.op.arange(0, 300, 100, "i8") end, "arange", "0 to 300 by 100", "i8" },
       { function() tn.op.arange(-1, 2, 1, "u8") end, "arange", "u8" },
       { function() tn.op.arange(0, 2, 0.5) end, "arange", "0.5", "i64" },
-      { function() tn.op.arange(big, big + 3) end, "arange", "i64" },
+      { function() tn.op.arange(big, big + 3) end, "arange", "i64", "tells apart" },
+      { function() tn.op.arange(big - 1, big) end, "arange: stop is 9007199254740993", "2^53" },
+      { function() tn.op.arange(0, big, 1 << 52, "f64") end, "arange: stop is 9007199254740993", "2^53" },
+      { function() tn.op.arange(1e300, 1e300) end, "arange", "i64", "tells apart" },
+      { function() tn.jit(function(x) return tn.op.arange(big - 1, big) + x end)(tn.zeros({ 1 }, "i64")) end, "arange: stop" },
+      { function() i8:full_like(0 / 0) end, "full_like: value: nan cannot be an i8" },
+      { function() i8:pad { pads = { 1, 0 }, value = 0 / 0 } end, "pad: value: nan cannot be an i8" },
       { function() tn.variable { name = "c1", shape = { 1 }, dtype = "i8", init = { "constant", 300 } } end, "variable 'c1': 300 cannot be an i8" },
       { function() tn.variable { name = "c2", shape = { 1 }, dtype = "i64", init = { "constant", big } } end, "variable 'c2'", "2^53" },
       { function() tn.variable { name = "c3", shape = { 1 } }:write("a") end, "'a' is a string" },
@@ -125,6 +131,21 @@ return tn.script {
       check.fails(table.unpack(row))
     end
     check.equal((i8 + 1):list(), { 2, 3 }, "after what failed")
+    check.equal(tn.op.arange(0, 1 << 53, 1 << 52):list(), { 0, 1 << 52 })
+
+    -- What is no number is an element all the same, traced too; an error about an attribute has one place.
+    local f32 = tn.tensor { 1 }
+    for _, x in ipairs { 0 / 0, 1 / 0, -1 / 0 } do
+      for _, y in ipairs {
+        f32:full_like(x), f32:pad { pads = { 0, 1 }, value = x }:slice { starts = { 1 }, ends = { 2 } },
+        tn.jit(function(a) return a:full_like(x) + a end)(f32), tn.op.one_hot(tn.tensor({ 0 }, "i64"), { depth = 1, on = x }),
+      } do
+        local got = y:reshape {}:item()
+        check.equal({ got == got and got, got ~= got }, { x == x and x, x ~= x }, "what is no number")
+      end
+    end
+    local _, message = pcall(function() return f32:full_like "x" end)
+    check.equal(select(2, message:gsub("numbers%.lua:%d+", "")), 1, message)
 
     -- Views are read where their elements are.
     local x = tn.tensor({ { 1, 2, 3 }, { 4, 5, 6 } }, "i64"):transpose { 1, 0 }

@@ -424,6 +424,7 @@ static const Row rows[] = {
     MEMBER(TnChoice, id),
     MEMBER(TnChoice, source),
     MEMBER(TnChoice, n_candidates),
+    MEMBER(TnChoice, candidates),
     MEMBER(TnCompile, precision),
     MEMBER(TnCompile, fast_math),
     MEMBER(TnCompile, used_sink),

@@ -1,5 +1,6 @@
 /* test_cpu_product_step.c: steps of Adam whose gradient is a product give the bits of the product and of the
- * step one after the other, which have tests of their own, for sizes that are not those of blocks, lying every way, with every instruction set. */
+ * step one after the other, which have tests of their own, for sizes that are not those of blocks, lying every way,
+ * with every instruction set. */
 // tn-test: timeout=120
 #include <float.h>
 #include <tenon/nn.h>

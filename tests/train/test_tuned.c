@@ -265,12 +265,16 @@ other_library(void)
 static void
 tunes_what_is_asked(void)
 {
-    g_auto(TnChild) none = { 0 }, some = { 0 }, off = { 0 }, wrong = { 0 }, unknown = { 0 };
+    g_auto(TnChild) none = { 0 }, absent = { 0 }, some = { 0 }, off = { 0 }, wrong = { 0 };
+    g_auto(TnChild) unknown = { 0 }, choice = { 0 };
     g_autofree char *fresh = g_strconcat(table, ".fresh", NULL);
     g_setenv("TENON_COSTS", fresh, TRUE);
     tn_test_tenon(&none, "tune", "--device", "cpu", "--ops", "tanh", config_path, NULL);
     TN_ASSERT_EXIT(&none, 0);
-    TN_ASSERT_CONTAINS(none.err, "nothing to measure: one kernel takes each node");
+    TN_ASSERT_CONTAINS(none.err, "nothing to measure: there is no choice");
+    tn_test_tenon(&absent, "tune", "--device", "cpu", "--ops", "conv", config_path, NULL);
+    TN_ASSERT_EXIT(&absent, 0);
+    TN_ASSERT_CONTAINS(absent.err, "nothing to measure: no node is of these operators");
     tn_test_tenon(&unknown, "tune", "--ops", "tanh,matmal", config_path, NULL);
     TN_ASSERT_EXIT(&unknown, 2);
     TN_ASSERT_CONTAINS(unknown.err, "matmal");
@@ -279,6 +283,11 @@ tunes_what_is_asked(void)
     TN_ASSERT_EXIT(&some, 0);
     TN_ASSERT_CONTAINS(some.out, "\"cpu-adam 1\": ");
     TN_ASSERT(!strstr(some.out, "matmul"));
+    /* That the table has something does not make a choice. */
+    tn_test_tenon(&choice, "tune", "--device", "cpu", "--ops", "tanh", "--missing", config_path,
+                  NULL);
+    TN_ASSERT_EXIT(&choice, 0);
+    TN_ASSERT_CONTAINS(choice.err, "nothing to measure: there is no choice");
     g_setenv("TENON_COSTS", "none", TRUE);
     tn_test_tenon(&off, "tune", config_path, NULL);
     TN_ASSERT_EXIT(&off, 2);
@@ -379,9 +388,29 @@ goes_on(void)
     }
 }
 
+/* A kernel of the table that is another one's now is not the one that is there. */
+static void
+misses_kernels_by_name(void)
+{
+    g_auto(TnChild) rest = { 0 };
+    make_table(usual);
+    g_autofree char *text = tn_test_read_file(table, NULL);
+    g_auto(GStrv) parts = g_strsplit(text, usual, -1);
+    g_autofree char *other = g_strjoinv("cpu-former 1", parts);
+    TN_REQUIRE(g_strv_length(parts) > 1);
+    tn_test_write_file(table, other, -1);
+    tn_test_tenon(&rest, "tune", "--device", "cpu", "--seconds", "0.001", "--missing", config_path,
+                  NULL);
+    TN_ASSERT_EXIT(&rest, 0);
+    TN_ASSERT_CMPUINT(number_after(rest.err, "tenon: "), ==, g_strv_length(parts) - 1);
+    g_autofree char *now = tn_test_read_file(table, NULL);
+    TN_ASSERT_CONTAINS(now, usual);
+}
+
 static const TnTest tests[] = {
     { "takes the table", takes_the_table },
     { "resumes as it began", resumes_as_it_began },
+    { "misses kernels by name", misses_kernels_by_name },
     { "bad tables", bad_tables },
     { "what is no table stays", what_is_no_table_stays },
     { "of elsewhere is replaced", of_elsewhere_is_replaced },

@@ -43,6 +43,7 @@ typedef struct {
     const char *id;  /* "TABLE RANK"; NULL: no kernel */
     TnChoiceSource source;
     guint n_candidates; /* kernels that can compute the node, and other ways to do without it */
+    const char *const *candidates; /* ids of these kernels; NULL-terminated */
 } TnChoice;
 typedef void (*TnChoiceSink)(const TnChoice *choice, gpointer data);
 

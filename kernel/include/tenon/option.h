@@ -72,6 +72,7 @@ typedef enum {
     TN_OPTION_SIBLING = 1 << 9,
     /* a path at or below which the component writes: configs that are not trusted are confined */
     TN_OPTION_OUTPUT = 1 << 10,
+    TN_OPTION_NAN = 1 << 11, /* of a double: NaN is a value, too, as an element of a tensor is */
 } TnOptionFlags;
 
 /* A typed bound: i for integers (as guint64 for TN_OPT_UINT64 and TN_OPT_SIZE), f for doubles

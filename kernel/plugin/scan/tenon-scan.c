@@ -2,8 +2,8 @@
  * or hang without harm.
  *
  *   tenon-scan FILE         prints the file's descriptor as a block of lines (../record.c reads it); runs nothing of it
- *   tenon-scan --try FILE   opens, initialises and probes it: prints "fault<TAB>why" if the plugin, "part<TAB>why" if one
- *                         of its components cannot be used
+ *   tenon-scan --try FILE   opens, initialises and probes it: prints "fault<TAB>why" if the plugin, "part<TAB>why" if
+ *                           one of its components cannot be used
  *
  * What the library itself prints is kept away from the answer. */
 #include "../plugin-private.h"

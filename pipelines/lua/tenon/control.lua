@@ -3,6 +3,7 @@
 -- In a graph (tn.jit, an experiment's step) each is one node whose function was traced once, however
 -- often it runs; among tensors they are plain loops. States, slices and results are trees: a value,
 -- or a table of trees. What the functions use from around them is theirs as in any Lua function.
+local checked = require "tenon.checked"
 local core = require "tenon.core"
 local tree = require "tenon.tree"
 local flatten, rebuild = tree.flatten, tree.rebuild
@@ -118,47 +119,50 @@ local function scan_in_graph(graph, f, init, xs, states, paths, slices, slice_pa
   return rebuild(init, results), rebuild(y, results, #states + 1)
 end
 
+local scan_rows = {
+  { name = "reverse", type = "bool", default = false, help = "from the last slice to the first" },
+  { name = "length", type = "int", min = 0, nullable = true, help = "how many steps if there are no slices" },
+}
+
 -- scan(f, init, xs [, {reverse =, length =}]): the function f(state, x) -> state, y for each slice x of
 -- xs along its first axis. The state goes from step to step and keeps its types; gives the last state
 -- and the ys, stacked along a new first axis. reverse: from the last slice to the first (ys stay where
 -- their slices are). length: how many steps if xs is nil. After Scan of ONNX and jax.lax.scan.
-function control.scan(f, init, xs, options)
+control.scan = checked("scan", scan_rows, function(f, init, xs, options)
   tree.want_function("scan", "argument 1", f)
-  options = options or {}
   local graph = core.current_graph()
   local states, paths = flatten(init, "state")
   local slices, slice_paths = flatten(xs, "x")
   operands("scan", 1, graph, states, paths)
   operands("scan", 1, graph, slices, slice_paths)
   if #slices == 0 then
-    if math.type(options.length) ~= "integer" or options.length < 0 then
-      fail("scan", 1, "without xs, length says how many steps")
-    end
+    if not options.length then fail("scan", 1, "without xs, length says how many steps") end
     slices, slice_paths, xs = { core.full({ options.length }, 0, "u8") }, { "step" }, nil
   end
   local steps = steps_of(1, slices, slice_paths)
   if graph then
-    return scan_in_graph(graph, f, init, xs, states, paths, slices, slice_paths, options.reverse or false)
+    return scan_in_graph(graph, f, init, xs, states, paths, slices, slice_paths, options.reverse)
   end
   return scan_now(f, init, xs, states, paths, slices, steps, options.reverse)
-end
+end, 4)
 
 -- --- while_loop --------------------------------------------------------------------------------
+
+local while_rows = {
+  { name = "max_iterations", type = "int", min = 1, nullable = true, help = "the loop ends after as many at the latest" },
+}
 
 -- while_loop(condition, body, init [, {max_iterations =}]): state = body(state) while condition(state),
 -- a bool[], holds; gives the last state. The state keeps its types. A gradient needs max_iterations: the
 -- loop then ends after as many at the latest, and memory is kept for the states of all of them. After Loop
 -- of ONNX and jax.lax.while_loop.
-function control.while_loop(condition, body, init, options)
+control.while_loop = checked("while_loop", while_rows, function(condition, body, init, options)
   tree.want_function("while_loop", "the condition", condition)
   tree.want_function("while_loop", "the body", body)
-  local most = options and options.max_iterations
+  local most = options.max_iterations
   local graph = core.current_graph()
   local states, paths = flatten(init, "state")
   operands("while_loop", 1, graph, states, paths)
-  if most and (math.type(most) ~= "integer" or most < 1) then
-    fail("while_loop", 1, "max_iterations is a whole number from 1")
-  end
   local first = check_condition("while_loop", 1, condition(rebuild(init, states)))
   if not graph then
     local count, go = 0, first
@@ -180,7 +184,7 @@ function control.while_loop(condition, body, init, options)
   inner:output("continue", check_condition("while_loop", 1, go))
   for i, x in ipairs(after) do inner:output(new_paths[i], x) end
   return rebuild(init, core.control_while(graph, first, inner, states, most or 0))
-end
+end, 4)
 
 -- --- cond --------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ local function plain_types(args, n)
   local types = {}
   for i = 1, n do
     local x = args[i]
-    if type(x) ~= "userdata" then return nil end
+    if not core.is_operand(x) then return nil end
     types[i] = x.type
   end
   return types

@@ -75,7 +75,8 @@ function tree.operands(graph, list, paths)
     elseif type(x) == "boolean" then
       list[i] = core.tensor(x, "bool")
     elseif not core.is_operand(x) then
-      return list, ("%s is a %s; a value or a table of values was expected"):format(paths[i], type(x))
+      return list, ("%s is a %s; a value or a table of values was expected"):format(paths[i],
+        core.is_spec(x) and "component" or type(x))
     end
   end
   return list
