@@ -91,6 +91,8 @@ typedef struct {
     gint from;   /* the device whose memory the input is in; -1: the same memory */
 } TnTransferAttrs;
 extern const TnOp tn_transfer_op;
+/* Makes what a kernel keeps from run to run (TnPrepared.keep). In programs alone. */
+extern const TnOp tn_keep_op;
 
 /* Whether input i of op is data (not absent, not just a type). */
 static inline gboolean

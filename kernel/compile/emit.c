@@ -35,6 +35,7 @@ describe_input(const TnPlan *plan, const TnStep *step, guint i, TnArg *arg)
         memcpy(arg->strides, value->layout.strides, sizeof arg->strides);
         arg->value = constant_pointer(plan, value);
         arg->variable = root->place.kind == TN_PLACE_VARIABLE;
+        arg->fixed = tn_plan_is_fixed(plan, step->in[i]);
     }
 }
 
@@ -77,17 +78,21 @@ prepare_step(TnPlan *plan, TnStep *step, GError **error)
         step->kernel = NULL;
         return FALSE;
     }
+    if (step->prepared.kept > 0) {
+        tn_plan_add_keep(plan, step);
+    }
     return TRUE;
 }
 
 gboolean
 tn_plan_prepare(TnPlan *plan, GError **error)
 {
-    for (guint p = 0; p < plan->steps->len; p++) {
+    const guint n = plan->steps->len; /* what kernels keep comes behind */
+    for (guint p = 0; p < n; p++) {
         TnStep *step = tn_plan_step(plan, p);
         if (step->kind == TN_STEP_KERNEL && !prepare_step(plan, step, error)) {
             /* Steps that were not reached own nothing either. */
-            for (guint rest = p + 1; rest < plan->steps->len; rest++) {
+            for (guint rest = p + 1; rest < n; rest++) {
                 tn_plan_step(plan, rest)->kernel = NULL;
             }
             return FALSE;
@@ -238,6 +243,16 @@ emit_copy(TnPlan *plan, const TnStep *step, TnInstruction *code)
     code->state = state;
 }
 
+static const TnOp *
+op_of(const TnStep *step, const TnGraphNode *node)
+{
+    switch (step->kind) {
+    case TN_STEP_KERNEL: return node->op;
+    case TN_STEP_KEEP: return &tn_keep_op;
+    default: return &tn_transfer_op;
+    }
+}
+
 static gboolean
 emit_step(Emit *emit, TnStep *step, guint32 number, guint32 *arg, GError **error)
 {
@@ -253,7 +268,7 @@ emit_step(Emit *emit, TnStep *step, guint32 number, guint32 *arg, GError **error
         .signal = TN_NO_EVENT,
         .barrier = -1,
     };
-    info->op = step->kind == TN_STEP_KERNEL ? node->op : &tn_transfer_op;
+    info->op = op_of(step, node);
     info->name = step->kind == TN_STEP_ASSIGN ? g_strdup(program->variables[step->variable].name)
                                               : g_strdup(node->name);
     info->device = step->device;
@@ -264,6 +279,9 @@ emit_step(Emit *emit, TnStep *step, guint32 number, guint32 *arg, GError **error
         code->run = step->kernel->run;
         code->state = step->prepared.state;
         step->kernel = NULL; /* the program owns the state now */
+    } else if (step->kind == TN_STEP_KEEP) {
+        code->run = step->prepared.keep;
+        code->state = step->prepared.state; /* the kernel's instruction's */
     } else {
         emit_copy(plan, step, code);
     }

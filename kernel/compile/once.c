@@ -1,6 +1,6 @@
 /* once.c: what hangs on variables alone that the program does not assign: weights folded, packed or
- * cast. It is computed once and again when a variable has changed, so its instructions come first
- * and their results stay in the arena from run to run. */
+ * cast, and what kernels make of that and keep. It is computed once and again when a variable has changed,
+ * so its instructions come first and their results stay in the arena from run to run. */
 #include "plan-private.h"
 
 /* --- In a graph ------------------------------------------------------------------------------- */
@@ -133,4 +133,61 @@ tn_plan_once(TnPlan *plan)
             mark_inputs(plan, step);
         }
     }
+}
+
+gboolean
+tn_plan_is_fixed(const TnPlan *plan, guint32 value)
+{
+    const TnCompile *options = plan->c->options;
+    const TnPlanValue *root = tn_plan_root(plan, value);
+    /* A program without variables may be a sub-graph's, whose memory is another's scratch. */
+    if (plan->c->n_spaces > 1 || options->memory_limit > 0 || plan->program->n_variables == 0 ||
+        tn_pass_skipped(options, "once")) {
+        return FALSE;
+    }
+    switch (root->place.kind) {
+    case TN_PLACE_CONSTANT: return TRUE;
+    case TN_PLACE_VARIABLE:
+        return root->producer == TN_NO_STEP &&
+               !plan->program->variables[root->place.index].assigned;
+    case TN_PLACE_ARENA:
+        return root->producer != TN_NO_STEP && tn_plan_step(plan, root->producer)->once;
+    default: return FALSE;
+    }
+}
+
+static guint32
+add_kept_value(TnPlan *plan, const TnStep *step)
+{
+    const TnType type =
+        tn_type(TN_DTYPE_U8, 1, (gint64[]){ (gint64)tn_align(step->prepared.kept) });
+    TnPlanValue kept = {
+        .type = type,
+        .root = plan->values->len,
+        .device = step->device,
+        .place = { .kind = TN_PLACE_ARENA },
+        .producer = plan->steps->len - 1,
+        .slot = TN_NO_VALUE,
+        .contiguous = TRUE,
+    };
+    tn_type_strides(&type, kept.layout.strides);
+    g_array_append_val(plan->values, kept);
+    return kept.root;
+}
+
+void
+tn_plan_add_keep(TnPlan *plan, TnStep *step)
+{
+    TnStep *keep = tn_plan_add_step(plan, TN_STEP_KEEP, step->node, step->device, step->n_in, 1);
+    for (guint i = 0; i < step->n_in; i++) {
+        const gboolean fixed = step->in[i] != TN_NO_VALUE && tn_plan_is_fixed(plan, step->in[i]);
+        keep->in[i] = fixed ? step->in[i] : TN_NO_VALUE;
+    }
+    keep->prepared = step->prepared;
+    keep->once = TRUE;
+    keep->out = add_kept_value(plan, step);
+    mark_inputs(plan, keep);
+    plan->program->n_once++;
+    step->in = g_renew(guint32, step->in, step->n_in + 1);
+    step->in[step->n_in++] = keep->out;
 }

@@ -23,11 +23,12 @@ typedef struct {
     gboolean contiguous;
 } TnPlanValue;
 
-typedef enum { TN_STEP_KERNEL, TN_STEP_COPY, TN_STEP_ASSIGN } TnStepKind;
+/* KEEP: what the kernel of a later step keeps from run to run (TnPrepared.keep). */
+typedef enum { TN_STEP_KERNEL, TN_STEP_COPY, TN_STEP_ASSIGN, TN_STEP_KEEP } TnStepKind;
 
 typedef struct {
     TnStepKind kind;
-    guint32 node; /* KERNEL; of a COPY whose name it bears */
+    guint32 node; /* KERNEL, KEEP; of a COPY whose name it bears */
     const TnKernel *kernel;
     guint device;
     gint from; /* COPY from another memory: its device; -1 */
@@ -117,6 +118,10 @@ void tn_plan_steps(TnPlan *plan); /* steps.c: steps, outputs that need a copy */
 void tn_plan_assigns(
     TnPlan *plan);               /* assign.c: results in variables' memory, or copies at the end */
 void tn_plan_once(TnPlan *plan); /* once.c */
+/* Whether a value is computed once, or there from the beginning and not assigned (TnArg.fixed). */
+gboolean tn_plan_is_fixed(const TnPlan *plan, guint32 value);
+/* The step before `step`, just prepared, that makes what its kernel keeps; an input more of `step`. */
+void tn_plan_add_keep(TnPlan *plan, TnStep *step);
 gboolean tn_plan_prepare(TnPlan *plan, GError **error); /* emit.c: kernels' own preparation */
 void tn_plan_order(TnPlan *plan);                       /* order.c */
 gboolean tn_plan_arena(TnPlan *plan, GError **error);   /* arena.c: slots, in place, offsets */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "compile-private.h"
 #include "kernels.h"
 
 TnStatus
@@ -21,7 +22,9 @@ tn_copy_run(void *state, const TnRun *run)
 static void
 free_instruction(TnInstruction *code, TnInstructionInfo *info)
 {
-    if (info->kernel == NULL) {
+    if (info->op == &tn_keep_op) {
+        /* Its state is that of the instruction that reads what it keeps. */
+    } else if (info->kernel == NULL) {
         g_free(code->state);
     } else if (info->kernel->release != NULL) {
         info->kernel->release(code->state);

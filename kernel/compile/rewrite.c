@@ -68,6 +68,18 @@ const TnOp tn_transfer_op = {
     .attrs = { sizeof(TnTransferAttrs), sizeof(TnOption), 0, transfer_rows },
 };
 
+const TnOp tn_keep_op = {
+    .size = sizeof(TnOp),
+    .arg_size = sizeof(TnOpArg),
+    .name = "keep",
+    .help = "what a kernel makes of fixed inputs and keeps from run to run",
+    .flops = no_flops,
+    .inputs = any_arg,
+    .n_inputs = 1,
+    .outputs = any_arg,
+    .n_outputs = 1,
+};
+
 /* --- Constants -------------------------------------------------------------------------------- */
 
 TnTensor *

@@ -1,5 +1,4 @@
-/* call.c: descriptors of oneDNN 2.x, a kind of primitive each (recurrent layers' are call_rnn.c's); what
- * surrounds a primitive is ports.c.
+/* call.c: descriptors of oneDNN 2.x, a kind of primitive each; what surrounds a primitive is ports.c.
  *
  * A primitive is made for the layout that the library likes best ("any"). Layouts that last from one
  * operator to the next would be met here: a port whose tensor has that layout already needs no copy. */
@@ -193,7 +192,7 @@ onednn_conv_new(const OneDnnConv *conv, GError **error)
     const OneDnnBox *x = &conv->x, *w = &conv->w, *y = &conv->y;
     const OneDnnPortUse uses[][ONEDNN_N_PORTS] = {
         [ONEDNN_CONV] = { [ONEDNN_A] = { x, DNNL_ARG_SRC, TRUE },
-                          [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, TRUE },
+                          [ONEDNN_B] = { w, DNNL_ARG_WEIGHTS, TRUE, .laid = conv->laid },
                           [ONEDNN_BIAS] = { &conv->bias, DNNL_ARG_BIAS },
                           [ONEDNN_MORE] = { &conv->more,
                                             DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1 },
@@ -219,7 +218,7 @@ matmul_desc(const OneDnnMatmul *matmul)
     dnnl_memory_desc_t a_desc, b_desc, bias, out;
     dnnl_matmul_desc_t op;
     if (!onednn_plain_desc(&matmul->a, &a_desc) || !onednn_plain_desc(&matmul->out, &out) ||
-        !(matmul->pack ? onednn_any_desc(b, &b_desc) : onednn_plain_desc(b, &b_desc)) ||
+        !(matmul->pack || matmul->laid ? onednn_any_desc : onednn_plain_desc)(b, &b_desc) ||
         (has_bias && !onednn_plain_desc(&matmul->bias, &bias)) ||
         onednn.matmul_desc_init(&op, &a_desc, &b_desc, has_bias ? &bias : NULL, &out) !=
             dnnl_success) {
@@ -240,7 +239,7 @@ onednn_matmul_new(const OneDnnMatmul *matmul, GError **error)
 {
     const OneDnnPortUse uses[ONEDNN_N_PORTS] = {
         [ONEDNN_A] = { &matmul->a, DNNL_ARG_SRC },
-        [ONEDNN_B] = { &matmul->b, DNNL_ARG_WEIGHTS, TRUE },
+        [ONEDNN_B] = { &matmul->b, DNNL_ARG_WEIGHTS, TRUE, .laid = matmul->laid },
         [ONEDNN_BIAS] = { &matmul->bias, DNNL_ARG_BIAS },
         [ONEDNN_OUT] = { &matmul->out, DNNL_ARG_DST, FALSE, TRUE },
     };
@@ -420,4 +419,51 @@ onednn_norm_new(const OneDnnNorm *norm, GError **error)
     };
     onednn_enter_thread();
     return onednn_call_new(norm_desc(norm), norm->gradient ? gradient : forward, error);
+}
+
+/* --- Recurrent layers ------------------------------------------------------------------------- */
+
+static dnnl_primitive_desc_t
+rnn_desc(const OneDnnRnn *rnn)
+{
+    dnnl_memory_desc_t x, y, h, c, w_x, w_h, bias;
+    dnnl_rnn_desc_t op;
+    if (!onednn_plain_desc(&rnn->x, &x) || !onednn_plain_desc(&rnn->y, &y) ||
+        !onednn_plain_desc(&rnn->h, &h) || !onednn_any_desc(&rnn->w_x, &w_x) ||
+        !onednn_any_desc(&rnn->w_h, &w_h) || !onednn_plain_desc(&rnn->bias, &bias) ||
+        (!rnn->gru && !onednn_plain_desc(&rnn->c, &c))) {
+        return NULL;
+    }
+    /* The last state alone is not given: it is y's last step. */
+    const dnnl_status_t status =
+        rnn->gru ? onednn.lbr_gru_forward_desc_init(&op, dnnl_forward_inference,
+                                                    dnnl_unidirectional_left2right, &x, &h, &w_x,
+                                                    &w_h, &bias, &y, NULL, dnnl_rnn_flags_undef)
+                 : onednn.lstm_forward_desc_init(&op, dnnl_forward_inference,
+                                                 dnnl_unidirectional_left2right, &x, &h, &c, &w_x,
+                                                 &w_h, &bias, &y, NULL, NULL, dnnl_rnn_flags_undef);
+    return status == dnnl_success ? onednn_desc_new(&op, NULL) : NULL;
+}
+
+OneDnnWay
+onednn_rnn_way(const OneDnnRnn *rnn)
+{
+    onednn_enter_thread();
+    return onednn_way_of(rnn_desc(rnn)) == ONEDNN_NOT ? ONEDNN_NOT : ONEDNN_BY_CODE;
+}
+
+OneDnnCall *
+onednn_rnn_new(const OneDnnRnn *rnn, GError **error)
+{
+    const OneDnnPortUse uses[ONEDNN_N_PORTS] = {
+        [ONEDNN_A] = { &rnn->x, DNNL_ARG_SRC_LAYER },
+        [ONEDNN_B] = { &rnn->w_x, DNNL_ARG_WEIGHTS_LAYER, TRUE, .laid = TRUE },
+        [ONEDNN_BIAS] = { &rnn->bias, DNNL_ARG_BIAS },
+        [ONEDNN_OUT] = { &rnn->y, DNNL_ARG_DST_LAYER, FALSE, TRUE },
+        [ONEDNN_H] = { &rnn->h, DNNL_ARG_SRC_ITER },
+        [ONEDNN_C] = { &rnn->c, DNNL_ARG_SRC_ITER_C },
+        [ONEDNN_W_H] = { &rnn->w_h, DNNL_ARG_WEIGHTS_ITER, TRUE, .laid = TRUE },
+    };
+    onednn_enter_thread();
+    return onednn_call_new(rnn_desc(rnn), uses, error);
 }

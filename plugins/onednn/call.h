@@ -1,8 +1,7 @@
 /* call.h: one call of oneDNN on plain tensors: a primitive, with copies before and after it where
  * it wants another layout.
  *
- * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c and call_rnn.c alone
- * make them. A call is made once: any number of threads run it at once, each with scratch memory of its
+ * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c alone makes them. A call is made once: any number of threads run it at once, each with scratch memory of its
  * own. */
 #pragma once
 
@@ -58,6 +57,7 @@ typedef struct {
     OneDnnConvKind kind;
     gboolean winograd; /* Winograd's algorithm F(4x4, 3x3), not the direct one */
     gboolean in_place; /* tensors as they lie, not in the layouts that the library likes best */
+    gboolean laid;     /* w comes in the library's layout (onednn_lay_new) */
     gint n;            /* spatial axes */
     OneDnnBox x, w, y, bias, more; /* more: added to what comes out, as y */
     gint64 stride[ONEDNN_DIMS], dilation[ONEDNN_DIMS], pad[ONEDNN_DIMS]; /* pad: before the first */
@@ -67,6 +67,7 @@ typedef struct {
 typedef struct {
     OneDnnBox a, b, bias, out;
     gboolean pack; /* b is copied into the layout that the library likes best */
+    gboolean laid; /* or comes in it (onednn_lay_new) */
 } OneDnnMatmul;
 
 /* y: averages over windows of x; as the gradient, x: what each of y's shares adds up to. Both
@@ -100,7 +101,7 @@ typedef struct {
 /* A layer of lstm (gates i, f, g, o) or of gru with the linear part before the reset (gates z, r, n) over a
  * sequence, in inference. x [steps, N, I], y [steps, N, H], h and c (lstm's, f32) [1, 1, N, H],
  * w_x [1, 1, I, gates, H], w_h [1, 1, H, gates, H], bias f32 [1, 1, gates, H]; gru has a fourth one, that of
- * h's part of n. */
+ * h's part of n. w_x and w_h come in the library's layout (onednn_lay_new). */
 typedef struct {
     gboolean gru;
     OneDnnBox x, y, h, c, w_x, w_h, bias;
@@ -128,6 +129,11 @@ OneDnnCall *onednn_pool_new(const OneDnnPool *pool, GError **error);
 OneDnnCall *onednn_softmax_new(const OneDnnSoftmax *softmax, GError **error);
 OneDnnCall *onednn_norm_new(const OneDnnNorm *norm, GError **error);
 OneDnnCall *onednn_rnn_new(const OneDnnRnn *rnn, GError **error);
+/* A call that lays a tensor, ONEDNN_A, as port of `call` takes it, ONEDNN_OUT: one that comes laid. *bytes: what
+ * that takes. NULL without an error and 0 bytes: it is taken as it lies. */
+OneDnnCall *onednn_lay_new(const OneDnnCall *call, OneDnnPort port, gsize *bytes, GError **error);
+/* Whether both take the port's tensor in the same layout. */
+gboolean onednn_lie_alike(const OneDnnCall *a, const OneDnnCall *b, OneDnnPort port);
 void onednn_call_free(OneDnnCall *call);
 /* Bytes of scratch, whole cache lines; TN_ALIGN aligned. */
 gsize onednn_call_scratch(const OneDnnCall *call);

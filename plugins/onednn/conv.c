@@ -31,7 +31,7 @@ typedef struct {
     TnDtype dtype;
     SliceKind by;
     gint64 step[ONEDNN_N_PORTS]; /* bytes from slice to slice */
-    gsize partial_at;            /* in a slice's scratch: its partial sums */
+    gsize partial_at;            /* of a slice's own scratch: its partial sums */
     gint64 count;                /* elements that come out */
     gboolean sums;               /* gradients of weights from several slices, or of bf16 */
 } Plan;
@@ -103,8 +103,8 @@ static float *
 partial_of(const Job *job, gsize slice)
 {
     const Plan *plan = job->plan;
-    char *memory = slices_memory(&plan->slices, slice, job->run->scratch);
-    return (float *)(void *)(memory + plan->partial_at);
+    char *own = slices_own(&plan->slices, slice, job->run->scratch);
+    return (float *)(void *)(own + plan->partial_at);
 }
 
 static TnStatus
@@ -223,17 +223,28 @@ cut_images(Plan *plan, gint64 most)
 }
 
 /* Slices that do not show how many images there are: those that were chosen if they give the right bits,
- * as many of images, or a slice an image. What was found is kept for nodes of the same sizes. */
+ * as many of images, or a slice an image, which is tried last and so only once. What was found is kept for
+ * nodes of the same sizes. */
 static gboolean
 make_invariant(Plan *plan, GError **error)
 {
-    const gint64 cuts[] = { 0, plan->slices.n, plan->conv.x.dims[0] };
+    const gint64 images = plan->conv.x.dims[0], n = plan->slices.n;
+    const gboolean by_images = plan->by == BY_IMAGES;
+    const struct {
+        gint64 n;
+        gboolean tried; /* no other one is the same */
+    } cuts[] = { { n, !by_images || n < images },
+                 { n, !by_images && n < images },
+                 { images, TRUE } };
     const gint last = G_N_ELEMENTS(cuts) - 1;
     g_autofree char *key = onednn_conv_key(&plan->conv);
     const gint known = onednn_found(key);
     for (gint i = MAX(0, known);; i++) {
+        if (!cuts[i].tried) {
+            continue;
+        }
         if (i > 0) {
-            cut_images(plan, cuts[i]);
+            cut_images(plan, cuts[i].n);
         }
         const gboolean made = make_slices(plan, i == last ? error : NULL);
         if (i == last || (made && (i == known || same_alone(plan)))) {
@@ -257,18 +268,13 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnConvKind kind, gboolean 
                  (plan->slices.n > 1 || conv->x.dtype != TN_DTYPE_F32);
     if (plan->sums) {
         conv->w.dtype = TN_DTYPE_F32;
+        plan->partial_at = slices_reserve_own(&plan->slices, plan->count * (gint64)sizeof(float));
     }
     if (!(onednn_conv_is_invariant(node, kind) ? make_invariant : make_slices)(plan, error)) {
         slices_release(plan);
         return FALSE;
     }
-    plan->partial_at = plan->slices.bytes;
-    if (plan->sums) {
-        plan->slices.bytes += ((gsize)plan->count * sizeof(float) + 63) & ~(gsize)63;
-    }
-    prepared->scratch = slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 #define DEFINE(name, kind, winograd)                                                               \

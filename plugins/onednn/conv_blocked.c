@@ -202,13 +202,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     Plan *plan = g_new0(Plan, 1);
     plan_conv(plan, node);
     plan_slices(plan);
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
-    }
-    prepared->scratch = slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 /* Blocks of 16 channels; the library's code takes images that are not in blocks where they have few. */

@@ -154,11 +154,3 @@ integer_store(const IntegerTypes *t, const TnRun *run, const gint32 *sums, gint6
         out[i] = (guint8)rounded(whole * factors[col], zero, low, high);
     }
 }
-
-gsize
-integer_reserve(gsize *end, gint64 bytes)
-{
-    const gsize at = *end;
-    *end += ((gsize)bytes + 63) & ~(gsize)63;
-    return at;
-}

@@ -44,5 +44,3 @@ float integer_factor(const IntegerTypes *types, const TnRun *run, gint64 col);
  * columns', else of one column. factors: of all columns. */
 void integer_store(const IntegerTypes *types, const TnRun *run, const gint32 *sums, gint64 n,
                    gint64 first, gboolean cols, const float *factors, gint64 at);
-/* So many bytes more at *end, on lines of the cache; where. */
-gsize integer_reserve(gsize *end, gint64 bytes);

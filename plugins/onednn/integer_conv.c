@@ -33,16 +33,16 @@ typedef struct {
     gint64 images, channels, maps, groups, depth; /* depth: products of a sum */
     gint64 padded, places;                        /* of an image */
     gboolean by_images;
-    /* In scratch: padded images, w as i8, its maps' sums and factors; slices, and in each the sums of
-     * products. */
-    gsize x_at, w_at, map_at, factor_at, slices_at, sums_at;
+    gsize x_at, factor_at; /* in scratch: padded images, maps' factors */
+    gsize map_at, w_at;    /* among what is laid: sums of w's maps; w as i8, if it is not */
+    gsize sums_at;         /* of a slice's own scratch: sums of products */
 } Plan;
 
 typedef struct {
     const Plan *plan;
     const TnRun *run;
     guint8 *x;
-    gint8 *w;
+    char *laid;
     gint32 *map;
     float *factor;
     gboolean shifted; /* w has zero points */
@@ -80,21 +80,47 @@ copy_row(gpointer data, gsize item, gsize n)
     return TN_OK;
 }
 
+/* --- What is laid ----------------------------------------------------------------------------- */
+
+/* w as i8. */
+static const gint8 *
+plain_w(const Plan *p, const TnRun *run, const char *laid)
+{
+    return p->types.w == TN_DTYPE_U8 ? (const gint8 *)laid + p->w_at : run->in[p->types.at.w];
+}
+
 static TnStatus
-copy_map(gpointer data, gsize map, gsize n)
+lay_map(gpointer data, gsize map, gsize n)
 {
     const Job *job = data;
     const Plan *p = job->plan;
     const gint64 first = (gint64)map * p->depth;
+    const gint8 *w = plain_w(p, job->run, job->laid) + first;
     gint32 sum = 0;
     (void)n;
-    integer_signed(&p->types, job->run->in[p->types.at.w], first, p->depth, job->w + first);
+    if (p->types.w == TN_DTYPE_U8) {
+        integer_signed(&p->types, job->run->in[p->types.at.w], first, p->depth, (gint8 *)w);
+    }
     for (gint64 i = 0; i < p->depth; i++) {
-        sum += job->w[first + i];
+        sum += w[i];
     }
     job->map[map] = sum;
-    job->factor[map] = integer_factor(&p->types, job->run, (gint64)map);
     return TN_OK;
+}
+
+static gint32 *
+maps_of(const Plan *p, char *laid)
+{
+    return (gint32 *)(void *)(laid + p->map_at);
+}
+
+static TnStatus
+lay(gconstpointer data, const TnRun *run, char *to)
+{
+    const Plan *p = data;
+    Job job = { .plan = p, .run = run, .laid = to, .map = maps_of(p, to) };
+    const TnStatus status = tn_parallel_for((gsize)p->maps, lay_map, &job);
+    return status == TN_OK ? slices_lay(&p->slices, 0, run, plain_w(p, run, to), to) : status;
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
@@ -158,13 +184,14 @@ run_slice(gpointer data, gsize slice, gsize n_slices)
     const gint64 first = slices_first(&p->slices, slice), size = slices_size(&p->slices, slice);
     const gint64 image = p->by_images ? first : 0, images = p->by_images ? size : p->images;
     const gint64 map = p->by_images ? 0 : first, maps = p->by_images ? p->maps : size;
-    char *scratch = (char *)job->run->scratch + p->slices_at;
-    gint32 *sums = (gint32 *)(void *)(slices_memory(&p->slices, slice, scratch) + p->sums_at);
+    char *own = slices_own(&p->slices, slice, job->run->scratch);
+    gint32 *sums = (gint32 *)(void *)(own + p->sums_at);
     void *ports[ONEDNN_N_PORTS] = { NULL };
     ports[ONEDNN_A] = job->x + image * p->padded * p->channels;
-    ports[ONEDNN_B] = job->w + map * p->depth;
+    ports[ONEDNN_B] =
+        slices_weights(&p->slices, 0, slice, plain_w(p, job->run, job->laid), job->laid);
     ports[ONEDNN_OUT] = sums;
-    const TnStatus status = slices_call(&p->slices, slice, ports, scratch);
+    const TnStatus status = slices_call(&p->slices, slice, ports, job->run->scratch);
     (void)n_slices;
     for (gint64 i = 0; status == TN_OK && i < images; i++) {
         for (gint64 place = 0; place < p->places; place += PLACES) {
@@ -183,19 +210,19 @@ run(void *state, const TnRun *run)
     Job job = { .plan = p,
                 .run = run,
                 .x = (guint8 *)(scratch + p->x_at),
-                .w = (gint8 *)(scratch + p->w_at),
-                .map = (gint32 *)(void *)(scratch + p->map_at),
                 .factor = (float *)(void *)(scratch + p->factor_at),
                 .shifted = integer_any_w_zero(&p->types, run, p->maps) };
-    TnStatus status =
+    TnStatus status = slices_laid(&p->slices, run, &job.laid);
+    if (status != TN_OK) {
+        return status;
+    }
+    job.map = maps_of(p, job.laid);
+    for (gint64 m = 0; m < p->maps; m++) {
+        job.factor[m] = integer_factor(&p->types, run, m);
+    }
+    status =
         tn_parallel_for((gsize)(p->images * p->axis[0].padded * p->axis[1].padded), copy_row, &job);
-    if (status == TN_OK) {
-        status = tn_parallel_for((gsize)p->maps, copy_map, &job);
-    }
-    if (status == TN_OK) {
-        status = slices_run(&p->slices, run, run_slice, &job, "a convolution");
-    }
-    return status;
+    return status == TN_OK ? slices_run(&p->slices, run, run_slice, &job, "a convolution") : status;
 }
 
 /* --- Sizes ------------------------------------------------------------------------------------ */
@@ -244,6 +271,11 @@ set_sizes(Plan *plan, const TnNode *node)
     plan->by_images = plan->groups > 1 || plan->images >= MOST_SLICES || blocks < 2;
     slices_cut(&plan->slices, plan->by_images ? plan->images : plan->maps,
                plan->by_images ? 1 : CHANNELS, plan->by_images ? plan->images : MOST_SLICES);
+    plan->slices.lay = lay;
+    plan->slices.n_in = node->n_in;
+    plan->slices.kept = node->in[plan->types.at.w].fixed;
+    slices_add_weights(&plan->slices, ONEDNN_B,
+                       plan->by_images ? 0 : plan->slices.per * plan->depth);
 }
 
 /* Sizes with the channels last. */
@@ -289,7 +321,7 @@ slice_of(const Plan *plan, gint64 size)
 {
     const gint64 images = plan->by_images ? size : plan->images;
     const gint64 maps = plan->by_images ? plan->maps : size;
-    OneDnnConv conv = { .kind = ONEDNN_CONV, .n = plan->n };
+    OneDnnConv conv = { .kind = ONEDNN_CONV, .n = plan->n, .laid = TRUE };
     conv.x = images_of(plan, plan->types.x, images, plan->channels, FALSE);
     conv.w = windows_of(plan, maps);
     conv.y = images_of(plan, TN_DTYPE_I32, images, maps, TRUE);
@@ -314,20 +346,16 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     set_sizes(plan, node);
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
-    }
     const gint64 most =
         plan->slices.per * (plan->by_images ? plan->maps : plan->images) * plan->places;
-    plan->sums_at = integer_reserve(&plan->slices.bytes, most * (gint64)sizeof(gint32));
-    plan->x_at = integer_reserve(&plan->slices_at, plan->images * plan->padded * plan->channels);
-    plan->w_at = integer_reserve(&plan->slices_at, plan->maps * plan->depth);
-    plan->map_at = integer_reserve(&plan->slices_at, plan->maps * (gint64)sizeof(gint32));
-    plan->factor_at = integer_reserve(&plan->slices_at, plan->maps * (gint64)sizeof(float));
-    prepared->scratch = plan->slices_at + slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    plan->sums_at = slices_reserve_own(&plan->slices, most * (gint64)sizeof(gint32));
+    plan->x_at = slices_reserve(&plan->slices, plan->images * plan->padded * plan->channels);
+    plan->factor_at = slices_reserve(&plan->slices, plan->maps * (gint64)sizeof(float));
+    plan->map_at = slices_reserve_laid(&plan->slices, plan->maps * (gint64)sizeof(gint32));
+    if (plan->types.w == TN_DTYPE_U8) {
+        plan->w_at = slices_reserve_laid(&plan->slices, plan->maps * plan->depth);
+    }
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 /* Sizes with padding can be beyond what numbers hold. */

@@ -5,12 +5,14 @@
 #include "tables.h"
 #include "worth.h"
 
+#include <string.h>
+
 #include <tenon/pool.h>
 
 #define MOST_SLICES 8
 #define SLICE_WORK (1 << 22)
 #define SLICE_SIZE 64
-/* Rows for which it pays to copy b into the library's own layout. */
+/* Rows for which it pays to lay b as the library likes it best where that is done in each run. */
 #define PACK_ROWS 16
 
 typedef struct {
@@ -18,47 +20,75 @@ typedef struct {
     IntegerTypes types;
     gint64 m, n, k, zero_rows; /* m: rows of all matrices a; zero_rows: of one */
     gboolean by_rows;
-    /* In scratch: b as i8, its columns' sums, zero points and factors; slices, and in each the sums of products. */
-    gsize b_at, column_at, zero_at, factor_at, slices_at, sums_at;
+    gsize column_at, b_at; /* among what is laid: sums of b's columns; b as i8, if it is not */
+    /* Of a slice's own scratch: its columns' zero points and factors, the sums of products. */
+    gsize zero_at, factor_at, sums_at;
 } Plan;
 
 typedef struct {
     const Plan *plan;
     const TnRun *run;
-    gint8 *b;
-    gint32 *column, *zero;
-    float *factor;
+    char *laid;
     gboolean shifted; /* b has zero points */
 } Job;
 
-/* --- Running ---------------------------------------------------------------------------------- */
+/* What a slice makes of its sums. */
+typedef struct {
+    const gint32 *column; /* from the first of the slice's columns on, as the next */
+    gint32 *zero;
+    float *factor; /* by number of the column */
+} Columns;
 
-/* Some columns of b as i8, with their sums. */
+/* --- What is laid ----------------------------------------------------------------------------- */
+
+/* b as i8. */
+static const gint8 *
+plain_b(const Plan *p, const TnRun *run, const char *laid)
+{
+    return p->types.w == TN_DTYPE_U8 ? (const gint8 *)laid + p->b_at : run->in[p->types.at.w];
+}
+
+/* Some columns of b as i8, and their sums. */
 static TnStatus
 columns_chunk(gpointer data, gsize chunk, gsize n_chunks)
 {
     const Job *job = data;
     const Plan *p = job->plan;
     const gint64 first = (gint64)chunk * SLICE_SIZE, n = MIN(SLICE_SIZE, p->n - first);
+    const gint8 *b = plain_b(p, job->run, job->laid);
+    gint32 *column = (gint32 *)(void *)(job->laid + p->column_at) + first;
     (void)n_chunks;
-    for (gint64 j = first; j < first + n; j++) {
-        job->column[j] = 0;
-        job->zero[j] = integer_w_zero(&p->types, job->run, j);
-        job->factor[j] = integer_factor(&p->types, job->run, j);
-    }
+    memset(column, 0, (gsize)n * sizeof *column);
     for (gint64 i = 0; i < p->k; i++) {
-        gint8 *row = job->b + i * p->n + first;
-        integer_signed(&p->types, job->run->in[p->types.at.w], i * p->n + first, n, row);
+        const gint8 *row = b + i * p->n + first;
+        if (p->types.w == TN_DTYPE_U8) {
+            integer_signed(&p->types, job->run->in[p->types.at.w], i * p->n + first, n,
+                           (gint8 *)row);
+        }
         for (gint64 j = 0; j < n; j++) {
-            job->column[first + j] += row[j];
+            column[j] += row[j];
         }
     }
     return TN_OK;
 }
 
+static TnStatus
+lay(gconstpointer data, const TnRun *run, char *to)
+{
+    const Plan *p = data;
+    Job job = { .plan = p, .run = run, .laid = to };
+    const TnStatus status =
+        tn_parallel_for((gsize)((p->n + SLICE_SIZE - 1) / SLICE_SIZE), columns_chunk, &job);
+    return status == TN_OK && p->slices.n_weights > 0
+               ? slices_lay(&p->slices, 0, run, plain_b(p, run, to), to)
+               : status;
+}
+
+/* --- Running ---------------------------------------------------------------------------------- */
+
 /* A row's sums of products, of columns from `first` on, less what the zero points made of them. */
 static void
-finish_row(const Job *job, gint64 row, gint64 first, gint64 n, gint32 *sums)
+finish_row(const Job *job, const Columns *c, gint64 row, gint64 first, gint64 n, gint32 *sums)
 {
     const Plan *p = job->plan;
     const TnRun *run = job->run;
@@ -66,12 +96,25 @@ finish_row(const Job *job, gint64 row, gint64 first, gint64 n, gint32 *sums)
     const gint32 whole =
         job->shifted ? integer_sum(&p->types, run->in[p->types.at.x], row * p->k, p->k) : 0;
     const guint32 rest = (guint32)whole - (guint32)p->k * a_zero;
-    const gint32 *column = job->column + first, *zero = job->zero + first;
     for (gint64 j = 0; j < n; j++) {
-        sums[j] =
-            (gint32)((guint32)sums[j] - a_zero * (guint32)column[j] - (guint32)zero[j] * rest);
+        sums[j] = (gint32)((guint32)sums[j] - a_zero * (guint32)c->column[j] -
+                           (guint32)c->zero[j] * rest);
     }
-    integer_store(&p->types, run, sums, n, first, TRUE, job->factor, row * p->n + first);
+    integer_store(&p->types, run, sums, n, first, TRUE, c->factor, row * p->n + first);
+}
+
+static Columns
+columns_of(const Job *job, gint64 first, gint64 n, char *own)
+{
+    const Plan *p = job->plan;
+    const Columns c = { .column = (const gint32 *)(const void *)(job->laid + p->column_at) + first,
+                        .zero = (gint32 *)(void *)(own + p->zero_at),
+                        .factor = (float *)(void *)(own + p->factor_at) };
+    for (gint64 j = 0; j < n; j++) {
+        c.zero[j] = integer_w_zero(&p->types, job->run, first + j);
+        c.factor[first + j] = integer_factor(&p->types, job->run, first + j);
+    }
+    return c;
 }
 
 static TnStatus
@@ -82,16 +125,19 @@ run_slice(gpointer data, gsize slice, gsize n_slices)
     const gint64 first = slices_first(&p->slices, slice), size = slices_size(&p->slices, slice);
     const gint64 row = p->by_rows ? first : 0, col = p->by_rows ? 0 : first;
     const gint64 rows = p->by_rows ? size : p->m, cols = p->by_rows ? p->n : size;
-    char *scratch = (char *)job->run->scratch + p->slices_at;
-    gint32 *sums = (gint32 *)(void *)(slices_memory(&p->slices, slice, scratch) + p->sums_at);
+    char *own = slices_own(&p->slices, slice, job->run->scratch);
+    gint32 *sums = (gint32 *)(void *)(own + p->sums_at);
+    const Columns columns = columns_of(job, col, cols, own);
+    const gint8 *b = plain_b(p, job->run, job->laid);
     void *ports[ONEDNN_N_PORTS] = { NULL };
-    ports[ONEDNN_A] = (char *)job->run->in[p->types.at.x] + row * p->k;
-    ports[ONEDNN_B] = job->b + col;
-    ports[ONEDNN_OUT] = sums;
-    const TnStatus status = slices_call(&p->slices, slice, ports, scratch);
     (void)n_slices;
+    ports[ONEDNN_A] = (char *)job->run->in[p->types.at.x] + row * p->k;
+    ports[ONEDNN_B] = p->slices.n_weights > 0 ? slices_weights(&p->slices, 0, slice, b, job->laid)
+                                              : (gint8 *)b + col;
+    ports[ONEDNN_OUT] = sums;
+    const TnStatus status = slices_call(&p->slices, slice, ports, job->run->scratch);
     for (gint64 i = 0; status == TN_OK && i < rows; i++) {
-        finish_row(job, row + i, col, cols, sums + i * cols);
+        finish_row(job, &columns, row + i, col, cols, sums + i * cols);
     }
     return status;
 }
@@ -100,20 +146,9 @@ static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *p = state;
-    char *scratch = run->scratch;
-    Job job = { .plan = p,
-                .run = run,
-                .b = (gint8 *)(scratch + p->b_at),
-                .column = (gint32 *)(void *)(scratch + p->column_at),
-                .zero = (gint32 *)(void *)(scratch + p->zero_at),
-                .factor = (float *)(void *)(scratch + p->factor_at),
-                .shifted = integer_any_w_zero(&p->types, run, p->n) };
-    TnStatus status =
-        tn_parallel_for((gsize)((p->n + SLICE_SIZE - 1) / SLICE_SIZE), columns_chunk, &job);
-    if (status == TN_OK) {
-        status = slices_run(&p->slices, run, run_slice, &job, "a product");
-    }
-    return status;
+    Job job = { .plan = p, .run = run, .shifted = integer_any_w_zero(&p->types, run, p->n) };
+    const TnStatus status = slices_laid(&p->slices, run, &job.laid);
+    return status == TN_OK ? slices_run(&p->slices, run, run_slice, &job, "a product") : status;
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
@@ -131,6 +166,12 @@ set_sizes(Plan *plan, const TnNode *node)
     const gint64 all = plan->by_rows ? plan->m : plan->n;
     slices_cut(&plan->slices, all, SLICE_SIZE,
                MIN(MOST_SLICES, plan->m * plan->n * plan->k / SLICE_WORK));
+    plan->slices.lay = lay;
+    plan->slices.n_in = node->n_in;
+    plan->slices.kept = b->fixed;
+    if (b->fixed || plan->m >= PACK_ROWS) {
+        slices_add_weights(&plan->slices, ONEDNN_B, plan->by_rows ? 0 : plan->slices.per);
+    }
 }
 
 static OneDnnMatmul
@@ -144,7 +185,7 @@ slice_of(const Plan *plan, gint64 size)
                .strides = { plan->k, 1 } },
         .b = { .dtype = TN_DTYPE_I8, .rank = 2, .dims = { plan->k, n }, .strides = { plan->n, 1 } },
         .out = { .dtype = TN_DTYPE_I32, .rank = 2, .dims = { m, n }, .strides = { n, 1 } },
-        .pack = m >= PACK_ROWS
+        .laid = plan->slices.n_weights > 0
     };
 }
 
@@ -160,19 +201,16 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     set_sizes(plan, node);
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
+    const gint64 cell = sizeof(gint32), cols = plan->by_rows ? plan->n : plan->slices.per;
+    const gint64 rows = plan->by_rows ? plan->slices.per : plan->m;
+    plan->sums_at = slices_reserve_own(&plan->slices, rows * cols * cell);
+    plan->zero_at = slices_reserve_own(&plan->slices, cols * cell);
+    plan->factor_at = slices_reserve_own(&plan->slices, plan->n * cell);
+    plan->column_at = slices_reserve_laid(&plan->slices, plan->n * cell);
+    if (plan->types.w == TN_DTYPE_U8) {
+        plan->b_at = slices_reserve_laid(&plan->slices, plan->k * plan->n);
     }
-    const gint64 most = plan->slices.per * (plan->by_rows ? plan->n : plan->m);
-    plan->sums_at = integer_reserve(&plan->slices.bytes, most * (gint64)sizeof(gint32));
-    plan->b_at = integer_reserve(&plan->slices_at, plan->k * plan->n);
-    plan->column_at = integer_reserve(&plan->slices_at, plan->n * (gint64)sizeof(gint32));
-    plan->zero_at = integer_reserve(&plan->slices_at, plan->n * (gint64)sizeof(gint32));
-    plan->factor_at = integer_reserve(&plan->slices_at, plan->n * (gint64)sizeof(float));
-    prepared->scratch = plan->slices_at + slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 static gboolean

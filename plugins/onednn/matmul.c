@@ -33,12 +33,12 @@ typedef struct {
     OneDnnMatmul product; /* of one batch */
     gboolean by_rows;
     gint64 step[ONEDNN_N_PORTS]; /* elements from slice to slice */
-    gsize items_at;              /* in scratch: slices of batches */
 } Plan;
 
 typedef struct {
     const Plan *plan;
     const TnRun *run;
+    char *laid; /* b, if it is laid apart */
 } Job;
 
 /* --- Sizes ------------------------------------------------------------------------------------ */
@@ -157,6 +157,58 @@ plan_product(Plan *plan, const TnNode *node)
 }
 
 static void
+copy_input(const Copy *copy, const void *from, char *to)
+{
+    const TnType *type = &copy->from.type;
+    const gint last = type->rank - 1;
+    const gint64 row = type->dims[last], cell = (gint64)tn_dtype_size(type->dtype);
+    gint64 index[TN_MAX_RANK] = { 0 };
+    for (gint64 done = 0; done < copy->from.count; done += row) {
+        const char *at = from;
+        for (gint i = 0; i < last; i++) {
+            at += index[i] * copy->from.strides[i] * cell;
+        }
+        for (gint64 j = 0; j < row; j++, to += cell) {
+            memcpy(to, at + j * copy->from.strides[last] * cell, (gsize)cell);
+        }
+        for (gint i = last - 1; i >= 0 && ++index[i] == type->dims[i]; i--) {
+            index[i] = 0;
+        }
+    }
+}
+
+/* Input i where the product reads it: in scratch if it is copied. */
+static char *
+read_at(const Plan *plan, const TnRun *run, gint i)
+{
+    const Copy *copy = &plan->copy[i];
+    return copy->wanted ? (char *)run->scratch + copy->at : run->in[i];
+}
+
+static TnStatus
+lay_b(gconstpointer data, const TnRun *run, char *to)
+{
+    const Plan *plan = data;
+    char *b = read_at(plan, run, ONEDNN_B);
+    if (plan->copy[ONEDNN_B].wanted) {
+        copy_input(&plan->copy[ONEDNN_B], run->in[ONEDNN_B], b);
+    }
+    return slices_lay(&plan->slices, 0, run, b, to);
+}
+
+/* b is laid apart where one matrix is fixed, or where slices would each copy the whole of it. */
+static gboolean
+lays_apart(const Plan *plan)
+{
+    for (gint i = 0; i < plan->lead; i++) {
+        if (plan->b_batch[i] != 0 && plan->dims[i] > 1) {
+            return FALSE;
+        }
+    }
+    return plan->slices.kept || (plan->product.pack && plan->by_rows);
+}
+
+static void
 plan_slices(Plan *plan)
 {
     OneDnnMatmul *p = &plan->product;
@@ -170,6 +222,12 @@ plan_slices(Plan *plan)
     plan->step[ONEDNN_B] = plan->by_rows ? 0 : per * p->b.strides[1];
     plan->step[ONEDNN_BIAS] = plan->by_rows ? 0 : per;
     plan->step[ONEDNN_OUT] = per * p->out.strides[plan->by_rows ? 0 : 1];
+    p->laid = lays_apart(plan);
+    if (p->laid) {
+        plan->slices.lay = lay_b;
+        slices_add_weights(&plan->slices, ONEDNN_B,
+                           plan->step[ONEDNN_B] * (gint64)tn_dtype_size(plan->dtype));
+    }
 }
 
 /* --- Running ---------------------------------------------------------------------------------- */
@@ -204,48 +262,29 @@ run_item(gpointer data, gsize item, gsize n)
             ports[i] = (char *)ports[i] + (at[i] + slice * plan->step[i]) * cell;
         }
     }
-    return slices_call(&plan->slices, item, ports, (char *)run->scratch + plan->items_at);
-}
-
-static void
-copy_input(const Copy *copy, const void *from, char *to)
-{
-    const TnType *type = &copy->from.type;
-    const gint last = type->rank - 1;
-    const gint64 row = type->dims[last], cell = (gint64)tn_dtype_size(type->dtype);
-    gint64 index[TN_MAX_RANK] = { 0 };
-    for (gint64 done = 0; done < copy->from.count; done += row) {
-        const char *at = from;
-        for (gint i = 0; i < last; i++) {
-            at += index[i] * copy->from.strides[i] * cell;
-        }
-        for (gint64 j = 0; j < row; j++, to += cell) {
-            memcpy(to, at + j * copy->from.strides[last] * cell, (gsize)cell);
-        }
-        for (gint i = last - 1; i >= 0 && ++index[i] == type->dims[i]; i--) {
-            index[i] = 0;
-        }
+    if (plan->product.laid) {
+        ports[ONEDNN_B] = slices_weights(&plan->slices, 0, item, run->in[ONEDNN_B], job->laid);
     }
+    return slices_call(&plan->slices, item, ports, run->scratch);
 }
 
 static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *plan = state;
+    const gboolean laid = plan->product.laid;
     void *in[ONEDNN_OUT] = { NULL };
     TnRun inner = *run;
-    Job job = { plan, &inner };
+    Job job = { plan, &inner, NULL };
     for (gint i = 0; i < ONEDNN_OUT; i++) {
-        const Copy *copy = &plan->copy[i];
-        if (copy->wanted) {
-            in[i] = (char *)run->scratch + copy->at;
-            copy_input(copy, run->in[i], in[i]);
-        } else if (copy->from.count > 0) {
-            in[i] = run->in[i];
+        if (plan->copy[i].wanted && !(laid && i == ONEDNN_B)) {
+            copy_input(&plan->copy[i], run->in[i], read_at(plan, run, i));
         }
+        in[i] = plan->copy[i].from.count > 0 ? read_at(plan, run, i) : NULL;
     }
+    const TnStatus status = laid ? slices_laid(&plan->slices, run, &job.laid) : TN_OK;
     inner.in = in;
-    return slices_run(&plan->slices, run, run_item, &job, "a product");
+    return status == TN_OK ? slices_run(&plan->slices, run, run_item, &job, "a product") : status;
 }
 
 /* --- Planning --------------------------------------------------------------------------------- */
@@ -268,22 +307,17 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     plan_product(plan, node);
-    plan_slices(plan);
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
-    }
+    plan->slices.n_in = node->n_in;
+    plan->slices.kept = node->in[ONEDNN_B].fixed && !plan->copy[ONEDNN_B].wanted;
     for (gint i = 0; i < ONEDNN_OUT; i++) {
         Copy *copy = &plan->copy[i];
-        copy->at = plan->items_at;
         if (copy->wanted) {
-            const gsize bytes = (gsize)copy->from.count * tn_dtype_size(plan->dtype);
-            plan->items_at += (bytes + 63) & ~(gsize)63;
+            copy->at = slices_reserve(&plan->slices,
+                                      copy->from.count * (gint64)tn_dtype_size(plan->dtype));
         }
     }
-    prepared->scratch = plan->items_at + slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    plan_slices(plan);
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 static gboolean

@@ -191,7 +191,7 @@ run_slice(gpointer data, gsize slice, gsize n)
     const TnRun *run = job->run;
     const gboolean layer = plan->norm.kind == ONEDNN_LAYER;
     const gint64 size = slices_size(&plan->slices, slice);
-    char *scratch = slices_memory(&plan->slices, slice, run->scratch);
+    char *scratch = slices_own(&plan->slices, slice, run->scratch);
     void *ports[ONEDNN_N_PORTS] = { NULL };
     for (guint i = 0; i < plan->n_places; i++) {
         const Place *place = &plan->places[i];
@@ -223,7 +223,7 @@ sum_slices(const Plan *plan, const TnRun *run)
     for (gint64 i = 0; i < 2 * n; i++) {
         double sum = 0;
         for (gint64 s = 0; s < plan->slices.n; s++) {
-            const char *scratch = slices_memory(&plan->slices, (gsize)s, run->scratch);
+            const char *scratch = slices_own(&plan->slices, (gsize)s, run->scratch);
             sum += (double)((const float *)(const void *)(scratch + plan->partial_at))[i];
         }
         ((float *)run->out[i < n ? 1 : 2])[i % n] = (float)sum;
@@ -244,14 +244,6 @@ run(void *state, const TnRun *run)
 
 /* --- Planning --------------------------------------------------------------------------------- */
 
-static gsize
-reserve(Plan *plan, gint64 floats)
-{
-    const gsize at = plan->slices.bytes;
-    plan->slices.bytes += ((gsize)floats * sizeof(float) + 63) & ~(gsize)63;
-    return at;
-}
-
 static OneDnnCall *
 slice_new(gconstpointer plan, gint64 size, GError **error)
 {
@@ -265,17 +257,12 @@ prepare(const TnNode *node, TnPrepared *prepared, OneDnnNormKind kind, gboolean 
 {
     Plan *plan = g_new0(Plan, 1);
     set_plan(plan, node, kind, gradient, fixed);
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
-    }
     if (kind == ONEDNN_LAYER && gradient) {
-        plan->variance_at = reserve(plan, plan->slices.per);
-        plan->partial_at = reserve(plan, 2 * plan->norm.scale.dims[0]);
+        const gint64 cell = sizeof(float);
+        plan->variance_at = slices_reserve_own(&plan->slices, plan->slices.per * cell);
+        plan->partial_at = slices_reserve_own(&plan->slices, 2 * plan->norm.scale.dims[0] * cell);
     }
-    prepared->scratch = slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 /* Everything is there; images have x's dtype, all else is f32. */

@@ -136,13 +136,7 @@ prepare(const TnNode *node, TnPrepared *prepared, gboolean gradient, GError **er
     plan->out = size_of_plane(gradient ? &plan->pool.x : &plan->pool.y);
     slices_cut(&plan->slices, plan->pool.x.dims[1], PLANES,
                MIN(MOST_SLICES, reads_of(&plan->pool) / SLICE_READS));
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
-    }
-    prepared->scratch = slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 static gboolean

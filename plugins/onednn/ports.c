@@ -35,12 +35,20 @@ struct Objects {
     dnnl_exec_arg_t arg[];
 };
 
+/* Of a port: as the caller's tensor lies, and as the primitive wants it. */
+typedef struct {
+    gboolean present, copied, laid;
+    dnnl_memory_desc_t plain, inner;
+    gsize at; /* of the copy, in scratch */
+} Port;
+
 struct OneDnnCall {
     Step step[MOST_STEPS]; /* copies in, the primitive, copies out */
     guint n_steps;
     GArray *slots;    /* of Slot, step after step */
     Objects *objects; /* atomic: a list that only grows */
     gsize scratch;
+    Port *laid; /* of ONEDNN_N_PORTS; NULL: none is laid by the caller */
 };
 
 /* --- Objects ---------------------------------------------------------------------------------- */
@@ -156,13 +164,6 @@ add_step(OneDnnCall *call, dnnl_primitive_desc_t desc)
     return step->primitive != NULL;
 }
 
-/* Of a port: as the caller's tensor lies, and as the primitive wants it. */
-typedef struct {
-    gboolean present, copied;
-    dnnl_memory_desc_t plain, inner;
-    gsize at; /* of the copy, in scratch */
-} Port;
-
 static gboolean
 port_init(Port *port, const OneDnnPortUse *use, dnnl_primitive_desc_t desc)
 {
@@ -175,23 +176,31 @@ port_init(Port *port, const OneDnnPortUse *use, dnnl_primitive_desc_t desc)
     }
     port->inner = use->own ? *onednn.primitive_desc_query_md(desc, dnnl_query_exec_arg_md, use->arg)
                            : port->plain;
-    port->copied = !onednn.memory_desc_equal(&port->plain, &port->inner);
+    port->laid = use->laid;
+    port->copied = !use->laid && !onednn.memory_desc_equal(&port->plain, &port->inner);
     return TRUE;
+}
+
+/* From a port, or a place in scratch, to another. */
+static gboolean
+add_reorder(OneDnnCall *call, const dnnl_memory_desc_t *from, gint from_port, gsize from_at,
+            const dnnl_memory_desc_t *to, gint to_port, gsize to_at)
+{
+    dnnl_primitive_desc_t desc;
+    if (onednn.reorder_primitive_desc_create(&desc, from, onednn.engine, to, onednn.engine,
+                                             onednn.attr) != dnnl_success) {
+        return FALSE;
+    }
+    add_slot(call, DNNL_ARG_FROM, from, from_port, from_at);
+    add_slot(call, DNNL_ARG_TO, to, to_port, to_at);
+    return add_step(call, desc);
 }
 
 static gboolean
 add_copy(OneDnnCall *call, const Port *port, gint number, gboolean out)
 {
-    dnnl_primitive_desc_t desc;
-    const dnnl_memory_desc_t *from = out ? &port->inner : &port->plain;
-    const dnnl_memory_desc_t *to = out ? &port->plain : &port->inner;
-    if (onednn.reorder_primitive_desc_create(&desc, from, onednn.engine, to, onednn.engine,
-                                             onednn.attr) != dnnl_success) {
-        return FALSE;
-    }
-    add_slot(call, DNNL_ARG_FROM, from, out ? NOWHERE : number, out ? port->at : 0);
-    add_slot(call, DNNL_ARG_TO, to, out ? number : NOWHERE, out ? 0 : port->at);
-    return add_step(call, desc);
+    return out ? add_reorder(call, &port->inner, NOWHERE, port->at, &port->plain, number, 0)
+               : add_reorder(call, &port->plain, number, 0, &port->inner, NOWHERE, port->at);
 }
 
 static gboolean
@@ -237,6 +246,16 @@ place_scratchpads(OneDnnCall *call)
     }
 }
 
+static void
+note_laid(OneDnnCall *call, const Port *ports)
+{
+    for (gint i = 0; i < ONEDNN_N_PORTS; i++) {
+        if (ports[i].laid && call->laid == NULL) {
+            call->laid = g_memdup2(ports, ONEDNN_N_PORTS * sizeof *ports);
+        }
+    }
+}
+
 /* Takes desc. */
 static gboolean
 fill(OneDnnCall *call, dnnl_primitive_desc_t desc, const OneDnnPortUse *uses)
@@ -249,6 +268,7 @@ fill(OneDnnCall *call, dnnl_primitive_desc_t desc, const OneDnnPortUse *uses)
             ports[i].at = place(call, onednn.memory_desc_get_size(&ports[i].inner));
         }
     }
+    note_laid(call, ports);
     if (!ok || !add_copies(call, ports, uses, FALSE)) {
         onednn.primitive_desc_destroy(desc);
         return FALSE;
@@ -260,24 +280,59 @@ fill(OneDnnCall *call, dnnl_primitive_desc_t desc, const OneDnnPortUse *uses)
     return TRUE;
 }
 
-OneDnnCall *
-onednn_call_new(dnnl_primitive_desc_t desc, const OneDnnPortUse *uses, GError **error)
+static OneDnnCall *
+call_new(void)
 {
     OneDnnCall *call = g_new0(OneDnnCall, 1);
     call->slots = g_array_new(FALSE, TRUE, sizeof(Slot));
-    const gboolean made = desc != NULL && fill(call, desc, uses);
+    return call;
+}
+
+/* A call whose steps are there or, if not `made`, could not be made: freed. what: of the primitive failed. */
+static OneDnnCall *
+with_objects(OneDnnCall *call, gboolean made, const char *what, GError **error)
+{
     Objects *first = made ? objects_new(call) : NULL;
     if (first == NULL) {
         onednn_call_free(call);
         g_set_error(error, TN_ERROR, made ? TN_ERROR_NO_MEMORY : TN_ERROR_UNSUPPORTED,
-                    "oneDNN cannot make this %s; leave out the plugin",
-                    made           ? "primitive's objects"
-                    : desc != NULL ? "primitive's code"
-                                   : "primitive");
+                    "oneDNN cannot make this primitive%s; leave out the plugin",
+                    made ? "'s objects" : what);
         return NULL;
     }
     objects_give(first);
     return call;
+}
+
+OneDnnCall *
+onednn_call_new(dnnl_primitive_desc_t desc, const OneDnnPortUse *uses, GError **error)
+{
+    OneDnnCall *call = call_new();
+    const gboolean made = desc != NULL && fill(call, desc, uses);
+    return with_objects(call, made, desc != NULL ? "'s code" : "", error);
+}
+
+OneDnnCall *
+onednn_lay_new(const OneDnnCall *of, OneDnnPort number, gsize *bytes, GError **error)
+{
+    const Port *port = &of->laid[number];
+    *bytes = 0;
+    if (onednn.memory_desc_equal(&port->plain, &port->inner)) {
+        return NULL;
+    }
+    *bytes = onednn.memory_desc_get_size(&port->inner);
+    OneDnnCall *call = call_new();
+    const gboolean made = add_reorder(call, &port->plain, ONEDNN_A, 0, &port->inner, ONEDNN_OUT, 0);
+    if (made) {
+        place_scratchpads(call);
+    }
+    return with_objects(call, made, "'s code", error);
+}
+
+gboolean
+onednn_lie_alike(const OneDnnCall *a, const OneDnnCall *b, OneDnnPort port)
+{
+    return onednn.memory_desc_equal(&a->laid[port].inner, &b->laid[port].inner);
 }
 
 void
@@ -315,6 +370,7 @@ onednn_call_free(OneDnnCall *call)
         }
     }
     g_array_unref(call->slots);
+    g_free(call->laid);
     g_free(call);
 }
 

@@ -10,6 +10,7 @@ typedef struct {
     int arg;              /* the primitive's name for it */
     gboolean own;         /* in the primitive's own layout; else as it lies */
     gboolean out;
+    gboolean laid; /* the caller's tensor is in the primitive's own layout */
 } OneDnnPortUse;
 
 /* A box as it lies. */

@@ -51,8 +51,7 @@ typedef struct {
     gint64 depth;          /* of all axes */
     gboolean by_maps, copies;
     gboolean relu, has_more, more_narrow, narrow;
-    gsize slices_at;        /* in scratch, behind all rows where maps are cut */
-    gsize rows_at, sums_at; /* of a slice */
+    gsize rows_at, sums_at; /* of a slice's own scratch; rows where maps are cut of the node's */
 } Plan;
 
 typedef struct {
@@ -140,15 +139,14 @@ run_slice(gpointer data, gsize slice, gsize n)
     const gint64 first = slices_first(&p->slices, slice), size = slices_size(&p->slices, slice);
     const gint64 place = p->by_maps ? 0 : first, places = p->by_maps ? p->places : size;
     const gint64 map = p->by_maps ? first : 0, maps = p->by_maps ? size : p->all_maps;
-    char *scratch = (char *)job->run->scratch + p->slices_at;
-    char *memory = slices_memory(&p->slices, slice, scratch);
+    char *memory = slices_own(&p->slices, slice, job->run->scratch);
     gint32 *sums = (gint32 *)(void *)(memory + p->sums_at);
     void *ports[ONEDNN_N_PORTS] = { NULL };
     (void)n;
     ports[ONEDNN_A] = rows_of(job, place, places, memory);
     ports[ONEDNN_B] = (gint8 *)job->run->in[W] + map * p->depth;
     ports[ONEDNN_OUT] = sums;
-    const TnStatus status = slices_call(&p->slices, slice, ports, scratch);
+    const TnStatus status = slices_call(&p->slices, slice, ports, job->run->scratch);
     if (status == TN_OK) {
         quantized_finish(&job->finish, sums, maps, place, places, map, MIN(maps, p->maps - map),
                          job->run->out[0]);
@@ -296,20 +294,14 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *p = g_new0(Plan, 1);
     set_sizes(p, node);
-    if (!slices_make(&p->slices, slice_new, error)) {
-        slices_release(p);
-        return FALSE;
-    }
     const gint64 places = p->by_maps ? p->places : p->slices.per;
     const gint64 maps = p->by_maps ? p->slices.per : p->all_maps;
-    p->sums_at = integer_reserve(&p->slices.bytes, places * maps * (gint64)sizeof(gint32));
+    p->sums_at = slices_reserve_own(&p->slices, places * maps * (gint64)sizeof(gint32));
     if (p->copies) {
         p->rows_at =
-            integer_reserve(p->by_maps ? &p->slices_at : &p->slices.bytes, places * p->depth);
+            (p->by_maps ? slices_reserve : slices_reserve_own)(&p->slices, places * p->depth);
     }
-    prepared->scratch = p->slices_at + slices_scratch(&p->slices);
-    prepared->state = p;
-    return TRUE;
+    return slices_prepare(p, slice_new, prepared, error);
 }
 
 static gboolean

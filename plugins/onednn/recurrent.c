@@ -2,7 +2,8 @@
  *
  * In inference alone: the gates of each step, and lstm's cells, are outputs for the gradient, and the library
  * keeps them in a form of its own, which its own gradient reads. So a node is taken whose other outputs
- * nobody reads. Weights go into the library's layout in each slice's call. */
+ * nobody reads. Weights and biases are laid as the library has them once for all slices, and kept from run to
+ * run where they are fixed. */
 #include "slices.h"
 #include "tables.h"
 #include "worth.h"
@@ -25,14 +26,15 @@ typedef struct {
     gint w; /* which input w_ih is */
     gboolean biases[2];
     gint64 features, hidden, gates;
-    /* In scratch: biases as the library adds them; gru's weights with its gates in the library's order;
-     * lstm's first cells of bf16 as f32; slices. */
-    gsize bias_at, w_at[2], c_at, slices_at;
+    /* Among what is laid: biases as the library adds them; gru's weights with its gates in the library's order.
+     * In scratch: lstm's first cells of bf16 as f32. */
+    gsize bias_at, w_at[2], c_at;
 } Plan;
 
 typedef struct {
     const Plan *plan;
     const TnRun *run;
+    char *laid;
 } Job;
 
 /* --- Sizes ------------------------------------------------------------------------------------ */
@@ -144,8 +146,7 @@ lay_gate(gpointer data, gsize number, gsize n)
     const Plan *p = job->plan;
     const gint64 to = (gint64)number, gate = gate_of(p, MIN(to, p->gates - 1));
     const gsize cell = tn_dtype_size(p->dtype);
-    char *scratch = job->run->scratch;
-    float *bias = (float *)(void *)(scratch + p->bias_at) + to * p->hidden;
+    float *bias = (float *)(void *)(job->laid + p->bias_at) + to * p->hidden;
     (void)n;
     memset(bias, 0, (gsize)p->hidden * sizeof *bias);
     if (to < p->gates) {
@@ -156,10 +157,29 @@ lay_gate(gpointer data, gsize number, gsize n)
     }
     for (gint i = 0; i < 2 && p->rnn.gru && to < p->gates; i++) {
         const gsize bytes = (gsize)(p->hidden * (i == 0 ? p->features : p->hidden)) * cell;
-        memcpy(scratch + p->w_at[i] + (gsize)to * bytes,
+        memcpy(job->laid + p->w_at[i] + (gsize)to * bytes,
                (const char *)job->run->in[p->w + i] + (gsize)gate * bytes, bytes);
     }
     return TN_OK;
+}
+
+/* Weights of x's (0) or h's part (1) in the library's order of gates. */
+static const char *
+plain_w(const Plan *p, const TnRun *run, gint i, const char *laid)
+{
+    return p->rnn.gru ? laid + p->w_at[i] : run->in[p->w + i];
+}
+
+static TnStatus
+lay(gconstpointer data, const TnRun *run, char *to)
+{
+    const Plan *p = data;
+    Job job = { p, run, to };
+    TnStatus status = tn_parallel_for(4, lay_gate, &job);
+    for (gint i = 0; i < 2 && status == TN_OK; i++) {
+        status = slices_lay(&p->slices, i, run, plain_w(p, run, i, to), to);
+    }
+    return status;
 }
 
 static TnStatus
@@ -168,33 +188,34 @@ run_slice(gpointer data, gsize slice, gsize n)
     const Job *job = data;
     const Plan *p = job->plan;
     const TnRun *run = job->run;
-    char *scratch = run->scratch;
     const gint64 cell = (gint64)tn_dtype_size(p->dtype), first = slices_first(&p->slices, slice);
     void *ports[ONEDNN_N_PORTS] = { NULL };
     (void)n;
     ports[ONEDNN_A] = (char *)run->in[0] + first * p->features * cell;
     ports[ONEDNN_OUT] = (char *)run->out[0] + first * p->hidden * cell;
     ports[ONEDNN_H] = (char *)run->in[1] + first * p->hidden * cell;
-    ports[ONEDNN_BIAS] = scratch + p->bias_at;
-    ports[ONEDNN_B] = p->rnn.gru ? scratch + p->w_at[0] : run->in[p->w];
-    ports[ONEDNN_W_H] = p->rnn.gru ? scratch + p->w_at[1] : run->in[p->w + 1];
+    ports[ONEDNN_BIAS] = job->laid + p->bias_at;
+    for (gint i = 0; i < 2; i++) {
+        ports[p->slices.weights[i].port] =
+            slices_weights(&p->slices, i, slice, plain_w(p, run, i, job->laid), job->laid);
+    }
     if (!p->rnn.gru) {
-        const char *c = p->dtype == TN_DTYPE_F32 ? run->in[2] : scratch + p->c_at;
+        const char *c = p->dtype == TN_DTYPE_F32 ? run->in[2] : (char *)run->scratch + p->c_at;
         ports[ONEDNN_C] = (float *)(void *)c + first * p->hidden;
     }
-    return slices_call(&p->slices, slice, ports, scratch + p->slices_at);
+    return slices_call(&p->slices, slice, ports, run->scratch);
 }
 
 static TnStatus
 run(void *state, const TnRun *run)
 {
     const Plan *p = state;
-    Job job = { p, run };
+    Job job = { p, run, NULL };
     if (!p->rnn.gru && p->dtype != TN_DTYPE_F32) {
         tn_dtype_convert(TN_DTYPE_F32, (char *)run->scratch + p->c_at, 1, p->dtype, run->in[2], 1,
                          (gsize)(p->slices.all * p->hidden));
     }
-    const TnStatus status = tn_parallel_for(4, lay_gate, &job);
+    const TnStatus status = slices_laid(&p->slices, run, &job.laid);
     return status == TN_OK ? slices_run(&p->slices, run, run_slice, &job, "a recurrent layer")
                            : status;
 }
@@ -208,12 +229,15 @@ slice_new(gconstpointer plan, gint64 size, GError **error)
     return onednn_rnn_new(&slice, error);
 }
 
-static gsize
-reserve(Plan *plan, gint64 count, TnDtype dtype)
+/* Of weights and biases. */
+static gboolean
+all_fixed(const Plan *plan, const TnNode *node)
 {
-    const gsize at = plan->slices_at;
-    plan->slices_at += ((gsize)count * tn_dtype_size(dtype) + 63) & ~(gsize)63;
-    return at;
+    gboolean all = TRUE;
+    for (gint i = 0; i < 4; i++) {
+        all = all && (i < 2 || plan->biases[i - 2] ? node->in[plan->w + i].fixed : TRUE);
+    }
+    return all;
 }
 
 static gboolean
@@ -221,20 +245,21 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     Plan *plan = g_new0(Plan, 1);
     set_sizes(plan, node);
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
+    Slices *s = &plan->slices;
+    const gint64 cell = (gint64)tn_dtype_size(plan->dtype), wide = sizeof(float);
+    const gint64 each = plan->rnn.gru ? plan->gates * plan->hidden * cell : 0;
+    plan->bias_at = slices_reserve_laid(s, 4 * plan->hidden * wide);
+    plan->w_at[0] = slices_reserve_laid(s, each * plan->features);
+    plan->w_at[1] = slices_reserve_laid(s, each * plan->hidden);
+    if (!plan->rnn.gru && plan->dtype != TN_DTYPE_F32) {
+        plan->c_at = slices_reserve(s, s->all * plan->hidden * wide);
     }
-    const gint64 each = plan->rnn.gru ? plan->gates * plan->hidden : 0;
-    plan->bias_at = reserve(plan, 4 * plan->hidden, TN_DTYPE_F32);
-    plan->w_at[0] = reserve(plan, each * plan->features, plan->dtype);
-    plan->w_at[1] = reserve(plan, each * plan->hidden, plan->dtype);
-    plan->c_at = reserve(
-        plan, plan->rnn.gru || plan->dtype == TN_DTYPE_F32 ? 0 : plan->slices.all * plan->hidden,
-        TN_DTYPE_F32);
-    prepared->scratch = plan->slices_at + slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    s->lay = lay;
+    s->n_in = node->n_in;
+    s->kept = all_fixed(plan, node);
+    slices_add_weights(s, ONEDNN_B, 0);
+    slices_add_weights(s, ONEDNN_W_H, 0);
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 static gboolean

@@ -124,13 +124,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     Plan *plan = g_new0(Plan, 1);
     plan_rows(plan, node);
     slices_cut(&plan->slices, plan->rows, 1, MIN(MOST_SLICES, plan->rows * plan->n / SLICE_SIZE));
-    if (!slices_make(&plan->slices, slice_new, error)) {
-        slices_release(plan);
-        return FALSE;
-    }
-    prepared->scratch = slices_scratch(&plan->slices);
-    prepared->state = plan;
-    return TRUE;
+    return slices_prepare(plan, slice_new, prepared, error);
 }
 
 static gboolean

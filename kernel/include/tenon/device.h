@@ -77,6 +77,9 @@ typedef struct {
     gint64 count;                /* elements */
     const void *value; /* host pointer to a constant's contents; NULL: not known while preparing */
     gboolean variable; /* a variable's own memory: the same pointer in every run of an exec */
+    /* An input that hangs on variables and constants alone, which the program does not assign: the same
+     * contents in every run until TnPrepared.keep is called again. */
+    gboolean fixed;
     /* An output that nobody reads: there is memory for it, which the kernel may leave unwritten. Part of
      * what choices and measured times go by. */
     gboolean unread;
@@ -96,13 +99,6 @@ typedef struct {
     gboolean batch_invariant;
 } TnNode;
 
-/* What prepare fills. */
-typedef struct {
-    guint32 size;
-    void *state;   /* given to run and release; shared by all execs: read-only while running */
-    gsize scratch; /* bytes per exec, TN_ALIGN aligned, contents lost between runs */
-} TnPrepared;
-
 typedef struct {
     guint32 size;
     TnExec *exec;
@@ -111,6 +107,19 @@ typedef struct {
     void *scratch;
     void *stream;
 } TnRun;
+
+/* What prepare fills. */
+typedef struct {
+    guint32 size;
+    void *state;   /* given to run and release; shared by all execs: read-only while running */
+    gsize scratch; /* bytes per exec, TN_ALIGN aligned, contents lost between runs */
+    /* What is made of fixed inputs alone and kept from run to run, such as packed weights: so many bytes per
+     * exec, TN_ALIGN aligned; 0: nothing. keep fills them as out[0] before the first run and again when a
+     * variable has changed; it has that scratch and, of `in`, the fixed inputs (others NULL). run finds them
+     * behind its inputs, as in[n_in], and must not write them. Only where an input is fixed. */
+    gsize kept;
+    TnStatus (*keep)(void *state, const TnRun *run);
+} TnPrepared;
 
 typedef enum {
     TN_KERNEL_STRIDED = 1 << 0, /* inputs may have any strides, 0 and negative ones too */
