@@ -13,9 +13,10 @@
 
 typedef struct {
     TnDtype narrow;
-    GHashTable *made;    /* of a value of the new graph: TnVal, the same narrow */
-    GHashTable *low;     /* values of the new graph that are no more exact than narrow ones */
-    gboolean *is_wanted; /* narrow, by a reader: of nodes of the old graph */
+    GHashTable *made;        /* of a value of the new graph: TnVal, the same narrow */
+    GHashTable *low;         /* values of the new graph that are no more exact than narrow ones */
+    gboolean *is_wanted;     /* narrow, by a reader: of nodes of the old graph */
+    const gboolean *weights; /* old nodes that do not count for what follows; NULL: all count */
     const TnOp *cast;
 } Precision;
 
@@ -118,6 +119,16 @@ widened(Precision *p, TnRewriter *rw, const TnGraphNode *node, TnVal narrow)
 
 /* --- Nodes ------------------------------------------------------------------------------------ */
 
+/* Whether input i counts for whether its node's result is no more exact than narrow numbers. */
+static gboolean
+counts(const Precision *p, const TnRewriter *rw, const TnGraphNode *node, gint i, TnVal x,
+       gboolean only_main)
+{
+    const gboolean is = only_main ? is_main(rw->to, node->op, i, x)
+                                  : tn_reads_data(node->op, i, x) && is_f32(rw->to, x);
+    return is && (p->weights == NULL || !p->weights[node->in[i].node]);
+}
+
 /* Whether the largest of the inputs that count are no more exact than narrow ones: then neither need
  * be what is made of them. */
 static gboolean
@@ -127,8 +138,7 @@ inputs_are_low(const Precision *p, const TnRewriter *rw, const TnGraphNode *node
     gint64 most = 0;
     gboolean low = FALSE;
     for (gint i = 0; i < node->n_in; i++) {
-        if (only_main ? !is_main(rw->to, node->op, i, in[i])
-                      : !tn_reads_data(node->op, i, in[i]) || !is_f32(rw->to, in[i])) {
+        if (!counts(p, rw, node, i, in[i], only_main)) {
             continue;
         }
         const gint64 count = tn_type_count(tn_type_of(rw->to, in[i]));
@@ -243,8 +253,12 @@ tn_pass_precision(TnCompiler *c, GError **error)
         .is_wanted = is_wanted,
         .cast = tn_op_find("cast", NULL),
     };
+    /* Whether weights are as many as what they meet hangs on the number of samples. */
+    TnFixed fixed = { NULL };
+    p.weights = c->options->batch_invariant ? tn_fixed_nodes(&fixed, c->graph, c->graph) : NULL;
     find_wanted(&p, c->graph);
     const gboolean ok = tn_rewrite_into(c, NULL, precision_node, &p, error);
+    tn_fixed_clear(&fixed);
     g_hash_table_unref(p.made);
     g_hash_table_unref(p.low);
     return ok && tn_run_neutral(c, error);

@@ -343,6 +343,15 @@ narrow_numbers(void)
     tn_net_clear(&net);
 }
 
+static void
+other_instruction_sets(void)
+{
+    tn_test_again(
+        (const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                               "TENON_CPU_ISA=avx512", "TENON_CPU_ISA=avx512_bf16", NULL },
+        (const char *const[]){ "same results", "odd numbers", "winograd", "narrow numbers", NULL });
+}
+
 static const TnTest tests[] = {
     { "same results", same_results },
     { "odd numbers", odd_numbers },
@@ -353,6 +362,7 @@ static const TnTest tests[] = {
     { "once", once },
     { "as chosen before", as_chosen_before },
     { "narrow numbers", narrow_numbers },
+    { "other instruction sets", other_instruction_sets },
 };
 
 TN_TEST_MAIN_WITH("blocked", tests, set_up, tear_down)

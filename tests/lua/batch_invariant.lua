@@ -9,6 +9,19 @@ local mlp, lenet = require "tenon.models.mlp", require "tenon.models.lenet"
 local resnet, recurrent, gpt = require "tenon.models.resnet", require "tenon.models.recurrent", require "tenon.models.gpt"
 local nn = tn.nn
 
+-- Convolutions of fixed weights with what is added to them in both orders: another image, a number for each channel,
+-- and what an image has of its own for each, which looks like that where there is one image.
+local function added(x)
+  local function conv(y, i) return y:conv(tn.normal({ 64, y.shape[2], 3, 3 }, i) * 0.1, { pads = { 1, 1, 1, 1 } }) end
+  local function channels(i) return tn.normal({ 64, 1, 1 }, i) end
+  local y = conv(x, 1):relu()
+  y = (conv(y, 2) + y + channels(3)):relu()
+  y = (conv(y, 4) + channels(5) + y):relu()
+  local own = y:mean({ 2, 3 }, true)
+  y = (conv(y, 6) + own + y):relu()
+  return conv(y, 7) + y + own
+end
+
 -- {name, model, shape of a sample (of tokens below `tokens`)}. Sizes at which kernels of several kinds
 -- are used.
 local models = {
@@ -33,6 +46,8 @@ local models = {
     end
     return x
   end, { 3, 8, 8 } },
+  { "added", added, { 32, 8, 8 } },
+  { "added, one place", added, { 32, 1, 1 } },
   { "sums", function(x) return x:reduce_sum({ 1 }, false) + x:mean({ 1 }, false) end, { 70000, 3 } },
 }
 

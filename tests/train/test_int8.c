@@ -226,10 +226,19 @@ constant_weights(void)
     TN_ASSERT(strstr(child.out, " linear ") == NULL);
 }
 
+static void
+other_instruction_sets(void)
+{
+    tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                                         "TENON_CPU_ISA=avx512", NULL },
+                  (const char *const[]){ "train, calibrate, serve", NULL });
+}
+
 static const TnTest tests[] = {
     { "train, calibrate, serve", train_calibrate_serve },
     { "constant weights", constant_weights },
     { "faults", faults },
+    { "other instruction sets", other_instruction_sets },
 };
 
 TN_TEST_MAIN_WITH("int8", tests, set_up, tear_down)
