@@ -194,7 +194,6 @@ typedef struct {
 } TnValueBox;
 /* A userdata that owns a value, left on the stack: the safe place for one under construction. */
 TnValueBox *tn_push_box(lua_State *L, TnValue *value);
-TnValue *tn_take_box(lua_State *L, int index); /* (transfer full): the box is empty then */
 /* The Lua value at index as a value in a new box on the stack. Wrong things are said as faults
  * while a config loads, raised otherwise. */
 TnValue *tn_box_from(lua_State *L, int index, const char *what);
