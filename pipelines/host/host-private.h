@@ -176,6 +176,11 @@ gint64 tn_host_load_time(const TnHost *host);
  * 0: ask Lua's own. */
 int tn_host_push_file(lua_State *L, const char *name);
 
+/* --- load.c --- */
+/* Where item i of a map or list stands in the tree, if that stands at path (NULL: at the top): "path.key",
+ * "path[i + 1]". (transfer full). */
+char *tn_host_path_below(const char *path, const TnValue *value, gsize i);
+
 /* --- placing.c --- */
 /* Notes every stage in the tree of root whose place can be nowhere. */
 void tn_host_check_places(const TnHost *host, const TnSpec *root, TnFaults *faults);
