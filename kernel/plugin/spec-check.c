@@ -62,10 +62,12 @@ check_siblings(const TnValue *map, gsize i, const char *path, TnFaults *faults)
         const char *near = tn_nearest(name, (const char *const *)names->pdata, names->len);
         g_ptr_array_add(names, NULL);
         g_autofree char *there = g_strjoinv(", ", (char **)names->pdata);
-        tn_faults_add(faults, where.file ? where : tn_spec_where(spec), below,
-                      "there is no '%s'%s%s%s; beside it there is %s", name,
-                      near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "",
-                      *there ? there : "nothing");
+        const TnWhere line = where.file ? where : tn_spec_where(spec);
+        if (near)
+            tn_faults_add(faults, line, below, "there is no '%s'; did you mean '%s'?", name, near);
+        else
+            tn_faults_add(faults, line, below, "there is no '%s'; beside it there is %s", name,
+                          *there ? there : "nothing");
     }
 }
 

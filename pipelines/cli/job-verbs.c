@@ -119,6 +119,18 @@ print_result(TnVerbCall *call, const TnValue *result)
     }
 }
 
+/* Whether somebody has written events for TensorBoard into a run's folder. */
+static gboolean
+has_events(const char *folder)
+{
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
+    const char *name = NULL;
+    while (dir && (name = g_dir_read_name(dir)))
+        if (g_str_has_prefix(name, "events.out.tfevents."))
+            return TRUE;
+    return FALSE;
+}
+
 static void
 print_end(TnVerbCall *call, TnRunDir *run, const TnValue *result, TnStatus status)
 {
@@ -134,10 +146,10 @@ print_end(TnVerbCall *call, TnRunDir *run, const TnValue *result, TnStatus statu
     }
     print_result(call, result);
     fprintf(call->out, "%-14s %s\n", "run", path);
-    if (status == TN_OK)
-        fprintf(call->out, "%-14s tensorboard --logdir %s\n", "next", path);
-    else
+    if (status != TN_OK)
         fprintf(call->out, "%-14s tenon resume %s\n", "stopped; next", path);
+    else if (has_events(tn_run_path(run)))
+        fprintf(call->out, "%-14s tensorboard --logdir %s\n", "next", path);
 }
 
 gint

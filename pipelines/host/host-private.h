@@ -179,6 +179,11 @@ gint64 tn_host_load_time(const TnHost *host);
  * 0: ask Lua's own. */
 int tn_host_push_file(lua_State *L, const char *name);
 
+/* --- load.c --- */
+/* Where item i of a map or list stands in the tree, if that stands at path (NULL: at the top): "path.key",
+ * "path[i + 1]". (transfer full). */
+char *tn_host_path_below(const char *path, const TnValue *value, gsize i);
+
 /* --- placing.c --- */
 /* Notes every stage in the tree of root whose place can be nowhere. */
 void tn_host_check_places(const TnHost *host, const TnSpec *root, TnFaults *faults);
@@ -197,7 +202,6 @@ typedef struct {
 } TnValueBox;
 /* A userdata that owns a value, left on the stack: the safe place for one under construction. */
 TnValueBox *tn_push_box(lua_State *L, TnValue *value);
-TnValue *tn_take_box(lua_State *L, int index); /* (transfer full): the box is empty then */
 /* The Lua value at index as a value in a new box on the stack. Wrong things are said as faults
  * while a config loads, raised otherwise. */
 TnValue *tn_box_from(lua_State *L, int index, const char *what);

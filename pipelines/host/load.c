@@ -167,6 +167,14 @@ read_file(TnHost *host, const char *path)
 
 /* --- Validate --------------------------------------------------------------------------------- */
 
+char *
+tn_host_path_below(const char *path, const TnValue *value, gsize i)
+{
+    const char *key = tn_value_key_at(value, i);
+    return key ? g_strconcat(path ? path : "", path && *path ? "." : "", key, NULL)
+               : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path ? path : "", i + 1);
+}
+
 static void check_below(const TnValue *value, const char *path, gboolean known, TnFaults *faults);
 
 static void
@@ -174,8 +182,7 @@ check_options(const TnSpec *spec, const char *path, gboolean known, TnFaults *fa
 {
     const TnValue *options = tn_spec_options(spec);
     for (gsize i = 0; i < tn_value_len(options); i++) {
-        g_autofree char *below = g_strconcat(path ? path : "", path && *path ? "." : "",
-                                             tn_value_key_at(options, i), NULL);
+        g_autofree char *below = tn_host_path_below(path, options, i);
         check_below(tn_value_at(options, i), below, known, faults);
     }
 }
@@ -197,9 +204,7 @@ check_below(const TnValue *value, const char *path, gboolean known, TnFaults *fa
                       faults);
     } else if (type == TN_VALUE_LIST || type == TN_VALUE_MAP) {
         for (gsize i = 0; i < tn_value_len(value); i++) {
-            g_autofree char *below = type == TN_VALUE_MAP
-                                         ? g_strconcat(path, ".", tn_value_key_at(value, i), NULL)
-                                         : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path, i + 1);
+            g_autofree char *below = tn_host_path_below(path, value, i);
             check_below(tn_value_at(value, i), below, known, faults);
         }
     }

@@ -184,10 +184,7 @@ check_value(const TnHost *host, const TnValue *value, const TnValue *above, cons
     if (type != TN_VALUE_MAP && type != TN_VALUE_LIST)
         return;
     for (gsize i = 0; i < tn_value_len(value); i++) {
-        const char *key = tn_value_key_at(value, i);
-        g_autofree char *below =
-            key ? g_strconcat(path ? path : "", path && *path ? "." : "", key, NULL)
-                : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path ? path : "", i + 1);
+        g_autofree char *below = tn_host_path_below(path, value, i);
         check_value(host, tn_value_at(value, i), value, below, faults);
     }
 }

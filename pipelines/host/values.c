@@ -23,13 +23,6 @@ tn_push_box(lua_State *L, TnValue *value)
     return box;
 }
 
-TnValue *
-tn_take_box(lua_State *L, int index)
-{
-    TnValueBox *box = luaL_checkudata(L, index, BOX);
-    return g_steal_pointer(&box->value);
-}
-
 static int
 box_gc(lua_State *L)
 {

@@ -87,6 +87,12 @@ static const struct {
           "'sgd' } },\n"),
       "c.lua:4: stages.t.loss: there is no loss 'mes'; did you mean 'mse'?\n"
       "c.lua:4: stages.t.from: there is no 'r'; beside it there is nothing\n" },
+    { JOB("  stages = {\n    read = tn.stage.read { batch = 1, data = tn.dataset.random { { 2 } } "
+          "},\n"
+          "    t = tn.stage.train { from = 'reed', loss = 'mse', model = 'relu', optimizer = 'sgd' "
+          "} "
+          "},\n"),
+      "c.lua:6: stages.t.from: there is no 'reed'; did you mean 'read'?\n" },
     { JOB("  stages = { l = tn.logger.progress {} },\n"),
       "c.lua:4: stages.l: expected a component of tenon.stage/1, got component progress of "
       "tenon.logger/1\n" },

@@ -9,6 +9,7 @@
 #include <tenon/run.h>
 
 #include "tn_test.h"
+#include "weights.h"
 
 /* A model in a module, its width in a module of the module, the rate in a file, the seed of the
  * data from Lua; modules that are not beside it. */
@@ -89,17 +90,8 @@ open_run(const Case *c)
 static guint64
 digest_at(const Case *c, guint step)
 {
-    g_autoptr(GError) error = NULL;
     g_autoptr(TnRunDir) run = open_run(c);
-    g_autofree char *path =
-        g_strdup_printf("%s/checkpoints/%012u.safetensors", tn_run_path(run), step);
-    g_autoptr(TnSafetensors) file = tn_safetensors_open(path, &error);
-    TN_REQUIRE_NO_ERROR(error);
-    guint64 hash = TN_HASH_INIT;
-    for (guint i = 0; i < tn_safetensors_n(file); i++)
-        hash = tn_hash(hash, tn_safetensors_data(file, i),
-                       (gsize)tn_type_bytes(tn_safetensors_type(file, i)));
-    return hash;
+    return weights_at(run, step);
 }
 
 /* Removes a checkpoint, so that the one before is the newest: as if the process had died then. */

@@ -11,6 +11,7 @@
 #include <tenon/run.h>
 
 #include "tn_test.h"
+#include "weights.h"
 
 /* 100 samples by 16: the last batch is smaller than what graphs are built for. */
 static const char config[] =
@@ -94,17 +95,8 @@ open_run(const char *root)
 static guint64
 digest_at(const char *root, guint step)
 {
-    g_autoptr(GError) error = NULL;
     g_autoptr(TnRunDir) run = open_run(root);
-    g_autofree char *path =
-        g_strdup_printf("%s/checkpoints/%012u.safetensors", tn_run_path(run), step);
-    g_autoptr(TnSafetensors) file = tn_safetensors_open(path, &error);
-    TN_REQUIRE_NO_ERROR(error);
-    guint64 hash = TN_HASH_INIT;
-    for (guint i = 0; i < tn_safetensors_n(file); i++)
-        hash = tn_hash(hash, tn_safetensors_data(file, i),
-                       (gsize)tn_type_bytes(tn_safetensors_type(file, i)));
-    return hash;
+    return weights_at(run, step);
 }
 
 /* How many steps of Adam the provenance says that a kernel has. */

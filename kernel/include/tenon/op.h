@@ -239,8 +239,8 @@ struct TnOp {
     double (*flops)(const TnFlops *call);
     /* The operator that computes the same on images (TN_ARG_SPATIAL) [N, C / TN_LANES, spatial…,
      * TN_LANES]; NULL: there is none. Its inputs and attributes begin with this one's; windows (TN_ARG_WINDOW) are
-     * [M / TN_LANES, C / TN_LANES, kernel…, TN_LANES of C, TN_LANES of M], or [M / TN_LANES, kernel…, C, TN_LANES] for images
-     * [N, C, spatial…], which it takes as well. Numbers of two bytes, which processors multiply in pairs,
+     * [M / TN_LANES, C / TN_LANES, kernel…, TN_LANES of C, TN_LANES of M], or [M / TN_LANES, kernel…, C, TN_LANES] for
+     * images [N, C, spatial…], which it takes as well. Numbers of two bytes, which processors multiply in pairs,
      * are in blocks of TN_PAIR_LANES = P: windows are [M / P, C / P, kernel…, P / 2, P of M, 2 of C], or [M / P,
      * kernel…, C, P, 1]. Its kernels are asked for where windows are fixed (tn_simplify_fixed). */
     const char *blocked;

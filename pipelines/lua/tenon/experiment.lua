@@ -20,6 +20,8 @@ local function common(rows)
     help = "what variables and intermediate results of a graph may take together, such as \"512 MiB\"; 0: what they need. Where that is more, results are computed again instead of kept: the same bits, in more time" })
   table.insert(rows, 4, { name = "precision", type = "enum", choices = { "f32", "bf16", "int8" }, default = "f32",
     help = "what products are computed from; sums, and all else, are f32. int8: those of models that a stage calibrated" })
+  table.insert(rows, { name = "loggers", type = "components", of = "logger",
+    help = "where measured numbers and progress go" })
   return rows
 end
 
@@ -66,7 +68,9 @@ tn.component {
   prepare = function(self, job) open_devices(self, job, "device_later") end,
   run = function(self, job)
     local f = rawget(self, "run")
+    job:loggers(rawget(self, "loggers") or {})
     local result = f(job)
+    job:flush()
     if type(result) == "table" then job:result(result) end
   end,
   summary = function() return "" end,
@@ -78,8 +82,6 @@ tn.component {
   options = common {
     { name = "stages", type = "component_map", of = "stage", required = true,
       help = "the stages by name; `from` joins them" },
-    { name = "loggers", type = "components", of = "logger",
-      help = "where measured numbers and progress go" },
   },
 
   -- Makes everything: devices, pipeline, then each stage of ours with its graphs.
