@@ -102,6 +102,9 @@ static const struct {
     { HEAD "nn.relu { 1 }\nreturn tn.experiment { stages = {} }\n",
       "c.lua:3: relu takes options by their names, as in { name = … }; one was given without\n" },
     /* what ends the load */
+    { HEAD "local m = nn.relu {}\nfor i = 1, 100000 do m = nn.sequential { m } end\n"
+           "return tn.experiment { stages = {} }\n",
+      "c.lua:4: 'sequential': more than 256 components are one in another\n" },
     { "x = = 1\n", "c.lua:1: unexpected symbol near '='\n" },
     { "local t = nil\n\nreturn t.x\n", "c.lua:3: attempt to index a nil value (local 't')\n" },
     { "local function f()\n  error('no')\nend\nlocal function g() f() end\ng()\n",

@@ -34,6 +34,13 @@ return tn.script {
     check.fails(function() return x:item() end, "6 elements")
     check.fails(function() return tn.tensor { { 1, 2 }, { 3 } } end, "different lengths")
     check.fails(function() return tn.tensor { { 1, 2 }, 3 } end, "different lengths")
+    for _, row in ipairs { { n = 3 }, { 2, n = 3 }, { [2] = 2 }, { 2, nil, 3 } } do
+      check.fails(function() return tn.full(row, 1) end, "eager.lua:", "a shape has sizes alone")
+    end
+    for _, seed in ipairs { "x", 1.5, 0 / 0, {} } do
+      check.fails(function() local _ = tn.uniform({ 2 }, seed) end, "eager.lua:", "a seed is a whole number, not")
+      check.fails(function() tn.seed(seed) end, "eager.lua:", "a seed is a whole number, not")
+    end
     check.fails(function() return tn.tensor { 1, nil, 3 } end, "element 2 is nil, not a number")
     check.fails(function() return tn.tensor { 1, {}, 3 } end, "element 2 is a table, not a number")
     check.fails(function() return tn.tensor({ 1 }, "f31") end, "f31", "f32")
