@@ -215,6 +215,7 @@ shared_specs(void)
         load(HEAD "local r = tn.stage.read { data = tn.dataset.random { {2}, classes = 2, length = "
                   "8 }, batch = 1 }\nreturn tn.experiment { stages = { a = r, b = r } }\n",
              overrides, &root);
+    TN_ASSERT_CMPSTR(got, "");
     TN_REQUIRE(root != NULL);
     TN_ASSERT_CMPINT(tn_value_get_int(find(root, "stages.a.batch")), ==, 5);
     TN_ASSERT_CMPINT(tn_value_get_int(find(root, "stages.b.batch")), ==, 1);
