@@ -240,6 +240,9 @@ losses(void)
         { "function(p, t) return 5 end", "stages.t.loss: gives number in Lua; the gradient needs" },
         { "function(p, t) end", "stages.t.loss: gives nil in Lua; the gradient needs one number" },
     };
+    prepares("t = tn.stage.train { from = 'r', input = 'x', target = 'y', epochs = 1,\n"
+             "model = tn.layer(%s), optimizer = tn.optim.sgd {}, loss = 'mse' }",
+             "function(x) x = x * 2 end", "mse: the prediction is nothing; a value was expected");
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
         prepares("t = tn.stage.train { from = 'r', input = 'x', target = 'y', epochs = 1,\n"
                  "model = tn.nn.linear { 2 }, optimizer = tn.optim.sgd {}, loss = tn.loss(%s) }",
