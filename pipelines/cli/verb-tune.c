@@ -326,7 +326,8 @@ static gboolean
 read_ops(Tune *tune, const TnStrings *ops, GError **error)
 {
     for (gint i = 0; i < ops->n; i++) {
-        g_auto(GStrv) names = g_strsplit(ops->v[i], ",", -1);
+        /* No text is one name, too, which no operator has. */
+        g_auto(GStrv) names = g_strsplit(*ops->v[i] ? ops->v[i] : ",", ",", -1);
         for (guint k = 0; names[k] != NULL; k++) {
             const TnOp *op = tn_op_find(g_strstrip(names[k]), error);
             if (op == NULL)

@@ -234,6 +234,9 @@ place(lua_State *L, const TnOp *op, TnValue *map, const TnValue *items)
 static void
 add_argument(lua_State *L, const Call *call, int index, TnValue *map, TnValue *items)
 {
+    if (is_operand(L, index))
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "%s takes %d input%s here; argument %d is one more",
+                           call->op->name, call->n_in, call->n_in == 1 ? "" : "s", index);
     TnValue *value = tn_box_argument(L, index, call->op->name);
     if (tn_value_type(value) == TN_VALUE_MAP) {
         for (gsize i = 0; i < tn_value_len(value); i++)

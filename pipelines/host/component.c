@@ -45,7 +45,8 @@ string_field(lua_State *L, const char *key)
     const char *text = NULL;
     const int type = lua_getfield(L, -1, key);
     if (type != LUA_TNIL && type != LUA_TSTRING)
-        luaL_error(L, "tn.component: '%s' is a string, not a %s", key, lua_typename(L, type));
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.component: '%s' is a string, not a %s", key,
+                           lua_typename(L, type));
     if (type == LUA_TSTRING)
         text = tn_intern(lua_tostring(L, -1));
     lua_pop(L, 1);
@@ -71,8 +72,9 @@ row_type(lua_State *L, const char *row, const char *name)
         names[i] = row_types[i].name;
     }
     const char *near = name ? tn_nearest(name, names, G_N_ELEMENTS(names)) : NULL;
-    luaL_error(L, "tn.component: option '%s': unknown type '%s'%s%s%s", row, name ? name : "nil",
-               near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.component: option '%s': unknown type '%s'%s%s%s",
+                       row, name ? name : "nil", near ? "; did you mean '" : "", near ? near : "",
+                       near ? "'?" : "");
     return NULL;
 }
 
@@ -112,7 +114,8 @@ read_bounds(lua_State *L, TnOption *row)
     if (is_integer(row->type) || row->type == TN_OPT_DOUBLE || row->type == TN_OPT_DURATION ||
         row->type == TN_OPT_DOUBLES)
         return;
-    luaL_error(L, "tn.component: option '%s': only numbers have 'min' and 'max'", row->name);
+    tn_host_raise_text(L, TN_ERROR_CONFIG,
+                       "tn.component: option '%s': only numbers have 'min' and 'max'", row->name);
 }
 
 static void
@@ -129,7 +132,8 @@ read_choices(lua_State *L, TnClass *klass, TnOption *row)
         }
         row->choices = choices;
     } else if (row->type == TN_OPT_ENUM || row->type == TN_OPT_FLAGS) {
-        luaL_error(L, "tn.component: option '%s': an enum has 'choices'", row->name);
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.component: option '%s': an enum has 'choices'",
+                           row->name);
     }
     lua_pop(L, 1);
 }
@@ -197,7 +201,7 @@ read_row(lua_State *L, TnClass *klass, guint i, TnOption *row)
     };
     row->name = string_field(L, "name");
     if (!row->name)
-        luaL_error(L, "tn.component: option %d has no name", (int)i + 1);
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.component: option %d has no name", (int)i + 1);
     const RowType *type = row_type(L, row->name, string_field(L, "type"));
     row->type = type->type;
     row->offset = klass->factory.options.struct_size;
@@ -228,8 +232,8 @@ read_rows(lua_State *L, TnClass *klass)
         (TnOptions){ .struct_size = 8, .row_size = sizeof(TnOption), .n = n, .rows = rows };
     for (guint i = 0; i < n; i++) {
         if (lua_rawgeti(L, -1, (lua_Integer)i + 1) != LUA_TTABLE)
-            luaL_error(L, "tn.component: option %d is a table, not a %s", (int)i + 1,
-                       luaL_typename(L, -1));
+            tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.component: option %d is a table, not a %s",
+                               (int)i + 1, luaL_typename(L, -1));
         read_row(L, klass, i, &rows[i]);
         lua_pop(L, 1);
     }
@@ -424,7 +428,10 @@ instance(lua_State *L)
     if (!tn_host_class(tn_host_of(L), tn_spec_iface(spec), tn_spec_component(spec)))
         return 0;
     tn_host_wrap_numbers(tn_host_of(L), spec); /* a spec of the config's tree has that behind it */
-    tn_push_instance(L, spec, luaL_optstring(L, 2, NULL));
+    if (!lua_isnoneornil(L, 2) && !lua_isstring(L, 2))
+        return tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.new: a name is a string, not a %s",
+                                  luaL_typename(L, 2));
+    tn_push_instance(L, spec, lua_tostring(L, 2));
     return 1;
 }
 

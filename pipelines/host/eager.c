@@ -174,7 +174,7 @@ clear(lua_State *L)
 static int
 seed(lua_State *L)
 {
-    tn_context_set_seed(tn_host_context(L), (guint64)luaL_checkinteger(L, 1));
+    tn_context_set_seed(tn_host_context(L), (guint64)tn_check_seed(L, 1));
     return 0;
 }
 

@@ -119,7 +119,11 @@ take_outputs(lua_State *L, TnGraph *g)
     }
     qsort(names, n, sizeof *names, by_text);
     for (guint i = 0; i < n; i++) {
+        TnType type;
         lua_getfield(L, -1, names[i]);
+        if (!tn_operand_type(L, -1, &type))
+            tn_host_raise_text(L, TN_ERROR_CONFIG, "the field '%s' is a %s; a value was expected",
+                               names[i], luaL_typename(L, -1));
         tn_graph_output(g, names[i], tn_operand_in_graph(L, -1, g));
         lua_pop(L, 1);
     }

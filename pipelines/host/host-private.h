@@ -280,6 +280,8 @@ TnLuaVar *tn_to_variable(lua_State *L, int index);
 TnType tn_check_type(lua_State *L, const char *dtype, int shape);
 /* The same for the variable `owner`, which errors name; NULL: for none. */
 TnType tn_check_type_of(lua_State *L, const char *owner, const char *dtype, int shape);
+/* A whole number, else it is raised that a seed is one. */
+lua_Integer tn_check_seed(lua_State *L, int index);
 void tn_push_shape(lua_State *L, const TnType *type);
 
 /* --- number.c: Lua's numbers as elements --- */

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define DEEPEST 256 /* components one in another: each costs stack wherever the tree is walked */
+
 /* A row that takes a list. */
 static gboolean
 takes_list(const TnOption *row)
@@ -88,6 +90,22 @@ read_arguments(lua_State *L, TnSpec *spec, TnValue *items)
     }
 }
 
+/* How many components are one in another. What is walked was made by constructors, and is no deeper than they allow. */
+static guint
+depth_of(const TnValue *value)
+{
+    const gboolean spec = tn_value_type(value) == TN_VALUE_SPEC;
+    const TnValue *inside = spec ? tn_spec_options(tn_value_get_spec(value)) : value;
+    const TnValueType type = tn_value_type(inside);
+    const gsize n = type == TN_VALUE_LIST || type == TN_VALUE_MAP ? tn_value_len(inside) : 0;
+    guint most = 0;
+    for (gsize i = 0; i < n; i++) {
+        const guint depth = depth_of(tn_value_at(inside, i));
+        most = MAX(most, depth);
+    }
+    return most + spec;
+}
+
 /* The constructor: interface and component are upvalues 1 and 2. */
 static int
 construct(lua_State *L)
@@ -111,6 +129,10 @@ construct(lua_State *L)
                            tn_spec_where(*handle), component);
     }
     lua_pop(L, 1);
+    if (depth_of(tn_spec_options(*handle)) >= DEEPEST)
+        return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                  "'%s': more than %d components are one in another", component,
+                                  DEEPEST);
     return 1;
 }
 

@@ -81,6 +81,18 @@ check_dtype(lua_State *L, const char *name)
     return dtype;
 }
 
+/* A table's keys are 1 .. n. */
+static void
+check_sizes_alone(lua_State *L, int shape, lua_Unsigned n)
+{
+    lua_Unsigned found = 0;
+    for (lua_pushnil(L); lua_next(L, shape); lua_pop(L, 1))
+        found++;
+    if (found != n)
+        tn_host_raise_text(L, TN_ERROR_SHAPE,
+                           "a shape has sizes alone, as in { 2, 3 }; this table has names or gaps");
+}
+
 /* owner: what is of that type, NULL: whatever the line that asks makes. */
 TnType
 tn_check_type_of(lua_State *L, const char *owner, const char *dtype, int shape)
@@ -97,6 +109,7 @@ tn_check_type_of(lua_State *L, const char *owner, const char *dtype, int shape)
         tn_host_raise_text(L, TN_ERROR_SHAPE, "a shape has at most %d sizes, not %d", TN_MAX_RANK,
                            (int)rank);
     type.rank = (gint)rank;
+    check_sizes_alone(L, lua_absindex(L, shape), rank);
     for (gint i = 0; i < type.rank; i++) {
         lua_rawgeti(L, shape, i + 1);
         if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 0)
@@ -243,6 +256,17 @@ full(lua_State *L)
     return 1;
 }
 
+lua_Integer
+tn_check_seed(lua_State *L, int index)
+{
+    int whole;
+    const lua_Integer seed = lua_tointegerx(L, index, &whole);
+    if (!whole)
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "a seed is a whole number, not %s",
+                           luaL_tolstring(L, index, NULL));
+    return seed;
+}
+
 /* random(shape, "uniform" | "normal", seed, name): f32, a pure function of its arguments. */
 static int
 random_tensor(lua_State *L)
@@ -252,7 +276,8 @@ random_tensor(lua_State *L)
     const int kind = luaL_checkoption(L, 2, "uniform", kinds);
     TnRandom random;
     GError *error = NULL;
-    tn_random_init(&random, (guint64)luaL_optinteger(L, 3, 0), luaL_optstring(L, 4, "tensor"), 0);
+    tn_random_init(&random, (guint64)(lua_isnoneornil(L, 3) ? 0 : tn_check_seed(L, 3)),
+                   luaL_optstring(L, 4, "tensor"), 0);
     check_budget(L, &type);
     TnLuaTensor *handle = tn_push_tensor(L);
     TnTensor *made = tn_tensor_new(NULL, type, &error);

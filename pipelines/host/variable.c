@@ -2,6 +2,7 @@
  * handle keeps the context, and with it the store. */
 #include "host-private.h"
 
+#include <math.h>
 #include <string.h>
 
 TnLuaVar *
@@ -54,32 +55,86 @@ static const char *const init_names[] = {
     [TN_INIT_ORTHOGONAL] = "orthogonal",
 };
 
+/* The text at index, or otherwise, NULL: it must be there; what: of which it is. */
+static const char *
+read_text(lua_State *L, int index, const char *what, const char *otherwise)
+{
+    size_t size;
+    if (lua_isnil(L, index) && otherwise)
+        return otherwise;
+    if (lua_type(L, index) != LUA_TSTRING)
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "variable: %s is a string, not %s%s", what,
+                           lua_isnil(L, index) ? "" : "a ", luaL_typename(L, index));
+    const char *text = lua_tolstring(L, index, &size);
+    if (strlen(text) != size)
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "variable: %s holds a NUL byte", what);
+    return text;
+}
+
+/* The number at the top, 0 for nil; popped. */
+static double
+read_number(lua_State *L, const char *what)
+{
+    const double number = lua_tonumber(L, -1);
+    if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER)
+        tn_host_raise_text(L, TN_ERROR_CONFIG, "variable: %s of init is a number, not a %s", what,
+                           luaL_typename(L, -1));
+    lua_pop(L, 1);
+    return number;
+}
+
+static double
+read_field(lua_State *L, int index, const char *key)
+{
+    lua_getfield(L, index, key);
+    return read_number(L, key);
+}
+
+static gint64
+read_whole(lua_State *L, int index, const char *key)
+{
+    const double number = read_field(L, index, key);
+    if (!(number >= 0 && number <= 0x1p53) || number != floor(number))
+        tn_host_raise_text(L, TN_ERROR_CONFIG,
+                           "variable: %s of init is a whole number from 0, not %g", key, number);
+    return (gint64)number;
+}
+
+static TnInit
+read_init_table(lua_State *L, int index, const char **name)
+{
+    TnInit init = { .kind = TN_INIT_ZEROS };
+    lua_rawgeti(L, index, 1);
+    *name = read_text(L, -1, "the initialiser's name", NULL);
+    lua_pop(L, 1); /* the table has it */
+    lua_rawgeti(L, index, 2);
+    init.a = read_number(L, "the first number");
+    lua_rawgeti(L, index, 3);
+    init.b = read_number(L, "the second number");
+    init.fan_in = read_whole(L, index, "fan_in");
+    init.zero_row = read_whole(L, index, "zero_row");
+    if (strcmp(*name, "constant") != 0 && !(isfinite(init.a) && isfinite(init.b)))
+        tn_host_raise_text(
+            L, TN_ERROR_CONFIG,
+            "variable: init: %s of %g and %g; numbers of a finite size were expected", *name,
+            init.a, init.b);
+    return init;
+}
+
 /* "zeros", or {"uniform", -0.1, 0.1, fan_in = 4, zero_row = 1}, at index. */
 static TnInit
 read_init(lua_State *L, int index)
 {
     TnInit init = { .kind = TN_INIT_ZEROS };
     const char *name = "zeros";
-    const int top = lua_gettop(L);
-    if (lua_type(L, index) == LUA_TSTRING) {
-        name = lua_tostring(L, index);
-    } else if (lua_type(L, index) == LUA_TTABLE) {
-        lua_rawgeti(L, index, 1);
-        name = luaL_checkstring(L, -1);
-        lua_rawgeti(L, index, 2);
-        init.a = luaL_optnumber(L, -1, 0);
-        lua_rawgeti(L, index, 3);
-        init.b = luaL_optnumber(L, -1, 0);
-        lua_getfield(L, index, "fan_in");
-        init.fan_in = luaL_optinteger(L, -1, 0);
-        lua_getfield(L, index, "zero_row");
-        init.zero_row = luaL_optinteger(L, -1, 0);
-    }
+    if (lua_type(L, index) == LUA_TTABLE)
+        init = read_init_table(L, index, &name);
+    else
+        name = read_text(L, index, "init, if it is no table such as { 'uniform', -1, 1 },", name);
     for (guint i = 0; i < G_N_ELEMENTS(init_names); i++) {
         if (strcmp(init_names[i], name) != 0)
             continue;
         init.kind = (TnInitKind)i;
-        lua_settop(L, top);
         return init;
     }
     const char *near = tn_nearest(name, init_names, G_N_ELEMENTS(init_names));
@@ -110,14 +165,30 @@ check_constant(lua_State *L, int index, const TnVarInfo *info)
     lua_pop(L, 2);
 }
 
+static TnRole
+read_role(lua_State *L, int index)
+{
+    static const char *const roles[] = { "param", "slot", "stat", "counter" };
+    const char *name = read_text(L, index, "role", "param");
+    for (guint i = 0; i < G_N_ELEMENTS(roles); i++)
+        if (strcmp(name, roles[i]) == 0)
+            return (TnRole)i;
+    tn_host_raise_text(L, TN_ERROR_CONFIG,
+                       "variable: there is no role '%s'; roles are param, slot, stat and counter",
+                       name);
+    return TN_ROLE_PARAM;
+}
+
 /* variable{name =, shape =, dtype =, role =, of =, init =, frozen =}: made, or found again, in the
  * present store. */
 static int
 variable(lua_State *L)
 {
-    static const char *const roles[] = { "param", "slot", "stat", "counter", NULL };
     GError *error = NULL;
-    luaL_checktype(L, 1, LUA_TTABLE);
+    if (lua_type(L, 1) != LUA_TTABLE)
+        return tn_host_raise_text(
+            L, TN_ERROR_CONFIG,
+            "a variable is made of a table, as in { name = 'w', shape = { 2, 3 } }");
     lua_settop(L, 1);
     lua_getfield(L, 1, "name");
     lua_getfield(L, 1, "shape");
@@ -128,10 +199,10 @@ variable(lua_State *L)
     lua_getfield(L, 1, "frozen");
     TnContext *context = tn_host_context(L);
     const TnVarInfo info = {
-        .name = luaL_checkstring(L, 2),
-        .type = tn_check_type_of(L, lua_tostring(L, 2), luaL_optstring(L, 4, "f32"), 3),
-        .role = (TnRole)luaL_checkoption(L, 5, "param", roles),
-        .of = luaL_optstring(L, 6, NULL),
+        .name = read_text(L, 2, "name", NULL),
+        .type = tn_check_type_of(L, lua_tostring(L, 2), read_text(L, 4, "dtype", "f32"), 3),
+        .role = read_role(L, 5),
+        .of = lua_isnil(L, 6) ? NULL : read_text(L, 6, "of", NULL),
         .init = read_init(L, 7),
         .frozen = lua_toboolean(L, 8),
     };

@@ -178,6 +178,32 @@ map_spec(TnHost *host, const char *function)
     return root;
 }
 
+/* A config with a further stage, whose text has a function in it, is ready to run, or `fault` says why not. */
+static void
+prepares(const char *stage, const char *function, const char *fault)
+{
+    GError *error = NULL;
+    g_autoptr(TnHost) host = tn_host_new(NULL, NULL);
+    g_autofree char *path = tn_test_tmp_path("m.lua");
+    g_auto(GStrv) parts = g_strsplit(stage, "%s", 2);
+    g_autofree char *text =
+        g_strconcat("local tn = require 'tenon'\nreturn tn.experiment { stages = { r = "
+                    "tn.stage.read { data = tn.dataset.random { { 3 }, classes = 2, length = 8 }, "
+                    "batch = 2 }, ",
+                    parts[0], function, parts[1], " } }\n", NULL);
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    tn_test_write_file(path, text, -1);
+    g_autoptr(TnSpec) root = tn_host_load(host, path, 0, NULL, faults);
+    TN_REQUIRE(root != NULL);
+    g_autoptr(TnJob) job = tn_job_prepare(host, root, NULL, FALSE, &error);
+    TN_ASSERT((job != NULL) == (fault == NULL));
+    if (fault)
+        TN_ASSERT_CONTAINS(error ? error->message : "", fault);
+    else
+        TN_ASSERT_NO_ERROR(error);
+    g_clear_error(&error);
+}
+
 /* Through a pipeline's tracer, as the map stage asks for it. */
 static void
 traced(void)
@@ -191,30 +217,36 @@ traced(void)
         { "function(b) return 5 end", "gives a number" },
         { "function(b) return { 5 } end", "fields with names" },
         { "function(b) return { x = b.x:matmul(b.x) } end", "m.lua:3:" },
+        { "function(b) return { x = b.x, y = 5 } end",
+          "stages.m: the field 'y' is a number; a value was expected" },
         { "tn.map.chain { tn.map.flatten { field = 'x' } }", NULL },
+        { "tn.map.flatten {}", "the batch has no field 'image'; it has x, y" },
+        { "tn.map.scale { field = 'x', by = 0.5 }", NULL },
+        { "tn.map.normalize { field = 'x', mean = { 1, 2, 3 }, deviation = { 1 } }", NULL },
+        { "tn.map.normalize { field = 'x', mean = { 1, 2 }, deviation = { 1 } }", "broadcast" },
     };
-    for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
-        GError *error = NULL;
-        g_autoptr(TnHost) host = tn_host_new(NULL, NULL);
-        g_autofree char *path = tn_test_tmp_path("m.lua");
-        g_autofree char *text = g_strdup_printf("local tn = require 'tenon'\nreturn tn.experiment "
-                                                "{ stages = { r = tn.stage.read { data = "
-                                                "tn.dataset.random { { 3 }, classes = 2, length = "
-                                                "8 }, batch = 2 }, m = tn.stage.map { from = 'r',\n"
-                                                "apply = %s } } }\n",
-                                                rows[i].function);
-        g_autoptr(TnFaults) faults = tn_faults_new();
-        tn_test_write_file(path, text, -1);
-        g_autoptr(TnSpec) root = tn_host_load(host, path, 0, NULL, faults);
-        TN_REQUIRE(root != NULL);
-        g_autoptr(TnJob) job = tn_job_prepare(host, root, NULL, FALSE, &error);
-        TN_ASSERT((job != NULL) == (rows[i].fault == NULL));
-        if (rows[i].fault)
-            TN_ASSERT_CONTAINS(error ? error->message : "", rows[i].fault);
-        else
-            TN_ASSERT_NO_ERROR(error);
-        g_clear_error(&error);
-    }
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
+        prepares("m = tn.stage.map { from = 'r',\napply = %s }", rows[i].function, rows[i].fault);
+}
+
+static void
+losses(void)
+{
+    static const struct {
+        const char *function, *fault;
+    } rows[] = {
+        { "function(p, t) return p:sum() end", NULL },
+        { "function(p, t) return p end", "stages.t.loss: gives f32[2, 2]; the gradient needs" },
+        { "function(p, t) return 5 end", "stages.t.loss: gives number in Lua; the gradient needs" },
+        { "function(p, t) end", "stages.t.loss: gives nil in Lua; the gradient needs one number" },
+    };
+    prepares("t = tn.stage.train { from = 'r', input = 'x', target = 'y', epochs = 1,\n"
+             "model = tn.layer(%s), optimizer = tn.optim.sgd {}, loss = 'mse' }",
+             "function(x) x = x * 2 end", "mse: the prediction is nothing; a value was expected");
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
+        prepares("t = tn.stage.train { from = 'r', input = 'x', target = 'y', epochs = 1,\n"
+                 "model = tn.nn.linear { 2 }, optimizer = tn.optim.sgd {}, loss = tn.loss(%s) }",
+                 rows[i].function, rows[i].fault);
 }
 
 /* A tree may outlive the state its functions live in. */
@@ -234,6 +266,7 @@ static const TnTest tests[] = {
     { "methods", methods },
     { "kinds", kinds },
     { "traced", traced },
+    { "losses", losses },
     { "tree outlives host", tree_outlives_host },
 };
 TN_TEST_MAIN("bindings", tests)

@@ -108,6 +108,19 @@ static const struct {
     { HEAD "nn.relu { 1 }\nreturn tn.experiment { stages = {} }\n",
       "c.lua:3: relu takes options by their names, as in { name = … }; one was given without\n" },
     /* what ends the load */
+    { HEAD "tn.map.normalize { mena = { 1 } }\nreturn tn.experiment { stages = {} }\n",
+      "c.lua:3: normalize.mean: expected a list of numbers, got nothing\n"
+      "c.lua:3: normalize.deviation: expected a list of numbers, got nothing\n"
+      "c.lua:3: normalize.mena: expected the name of an option, got \"mena\" (nearest: mean)\n" },
+    { HEAD "tn.map.scale { by = 0 / 0 }\nreturn tn.experiment { stages = {} }\n",
+      "c.lua:3: scale.by: expected a number, got nan\n" },
+    { HEAD "tn.map.chain { 5 }\nreturn tn.experiment { stages = {} }\n",
+      "c.lua:3: chain: item 1 is a number; a function was expected\n" },
+    { HEAD "tn.map.chain()\nreturn tn.experiment { stages = {} }\n",
+      "c.lua:3: chain: a list of functions was expected, not nil\n" },
+    { HEAD "local m = nn.relu {}\nfor i = 1, 100000 do m = nn.sequential { m } end\n"
+           "return tn.experiment { stages = {} }\n",
+      "c.lua:4: 'sequential': more than 256 components are one in another\n" },
     { "x = = 1\n", "c.lua:1: unexpected symbol near '='\n" },
     { "local t = nil\n\nreturn t.x\n", "c.lua:3: attempt to index a nil value (local 't')\n" },
     { "local function f()\n  error('no')\nend\nlocal function g() f() end\ng()\n",
@@ -208,6 +221,7 @@ shared_specs(void)
         load(HEAD "local r = tn.stage.read { data = tn.dataset.random { {2}, classes = 2, length = "
                   "8 }, batch = 1 }\nreturn tn.experiment { stages = { a = r, b = r } }\n",
              overrides, &root);
+    TN_ASSERT_CMPSTR(got, "");
     TN_REQUIRE(root != NULL);
     TN_ASSERT_CMPINT(tn_value_get_int(find(root, "stages.a.batch")), ==, 5);
     TN_ASSERT_CMPINT(tn_value_get_int(find(root, "stages.b.batch")), ==, 1);

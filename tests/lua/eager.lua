@@ -34,6 +34,38 @@ return tn.script {
     check.fails(function() return x:item() end, "6 elements")
     check.fails(function() return tn.tensor { { 1, 2 }, { 3 } } end, "different lengths")
     check.fails(function() return tn.tensor { { 1, 2 }, 3 } end, "different lengths")
+    for _, row in ipairs { { n = 3 }, { 2, n = 3 }, { [2] = 2 }, { 2, nil, 3 } } do
+      check.fails(function() return tn.full(row, 1) end, "eager.lua:", "a shape has sizes alone")
+    end
+    for _, row in ipairs {
+      { {}, "name is a string, not nil" }, { { name = 5 }, "name is a string, not a number" },
+      { { name = "a\0b" }, "name holds a NUL byte" }, { { name = "e1", dtype = 3 }, "dtype is a string, not a number" },
+      { { name = "e1", role = "parm" }, "no role 'parm'; roles are param" }, { { name = "e1", of = {} }, "of is a string" },
+      { { name = "e1", init = 5 }, "init, if it is no table", "not a number" }, { { name = "e1", init = {} }, "the initialiser's name" },
+      { { name = "e1", init = { "uniform", "x" } }, "the first number of init is a number, not a string" },
+      { { name = "e1", init = { "uniform", 0, 0 / 0 } }, "finite" }, { { name = "e1", init = { "normal", 0, 1 / 0 } }, "finite" },
+      { { name = "e1", init = { "ones", fan_in = -1 } }, "fan_in of init is a whole number from 0" },
+      { { name = "e1", init = { "ones", zero_row = 1.5 } }, "zero_row of init is a whole number from 0" },
+      { { name = "e1", init = { "noes" } }, "did you mean 'ones'" }, { 5, "a variable is made of a table" },
+    } do
+      check.fails(function() tn.variable(row[1]) end, "eager.lua:", table.unpack(row, 2))
+    end
+    for _, row in ipairs {
+      { function() tn.op.add(tn.ones {}, tn.ones {}, tn.ones {}) end, "add takes 2 inputs here; argument 3 is one more" },
+      { function() tn.op.add(tn.ones {}, "x", tn.ones {}) end, "add: input 'b' is missing (argument 2 is string)" },
+      { function() tn.new(tn.nn.relu {}, {}) end, "tn.new: a name is a string, not a table" },
+      { function() tn.component() end, "tn.component: what the component is stands in a table, not in a nil" },
+      { function() tn.component { interface = "layer", name = "zz", options = { 5 } } end, "tn.component: option 1" },
+      { function() tn.checked("a", {}, 5) end, "checked: argument 3 is a number; a function was expected" },
+    } do
+      check.fails(row[1], row[2])
+      local _, message = pcall(row[1])
+      check.equal(message:find("pipelines/lua", 1, true), nil, message)
+    end
+    for _, seed in ipairs { "x", 1.5, 0 / 0, {} } do
+      check.fails(function() local _ = tn.uniform({ 2 }, seed) end, "eager.lua:", "a seed is a whole number, not")
+      check.fails(function() tn.seed(seed) end, "eager.lua:", "a seed is a whole number, not")
+    end
     check.fails(function() return tn.tensor { 1, nil, 3 } end, "element 2 is nil, not a number")
     check.fails(function() return tn.tensor { 1, {}, 3 } end, "element 2 is a table, not a number")
     check.fails(function() return tn.tensor({ 1 }, "f31") end, "f31", "f32")

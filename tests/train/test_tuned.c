@@ -258,7 +258,7 @@ static void
 tunes_what_is_asked(void)
 {
     g_auto(TnChild) none = { 0 }, absent = { 0 }, some = { 0 }, off = { 0 }, wrong = { 0 };
-    g_auto(TnChild) unknown = { 0 }, choice = { 0 };
+    g_auto(TnChild) unknown = { 0 }, choice = { 0 }, empty = { 0 };
     g_autofree char *fresh = g_strconcat(table, ".fresh", NULL);
     g_setenv("TENON_COSTS", fresh, TRUE);
     tn_test_tenon(&none, "tune", "--device", "cpu", "--ops", "tanh", config_path, NULL);
@@ -270,6 +270,9 @@ tunes_what_is_asked(void)
     tn_test_tenon(&unknown, "tune", "--ops", "tanh,matmal", config_path, NULL);
     TN_ASSERT_EXIT(&unknown, 2);
     TN_ASSERT_CONTAINS(unknown.err, "matmal");
+    tn_test_tenon(&empty, "tune", "--ops", "", config_path, NULL);
+    TN_ASSERT_EXIT(&empty, 2);
+    TN_ASSERT_CONTAINS(empty.err, "there is no operator ''");
     tn_test_tenon(&some, "tune", "--device", "cpu", "--ops", "tanh,adam_step", "--seconds", "0.001",
                   "--json", config_path, NULL);
     TN_ASSERT_EXIT(&some, 0);

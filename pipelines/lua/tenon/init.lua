@@ -83,6 +83,9 @@ function tn.normal(shape, seed) return core.random(shape, "normal", seed or 0) e
 -- the difference. Gives its constructor. The table given is the metatable of instances, whose
 -- fields are the options.
 function tn.component(class)
+  if type(class) ~= "table" then
+    core.fail("config", ("tn.component: what the component is stands in a table, not in a %s"):format(type(class)))
+  end
   class.__index = class
   local rows = {}
   for _, row in ipairs(class.options or {}) do rows[#rows + 1] = row end

@@ -1,9 +1,23 @@
 -- tenon.loss: what training makes small. compute(prediction, target) gives one number, the mean
 -- over the batch.
+local core = require "tenon.core"
 local tn = require "tenon"
 
-local function define(name, help, options, compute)
+local function define_any(name, help, options, compute)
   tn.component { interface = "tenon.loss/1", name = name, help = help, options = options, compute = compute }
+end
+
+-- A loss of two values.
+local function define(name, help, options, compute)
+  define_any(name, help, options, function(self, prediction, target)
+    for i, x in ipairs { prediction or false, target or false } do
+      if not core.is_operand(x) then
+        local what = i == 1 and "prediction" or "target"
+        core.fail("config", ("%s: the %s is %s; a value was expected"):format(name, what, x and "a " .. type(x) or "nothing"))
+      end
+    end
+    return compute(self, prediction, target)
+  end)
 end
 
 -- Classes are indices: i32 or i64, whatever integers the data has.
@@ -34,7 +48,7 @@ define("huber", "squared near 0, straight beyond delta", {
 define("bce_with_logits", "binary cross-entropy of logits and targets from 0 to 1", {}, function(_, prediction, target)
   return prediction:bce_with_logits(like(prediction, target))
 end)
-define("lambda", "any function of prediction and target", {
+define_any("lambda", "any function of prediction and target", {
   { name = "f", type = "function", required = true, positional = true, help = "function(prediction, target) that gives one number" },
 }, function(self, prediction, target) return self.f(prediction, target) end)
 

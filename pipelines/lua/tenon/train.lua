@@ -53,9 +53,9 @@ function train:build(graph)
   local prediction
   self.record = layer.recording(function() prediction = layer.with_training(true, self.model, input) end)
   local loss = layer.scoped("loss", self.loss.compute, self.loss, prediction, target)
-  if loss.rank ~= 0 then
+  if not core.is_operand(loss) or loss.rank ~= 0 then
     core.fail("config", ("%s: stages.%s.loss: gives %s; the gradient needs one number"):format(
-      core.where(self._spec), self.stage_name, loss.type))
+      core.where(self._spec), self.stage_name, core.is_operand(loss) and loss.type or type(loss) .. " in Lua"))
   end
 
   local params = parameters()
