@@ -230,7 +230,8 @@ static void
 other_instruction_sets(void)
 {
     tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
-                                         "TENON_CPU_ISA=avx512", NULL },
+                                         "TENON_CPU_ISA=avx512", "TENON_CPU_ISA=avx512_bf16",
+                                         NULL },
                   (const char *const[]){ "train, calibrate, serve", NULL });
 }
 
