@@ -1,4 +1,4 @@
-// tn-test: timeout=120
+// tn-test: timeout=300
 /* test_int8.c: a trained model in 8 bits: `calibrate` after a training and from a checkpoint, `evaluate`
  * and `predict` with what it measured, both ways to choose ranges; what was not calibrated is refused. */
 #include <math.h>
