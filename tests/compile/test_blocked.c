@@ -1,6 +1,7 @@
 /* test_blocked.c: inference of convolutions in blocks of channels: batch normalisation folded into
  * them, what follows taken along, weights laid once. The same results as without; only where weights
  * are fixed; again where a variable has changed. */
+// tn-test: timeout=120
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-// tn-test: timeout=120
+// tn-test: timeout=300
 /* test_int8.c: a trained model in 8 bits: `calibrate` after a training and from a checkpoint, `evaluate`
  * and `predict` with what it measured, both ways to choose ranges; what was not calibrated is refused. */
 #include <math.h>
@@ -230,7 +230,8 @@ static void
 other_instruction_sets(void)
 {
     tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
-                                         "TENON_CPU_ISA=avx512", NULL },
+                                         "TENON_CPU_ISA=avx512", "TENON_CPU_ISA=avx512_bf16",
+                                         NULL },
                   (const char *const[]){ "train, calibrate, serve", NULL });
 }
 
