@@ -142,7 +142,7 @@ onednn_pool_pays(gint64 reads)
 }
 
 /* The plugin cpu has vector code for maxima of 2 x 2 side by side and for sixteen samples as the last axis
- * (rank 5), and goes through other windows as it does through those of averages: there it took 30 to 70 times
+ * (rank 5), and goes through other windows as it does through those of averages: there it took tens of times
  * as long (Zen 4). The result is the same. */
 gboolean
 onednn_max_pool_pays(gint64 reads, gint rank, gboolean side_by_side)
