@@ -253,14 +253,16 @@ onednn_matmul_new(const OneDnnMatmul *matmul, GError **error)
 static dnnl_primitive_desc_t
 pool_desc(const OneDnnPool *pool)
 {
-    const dnnl_alg_kind_t algorithm =
-        pool->count_padding ? dnnl_pooling_avg_include_padding : dnnl_pooling_avg_exclude_padding;
+    const dnnl_alg_kind_t algorithm = pool->max             ? dnnl_pooling_max
+                                      : pool->count_padding ? dnnl_pooling_avg_include_padding
+                                                            : dnnl_pooling_avg_exclude_padding;
+    /* Of maxima training would give places for the library's own gradient. */
+    const dnnl_prop_kind_t way = pool->max ? dnnl_forward_inference : dnnl_forward_training;
     dnnl_memory_desc_t x, y;
     dnnl_pooling_desc_t op;
     if (!onednn_plain_desc(&pool->x, &x) || !onednn_plain_desc(&pool->y, &y) ||
-        onednn.pooling_forward_desc_init(&op, dnnl_forward_training, algorithm, &x, &y,
-                                         pool->stride, pool->kernel, pool->pad,
-                                         pool->pad_after) != dnnl_success) {
+        onednn.pooling_forward_desc_init(&op, way, algorithm, &x, &y, pool->stride, pool->kernel,
+                                         pool->pad, pool->pad_after) != dnnl_success) {
         return NULL;
     }
     dnnl_primitive_desc_t forward = onednn_desc_new(&op, NULL);

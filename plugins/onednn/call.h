@@ -70,9 +70,11 @@ typedef struct {
     gboolean laid; /* or comes in it (onednn_lay_new) */
 } OneDnnMatmul;
 
-/* y: averages over windows of x; as the gradient, x: what each of y's shares adds up to. Both
- * [1, planes, s…]. */
+/* y: averages or maxima over windows of x; as the gradient, of averages, x: what each of y's shares adds up
+ * to. Both [1, planes, s…]. The largest of a window with NaN, or of infinities below 0 alone, is not what it
+ * should be. */
 typedef struct {
+    gboolean max;
     gboolean gradient, count_padding; /* padding counts as elements */
     OneDnnBox x, y;
     gint64 kernel[ONEDNN_DIMS], stride[ONEDNN_DIMS], pad[ONEDNN_DIMS], pad_after[ONEDNN_DIMS];

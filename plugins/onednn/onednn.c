@@ -44,7 +44,7 @@ TABLE(matmul, "products of matrices");
 TABLE(integer_matmul, "products of matrices of 8-bit numbers");
 TABLE(integer_conv, "convolutions of 8-bit numbers");
 TABLE(quantized, "convolutions and dense layers of 8-bit numbers, and what follows them");
-TABLE(pool, "averages over windows, and their gradients");
+TABLE(pool, "averages over windows, their gradients, and maxima");
 TABLE(softmax, "softmax and log_softmax");
 TABLE(norm, "layer and batch normalisation, and their gradients");
 TABLE(recurrent, "lstm and gru over whole sequences, where no gradient is asked for");

@@ -1,10 +1,15 @@
-/* pool.c: averages over windows and their gradients by oneDNN, in f32, on slices of planes.
+/* pool.c: averages over windows and their gradients, and maxima, by oneDNN, in f32, on slices of planes.
  *
- * Not maxima: the library's pass over NaN, which must be the largest (a network that has gone wrong
- * would look sound). */
+ * The library's maxima pass over NaN, which must be the largest (a network that has gone wrong would look
+ * sound), and begin with the lowest finite number. So planes that have NaN or an infinity are done again
+ * here. The gradient of maxima is the plugin cpu's: it looks for them in x. */
 #include "slices.h"
 #include "tables.h"
 #include "worth.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
 
 #include <tenon/nn.h>
 #include <tenon/ops.h>
@@ -13,6 +18,7 @@
 #define MOST_SLICES 8
 #define SLICE_READS 65536
 #define PLANES 16
+#define AXES 3 /* spatial, at most */
 
 typedef struct {
     Slices slices; /* of planes */
@@ -57,6 +63,7 @@ plan_pool(Plan *plan, const TnNode *node, gboolean gradient)
     const TnType *x = gradient ? &node->out[0].type : &node->in[0].type;
     const TnType *y = gradient ? &node->in[0].type : &node->out[0].type;
     OneDnnPool *p = &plan->pool;
+    p->max = strcmp(node->op->name, "max_pool") == 0;
     p->gradient = gradient;
     p->count_padding = attrs->count_include_pad;
     p->x = planes_of(x);
@@ -93,6 +100,62 @@ reads_of(const OneDnnPool *p)
     return reads;
 }
 
+/* --- Maxima of what is not finite ------------------------------------------------------------- */
+
+static gboolean
+is_finite(const float *x, gint64 n)
+{
+    gint any = 0;
+    for (gint64 i = 0; i < n; i++) {
+        any |= !(fabsf(x[i]) <= FLT_MAX);
+    }
+    return any == 0;
+}
+
+/* The largest of a window of a plane [d, h, w], sizes that are not there 1; NaN if one is. */
+static float
+largest(const float *x, const gint64 *size, const gint64 *first, const gint64 *end)
+{
+    float best = -INFINITY;
+    for (gint64 i = MAX(0, first[0]); i < MIN(size[0], end[0]); i++) {
+        for (gint64 j = MAX(0, first[1]); j < MIN(size[1], end[1]); j++) {
+            for (gint64 k = MAX(0, first[2]); k < MIN(size[2], end[2]); k++) {
+                const float value = x[(i * size[1] + j) * size[2] + k];
+                best = value <= best ? best : value;
+                if (isnan(value)) {
+                    return value;
+                }
+            }
+        }
+    }
+    return best;
+}
+
+static void
+maxima_of_plane(const OneDnnPool *p, const float *x, float *y)
+{
+    const gint n = p->x.rank - 2, none = AXES - n;
+    gint64 size[AXES], places[AXES], kernel[AXES], stride[AXES], pad[AXES];
+    for (gint i = 0; i < AXES; i++) {
+        const gint k = i - none;
+        size[i] = k < 0 ? 1 : p->x.dims[2 + k];
+        places[i] = k < 0 ? 1 : p->y.dims[2 + k];
+        kernel[i] = k < 0 ? 1 : p->kernel[k];
+        stride[i] = k < 0 ? 1 : p->stride[k];
+        pad[i] = k < 0 ? 0 : p->pad[k];
+    }
+    for (gint64 at = 0; at < places[0] * places[1] * places[2]; at++) {
+        const gint64 place[AXES] = { at / places[2] / places[1], at / places[2] % places[1],
+                                     at % places[2] };
+        gint64 first[AXES], end[AXES];
+        for (gint i = 0; i < AXES; i++) {
+            first[i] = place[i] * stride[i] - pad[i];
+            end[i] = first[i] + kernel[i];
+        }
+        y[at] = largest(x, size, first, end);
+    }
+}
+
 /* --- Running ---------------------------------------------------------------------------------- */
 
 static TnStatus
@@ -103,8 +166,15 @@ run_slice(gpointer data, gsize slice, gsize n)
     const gint64 first = slices_first(&plan->slices, slice);
     void *ports[ONEDNN_N_PORTS] = { [ONEDNN_A] = (float *)job->run->in[0] + first * plan->in,
                                     [ONEDNN_OUT] = (float *)job->run->out[0] + first * plan->out };
+    const TnStatus status = slices_call(&plan->slices, slice, ports, job->run->scratch);
     (void)n;
-    return slices_call(&plan->slices, slice, ports, job->run->scratch);
+    for (gint64 i = 0; plan->pool.max && i < slices_size(&plan->slices, slice); i++) {
+        const float *x = (const float *)ports[ONEDNN_A] + i * plan->in;
+        if (!is_finite(x, plan->in)) {
+            maxima_of_plane(&plan->pool, x, (float *)ports[ONEDNN_OUT] + i * plan->out);
+        }
+    }
+    return status;
 }
 
 static TnStatus
@@ -144,7 +214,7 @@ claims(const TnNode *node, gboolean gradient)
 {
     Plan plan = { .in = 0 };
     if (node->in[0].count == 0 || node->out[0].count == 0 || !onednn_takes(TN_DTYPE_F32) ||
-        !plan_pool(&plan, node, gradient)) {
+        node->in[0].type.rank > 2 + AXES || !plan_pool(&plan, node, gradient)) {
         return FALSE;
     }
     set_planes(&plan.pool.x, plan.pool.x.dims[1]);
@@ -156,8 +226,16 @@ static gboolean
 pays(const TnNode *node, gboolean gradient)
 {
     Plan plan = { .in = 0 };
-    return node->in[0].count > 0 && node->out[0].count > 0 && plan_pool(&plan, node, gradient) &&
-           onednn_pool_pays(reads_of(&plan.pool));
+    const OneDnnPool *p = &plan.pool;
+    if (node->in[0].count == 0 || node->out[0].count == 0 || !plan_pool(&plan, node, gradient)) {
+        return FALSE;
+    }
+    if (p->max) {
+        const gboolean side_by_side = p->kernel[0] == 2 && p->kernel[1] == 2 && p->stride[0] == 2 &&
+                                      p->stride[1] == 2 && p->pad[0] == 0 && p->pad[1] == 0;
+        return onednn_max_pool_pays(reads_of(p), p->x.rank, side_by_side);
+    }
+    return onednn_pool_pays(reads_of(p));
 }
 
 #define DEFINE(name, gradient)                                                                     \
@@ -185,6 +263,7 @@ DEFINE(gradient, TRUE)
 static const TnKernel kernels[] = {
     ROW("average_pool", forward),
     ROW("average_pool_grad", gradient),
+    ROW("max_pool", forward),
 };
 
 const TnKernelTable onednn_pool = ONEDNN_TABLE(kernels);

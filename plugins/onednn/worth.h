@@ -18,6 +18,8 @@ gboolean onednn_winograd_fits(const OneDnnConv *conv);
 gboolean onednn_winograd_pays(const OneDnnConv *conv);
 /* Whether averages over windows are, of so many elements read. */
 gboolean onednn_pool_pays(gint64 reads);
+/* Whether maxima are, of images of that rank. side_by_side: of 2 x 2 in steps of 2. */
+gboolean onednn_max_pool_pays(gint64 reads, gint rank, gboolean side_by_side);
 /* Whether softmax of so many numbers is. */
 gboolean onednn_softmax_pays(TnDtype dtype, gint64 count);
 /* Whether layer normalisation of such rows, or its gradient, is. */

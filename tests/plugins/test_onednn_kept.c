@@ -310,9 +310,19 @@ weights_are_kept(void)
         check_same(&c, exec, ref);
         case_clear(&c);
     }
-    TN_ASSERT_CMPUINT(kept, >=, 5);
+    TN_ASSERT_CMPUINT(kept, >=, 2); /* with older instructions some are read as they lie */
 }
 
-static const TnTest tests[] = { { "weights are kept", weights_are_kept } };
+static void
+other_instruction_sets(void)
+{
+    static const char *const again[] = { "weights are kept", NULL };
+    tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                                         "TENON_CPU_ISA=avx512", NULL },
+                  again);
+}
+
+static const TnTest tests[] = { { "weights are kept", weights_are_kept },
+                                { "other instruction sets", other_instruction_sets } };
 
 TN_TEST_MAIN("onednn kept", tests)
