@@ -247,43 +247,84 @@ run_nothing(void *state, const TnRun *run)
     return TN_OK;
 }
 
-static const TnKernel better[] = {
-    { .op = "linear", .dtypes = TN_DT(F32), .rank = 7, .run = run_nothing },
+static gboolean with_higher;
+
+static gboolean
+higher_claims(const TnNode *node)
+{
+    (void)node;
+    return with_higher;
+}
+
+static const TnKernel kernels[] = {
+    { .op = "linear",
+      .dtypes = TN_DT(F32),
+      .rank = 7,
+      .claims = higher_claims,
+      .run = run_nothing },
+    { .op = "linear", .dtypes = TN_DT(F32), .rank = -7, .run = run_nothing },
 };
-static const TnKernelTable better_table = { .size = sizeof(TnKernelTable),
+static const TnKernelTable kernel_table = { .size = sizeof(TnKernelTable),
                                             .kernel_size = sizeof(TnKernel),
                                             .kind = "cpu",
-                                            .n_kernels = G_N_ELEMENTS(better),
-                                            .kernels = better };
-static const TnFactory better_factory = { .size = sizeof(TnFactory),
-                                          .iface = "tenon.kernel/1",
-                                          .name = "test-better",
-                                          .help = "a kernel of higher rank",
-                                          .vtable = &better_table };
-static const TnFactory *const factories[] = { &better_factory, NULL };
+                                            .n_kernels = G_N_ELEMENTS(kernels),
+                                            .kernels = kernels };
+static const TnFactory factory = { .size = sizeof(TnFactory),
+                                   .iface = "tenon.kernel/1",
+                                   .name = "test-others",
+                                   .help = "kernels of another plugin",
+                                   .vtable = &kernel_table };
+static const TnFactory *const factories[] = { &factory, NULL };
 static const TnPlugin plugin = {
-    TN_PLUGIN_HEAD("test-better", "0.1.0", "Apache-2.0", "a kernel of higher rank"),
+    TN_PLUGIN_HEAD("test-others", "0.1.0", "Apache-2.0", "kernels of another plugin"),
     .factories = factories,
 };
 
-/* A kernel of higher rank is not passed over. In a process of its own, for plugins stay. */
+static TnCosts *
+table(double usual, double other)
+{
+    g_autofree char *text =
+        g_strdup_printf("{{node = \"cpu linear f32[37, 70] f32[70, 70] f32[70] -> f32[37, 70]\", "
+                        "us = {[\"cpu-matmul 0\"] = %g, [\"test-others -7\"] = %g}}}",
+                        usual, other);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(TnValue) list = tn_value_parse(text, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TnCosts *costs = tn_costs_new(list, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    return costs;
+}
+
 static void
-higher_ranks_stay(void)
+check_together(const TnCosts *costs, gint together)
 {
     static const Case c = { both_orders, 0, 2, NULL, TN_DTYPE_NONE };
     g_autoptr(TnDevice) device = tn_test_device("cpu");
-    const TnCompile options = { .devices = &device, .n_devices = 1 };
-    g_autoptr(GError) error = NULL;
+    const TnCompile options = { .devices = &device, .n_devices = 1, .costs = costs };
     Found found;
-    TN_REQUIRE(tn_registry_add(&plugin, &error));
     g_array_unref(run(&c, &options, &found));
-    TN_ASSERT_CMPINT(found.together, ==, 0);
+    TN_ASSERT_CMPINT(found.together, ==, together);
     TN_ASSERT_CMPINT(found.products, ==, 2);
+}
+
+/* What a table or a higher rank chose is not passed over. */
+static void
+others_kernels_stay(void)
+{
+    g_autoptr(GError) error = NULL;
+    TN_REQUIRE(tn_registry_add(&plugin, &error));
+    g_autoptr(TnCosts) slower = table(1, 100), faster = table(100, 1);
+    check_together(NULL, 2);
+    check_together(slower, 2);
+    check_together(faster, 0);
+    with_higher = TRUE;
+    check_together(NULL, 0);
+    with_higher = FALSE;
 }
 
 static const TnTest tests[] = {
     { "where it is one", where_it_is_one },
-    { "higher ranks stay", higher_ranks_stay }, /* last: the plugin stays */
+    { "others' kernels stay", others_kernels_stay }, /* last: the plugin stays */
 };
 
 TN_TEST_MAIN("two nodes as one", tests)
