@@ -11,6 +11,7 @@ typedef struct {
     const guint *readers; /* of each value of the graph that is rewritten */
     TnFixed fixed;        /* of the one that is made */
     gboolean joins;       /* rules that make one node of two are asked, not those that simplify */
+    gboolean joined;      /* one was taken: what it stands for is dead */
 } TnAlgebra;
 
 typedef struct {

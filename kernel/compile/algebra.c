@@ -301,6 +301,7 @@ join_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in
     (void)error;
     copy_inputs(node, in, use);
     *done = take(rw, node, ask_rules(&match), out);
+    match.algebra->joined |= *done;
     return TRUE;
 }
 
@@ -338,13 +339,14 @@ count_readers(const TnGraph *graph)
 }
 
 static gboolean
-rewrite_by(TnCompiler *c, TnRewrite func, gboolean joins, GError **error)
+rewrite_by(TnCompiler *c, TnRewrite func, TnAlgebra *algebra, GError **error)
 {
     g_autofree guint *readers = count_readers(c->graph);
-    TnAlgebra algebra = { .options = c->options, .readers = readers, .joins = joins };
+    algebra->options = c->options;
+    algebra->readers = readers;
     tn_kernels_refresh();
-    const gboolean ok = tn_rewrite_into(c, NULL, func, &algebra, error);
-    tn_fixed_clear(&algebra.fixed);
+    const gboolean ok = tn_rewrite_into(c, NULL, func, algebra, error);
+    tn_fixed_clear(&algebra->fixed);
     return ok;
 }
 
@@ -352,12 +354,13 @@ gboolean
 tn_pass_algebra(TnCompiler *c, GError **error)
 {
     pthread_once(&once, index_rules);
-    return rewrite_by(c, algebra_node, FALSE, error);
+    return rewrite_by(c, algebra_node, &(TnAlgebra){ .joins = FALSE }, error);
 }
 
 /* Values that were equal are one and what nobody reads is gone, so readers are counted as they are. */
 gboolean
 tn_pass_join(TnCompiler *c, GError **error)
 {
-    return rewrite_by(c, join_node, TRUE, error) && tn_pass_dce(c, error);
+    TnAlgebra algebra = { .joins = TRUE };
+    return rewrite_by(c, join_node, &algebra, error) && (!algebra.joined || tn_pass_dce(c, error));
 }
