@@ -10,10 +10,13 @@ typedef struct {
     const TnCompile *options;
     const guint *readers; /* of each value of the graph that is rewritten */
     TnFixed fixed;        /* of the one that is made */
+    gboolean joins;       /* rules that make one node of two are asked, not those that simplify */
+    gboolean joined;      /* one was taken: what it stands for is dead */
 } TnAlgebra;
 
 typedef struct {
     TnRewriter *rw;
+    guint number; /* the node's, in rw->from */
     const TnGraphNode *node;
     const TnVal *in; /* in rw->to */
     TnAlgebra *algebra;

@@ -150,8 +150,17 @@ gboolean
 tn_simplify_sole(const TnSimplify *simplify, gint i)
 {
     const TnMatch *m = simplify->data;
-    const TnVal val = m->node->in[i];
-    return m->algebra->readers[m->rw->first[val.node] + val.out] == 1;
+    gboolean sole = FALSE;
+    /* What was left out is the same value now: each has one reader, the last of them the node. */
+    for (guint32 v = 0; v < m->rw->first[m->number]; v++) {
+        if (tn_val_equal(m->rw->map[v], m->in[i])) {
+            if (m->algebra->readers[v] != 1) {
+                return FALSE;
+            }
+            sole = TRUE;
+        }
+    }
+    return sole;
 }
 
 /* What the rule of op says, where op is the node's (of -1) or that of its input `of`. */
@@ -159,6 +168,15 @@ static TnVal
 ask_rule(const TnMatch *m, const TnOp *op, gint of)
 {
     const TnGraphNode *node = m->node;
+    TnVal (*rule)(TnSimplify *) = NULL;
+    if (m->algebra->joins) {
+        rule = TN_HAS(op, join) ? op->join : NULL;
+    } else {
+        rule = TN_HAS(op, simplify) ? op->simplify : NULL;
+    }
+    if (rule == NULL) {
+        return TN_VAL_NONE;
+    }
     TnSimplify simplify = { .size = sizeof simplify,
                             .graph = m->rw->to,
                             .op = node->op,
@@ -169,7 +187,7 @@ ask_rule(const TnMatch *m, const TnOp *op, gint of)
                             .of = of,
                             .fast_math = m->algebra->options->fast_math,
                             .data = (gpointer)(gsize)m };
-    return TN_HAS(op, simplify) ? op->simplify(&simplify) : TN_VAL_NONE;
+    return rule(&simplify);
 }
 
 static TnVal
@@ -188,11 +206,10 @@ ask_rules(const TnMatch *m)
 
 /* Element-wise operators broadcast by themselves: an input need not be expanded for them. */
 static gboolean
-drop_expansions(TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *use)
+drop_expansions(TnRewriter *rw, const TnGraphNode *node, TnVal *use)
 {
     static const char *const names[] = { "expand_as", "expand" };
     gboolean changed = FALSE;
-    memcpy(use, in, (gsize)node->n_in * sizeof *in);
     if (!(node->op->flags & TN_OP_ELEMENTWISE) || tn_op_is_composite(node->op) || node->n_in < 2) {
         return FALSE;
     }
@@ -239,19 +256,25 @@ take(const TnRewriter *rw, const TnGraphNode *node, TnVal val, TnVal *out)
     return fits;
 }
 
+/* A rule of an input's operator may ask for inputs that this node has not: they are none. */
+static void
+copy_inputs(const TnGraphNode *node, const TnVal *in, TnVal *use)
+{
+    memcpy(use, in, (gsize)node->n_in * sizeof *in);
+    for (gint i = node->n_in; i < TN_MAX_IN; i++) {
+        use[i] = TN_VAL_NONE;
+    }
+}
+
 static gboolean
 algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
              gboolean *done, GError **error)
 {
-    (void)number;
     (void)error;
     TnVal use[TN_MAX_IN];
-    /* A rule of an input's operator may ask for inputs that this node has not. */
-    for (gint i = node->n_in; i < TN_MAX_IN; i++) {
-        use[i] = TN_VAL_NONE;
-    }
-    const gboolean dropped = drop_expansions(rw, node, in, use);
-    const TnMatch match = { rw, node, use, rw->data };
+    copy_inputs(node, in, use);
+    const TnMatch match = { rw, number, node, use, rw->data };
+    const gboolean dropped = drop_expansions(rw, node, use);
     GPtrArray *rules = g_hash_table_lookup(by_op, node->op);
     for (guint i = 0; rules != NULL && i < rules->len; i++) {
         const TnRule *rule = g_ptr_array_index(rules, i);
@@ -266,6 +289,19 @@ algebra_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal 
         tn_rewrite_copy(rw, node, use, out);
     }
     *done = dropped;
+    return TRUE;
+}
+
+static gboolean
+join_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in, TnVal *out,
+          gboolean *done, GError **error)
+{
+    TnVal use[TN_MAX_IN];
+    const TnMatch match = { rw, number, node, use, rw->data };
+    (void)error;
+    copy_inputs(node, in, use);
+    *done = take(rw, node, ask_rules(&match), out);
+    match.algebra->joined |= *done;
     return TRUE;
 }
 
@@ -302,14 +338,29 @@ count_readers(const TnGraph *graph)
     return readers;
 }
 
+static gboolean
+rewrite_by(TnCompiler *c, TnRewrite func, TnAlgebra *algebra, GError **error)
+{
+    g_autofree guint *readers = count_readers(c->graph);
+    algebra->options = c->options;
+    algebra->readers = readers;
+    tn_kernels_refresh();
+    const gboolean ok = tn_rewrite_into(c, NULL, func, algebra, error);
+    tn_fixed_clear(&algebra->fixed);
+    return ok;
+}
+
 gboolean
 tn_pass_algebra(TnCompiler *c, GError **error)
 {
     pthread_once(&once, index_rules);
-    g_autofree guint *readers = count_readers(c->graph);
-    TnAlgebra algebra = { .options = c->options, .readers = readers };
-    tn_kernels_refresh();
-    const gboolean ok = tn_rewrite_into(c, NULL, algebra_node, &algebra, error);
-    tn_fixed_clear(&algebra.fixed);
-    return ok;
+    return rewrite_by(c, algebra_node, &(TnAlgebra){ .joins = FALSE }, error);
+}
+
+/* Values that were equal are one and what nobody reads is gone, so readers are counted as they are. */
+gboolean
+tn_pass_join(TnCompiler *c, GError **error)
+{
+    TnAlgebra algebra = { .joins = TRUE };
+    return rewrite_by(c, join_node, &algebra, error) && (!algebra.joined || tn_pass_dce(c, error));
 }

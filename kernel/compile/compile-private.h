@@ -68,6 +68,7 @@ gboolean tn_pass_cse(TnCompiler *c, GError **error);
 gboolean tn_pass_dce(TnCompiler *c, GError **error);
 /* Of each node whether an output, an assignment or an effect needs it. keep: zeros. */
 void tn_mark_needed(const TnGraph *graph, gboolean *keep);
+gboolean tn_pass_join(TnCompiler *c, GError **error);
 gboolean tn_pass_precision(TnCompiler *c, GError **error);
 gboolean tn_pass_claim(TnCompiler *c, GError **error);
 gboolean tn_pass_expand(TnCompiler *c, GError **error);

@@ -12,6 +12,7 @@ const TnPass tn_pass_table[] = {
       tn_pass_algebra },
     { "cse", "equal nodes become one", TN_PASS_NEUTRAL, tn_pass_cse },
     { "dce", "nodes that nobody reads are dropped", TN_PASS_NEUTRAL, tn_pass_dce },
+    { "join", "two nodes that a device computes as one, no slower, become one", 0, tn_pass_join },
     { "precision", "products from narrow numbers where asked for; the rest and variables stay f32",
       0, tn_pass_precision },
     { "claim", "each node goes to the first device with a kernel for it", TN_PASS_NEEDED,

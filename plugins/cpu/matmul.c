@@ -1,6 +1,7 @@
 /* matmul.c: batches of products of matrices. f32 and f64 are computed where they lie; other dtypes
  * are first converted to the type that arithmetic on them is done in. */
 #include "gemm.h"
+#include "linear_rest.h"
 #include "tables.h"
 
 typedef struct {
@@ -19,6 +20,8 @@ typedef struct {
     gboolean bias; /* input 2 is added to every row of the result */
     gint64 bias_stride;
     gsize bias_at; /* in scratch, if its elements are no neighbours */
+    gboolean fused;
+    LinearRest rest; /* of a fused_linear */
 } Matmul;
 
 /* Strides of the leading axes (broadcast to `lead`) and of the matrix; a vector has one stride of
@@ -106,9 +109,10 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     TnArg a = node->in[0], b = node->in[1];
     Matmul *m = g_new0(Matmul, 1);
     (void)error;
-    if (strcmp(node->op->name, "linear") == 0) {
+    m->fused = strcmp(node->op->name, "fused_linear") == 0;
+    if (b.type.rank == 2 && (m->fused || strcmp(node->op->name, "linear") == 0)) {
         b = transposed(&b);
-    } else if (strcmp(node->op->name, "linear_turned") == 0) {
+    } else if (m->fused || strcmp(node->op->name, "linear_turned") == 0) {
         m->gemm.panel = b.type.dims[0] > 1 ? b.type.dims[2] : 0;
         b = joined(&b);
     }
@@ -150,6 +154,9 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     prepared->scratch = m->packs ? m->packed_at + packed : prepared->scratch;
     m->bias_at = prepared->scratch;
     prepared->scratch += m->bias && m->bias_stride != 1 ? (gsize)g->n * sizeof(double) : 0;
+    if (m->fused) {
+        linear_rest_plan(&m->rest, node, &prepared->scratch);
+    }
     m->c_batch = g->m * g->n;
     m->regions = cpu_gemm_regions(g);
     m->items = m->batches * m->regions;
@@ -163,7 +170,8 @@ typedef struct {
     const char *a, *b;
     char *c;
     const char *bias;
-    char *packed; /* NULL: b is not packed whole */
+    const char *more; /* of a fused_linear; NULL: none */
+    char *packed;     /* NULL: b is not packed whole */
 } Job;
 
 static TnStatus
@@ -173,6 +181,16 @@ pack_part(gpointer data, gsize part, gsize n)
     (void)n;
     cpu_gemm_pack(&job->m->gemm, job->b, job->packed, (gint64)part);
     return TN_OK;
+}
+
+/* What follows the layer, for a region of the result. */
+static void
+finish(const Job *job, gint64 batch, gint64 region)
+{
+    const CpuGemm *g = &job->m->gemm;
+    const gint64 row = region / g->n_across * g->rows, col = region % g->n_across * g->cols;
+    linear_rest_run(&job->m->rest, job->c, job->more, batch * g->m + row, MIN(g->rows, g->m - row),
+                    col, MIN(g->cols, g->n - col));
 }
 
 static TnStatus
@@ -189,6 +207,9 @@ run_chunk(gpointer data, gsize chunk, gsize n)
         cpu_gemm_region(&m->gemm, job->a + cpu_dot(m->lead, index, m->a_batch) * size,
                         job->b + cpu_dot(m->lead, index, m->b_batch) * size, job->packed, job->bias,
                         job->c + batch * m->c_batch * size, i % m->regions);
+        if (m->fused) {
+            finish(job, batch, i % m->regions);
+        }
     }
     return TN_OK;
 }
@@ -220,6 +241,9 @@ run_float(void *state, const TnRun *run)
                 .packed = m->packs ? (char *)run->scratch + m->packed_at : NULL };
     if (m->items == 0) {
         return TN_OK;
+    }
+    if (m->fused) {
+        job.more = m->rest.add ? linear_rest_begin(&m->rest, run->in[3], run->scratch) : NULL;
     }
     if (m->packs) {
         tn_parallel_for((gsize)cpu_gemm_pack_parts(&m->gemm), pack_part, &job);
@@ -306,7 +330,32 @@ turned_claims(const TnNode *node)
                                  : rows >= LEAST_TURNED_ROWS && rows <= MOST_TURNED_ROWS;
 }
 
+static gboolean
+fused_claims(const TnNode *node)
+{
+    return node->in[1].type.rank == 2 && linear_rest_fits(node);
+}
+
+static gboolean
+fused_turned_claims(const TnNode *node)
+{
+    return node->in[1].type.rank == 3 && turned_claims(node) && linear_rest_fits(node);
+}
+
 static const TnKernel kernels[] = {
+    { .op = "fused_linear",
+      .dtypes = TN_DT(F32) | TN_DT(F64),
+      .flags = TN_KERNEL_STRIDED,
+      .claims = fused_claims,
+      .prepare = prepare,
+      .run = run_float,
+      .release = g_free },
+    { .op = "fused_linear", /* as linear_turned */
+      .dtypes = TN_DT(F32) | TN_DT(F64),
+      .claims = fused_turned_claims,
+      .prepare = prepare,
+      .run = run_float,
+      .release = g_free },
     /* Not strided, so that w is turned in memory. */
     { .op = "linear_turned",
       .dtypes = TN_DT(F32) | TN_DT(F64),

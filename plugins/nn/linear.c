@@ -178,7 +178,7 @@ NN_OP(linear, NULL, "x w^T + b over the last axis",
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[out]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[lead…, out]")), .infer = linear_infer,
       .vjp = linear_vjp, .body = linear_body, .sample = linear_sample, .simplify = linear_simplify,
-      .precision = TN_PRECISION_NARROW);
+      .join = nn_linear_join, .precision = TN_PRECISION_NARROW);
 
 /* --- linear_turned --------------------------------------------------------------------------- */
 
@@ -232,7 +232,8 @@ NN_OP(linear_turned, NULL, "x w + b over the last axis, for weights that were tu
             NN_ARG("w", 'T', TN_DTYPES_FLOAT, "[out / columns, in, columns]", NN_RANK(3, 3)),
             NN_ARG("b", 'T', TN_DTYPES_FLOAT, "[out]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_FLOAT, "[lead…, out]")), .infer = turned_infer,
-      .body = turned_body, .sample = turned_sample, .precision = TN_PRECISION_NARROW);
+      .body = turned_body, .sample = turned_sample, .join = nn_linear_join,
+      .precision = TN_PRECISION_NARROW);
 
 /* --- Convolutions with a bias ---------------------------------------------------------------- */
 

@@ -26,8 +26,8 @@
     X(reduce_log_sum_exp) X(softmax) X(log_softmax) X(softmax_grad) X(log_softmax_grad)            \
     X(quantize_linear) X(dequantize_linear) X(conv_integer) X(matmul_integer)                      \
     X(qlinear_conv) X(qlinear_matmul) X(quantized_conv) X(from_channels_last)                      \
-    X(gemm) X(linear) X(linear_turned) X(conv_bias) X(conv_transpose_bias) X(conv_blocked)         \
-    X(conv_winograd)                                                                               \
+    X(gemm) X(linear) X(linear_turned) X(fused_linear) X(conv_bias) X(conv_transpose_bias)         \
+    X(conv_blocked) X(conv_winograd)                                                               \
     X(max_pool) X(max_pool_grad) X(average_pool) X(average_pool_grad) X(global_average_pool)       \
     X(global_max_pool)                                                                             \
     X(batch_normalization) X(batch_normalization_training) X(batch_normalization_grad)             \
@@ -46,6 +46,10 @@
 
 #define NN_DECLARE(ident) extern const TnFactory nn_factory_##ident;
 NN_OPERATORS(NN_DECLARE)
+
+/* The rule of dense layers (fused_linear.c): the layer and the node that reads it as one, where a device has a
+ * kernel for that. */
+TnVal nn_linear_join(TnSimplify *simplify);
 
 /* --- Rows ------------------------------------------------------------------------------------ */
 

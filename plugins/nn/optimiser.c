@@ -386,9 +386,9 @@ OPTIMISER(sgd, "Gradient descent, with momentum if asked", TN_OP_ELEMENTWISE,
           NN_OUT(PARAM, SLOT("momentum_buffer")), .attrs = TN_OPTIONS(TnSgdAttrs, sgd_rows),
           .infer = sgd_infer, .sample = sgd_sample);
 OPTIMISER(adam, "Adam", TN_OP_ELEMENTWISE, ADAM_ARGS,
-          .attrs = TN_OPTIONS(TnAdamAttrs, nn_adam_rows), .simplify = nn_product_step_simplify);
+          .attrs = TN_OPTIONS(TnAdamAttrs, nn_adam_rows), .join = nn_product_step_join);
 OPTIMISER(adamw, "Adam with decay of the parameter itself", TN_OP_ELEMENTWISE, ADAM_ARGS,
-          .attrs = TN_OPTIONS(TnAdamAttrs, nn_adamw_rows), .simplify = nn_product_step_simplify);
+          .attrs = TN_OPTIONS(TnAdamAttrs, nn_adamw_rows), .join = nn_product_step_join);
 OPTIMISER(lamb, "Adam's direction as long as the parameter", 0, ADAM_ARGS,
           .attrs = TN_OPTIONS(TnAdamAttrs, lamb_rows));
 OPTIMISER(rmsprop, "Gradient over the root of its mean square", TN_OP_ELEMENTWISE,

@@ -34,4 +34,4 @@ static const TnOption nn_adamw_rows[] = {
 
 /* The rule of adam_step and adamw_step: a gradient that is a product of two matrices, which nobody else
  * reads, and the step as one node, where a device has a kernel for that. */
-TnVal nn_product_step_simplify(TnSimplify *simplify);
+TnVal nn_product_step_join(TnSimplify *simplify);

@@ -52,7 +52,7 @@ product_body(TnBody *body, GError **error)
 }
 
 TnVal
-nn_product_step_simplify(TnSimplify *s)
+nn_product_step_join(TnSimplify *s)
 {
     /* Asked for readers, too, which have other inputs. */
     const TnVal *of = s->of < 0 ? tn_simplify_inputs(s, s->in[GRAD_AT], "matmul") : NULL;

@@ -122,7 +122,7 @@ run(const Case *c, const TnCompile *options, char **kernels)
 static void
 check(const Case *c, const TnCompile *options, gboolean one)
 {
-    const char *const skip[] = { "algebra", NULL };
+    const char *const skip[] = { "join", NULL };
     TnCompile plain = *options;
     g_autofree char *kernels = NULL, *before = NULL;
     plain.skip = skip;
@@ -286,7 +286,7 @@ static void
 earlier_choices_stay(void)
 {
     static const Case c = { 180, 70, 200, "adam_step", FALSE };
-    const char *const skip[] = { "algebra", NULL };
+    const char *const skip[] = { "join", NULL };
     g_autoptr(TnDevice) cpu = tn_test_device("cpu");
     for (gint one = 0; one < 2; one++) {
         g_autoptr(TnValue) chosen = tn_value_map();
@@ -321,7 +321,7 @@ static void
 gradient_takes_no_memory(void)
 {
     static const Case c = { 300, 70, 400, "adam_step", FALSE };
-    const char *const skip[] = { "algebra", NULL };
+    const char *const skip[] = { "join", NULL };
     const guint64 gradient = 300 * 400 * sizeof(float);
     g_autoptr(TnDevice) cpu = tn_test_device("cpu");
     g_autoptr(GError) error = NULL;

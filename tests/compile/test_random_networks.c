@@ -2,6 +2,8 @@
  * image, compiled with and without the passes that lay, fold and fuse them: the same results, gradients
  * too; and with `batch_invariant` the same bits whatever the number of images. TN_SEEDS asks for more. */
 // tn-test: timeout=180
+#include <math.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -125,6 +127,39 @@ some_layer(Random *r, TnVal x)
     }
 }
 
+static TnVal
+some_linear(Random *r, TnVal x, gint64 out)
+{
+    g_autofree char *name = layer_name(r);
+    const gint64 in = dims_of(r, x)[1], w[] = { out, in };
+    const double reach = 1.5 / sqrt((double)in);
+    const TnVal of[] = { x, tn_net_param(&r->net, name, "w", 2, w, -reach, reach),
+                         tn_net_param(&r->net, name, "b", 1, &out, -0.5, 0.5) };
+    return tn_graph_op(r->net.graph, "linear", NULL, maybe(r, 0.7) ? 3 : 2, of, NULL);
+}
+
+/* Dense layers with activations, sums with what was before, and some results that are read again, of the means. */
+static TnVal
+dense_layers(Random *r, TnVal mean)
+{
+    TnGraph *graph = r->net.graph;
+    const TnAxisAttrs rows = { 1 };
+    TnVal x = tn_graph_op(graph, "flatten", &rows, 1, &mean, NULL);
+    const gint layers = g_rand_int_range(r->rand, 1, 4);
+    for (gint i = 0; i < layers; i++) {
+        const gint64 width = dims_of(r, x)[1];
+        const TnVal before = x, y = some_linear(r, x, maybe(r, 0.6) ? width : PICK(r, 7, 32, 128));
+        const gboolean adds = maybe(r, 0.5) && dims_of(r, y)[1] == width;
+        x = adds && maybe(r, 0.5) ? tn_f_add(graph, y, before) : y;
+        x = maybe(r, 0.7) ? tn_net_op1(&r->net, r->smooth || maybe(r, 0.4) ? "gelu" : "relu", x)
+                          : x;
+        x = adds && maybe(r, 0.5) ? tn_f_add(graph, before, x) : x;
+        x = maybe(r, 0.2) ? tn_f_add(graph, x, tn_net_op1(&r->net, "tanh", y)) : x;
+    }
+    tn_graph_output(graph, "dense", x);
+    return x;
+}
+
 static void
 add_gradients(Random *r, TnVal mean)
 {
@@ -165,8 +200,9 @@ random_network(guint64 seed, gboolean gradients)
     const TnVal mean = tn_net_op1(&r.net, "global_average_pool", y);
     tn_graph_output(r.net.graph, "images", y);
     tn_graph_output(r.net.graph, "mean", mean);
+    const TnVal dense = dense_layers(&r, mean);
     if (gradients) {
-        add_gradients(&r, mean);
+        add_gradients(&r, dense);
     }
     return r;
 }
@@ -228,8 +264,10 @@ compare(guint64 seed, const Random *r, TnExec *got, TnExec *want, const char *wh
 
 /* --- Tests ------------------------------------------------------------------------------------ */
 
-static const char *const plain[] = { "layout", "algebra", "once", "fuse", NULL };
-static const char *const alone[][2] = { { "layout" }, { "algebra" }, { "once" }, { "fuse" } };
+static const char *const plain[] = { "layout", "algebra", "join", "once", "fuse", NULL };
+static const char *const alone[][2] = {
+    { "layout" }, { "algebra" }, { "join" }, { "once" }, { "fuse" }
+};
 
 static void
 passes_keep_results_of(gboolean gradients, guint64 first)
@@ -290,7 +328,7 @@ same_bits_of_any_number(void)
             a.x = &one;
             b.x = &many;
             g_autoptr(TnExec) of_one = run(&r, a), of_many = run(&r, b);
-            for (guint i = 0; i < 2; i++) {
+            for (guint i = 0; i < 3; i++) {
                 g_autoptr(GError) error = NULL;
                 TnTensor *all = tn_exec_output(of_many, i);
                 g_autoptr(TnTensor) first = tn_tensor_slice(all, 0, 0, 1, 1, &error);

@@ -10,6 +10,18 @@ simple("linear", lambda x, w, b=None: F.linear(x, w, b))
 simple("linear_turned", lambda x, w, b=None: F.linear(x, w.transpose(1, 2).flatten(0, 1), b))
 
 
+@op("fused_linear")
+def fused_linear(x, a, c):
+    x, w, b, more = (x + [None] * 3)[:4]
+    y = F.linear(x, w if w.dim() == 2 else w.transpose(1, 2).flatten(0, 1), b)
+    y = y if more is None or a["last"] else y + more
+    if a["activation"] == "relu":
+        y = torch.relu(y)
+    elif a["activation"] != "none":
+        y = F.gelu(y, approximate="tanh" if a["activation"] == "gelu_tanh" else "none")
+    return y + more if more is not None and a["last"] else y
+
+
 @op("gemm")
 def gemm(x, a, c):
     p, q = x[0].t() if a["trans_a"] else x[0], x[1].t() if a["trans_b"] else x[1]

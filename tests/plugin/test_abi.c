@@ -175,6 +175,7 @@ static const Row rows[] = {
     MEMBER(TnOp, flops),
     MEMBER(TnOp, blocked),
     MEMBER(TnOp, precision),
+    MEMBER(TnOp, join),
     STRUCT(TnFlops),
     MEMBER(TnFlops, size),
     MEMBER(TnFlops, op),

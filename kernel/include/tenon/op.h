@@ -168,13 +168,15 @@ TN_API gboolean tn_simplify_fixed(const TnSimplify *simplify, TnVal val);
  * are worth it only then. in: as for tn_simplify_add, attrs not NULL. */
 TN_API gboolean tn_simplify_has_kernel(const TnSimplify *simplify, const char *op,
                                        const void *attrs, gint n_in, const TnVal *in);
-/* Whether nobody but the node reads the data of its input i. */
+/* Whether nobody but the node reads the data of its input i. Of what a rule has only just laid bare that is not
+ * known: FALSE. */
 TN_API gboolean tn_simplify_sole(const TnSimplify *simplify, gint i);
 /* Whether one node of operator `op` is to stand for this one and for the one that gives its input i: nobody
  * else reads that, the device that would run both has a kernel for it, and it takes no longer than both. By
  * measured times that is so or not where all three are in the table (TnCompile.costs) at these sizes; else
- * it is, unless the table chose another kernel than the built-in one for one of the two. attrs, in: as for
- * tn_simplify_has_kernel. */
+ * it is, unless the table chose another kernel than the built-in one for one of the two, or the one's kernel is of
+ * lower rank than that of the node before. An element-wise node of no kernel of its own counts as no time: what it
+ * is expanded into is not known. attrs, in: as for tn_simplify_has_kernel. */
 TN_API gboolean tn_simplify_joins(const TnSimplify *simplify, const char *op, const void *attrs,
                                   gint n_in, const TnVal *in, gint i);
 
@@ -245,6 +247,9 @@ struct TnOp {
      * kernel…, C, P, 1]. Its kernels are asked for where windows are fixed (tn_simplify_fixed). */
     const char *blocked;
     guint32 precision; /* TnPrecision */
+    /* A rule like `simplify` that makes one node of two: asked in the pass `join`, behind those that tidy, where
+     * tn_simplify_joins is to have the last word. NULL: none. */
+    TnVal (*join)(TnSimplify *simplify);
 };
 
 /* Row i of inputs/outputs (a variadic last row repeats). */

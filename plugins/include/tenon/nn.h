@@ -32,6 +32,9 @@
  *   linear                x [lead…, in], w [out, in], b optional [out] -> [lead…, out]: x w^T + b
  *   linear_turned         the same with w [out / columns, in, columns], panels of so many columns: what the
  *                         compiler makes of linear where w is fixed
+ *   fused_linear (TnFusedLinearAttrs)   x, w as linear's or linear_turned's, b optional [out], more optional as
+ *                         out: f (linear + b + more), or f (linear + b) + more if last, f the activation. What the
+ *                         compiler makes of linear and what follows it
  *   conv_bias, conv_transpose_bias (TnConvAttrs)   x and w as conv and conv_transpose, b [channels
  *                         out]
  *   conv_blocked (TnConvBlockedAttrs)   conv over two axes, channels in blocks of TN_LANES = L:
@@ -173,6 +176,17 @@ typedef struct {
     double alpha, beta; /* 1, 1 */
     gboolean trans_a, trans_b;
 } TnGemmAttrs;
+
+typedef enum {
+    TN_LINEAR_NONE,
+    TN_LINEAR_RELU,
+    TN_LINEAR_GELU,
+    TN_LINEAR_GELU_TANH,
+} TnLinearActivation;
+typedef struct {
+    gint activation; /* TnLinearActivation */
+    gboolean last;   /* more is added behind it, not before */
+} TnFusedLinearAttrs;
 
 typedef struct {
     TnConvAttrs conv;
