@@ -8,6 +8,7 @@
 #include "bench-core.h"
 #include "bench-nodes.h"
 #include "bench-partner.h"
+#include "bench-recompute.h"
 #include "bench-samples.h"
 #include "bench-wire.h"
 #include "job-verbs.h"
@@ -191,7 +192,8 @@ bench(TnVerbCall *call, GError **error)
         return partner_serve(error) ? 0 : 1;
     g_autofree char *program = g_file_read_link("/proc/self/exe", error);
     if (!program || !bench_core_register(error) || !bench_nodes_register(error) ||
-        !bench_wire_register(error) || !bench_samples_register(error))
+        !bench_wire_register(error) || !bench_samples_register(error) ||
+        !bench_recompute_register(error))
         return 1;
     if (options->threads)
         bench_core_set_threads((guint)options->threads);
