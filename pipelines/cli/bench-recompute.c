@@ -50,7 +50,9 @@ least_limit(const BenchTraining *t)
     tn_compile_init(&options, tn_job_context(t->job));
     options.memory_limit = 1;
     g_autoptr(TnProgram) program = tn_compile(tn_function_graph(t->step), &options, &error);
-    const char *at = error != NULL ? strstr(error->message, before) : NULL;
+    if (program)
+        return 0; /* it needs nothing */
+    const char *at = strstr(error->message, before);
     return at != NULL ? g_ascii_strtoull(at + strlen(before), NULL, 10) : 0;
 }
 
@@ -84,7 +86,8 @@ recompute(TnBench *bench, GError **error)
     if (ok) {
         const guint64 variables = variable_bytes(tn_function_graph(whole.step)),
                       arena = tn_program_arena_bytes(tn_exec_program(whole.exec)),
-                      least = least_limit(&whole) - variables, limit = MAX(arena / 2, least);
+                      least = MAX(least_limit(&whole), variables) - variables,
+                      limit = MAX(arena / 2, least);
         g_autofree char *beside = g_strdup_printf("without a limit, beside %.4g MiB of variables",
                                                   (double)variables / MIB);
         bench->report(bench, "arena", (double)arena / MIB, "MiB", beside);
