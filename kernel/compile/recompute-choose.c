@@ -1,286 +1,174 @@
 /* recompute-choose.c: which values are computed again instead of kept.
  *
- * Along the plan's positions stands how many bytes are alive; what goes beyond the limit, summed up, is
- * to become nothing. A value that is idle between two uses may be dropped there. It then takes what it
- * is computed from: values that are there anyway, that are kept for longer because they are small, or
- * that are computed again too, and so on. Taken is always the value that makes the sum smaller by most
- * for the time that it takes, as in Kumar et al., Efficient Rematerialization for Deep Networks
- * (2019); so a chain is cut into segments, where single values would only be halved. */
-#include "recompute.h"
+ * What goes beyond the limit, summed up along the plan (recompute-weigh.c), is to become nothing. A value
+ * that is idle between two uses may be dropped there. It then takes what it is computed from: values that
+ * are there anyway, that are kept for longer because they are small, or that are dropped too, and so on.
+ * Taken is always the value that makes the sum smaller by most for the time that it takes, as in Kumar et
+ * al., Efficient Rematerialization for Deep Networks (2019); so a chain is cut into segments, where
+ * single values would only be halved. What was dropped early may be worth less, or take more, with all that
+ * was dropped after it: in the end, what the sum can do without is kept again. */
+#include "recompute-weigh.h"
 
-#include <tenon/plugin.h>
+/* How often values are kept again, and others dropped instead. */
+#define MOST_TURNS 4
 
-/* An operation takes about as long as this many bytes from memory, of CPUs with wide vectors. */
-#define BYTES_PER_FLOP 0.1
-
+/* What is dropped so far, and what that comes to: while others are tried, the weights change. */
 typedef struct {
-    guint32 *where;
-    guint32 before;
-} Change;
-
-typedef struct {
-    guint32 first, last; /* positions */
-    gint64 bytes;
-} Span;
-
-typedef struct {
-    TnRecompute *r;
-    guint32 n; /* positions */
-    gint64 *live;
-    gint64 limit;
-    gint64 excess; /* of live beyond limit, summed over the positions */
-    GArray **uses; /* of each root in the arena: guint32, positions, of its producer first; NULL */
-    guint32 *
-        maker; /* of roots: the node of the graph that gives it; TN_NO_VALUE: none that can again */
-    guint32 *last; /* of roots: until where it is there */
-    guint32 *first_again,
-        *last_again; /* of roots: where the copy is there; TN_NO_STEP: there is none */
-    guint32 *again;  /* of nodes: whether they are computed again */
-    GArray *changes; /* Change: what is undone if nothing comes of it */
-    GArray *spans;   /* Span: likewise */
-    double cost;     /* in bytes, of the value that is looked at */
-    gint64 passing;  /* bytes of the largest value on the way to it */
-    gint64 scratch;  /* most that a node on the way works in */
-    gint64 small;    /* bytes times positions that are rather kept */
+    TnWeigh w;
+    gint64 *live; /* of times */
+    guint32 *time, *until;
+    gint64 excess;
+    double cost;
 } Chooser;
 
-/* --- What can be undone ----------------------------------------------------------------------- */
-
 static void
-set(Chooser *c, guint32 *where, guint32 value)
+take_weights(Chooser *c)
 {
-    const Change change = { where, *where };
-    g_array_append_val(c->changes, change);
-    *where = value;
-}
-
-static gint64
-beyond(const Chooser *c, gint64 live)
-{
-    return MAX(live - c->limit, 0);
-}
-
-static void
-add_bytes(Chooser *c, Span span)
-{
-    for (guint32 p = span.first; p <= span.last && p < c->n; p++) {
-        c->excess -= beyond(c, c->live[p]);
-        c->live[p] += span.bytes;
-        c->excess += beyond(c, c->live[p]);
-    }
-}
-
-/* From first to last, both included. */
-static void
-add_span(Chooser *c, guint32 first, guint32 last, gint64 bytes)
-{
-    const Span span = { first, last, bytes };
-    if (first <= last) {
-        g_array_append_val(c->spans, span);
-        add_bytes(c, span);
-    }
-}
-
-static void
-undo(Chooser *c)
-{
-    for (guint i = c->changes->len; i-- > 0;) {
-        const Change *change = &g_array_index(c->changes, Change, i);
-        *change->where = change->before;
-    }
-    for (guint i = c->spans->len; i-- > 0;) {
-        Span span = g_array_index(c->spans, Span, i);
-        span.bytes = -span.bytes;
-        add_bytes(c, span);
-    }
-}
-
-/* --- What computing again takes --------------------------------------------------------------- */
-
-static gint64
-root_bytes(const Chooser *c, guint32 root)
-{
-    return (gint64)tn_align((gsize)tn_type_bytes(&tn_plan_value(c->r->plan, root)->type));
-}
-
-static gboolean
-is_element_wise(const TnGraphNode *node)
-{
-    return (node->op->flags & TN_OP_ELEMENTWISE) != 0;
-}
-
-double
-tn_recompute_node_cost(const TnGraph *graph, const TnGraphNode *node)
-{
-    TnType in[TN_MAX_IN] = { 0 };
-    double bytes = 0;
-    if (node->op->flags & TN_OP_VIEW) {
-        return 0;
-    }
-    for (gint i = 0; i < node->n_in; i++) {
-        if (!tn_val_is_none(node->in[i])) {
-            in[i] = *tn_type_of(graph, node->in[i]);
-            bytes += tn_reads_data(node->op, i, node->in[i]) ? (double)tn_type_bytes(&in[i]) : 0;
-        }
-    }
-    for (gint i = 0; i < node->n_out; i++) {
-        bytes += (double)tn_type_bytes(&node->out[i]);
-    }
-    const double flops = tn_op_flops(node->op, node->attrs, node->n_in, in, node->n_out, node->out);
-    /* Element-wise nodes are mostly fused with others, so that they read and write little. */
-    return MAX(flops, 0) * BYTES_PER_FLOP + (is_element_wise(node) ? bytes / 2 : bytes);
-}
-
-static void need_value(Chooser *c, TnVal val, guint32 position);
-
-static void
-need_node(Chooser *c, guint32 number, guint32 position)
-{
-    const TnGraphNode *node = tn_graph_node(c->r->graph, number);
-    if (c->again[number]) {
-        return;
-    }
-    set(c, &c->again[number], TRUE);
-    c->cost += tn_recompute_node_cost(c->r->graph, node);
-    c->scratch = MAX(c->scratch, (gint64)c->r->scratch[number]);
-    for (gint i = 0; i < node->n_in; i++) {
-        if (tn_reads_data(node->op, i, node->in[i])) {
-            need_value(c, node->in[i], position);
-        }
-    }
-}
-
-/* The copy of root is there at position too. */
-static void
-widen(Chooser *c, guint32 root, guint32 position)
-{
-    const gint64 bytes = root_bytes(c, root);
-    if (position < c->first_again[root]) {
-        add_span(c, position, c->first_again[root] - 1, bytes);
-        set(c, &c->first_again[root], position);
-    } else if (position > c->last_again[root]) {
-        add_span(c, c->last_again[root] + 1, position, bytes);
-        set(c, &c->last_again[root], position);
-    }
-}
-
-/* A copy that is made at position needs val. */
-static void
-need_value(Chooser *c, TnVal val, guint32 position)
-{
-    if (tn_recompute_is_given(c->r, val)) {
-        return;
-    }
-    const guint32 root = tn_recompute_root(c->r, val);
-    if (root == TN_NO_VALUE) {
-        need_node(c, val.node, position);
-        return;
-    }
-    if (c->uses[root] == NULL || position <= MIN(c->last[root], c->r->split[root])) {
-        return;
-    }
-    if (c->first_again[root] != TN_NO_STEP) {
-        widen(c, root, position);
-    } else if (c->maker[root] == TN_NO_VALUE ||
-               root_bytes(c, root) * (position - c->last[root]) <= c->small) {
-        add_span(c, c->last[root] + 1, position, root_bytes(c, root));
-        set(c, &c->last[root], position);
-        return;
-    } else {
-        set(c, &c->r->split[root], c->last[root]);
-        set(c, &c->first_again[root], position);
-        set(c, &c->last_again[root], position);
-        c->passing = MAX(c->passing, root_bytes(c, root));
-        need_node(c, c->maker[root], position);
-    }
-    need_node(c, val.node, position); /* a view of it, if it is one */
+    memcpy(c->live, c->w.live, (c->w.n_times + 1) * sizeof *c->live);
+    memcpy(c->time, c->w.time, (c->w.n + 1) * sizeof *c->time);
+    memcpy(c->until, c->w.until, c->w.r->plan->values->len * sizeof *c->until);
+    c->time[c->w.n] = c->w.n_times;
+    c->excess = c->w.excess;
+    c->cost = c->w.cost;
 }
 
 /* --- One value -------------------------------------------------------------------------------- */
 
-/* The two uses between which most of what is beyond the limit lies: numbers i, i + 1. FALSE: nothing
- * does. */
+/* The two uses between which most of what is beyond the limit lies. FALSE: nothing does. */
 static gboolean
-find_gap(const Chooser *c, guint32 root, guint *gap)
+find_gap(const Chooser *c, guint32 root, guint32 *from, guint32 *to)
 {
-    const GArray *uses = c->uses[root];
-    const gint64 bytes = root_bytes(c, root);
+    const GArray *uses = c->w.uses[root];
+    const gint64 bytes = c->w.bytes[root];
     gint64 most = 0;
-    for (guint i = 0; i + 1 < uses->len; i++) {
+    for (guint i = 0; i < uses->len; i++) {
+        const guint32 use = g_array_index(uses, guint32, i);
+        const guint32 next =
+            i + 1 < uses->len ? g_array_index(uses, guint32, i + 1) : c->until[root];
         gint64 sum = 0;
-        const guint32 end = g_array_index(uses, guint32, i + 1);
-        for (guint32 p = g_array_index(uses, guint32, i) + 1; p < end; p++) {
-            sum += MIN(beyond(c, c->live[p]), bytes);
+        for (guint32 t = c->time[use] + 1; t < c->time[next]; t++) {
+            sum += MIN(tn_weigh_beyond(&c->w, c->live[t]), bytes);
         }
         if (sum > most) {
             most = sum;
-            *gap = i;
+            *from = use;
+            *to = next;
         }
     }
     return most > 0;
 }
 
-/* Drops the value where that is best. Gives what that is worth; what was done is undone unless
- * `keep`. */
+/* Drops the value where that is best, with what is dropped for it. Gives what that is worth; 0: nothing is
+ * dropped. */
 static double
-drop(Chooser *c, guint32 root, gboolean keep)
+drop(Chooser *c, guint32 root)
 {
-    const gint64 before = c->excess, bytes = root_bytes(c, root);
-    guint gap = 0;
-    if (c->first_again[root] != TN_NO_STEP || !find_gap(c, root, &gap)) {
+    TnWeigh *w = &c->w;
+    guint32 from = 0, to = 0;
+    g_array_set_size(w->splits, 0);
+    if (w->r->split[root] != TN_NO_STEP || !find_gap(c, root, &from, &to)) {
         return 0;
     }
-    const guint32 from = g_array_index(c->uses[root], guint32, gap),
-                  to = g_array_index(c->uses[root], guint32, gap + 1);
-    g_array_set_size(c->changes, 0);
-    g_array_set_size(c->spans, 0);
-    c->cost = 1;
-    c->passing = 0;
-    c->scratch = 0;
-    c->small = bytes * (to - from) / c->r->small_part;
-    add_span(c, from + 1, to - 1, -bytes);
-    set(c, &c->r->split[root], from);
-    set(c, &c->first_again[root], to);
-    set(c, &c->last_again[root], c->last[root]);
-    need_node(c, c->maker[root], to);
-    add_span(c, to, to, c->passing + c->scratch);
-    const double worth = (double)(before - c->excess) / c->cost;
-    if (!keep) {
-        undo(c);
+    w->r->split[root] = from;
+    w->small = w->bytes[root] * (to - from) / w->r->small_part;
+    tn_weigh(w);
+    w->small = G_MAXINT64;
+    if (w->splits->len > 0) {
+        tn_weigh(w);
+    }
+    g_array_append_val(w->splits, root);
+    return (double)(c->excess - w->excess) / MAX(w->cost - c->cost, 1);
+}
+
+/* Gives nodes that look alike a kernel that works in less. Gives what that is worth; 0: they have none. */
+static double
+make_lean(Chooser *c, TnAlike *alike)
+{
+    if (alike->taken || alike->leaner == NULL) {
+        return 0;
+    }
+    alike->taken = TRUE;
+    tn_weigh(&c->w);
+    return (double)(c->excess - c->w.excess) / MAX(c->w.cost - c->cost, 1);
+}
+
+/* --- All -------------------------------------------------------------------------------------- */
+
+/* What can be done, by numbers: the plan's values dropped, and after them nodes that look alike made lean. */
+static guint
+n_moves(const Chooser *c)
+{
+    return c->w.r->plan->values->len + c->w.r->alike->len;
+}
+
+static TnAlike *
+alike_at(const Chooser *c, guint move)
+{
+    const guint n_values = c->w.r->plan->values->len;
+    return move < n_values ? NULL : &g_array_index(c->w.r->alike, TnAlike, move - n_values);
+}
+
+/* From what was taken last. */
+static double
+make_move(Chooser *c, guint move)
+{
+    TnAlike *alike = alike_at(c, move);
+    return alike != NULL ? make_lean(c, alike) : drop(c, move);
+}
+
+/* What the move is worth; it is undone. */
+static double
+try_move(Chooser *c, guint move)
+{
+    TnAlike *alike = alike_at(c, move);
+    const gboolean taken = alike != NULL && alike->taken;
+    const double worth = make_move(c, move);
+    if (alike != NULL) {
+        alike->taken = taken;
+        return worth;
+    }
+    for (guint i = 0; i < c->w.splits->len; i++) {
+        c->w.r->split[g_array_index(c->w.splits, guint32, i)] = TN_NO_STEP;
     }
     return worth;
 }
 
-/* The values one after the other, that is worth most first: what each is worth is worked out again when
- * its turn comes, since others were dropped meanwhile. */
+/* Not what is too small for a look. */
 static gboolean
-drop_values(Chooser *c)
+is_possible(const Chooser *c, guint move)
 {
-    const guint n = c->r->plan->values->len;
+    const gint64 least = (gint64)(c->w.r->plan->program->arena_bytes >> 11);
+    return alike_at(c, move) != NULL ||
+           (c->w.maker[move] != TN_NO_VALUE && c->w.bytes[move] > least);
+}
+
+/* One move after the other, that is worth most first: what each is worth is worked out again when its turn
+ * comes, since others were made meanwhile. */
+static gboolean
+make_moves(Chooser *c)
+{
+    const guint n = n_moves(c);
     g_autofree double *worth = g_new0(double, n + 1);
-    const gint64 least =
-        (gint64)(c->r->plan->program->arena_bytes >> 11); /* what is not worth a look */
     gboolean any = FALSE;
-    for (guint32 v = 0; v < n; v++) {
-        worth[v] = c->maker[v] != TN_NO_VALUE && root_bytes(c, v) > least ? drop(c, v, FALSE) : 0;
+    for (guint i = 0; i < n; i++) {
+        worth[i] = is_possible(c, i) ? try_move(c, i) : 0;
     }
     while (c->excess > 0) {
-        guint32 best = 0;
+        guint best = 0;
         double next = 0;
-        for (guint32 v = 1; v < n; v++) {
-            if (worth[v] > worth[best]) {
-                best = v;
-            }
+        for (guint i = 1; i < n; i++) {
+            best = worth[i] > worth[best] ? i : best;
         }
         if (worth[best] <= 0) {
             break;
         }
-        worth[best] = drop(c, best, FALSE);
-        for (guint32 v = 0; v < n; v++) {
-            next = v != best ? MAX(next, worth[v]) : next;
+        worth[best] = try_move(c, best);
+        for (guint i = 0; i < n; i++) {
+            next = i != best ? MAX(next, worth[i]) : next;
         }
         if (worth[best] > 0 && worth[best] >= next) {
-            drop(c, best, TRUE);
+            make_move(c, best);
+            take_weights(c);
             any = TRUE;
             worth[best] = 0;
         }
@@ -288,134 +176,80 @@ drop_values(Chooser *c)
     return any;
 }
 
-/* --- The plan as it stands -------------------------------------------------------------------- */
-
+/* Whether what is now weighed takes less and is within the limit as well as what was taken last, which it then
+ * becomes. */
 static gboolean
-can_compute_again(const TnRecompute *r, guint32 number)
+take_if_better(Chooser *c)
 {
-    const TnGraphNode *node = tn_graph_node(r->graph, number);
-    return !tn_is_source(node) && !(node->op->flags & TN_OP_EFFECT) &&
-           r->claims[number].kernel != NULL;
+    tn_weigh(&c->w);
+    const gboolean better = c->w.excess <= c->excess && c->w.cost < c->cost;
+    if (better) {
+        take_weights(c);
+    }
+    return better;
 }
 
-/* To the end of every run: outputs, and what is computed once. */
+static gint
+by_cost(gconstpointer a, gconstpointer b, gpointer data)
+{
+    const Chooser *c = data;
+    const guint32 i = *(const guint32 *)a, k = *(const guint32 *)b;
+    const double x = c->w.takes[c->w.maker[i]], y = c->w.takes[c->w.maker[k]];
+    return x != y ? (x < y) - (x > y) : (i > k) - (i < k);
+}
+
+/* Undoes what the sum can do without, of values what takes most first. */
 static gboolean
-stays(const TnPlan *plan, guint32 v)
+undo_moves(Chooser *c)
 {
-    const TnPlanValue *value = tn_plan_value(plan, v);
-    return value->is_output ||
-           (value->producer != TN_NO_STEP && tn_plan_step(plan, value->producer)->once);
-}
-
-static void
-find_makers(Chooser *c)
-{
-    const TnRecompute *r = c->r;
-    for (guint32 i = 0; i < r->graph->nodes->len; i++) {
-        const TnGraphNode *node = tn_graph_node(r->graph, i);
-        for (guint32 k = 0; k < (guint32)node->n_out && can_compute_again(r, i); k++) {
-            const guint32 root = tn_recompute_root(r, (TnVal){ i, k });
-            if (root != TN_NO_VALUE && c->maker[root] == TN_NO_VALUE && c->uses[root] != NULL) {
-                c->maker[root] = i;
-            }
+    guint32 *split = c->w.r->split;
+    g_autoptr(GArray) dropped = g_array_new(FALSE, FALSE, sizeof(guint32));
+    gboolean any = FALSE;
+    for (guint32 v = 0; v < c->w.r->plan->values->len; v++) {
+        if (split[v] != TN_NO_STEP) {
+            g_array_append_val(dropped, v);
         }
     }
-    /* What must be there at the end. */
-    for (guint i = 0; i < r->graph->variables->len; i++) {
-        const TnVal val = g_array_index(r->graph->variables, TnGraphVariable, i).assigned;
-        const guint32 root = tn_val_is_none(val) ? TN_NO_VALUE : tn_recompute_root(r, val);
-        if (root != TN_NO_VALUE) {
-            c->maker[root] = TN_NO_VALUE;
+    g_array_sort_with_data(dropped, by_cost, c);
+    for (guint i = 0; i < c->w.r->alike->len; i++) {
+        TnAlike *alike = &g_array_index(c->w.r->alike, TnAlike, i);
+        if (alike->taken) {
+            alike->taken = FALSE;
+            alike->taken = !take_if_better(c);
+            any = any || !alike->taken;
         }
     }
-    for (guint32 v = 0; v < r->plan->values->len; v++) {
-        if (stays(r->plan, v)) {
-            c->maker[v] = TN_NO_VALUE;
+    for (guint i = 0; i < dropped->len; i++) {
+        const guint32 root = g_array_index(dropped, guint32, i), before = split[root];
+        split[root] = TN_NO_STEP;
+        if (take_if_better(c)) {
+            any = TRUE;
+        } else {
+            split[root] = before;
         }
     }
-}
-
-static void
-add_use(Chooser *c, guint32 root, guint32 position)
-{
-    if (tn_plan_value(c->r->plan, root)->place.kind != TN_PLACE_ARENA) {
-        return;
-    }
-    if (c->uses[root] == NULL) {
-        c->uses[root] = g_array_new(FALSE, FALSE, sizeof(guint32));
-    }
-    GArray *uses = c->uses[root];
-    if (uses->len == 0 || g_array_index(uses, guint32, uses->len - 1) != position) {
-        g_array_append_val(uses, position);
-    }
-    c->last[root] = position;
-}
-
-static void
-find_uses(Chooser *c)
-{
-    const TnPlan *plan = c->r->plan;
-    for (guint32 p = 0; p < c->n; p++) {
-        const TnStep *step = tn_plan_step(plan, plan->order[p]);
-        for (guint i = 0; i < step->n_in; i++) {
-            if (step->in[i] != TN_NO_VALUE) {
-                add_use(c, tn_plan_value(plan, step->in[i])->root, p);
-            }
-        }
-        for (guint i = 0; i < step->n_out; i++) {
-            add_use(c, step->out + i, p);
-        }
-    }
-    for (guint i = 0; i < plan->slots->len; i++) {
-        const TnSlot *slot = &g_array_index(plan->slots, TnSlot, i);
-        add_bytes(c, (Span){ slot->first, slot->last, (gint64)slot->bytes });
-    }
-    for (guint32 v = 0; v < plan->values->len; v++) {
-        if (stays(plan, v)) {
-            c->last[v] = c->n;
-        }
-    }
-}
-
-static guint32 *
-none_of(guint n)
-{
-    guint32 *array = g_new(guint32, n + 1);
-    memset(array, 0xff, (n + 1) * sizeof *array); /* TN_NO_STEP, TN_NO_VALUE */
-    return array;
+    return any;
 }
 
 gboolean
 tn_recompute_choose(TnRecompute *r, guint64 limit)
 {
-    const guint n_values = r->plan->values->len;
-    Chooser c = { .r = r,
-                  .n = r->plan->steps->len,
-                  .live = g_new0(gint64, r->plan->steps->len + 1),
-                  .limit = (gint64)limit,
-                  .uses = g_new0(GArray *, n_values + 1),
-                  .maker = none_of(n_values),
-                  .last = g_new0(guint32, n_values + 1),
-                  .first_again = none_of(n_values),
-                  .last_again = none_of(n_values),
-                  .again = g_new0(guint32, r->graph->nodes->len + 1),
-                  .changes = g_array_new(FALSE, FALSE, sizeof(Change)),
-                  .spans = g_array_new(FALSE, FALSE, sizeof(Span)) };
-    memset(r->split, 0xff, (n_values + 1) * sizeof *r->split);
-    find_uses(&c);
-    find_makers(&c);
-    const gboolean any = drop_values(&c);
-    for (guint32 v = 0; v < n_values; v++) {
-        g_clear_pointer(&c.uses[v], g_array_unref);
+    const guint n_times = r->plan->steps->len + r->graph->nodes->len + 2;
+    Chooser c = { .live = g_new0(gint64, n_times),
+                  .time = g_new0(guint32, r->plan->steps->len + 1),
+                  .until = g_new0(guint32, r->plan->values->len + 1) };
+    tn_weigh_init(&c.w, r, (gint64)limit);
+    tn_weigh(&c.w);
+    take_weights(&c);
+    gboolean any = FALSE, more = TRUE;
+    for (guint turn = 0; turn < MOST_TURNS && more; turn++) {
+        const gboolean dropped = make_moves(&c);
+        any = any || dropped;
+        more = dropped && undo_moves(&c);
     }
+    tn_weigh_clear(&c.w);
     g_free(c.live);
-    g_free(c.uses);
-    g_free(c.maker);
-    g_free(c.last);
-    g_free(c.first_again);
-    g_free(c.last_again);
-    g_free(c.again);
-    g_array_unref(c.changes);
-    g_array_unref(c.spans);
+    g_free(c.time);
+    g_free(c.until);
     return any;
 }

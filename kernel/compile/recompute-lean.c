@@ -1,8 +1,7 @@
 /* recompute-lean.c: kernels that work in less memory. Under a memory limit the fastest kernel may work in
- * more than there is, whatever else is dropped: Winograd's convolutions take ten times their images. Where
- * a node's inputs, results and scratch alone are beyond an aim, the best kernel is taken with which they
- * are not: by measured times, else by rank. How much longer that takes is estimated, since computing again
- * may take less. */
+ * more than there is, whatever else is dropped: Winograd's convolutions take ten times their images. Which
+ * kernels do with less, the best of them by measured times, else by rank, and how much longer they take is
+ * said here; whether that or computing again takes less time is weighed in recompute-choose.c. */
 #include "recompute.h"
 
 #include <math.h>
@@ -12,26 +11,13 @@
 #include "choose.h"
 
 /* How much longer a kernel takes than the next better one, where they were not measured: direct
- * convolutions 1.5 to 1.7 times as long as Winograd's, those by columns up to 3 times as long as these. */
-#define LEANER_TIMES 1.6
+ * convolutions 1.2 to 2.3 times as long as Winograd's, those by columns up to 3 times as long as these. */
+#define LEANER_TIMES 2.0
+/* A leaner kernel works in at most one part of so many. */
+#define CLEARLY_LESS 2
+/* Nodes that work in less than one part of the arena of so many are not worth a look. */
+#define LEAST_PART 256
 #define NOT_MEASURED 1e12 /* microseconds: tn_kernel_time gives more */
-
-/* What is in the arena while the node runs, without scratch. */
-static guint64
-own_bytes(const TnGraph *graph, const TnGraphNode *node)
-{
-    guint64 bytes = 0;
-    for (gint i = 0; i < node->n_in; i++) {
-        if (tn_reads_data(node->op, i, node->in[i]) &&
-            !tn_is_source(tn_graph_node(graph, node->in[i].node))) {
-            bytes += tn_align((gsize)tn_type_bytes(tn_type_of(graph, node->in[i])));
-        }
-    }
-    for (gint i = 0; i < node->n_out; i++) {
-        bytes += tn_align((gsize)tn_type_bytes(&node->out[i]));
-    }
-    return bytes;
-}
 
 /* G_MAXUINT64: it cannot be prepared. */
 static guint64
@@ -45,33 +31,6 @@ scratch_of(const TnKernel *kernel, const TnNode *node)
         kernel->release(prepared.state);
     }
     return tn_align(prepared.scratch);
-}
-
-/* The best of the kernels that work in at most `room` bytes, else the one that works in least. */
-static const TnKernel *
-lean_kernel(const TnCompile *options, guint d, const TnNode *node, const GPtrArray *candidates,
-            const TnKernel *now, guint64 room)
-{
-    const TnKernel *found = now;
-    guint64 least = scratch_of(now, node);
-    double best = INFINITY;
-    for (guint i = 0; i < candidates->len && least > room; i++) {
-        const TnKernel *kernel = g_ptr_array_index(candidates, i);
-        const guint64 bytes = scratch_of(kernel, node);
-        if (bytes < least) {
-            found = kernel;
-            least = bytes;
-        }
-    }
-    for (guint i = 0; i < candidates->len && found != now; i++) {
-        const TnKernel *kernel = g_ptr_array_index(candidates, i);
-        const double us = tn_kernel_time(options, d, node, kernel);
-        if (us < best && scratch_of(kernel, node) <= room) {
-            found = kernel;
-            best = us;
-        }
-    }
-    return found;
 }
 
 /* The node as kernels are asked about it; FALSE: it has no kernel that could be another. */
@@ -90,52 +49,6 @@ static char *
 key_of(const TnCompiler *c, guint i, const TnNode *node)
 {
     return tn_node_key(tn_device_kind(c->options->devices[c->claims[i].device]), node);
-}
-
-/* Of nodes that look alike, by their keys, the most that one of them has in the arena: a choice is kept for all
- * of them, so that a resumed run makes the same. (transfer full). */
-static GHashTable *
-most_bytes(const TnCompiler *c)
-{
-    GHashTable *most = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-    for (guint i = 0; i < c->graph->nodes->len; i++) {
-        TnNodeView view;
-        if (view_of(c, i, &view)) {
-            g_autofree char *key = key_of(c, i, &view.node);
-            const guint64 bytes = own_bytes(c->graph, tn_graph_node(c->graph, i));
-            const guint64 *before = g_hash_table_lookup(most, key);
-            if (before == NULL || *before < bytes) {
-                g_hash_table_replace(most, g_steal_pointer(&key), g_memdup2(&bytes, sizeof bytes));
-            }
-        }
-    }
-    return most;
-}
-
-gboolean
-tn_recompute_lean(TnCompiler *c, guint64 aim)
-{
-    g_autoptr(GHashTable) most = most_bytes(c);
-    gboolean any = FALSE;
-    /* What fits hangs on the number of samples, and what is taken on what fits. */
-    for (guint i = 0; !c->options->batch_invariant && i < c->graph->nodes->len; i++) {
-        const TnClaim claim = c->claims[i];
-        TnNodeView view;
-        if (!view_of(c, i, &view)) {
-            continue;
-        }
-        g_autofree char *key = key_of(c, i, &view.node);
-        const guint64 own = *(const guint64 *)g_hash_table_lookup(most, key);
-        g_autoptr(GPtrArray) candidates =
-            tn_kernel_candidates(tn_device_kind(c->options->devices[claim.device]), &view.node);
-        if (candidates->len < 2) {
-            continue;
-        }
-        c->claims[i].kernel = lean_kernel(c->options, (guint)claim.device, &view.node, candidates,
-                                          claim.kernel, aim > own ? aim - own : 0);
-        any = any || c->claims[i].kernel != claim.kernel;
-    }
-    return any;
 }
 
 /* How much longer the node's kernel takes than the best. */
@@ -159,6 +72,82 @@ times_longer(const TnCompile *options, guint d, const TnNode *node, const TnKern
         times *= better->rank > kernel->rank && better->rank <= best->rank ? LEANER_TIMES : 1;
     }
     return times;
+}
+
+/* --- Nodes that look alike ---------------------------------------------------------------------- */
+
+/* The best of the kernels that work in clearly less than `bytes`; NULL: none does. */
+static const TnKernel *
+leaner_kernel(const TnCompile *options, guint d, const TnNode *node, guint64 bytes,
+              gsize *leaner_bytes)
+{
+    const TnKernel *found = NULL;
+    double best = INFINITY;
+    g_autoptr(GPtrArray) candidates =
+        tn_kernel_candidates(tn_device_kind(options->devices[d]), node);
+    for (guint k = 0; k < candidates->len; k++) {
+        const TnKernel *kernel = g_ptr_array_index(candidates, k);
+        const double us = tn_kernel_time(options, d, node, kernel);
+        const guint64 its = us < best ? scratch_of(kernel, node) : bytes;
+        if (its <= bytes / CLEARLY_LESS) {
+            found = kernel;
+            best = us;
+            *leaner_bytes = (gsize)its;
+        }
+    }
+    return found;
+}
+
+/* Of nodes that have this claim and now work in `bytes`. */
+static TnAlike
+find_alike(const TnCompiler *c, TnClaim claim, const TnNode *node, guint64 bytes)
+{
+    TnAlike alike = { NULL, 0, 1, FALSE };
+    const guint d = (guint)claim.device;
+    TnCompile options = *c->options; /* nothing is chosen yet */
+    options.chosen = NULL;
+    options.choice_sink = NULL;
+    alike.leaner = leaner_kernel(&options, d, node, bytes, &alike.bytes);
+    if (alike.leaner != NULL) {
+        alike.times = times_longer(&options, d, node, alike.leaner) /
+                      times_longer(&options, d, node, claim.kernel);
+    }
+    return alike;
+}
+
+void
+tn_recompute_find_leaner(const TnCompiler *c, TnRecompute *r)
+{
+    g_autoptr(GHashTable) numbers =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL); /* 1 and on */
+    const guint64 least = r->plan->program->arena_bytes / LEAST_PART;
+    /* What fits hangs on the number of samples, and what is taken on what fits. */
+    for (guint i = 0; !c->options->batch_invariant && i < c->graph->nodes->len; i++) {
+        TnNodeView view;
+        if (r->scratch[i] <= least || !view_of(c, i, &view)) {
+            continue;
+        }
+        g_autofree char *key = key_of(c, i, &view.node);
+        gsize number = GPOINTER_TO_SIZE(g_hash_table_lookup(numbers, key));
+        if (number == 0) {
+            const TnAlike alike = find_alike(c, c->claims[i], &view.node, r->scratch[i]);
+            g_array_append_val(r->alike, alike);
+            number = r->alike->len;
+            g_hash_table_insert(numbers, g_steal_pointer(&key), GSIZE_TO_POINTER(number));
+        }
+        r->alike_of[i] = (guint32)number - 1;
+    }
+}
+
+void
+tn_recompute_take_leaner(TnCompiler *c, const TnRecompute *r)
+{
+    for (guint i = 0; i < c->graph->nodes->len && r->alike->len > 0; i++) {
+        const TnAlike *alike = tn_recompute_alike(r, i);
+        if (alike != NULL && alike->taken) {
+            c->claims[i].kernel = alike->leaner;
+        }
+    }
 }
 
 double

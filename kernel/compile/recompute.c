@@ -13,15 +13,15 @@
 #include <math.h>
 
 #define MOST_ROUNDS 12
+/* So many rounds may aim at more than the limit, each at half as much more as the one before: a value can be
+ * dropped once a round, and what little is left over is often less to drop a copy for than to change much. */
+#define ROUNDS_SLACK 2
 /* A round that makes the arena smaller by less than this part of it is the last. */
 #define ENOUGH_BETTER 100
-/* Of the limit: what nodes may need by themselves before they get kernels that work in less. */
-#define LEAST_PERCENT 40
 /* TnRecompute.small_part. Keeping more saves operations, of chains an eighth; keeping less takes less
  * memory. */
 #define KEEP_MUCH 4
 #define KEEP_LITTLE 16
-#define PERCENT_STEP 6
 
 /* --- The draft ------------------------------------------------------------------------------- */
 
@@ -159,10 +159,17 @@ found_use(const Found *found, TnCompiler *c)
     c->again = g_memdup2(found->again, found->again != NULL ? n * sizeof *found->again : 0);
 }
 
+/* How values are chosen. */
+typedef struct {
+    guint small_part; /* TnRecompute.small_part */
+    guint slack;      /* in the first round, percent of the limit beyond it */
+    gboolean lean;    /* nodes may get kernels that work in less */
+} Way;
+
 /* Copies in c->graph what is to be computed again for an arena of `aim`, going by a plan of it. *go_on:
  * something is. */
 static gboolean
-choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, guint small_part, gboolean *go_on,
+choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, Way way, gboolean *go_on,
                 GError **error)
 {
     const guint n = c->graph->nodes->len;
@@ -172,13 +179,24 @@ choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, guint small_part
                       .claims = c->claims,
                       .plan = &draft->plan,
                       .trace = draft->c.trace,
-                      .small_part = small_part,
+                      .small_part = way.small_part,
+                      .alike = g_array_new(FALSE, FALSE, sizeof(TnAlike)),
+                      .alike_of = g_new(guint32, n + 1),
                       .scratch = g_new0(gsize, n + 1),
                       .position = g_new0(guint32, n + 1),
                       .split = g_new(guint32, draft->plan.values->len + 1) };
     find_positions(&r);
+    memset(r.alike_of, 0xff, (n + 1) * sizeof *r.alike_of); /* TN_NO_VALUE */
+    if (way.lean) {
+        tn_recompute_find_leaner(c, &r);
+    }
     *go_on = tn_recompute_choose(&r, aim > gaps ? aim - gaps : 0);
+    if (*go_on) {
+        tn_recompute_take_leaner(c, &r);
+    }
     const gboolean ok = !*go_on || tn_recompute_copy(c, &r, error);
+    g_array_unref(r.alike);
+    g_free(r.alike_of);
     g_free(r.scratch);
     g_free(r.position);
     g_free(r.split);
@@ -188,21 +206,23 @@ choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, guint small_part
 /* Plans, copies and plans again until the arena is within aim, or becomes no smaller. *best: the
  * smallest, of those that are smaller than it was. */
 static gboolean
-try_rounds(TnCompiler *c, guint64 aim, guint small_part, Found *best, GError **error)
+try_rounds(TnCompiler *c, guint64 aim, Way way, Found *best, GError **error)
 {
     gboolean go_on = TRUE;
     guint64 before = G_MAXUINT64;
     for (guint round = 0; go_on && round < MOST_ROUNDS; round++) {
         Draft draft;
+        const guint64 slack = round < ROUNDS_SLACK ? aim / 100 * way.slack >> round : 0;
         gboolean ok = draft_make(&draft, c, error);
         const guint64 arena = ok ? draft.plan.program->arena_bytes : 0;
         if (ok && arena < best->arena) {
             found_take(best, c, arena);
         }
         best->whole = MAX(best->whole, round == 0 ? arena : 0);
-        go_on = arena > aim && arena < before - before / ENOUGH_BETTER;
+        go_on = arena > aim && (slack > 0 || arena < before - before / ENOUGH_BETTER);
         before = arena;
-        ok = ok && (!go_on || choose_and_copy(c, &draft, aim, small_part, &go_on, error));
+        ok = ok && (!go_on || choose_and_copy(c, &draft, aim + slack, way, &go_on, error));
+        go_on = go_on || slack > 0;
         draft_clear(&draft);
         if (!ok) {
             return FALSE;
@@ -214,10 +234,10 @@ try_rounds(TnCompiler *c, guint64 aim, guint small_part, Found *best, GError **e
 /* Rounds for the limit, from c as it is. *best becomes what comes of them if that is within the limit and
  * takes less time, or if *best has nothing. */
 static gboolean
-try_way(TnCompiler *c, guint64 limit, guint small_part, Found *best, GError **error)
+try_way(TnCompiler *c, guint64 limit, Way way, Found *best, GError **error)
 {
     Found found = { .arena = G_MAXUINT64 };
-    const gboolean ok = try_rounds(c, limit, small_part, &found, error);
+    const gboolean ok = try_rounds(c, limit, way, &found, error);
     if (ok && found.arena <= limit) {
         found_use(&found, c);
         found.cost = tn_recompute_cost(c);
@@ -233,51 +253,37 @@ try_way(TnCompiler *c, guint64 limit, guint small_part, Found *best, GError **er
     return ok;
 }
 
-/* Whether kernels are others than in `before`, which gets them. */
+/* The ways of computing again, with other kernels or not. *best: what takes least of what is within the limit. */
 static gboolean
-kernels_differ(const TnCompiler *c, TnClaim *before)
+try_ways(TnCompiler *c, guint64 limit, gboolean lean, const Found *begin, Found *best,
+         GError **error)
 {
-    gboolean differ = FALSE;
-    for (guint i = 0; i < c->graph->nodes->len; i++) {
-        differ = differ || before[i].kernel != c->claims[i].kernel;
-        before[i].kernel = c->claims[i].kernel;
-    }
-    return differ;
-}
-
-/* Nodes that need most get kernels that work in less. The more nodes do, the less has to be computed again:
- * several parts of the limit are tried as what a node may need by itself. */
-static gboolean
-try_lean(TnCompiler *c, guint64 limit, const Found *begin, Found *best, GError **error)
-{
-    gboolean ok = TRUE;
-    g_autofree TnClaim *before =
-        g_memdup2(begin->claims, (begin->graph->nodes->len + 1) * sizeof *begin->claims);
-    for (guint percent = 100; ok && percent >= LEAST_PERCENT; percent -= PERCENT_STEP) {
+    static const guint keep[] = { KEEP_MUCH, KEEP_LITTLE }, slack[] = { 0, 8, 16 };
+    for (gsize i = 0; i < G_N_ELEMENTS(keep) * G_N_ELEMENTS(slack); i++) {
+        const Way way = { keep[i % G_N_ELEMENTS(keep)], slack[i / G_N_ELEMENTS(keep)], lean };
         found_use(begin, c);
-        tn_recompute_lean(c, limit / 100 * percent);
-        ok = !kernels_differ(c, before) || try_way(c, limit, KEEP_LITTLE, best, error);
-    }
-    return ok;
-}
-
-/* The limit is aimed at first. If that misses it, what is tried does not depend on it, so that a limit
- * that was said to be met next time is. */
-static gboolean
-recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **error)
-{
-    static const guint parts[] = { 2, 4, 64 }, keep[] = { KEEP_MUCH, KEEP_LITTLE };
-    found_take(begin, c, 0);
-    for (gsize i = 0; i < G_N_ELEMENTS(keep); i++) {
-        found_use(begin, c);
-        if (!try_way(c, limit, keep[i], best, error)) {
+        if (!try_way(c, limit, way, best, error)) {
             return FALSE;
         }
-        if (best->whole <= limit) {
+        const gboolean hopeless = best->arena > limit + limit / 4 && i + 1 == G_N_ELEMENTS(keep);
+        if (best->whole <= limit || hopeless) {
             return TRUE;
         }
     }
-    if (best->arena > limit && !try_lean(c, limit, begin, best, error)) {
+    return TRUE;
+}
+
+/* Kernels are changed only where computing again is not enough: then last bits are others. The limit is aimed
+ * at first. If that misses it, what is tried does not depend on it, so that a limit that was said to be met
+ * next time is. */
+static gboolean
+recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **error)
+{
+    static const guint parts[] = { 2, 4, 64 };
+    found_take(begin, c, 0);
+    if (!try_ways(c, limit, FALSE, begin, best, error) ||
+        (best->arena > limit && !c->options->batch_invariant &&
+         !try_ways(c, limit, TRUE, begin, best, error))) {
         return FALSE;
     }
     if (best->arena <= limit) {
@@ -287,8 +293,7 @@ recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **erro
     best->arena = whole;
     for (gsize i = 0; i < G_N_ELEMENTS(parts) && best->arena > limit; i++) {
         found_use(begin, c);
-        tn_recompute_lean(c, whole / parts[i]);
-        if (!try_rounds(c, whole / parts[i], KEEP_LITTLE, best, error)) {
+        if (!try_rounds(c, whole / parts[i], (Way){ KEEP_LITTLE, 0, TRUE }, best, error)) {
             return FALSE;
         }
     }

@@ -4,6 +4,15 @@
 
 #include "plan-private.h"
 
+/* Nodes that look alike, by their keys: a choice of kernels is kept for all of them, so that a resumed run makes
+ * the same. */
+typedef struct {
+    const TnKernel *leaner; /* a kernel that works in less than theirs */
+    gsize bytes;            /* that it works in */
+    double times; /* how much longer it takes than theirs, estimated if it was not measured */
+    gboolean taken;
+} TnAlike;
+
 typedef struct {
     const TnGraph *graph;  /* before `fuse` */
     const TnClaim *claims; /* of its nodes */
@@ -18,6 +27,8 @@ typedef struct {
     /* What takes at most this part of the bytes times positions that a dropped value frees is rather kept
      * for longer than computed again. */
     guint small_part;
+    GArray *alike;     /* TnAlike; none if kernels are to stay */
+    guint32 *alike_of; /* of graph's nodes: number in alike; TN_NO_VALUE: in none */
 } TnRecompute;
 
 /* The value of the plan that holds val in its memory; TN_NO_VALUE: it never reaches memory. */
@@ -28,16 +39,24 @@ tn_recompute_is_given(const TnRecompute *r, TnVal val)
 {
     return tn_is_source(tn_graph_node(r->graph, val.node));
 }
-/* Fills split so that no more than `limit` bytes of the arena are alive at once, or as few as can be
- * reached. FALSE: nothing would make them fewer. */
+/* NULL: the node's kernel is to stay. */
+static inline TnAlike *
+tn_recompute_alike(const TnRecompute *r, guint number)
+{
+    const guint32 alike = r->alike_of[number];
+    return alike != TN_NO_VALUE ? &g_array_index(r->alike, TnAlike, alike) : NULL;
+}
+/* Fills split, and says which of `alike` are taken, so that no more than `limit` bytes of the arena are alive at
+ * once, or as few as can be reached. FALSE: nothing would make them fewer. */
 gboolean tn_recompute_choose(TnRecompute *r, guint64 limit);
 /* Makes c's graph the one in the plan's order, with what is computed again where it is read first. */
 gboolean tn_recompute_copy(TnCompiler *c, const TnRecompute *r, GError **error);
 /* What running the node takes, in bytes that could be moved meanwhile. */
 double tn_recompute_node_cost(const TnGraph *graph, const TnGraphNode *node);
-/* Gives nodes that need more than `aim` bytes by themselves kernels that work in less (recompute-lean.c).
- * FALSE: none has such a kernel. */
-gboolean tn_recompute_lean(TnCompiler *c, guint64 aim);
+/* recompute-lean.c: fills alike_of and, with the nodes that have a kernel that works in less, alike. */
+void tn_recompute_find_leaner(const TnCompiler *c, TnRecompute *r);
+/* Gives c's nodes, which are r's, the leaner kernels that are taken. */
+void tn_recompute_take_leaner(TnCompiler *c, const TnRecompute *r);
 /* What running c's graph with its kernels takes, likewise. */
 double tn_recompute_cost(const TnCompiler *c);
 /* Writes the kernels that c's nodes have into the compilation's choices. */

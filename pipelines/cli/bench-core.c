@@ -12,6 +12,11 @@ const char *const *bench_overrides;
         sizeof(TnBenchCase), "samples_" #network,                                                  \
             "what batch_invariant costs " #network ": 1 to 128 samples", bench_samples             \
     }
+#define RECOMPUTE(network)                                                                         \
+    {                                                                                              \
+        sizeof(TnBenchCase), "recompute_" #network,                                                \
+            "what half the memory costs a step of " #network, bench_recompute                      \
+    }
 static const TnBenchCase cases[] = {
     { sizeof(TnBenchCase), "startup", "start, load a config, make one tensor, end", bench_startup },
     { sizeof(TnBenchCase), "train_tiny", "steps of a tiny network: overhead", bench_run_network },
@@ -39,6 +44,15 @@ static const TnBenchCase cases[] = {
     SAMPLES(lstm),
     SAMPLES(gru),
     SAMPLES(gpt),
+    RECOMPUTE(mlp),
+    RECOMPUTE(lenet),
+    RECOMPUTE(resnet18),
+    RECOMPUTE(resnet34),
+    RECOMPUTE(resnet50),
+    RECOMPUTE(lstm),
+    RECOMPUTE(gru),
+    RECOMPUTE(language),
+    RECOMPUTE(gpt),
     { sizeof(TnBenchCase), "wire_inproc", "a frame from one thread to another", bench_wire_inproc },
     { sizeof(TnBenchCase), "wire_ipc_small", "a small request to another process and its answer",
       bench_wire_ipc_small },

@@ -29,6 +29,8 @@ void bench_remove_folder(const char *folder);
 gboolean bench_executor_nodes(TnBench *bench, GError **error);
 /* bench-samples.c: of the network that the case's name ends in. */
 gboolean bench_samples(TnBench *bench, GError **error);
+/* bench-recompute.c: of the network that the case's name ends in. */
+gboolean bench_recompute(TnBench *bench, GError **error);
 /* bench-wire.c, bench-placed.c */
 gboolean bench_wire_inproc(TnBench *bench, GError **error);
 gboolean bench_wire_ipc_small(TnBench *bench, GError **error);

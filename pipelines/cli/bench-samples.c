@@ -2,8 +2,8 @@
  * (pipelines/lua/tenon/bench/samples.lua), with 1 to 128 samples, with and without it in turns. */
 
 #include "bench-core.h"
-#include "bench-timing.h"
 #include "bench-training.h"
+#include "bench-turns.h"
 
 #include <string.h>
 
@@ -12,8 +12,6 @@
 #include <tenon/program.h>
 
 #define CONFIG "module:tenon.bench.samples"
-#define TURN_SECONDS 4e-3 /* of one turn, or one run where that takes longer */
-#define LEAST_TURNS 5
 
 /* A network, prepared with or without batch_invariant. */
 typedef struct {
@@ -83,49 +81,7 @@ make_inputs(TnGraph *graph, gint64 samples, TnTensor **inputs, guint *n, GError 
     return TRUE;
 }
 
-/* --- Turns ------------------------------------------------------------------------------------ */
-
-static gboolean
-run_times(TnExec *exec, guint runs, double *took, GError **error)
-{
-    const double begin = bench_now();
-    for (guint i = 0; i < runs; i++) {
-        if (tn_exec_run(exec) != TN_OK) {
-            g_propagate_error(error, g_error_copy(tn_exec_error(exec)));
-            return FALSE;
-        }
-    }
-    *took = (bench_now() - begin) / runs;
-    return TRUE;
-}
-
-/* Both in turns; who begins changes from turn to turn. What is told: the median of a run without, and of
- * each turn's share. */
-static gboolean
-take_turns(TnExec *const exec[2], double seconds, double *without, double *share, GError **error)
-{
-    g_autoptr(GArray) times = bench_times();
-    g_autoptr(GArray) shares = bench_times();
-    double took[2], first;
-    for (guint i = 0; i < 2; i++)
-        if (!run_times(exec[i], 2, &first, error) || !run_times(exec[i], 1, &first, error))
-            return FALSE;
-    const guint runs = (guint)CLAMP(TURN_SECONDS / MAX(first, 1e-7), 1, 100000);
-    const double end = bench_now() + seconds;
-    for (guint turn = 0; turn < LEAST_TURNS || bench_now() < end; turn++) {
-        for (guint i = 0; i < 2; i++) {
-            const guint which = (turn + i) % 2;
-            if (!run_times(exec[which], runs, &took[which], error))
-                return FALSE;
-        }
-        const double each = took[1] / took[0];
-        g_array_append_val(times, took[0]);
-        g_array_append_val(shares, each);
-    }
-    *without = bench_median(times);
-    *share = bench_median(shares);
-    return TRUE;
-}
+/* --- Sizes ------------------------------------------------------------------------------------ */
 
 static const gint64 counts[] = { 1, 2, 4, 8, 9, 16, 32, 128 };
 static const char *const graphs[] = { "infer", "step" };
@@ -148,8 +104,9 @@ compare(TnBench *bench, const Side *sides, const char *graph, gint64 samples, GE
         exec[i] = tn_function_exec(functions[i], n, inputs, error);
         ok = exec[i] != NULL;
     }
-    ok = ok && take_turns(exec, bench->seconds / (G_N_ELEMENTS(counts) * G_N_ELEMENTS(graphs)),
-                          &without, &share, error);
+    ok =
+        ok && bench_take_turns(exec, bench->seconds / (G_N_ELEMENTS(counts) * G_N_ELEMENTS(graphs)),
+                               &without, &share, error);
     if (ok) {
         g_autofree char *variant = g_strdup_printf("%s.%d", graph, (int)samples);
         g_autofree char *what =

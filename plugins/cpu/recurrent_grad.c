@@ -205,12 +205,18 @@ recurrent_grad_prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-#define ROW(name)                                                                                  \
+#define ROW(name, flags_)                                                                          \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DT(F32) | TN_DT(F64), .claims = recurrent_claims,               \
-        .prepare = recurrent_grad_prepare, .run = recurrent_grad_run, .release = g_free            \
+        .op = (name), .dtypes = TN_DT(F32) | TN_DT(F64), .flags = (flags_),                        \
+        .claims = recurrent_claims, .prepare = recurrent_grad_prepare, .run = recurrent_grad_run,  \
+        .release = g_free                                                                          \
     }
 
-static const TnKernel kernels[] = { ROW("rnn_grad"), ROW("lstm_grad"), ROW("gru_grad") };
+static const TnKernel kernels[] = {
+    ROW("rnn_grad", 0),
+    /* A unit's gates of a step are read before the gradients of its sums, which are as many, are written. */
+    ROW("lstm_grad", TN_KERNEL_IN_PLACE),
+    ROW("gru_grad", 0),
+};
 
 const TnKernelTable cpu_recurrent_grad = CPU_TABLE(kernels);

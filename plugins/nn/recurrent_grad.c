@@ -234,7 +234,8 @@ NN_OP(lstm_grad, NULL, "Gradient of lstm's sums and its first states",
             KEPT("g_cells", "[steps, N, H]", .flags = TN_ARG_OPTIONAL)),
       NN_OUT(ROW("dsums", 3, "[steps, N, 4 H]"), ROW("dh", 2, "[N, H]"), ROW("dc", 2, "[N, H]")),
       .attrs = TN_OPTIONS(TnSequenceAttrs, gated_rows), .infer = lstm_grad_infer,
-      .body = lstm_grad_body, .sample = lstm_grad_sample, .precision = TN_PRECISION_NARROW);
+      .body = lstm_grad_body, .sample = lstm_grad_sample, .in_place = 1u << 3,
+      .precision = TN_PRECISION_NARROW);
 NN_OP(gru_grad, NULL, "Gradient of gru's sums, of x and of h, and its first state",
       NN_IN(ROW("w_hh", 2, "[3 H, H]"), ROW("h", 2, "[N, H]"),
             ROW("out", 3, "[steps, N, H], as gru gave it"),

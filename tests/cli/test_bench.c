@@ -120,8 +120,23 @@ samples(void)
     TN_ASSERT_CONTAINS(child.out, "\nsamples_mlp_small.step.128\t");
 }
 
+/* What half the memory costs, with how much that is. */
+static void
+recompute(void)
+{
+    g_auto(TnChild) child = { 0 };
+    tn_test_tenon(&child, "bench", "--seconds", "0.01", "recompute_lenet", NULL);
+    TN_ASSERT_EXIT(&child, 0);
+    g_auto(GStrv) lines = g_strsplit(child.out, "\n", -1);
+    TN_REQUIRE(g_strv_length(lines) == 4);
+    check_line(lines[0], "recompute_lenet.arena", "MiB");
+    check_line(lines[1], "recompute_lenet.least", "MiB");
+    check_line(lines[2], "recompute_lenet.time", "x");
+}
+
 static const TnTest tests[] = {
-    { "samples", samples }, { "list", list }, { "configs", configs }, { "compiling", compiling },
-    { "figures", figures }, { "busy", busy }, { "set", set },         { "nodes", nodes },
+    { "recompute", recompute }, { "samples", samples }, { "list", list }, { "configs", configs },
+    { "compiling", compiling }, { "figures", figures }, { "busy", busy }, { "set", set },
+    { "nodes", nodes },
 };
 TN_TEST_MAIN("bench", tests)

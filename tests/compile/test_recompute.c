@@ -70,9 +70,23 @@ typedef struct {
     TnTensor *x;
 } Chain;
 
-/* `depth` layers of a product, tanh and, if wanted, dropout; each weight is changed by its gradient. */
+typedef enum { LAYER_PLAIN, LAYER_DROPOUT, LAYER_GATED } Layer;
+
+/* What comes after a product: tanh, that and dropout, or x * tanh(x), whose gradient reads x while the next
+ * product's reads the result. */
+static TnVal
+activate(TnGraph *graph, Layer layer, TnVal x, TnVal key)
+{
+    if (layer == LAYER_GATED) {
+        return tn_f_mul(graph, x, tn_f_tanh(graph, x));
+    }
+    const TnVal in[] = { tn_f_tanh(graph, x), key };
+    return layer == LAYER_DROPOUT ? tn_graph_op(graph, "dropout", NULL, 2, in, NULL) : in[0];
+}
+
+/* `depth` layers; each weight is changed by its gradient. */
 static void
-chain_init(Chain *chain, guint depth, gboolean dropout)
+chain_init(Chain *chain, guint depth, Layer layer)
 {
     const gint64 dims[] = { BATCH, WIDTH }, square[] = { WIDTH, WIDTH };
     g_autofree TnVar **var = g_new(TnVar *, depth);
@@ -94,9 +108,7 @@ chain_init(Chain *chain, guint depth, gboolean dropout)
                                  .init = { .kind = TN_INIT_UNIFORM, .a = -0.6, .b = 0.6 } };
         var[i] = tn_store_var(chain->store, NULL, &info, NULL);
         weight[i] = tn_graph_variable(chain->graph, var[i]);
-        x = tn_f_tanh(chain->graph, tn_f_matmul(chain->graph, x, weight[i]));
-        const TnVal in[] = { x, key };
-        x = dropout ? tn_graph_op(chain->graph, "dropout", NULL, 2, in, NULL) : x;
+        x = activate(chain->graph, layer, tn_f_matmul(chain->graph, x, weight[i]), key);
     }
     const TnVal loss = tn_f_reduce_sum(chain->graph, x, 0, NULL, FALSE);
     tn_graph_output(chain->graph, "loss", loss);
@@ -156,7 +168,7 @@ long_chains_shrink(void)
 {
     g_auto(Chain) chain = { 0 };
     g_autoptr(GError) error = NULL;
-    chain_init(&chain, 64, FALSE);
+    chain_init(&chain, 64, LAYER_PLAIN);
     g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, &error);
     TN_REQUIRE_NO_ERROR(error);
     g_autoptr(GBytes) want = run(&chain, whole);
@@ -186,7 +198,7 @@ chains_are_better_than_segments(void)
     TnDevice *const devices[] = { cpu, ref };
     const TnCompile options = { .devices = devices, .n_devices = 2 };
     g_auto(Chain) chain = { 0 };
-    chain_init(&chain, 64, FALSE);
+    chain_init(&chain, 64, LAYER_PLAIN);
     for (gsize i = 0; i < G_N_ELEMENTS(lengths); i++) {
         g_autoptr(GError) error = NULL;
         TnSegments segments;
@@ -198,12 +210,56 @@ chains_are_better_than_segments(void)
     }
 }
 
+/* Where what is cheap is enough, no product is computed again. */
+static void
+cheap_values_go_first(void)
+{
+    g_auto(Chain) chain = { 0 };
+    g_autoptr(GError) error = NULL;
+    chain_init(&chain, 32, LAYER_GATED);
+    g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    const guint64 most = tn_program_arena_bytes(whole) / 100 * 60;
+    g_autoptr(TnProgram) program =
+        compile(chain.graph, variable_bytes(chain.graph) + most, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    TN_ASSERT_CMPUINT(tn_program_arena_bytes(program), <=, most);
+    TN_ASSERT(has_instruction(program, "again.", "mul"));
+    TN_ASSERT(!has_instruction(program, "again.", "matmul"));
+    g_autoptr(GBytes) want = run(&chain, whole);
+    g_autoptr(GBytes) got = run(&chain, program);
+    TN_ASSERT(g_bytes_equal(want, got));
+}
+
+/* Every limit from what a step takes down to the least: within it, with the same bits. */
+static void
+every_limit_is_kept(void)
+{
+    g_auto(Chain) chain = { 0 };
+    g_autoptr(GError) error = NULL;
+    chain_init(&chain, 16, LAYER_GATED);
+    g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, NULL);
+    TN_REQUIRE(whole != NULL && compile(chain.graph, 1, NULL, &error) == NULL);
+    const guint64 variables = variable_bytes(chain.graph), least = promised(error) - variables,
+                  arena = tn_program_arena_bytes(whole);
+    TN_ASSERT_CMPUINT(least, <, arena / 2);
+    g_autoptr(GBytes) want = run(&chain, whole);
+    for (guint i = 0; i <= 16; i++) {
+        const guint64 most = least + (arena - least) * i / 16;
+        g_autoptr(TnProgram) program = compile(chain.graph, variables + most, NULL, NULL);
+        TN_REQUIRE(program != NULL);
+        TN_ASSERT_CMPUINT(tn_program_arena_bytes(program), <=, most);
+        g_autoptr(GBytes) got = run(&chain, program);
+        TN_ASSERT(g_bytes_equal(want, got));
+    }
+}
+
 static void
 dropout_draws_the_same(void)
 {
     g_auto(Chain) chain = { 0 };
     g_autoptr(GError) error = NULL;
-    chain_init(&chain, 12, TRUE);
+    chain_init(&chain, 12, LAYER_DROPOUT);
     g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, &error);
     TN_REQUIRE_NO_ERROR(error);
     const guint64 most = tn_program_arena_bytes(whole) / 2;
@@ -223,7 +279,7 @@ static void
 what_fits_stays(void)
 {
     g_auto(Chain) chain = { 0 };
-    chain_init(&chain, 8, FALSE);
+    chain_init(&chain, 8, LAYER_PLAIN);
     g_autoptr(TnProgram) whole = compile(chain.graph, 0, NULL, NULL);
     const guint64 need = tn_program_arena_bytes(whole) + variable_bytes(chain.graph);
     g_autoptr(TnProgram) program = compile(chain.graph, need, NULL, NULL);
@@ -237,7 +293,7 @@ what_cannot_be_met_says_so(void)
     static const char *const skip[] = { "recompute", NULL };
     static const guint64 limits[] = { 1, 300000 };
     g_auto(Chain) chain = { 0 };
-    chain_init(&chain, 20, FALSE);
+    chain_init(&chain, 20, LAYER_PLAIN);
     for (gsize i = 0; i < G_N_ELEMENTS(limits); i++) {
         g_autoptr(GError) error = NULL;
         TN_REQUIRE(compile(chain.graph, limits[i], NULL, &error) == NULL);
@@ -451,6 +507,8 @@ invariant_kernels_stay(void)
 }
 
 static const TnTest tests[] = {
+    { "cheap values go first", cheap_values_go_first },
+    { "every limit is kept", every_limit_is_kept },
     { "long chains shrink", long_chains_shrink },
     { "chains are better than segments", chains_are_better_than_segments },
     { "dropout draws the same", dropout_draws_the_same },
