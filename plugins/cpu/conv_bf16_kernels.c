@@ -18,10 +18,15 @@
 #define UNROLLED _Pragma("GCC unroll 16")
 #endif
 #define L CONV_BF16_L
-/* Places whose sums by 32 channels fit into the registers of AVX-512; and where they are far apart. */
+/* Places whose sums by 32 channels fit into the registers of AVX-512, also where they are far apart, and
+ * how many it takes that no product waits for one before it. */
 #define MOST_PLACES 14
 #define MOST_FAR 7
-#define LEAST_PLACES 6 /* products wait for those before them where there are fewer */
+#define LEAST_PLACES 6
+/* Steps whose weights stay in the first-level cache, or in the second-level one, which is fast enough for
+ * pairs: sums are loaded and stored less often. */
+#define NEAR_PART 10
+#define PAIRS_PART 72
 
 /* --- Any processor ---------------------------------------------------------------------------- */
 
@@ -91,7 +96,7 @@ CPU_FUNCTIONS(finish, (const ConvBf16Rest *rest), (rest))
 
 #define PLAIN(isa)                                                                                 \
     {                                                                                              \
-        block_##isa, finish_##isa, NULL, NULL, CONV_BF16_ROWS, CONV_BF16_ROWS                      \
+        block_##isa, finish_##isa, NULL, NULL, CONV_BF16_ROWS, CONV_BF16_ROWS, NEAR_PART           \
     }
 static const ConvBf16Kernels plain[CPU_N_ISA] = {
     [CPU_PORTABLE] = PLAIN(portable),
@@ -238,8 +243,8 @@ block_pairs(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const gu
     }
 }
 
-static const ConvBf16Kernels pairs = { block_pairs, finish_pairs, NULL,
-                                       NULL,        MOST_PLACES,  LEAST_PLACES };
+static const ConvBf16Kernels pairs = { block_pairs, finish_pairs, NULL,      NULL,
+                                       MOST_PLACES, LEAST_PLACES, PAIRS_PART };
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
 
@@ -331,8 +336,8 @@ block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const gu
     _tile_stored(1, sums + L / 2, out);
 }
 
-static const ConvBf16Kernels tiles = { block_tiles, finish_pairs,   begin_tiles,
-                                       end_tiles,   CONV_BF16_ROWS, CONV_BF16_ROWS };
+static const ConvBf16Kernels tiles = { block_tiles,    finish_pairs,   begin_tiles, end_tiles,
+                                       CONV_BF16_ROWS, CONV_BF16_ROWS, NEAR_PART };
 #endif
 
 const ConvBf16Kernels *

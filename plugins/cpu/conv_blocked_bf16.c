@@ -18,9 +18,7 @@
 #define FEW 4
 #define LARGE_GRAIN (1 << 24)
 #define MOST 64
-/* Steps whose weights stay in the nearest cache, at most, and pairs of tiles that take them in turn. */
-#define PART 10
-#define AT_ONCE 4
+#define AT_ONCE 4 /* pairs of tiles that take a part of the steps in turn */
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
@@ -311,7 +309,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->size = p->wide ? sizeof(float) : sizeof(guint16);
     set_sizes(p);
     set_reads(p);
-    p->part = cpu_parts(p->reads.steps, cpu_parts(p->reads.steps, PART));
+    p->part = cpu_parts(p->reads.steps, cpu_parts(p->reads.steps, p->kernels->part));
     set_lines(p);
     set_tiles(p);
     set_chunks(p);
