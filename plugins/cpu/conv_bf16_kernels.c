@@ -12,7 +12,21 @@
 #include "tiles.h"
 #endif
 
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
 #define L CONV_BF16_L
+/* Places whose sums by 32 channels fit into the registers of AVX-512, also where they are far apart, and
+ * how many it takes that no product waits for one before it. */
+#define MOST_PLACES 14
+#define MOST_FAR 7
+#define LEAST_PLACES 6
+/* Steps whose weights stay in the first-level cache, or in the second-level one, which is fast enough for
+ * pairs: sums are loaded and stored less often. */
+#define NEAR_PART 10
+#define PAIRS_PART 72
 
 /* --- Any processor ---------------------------------------------------------------------------- */
 
@@ -80,10 +94,14 @@ CPU_FUNCTIONS(block,
               (r, x, rows, w, begins, fetch, rest, sums))
 CPU_FUNCTIONS(finish, (const ConvBf16Rest *rest), (rest))
 
+#define PLAIN(isa)                                                                                 \
+    {                                                                                              \
+        block_##isa, finish_##isa, NULL, NULL, CONV_BF16_ROWS, CONV_BF16_ROWS, NEAR_PART           \
+    }
 static const ConvBf16Kernels plain[CPU_N_ISA] = {
-    [CPU_PORTABLE] = { block_portable, finish_portable, NULL, NULL },
-    [CPU_AVX2] = { block_avx2, finish_avx2, NULL, NULL },
-    [CPU_AVX512] = { block_avx512, finish_avx512, NULL, NULL },
+    [CPU_PORTABLE] = PLAIN(portable),
+    [CPU_AVX2] = PLAIN(avx2),
+    [CPU_AVX512] = PLAIN(avx512),
 };
 
 #if defined(__x86_64__)
@@ -148,55 +166,85 @@ finish_pairs(const ConvBf16Rest *rest)
     follow(rest, 0, rest->n);
 }
 
-/* ROWS places, those from n on like the last. */
-CPU_TARGET_PAIRS static void
-places_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, const guint16 *w, gboolean begins,
-             float *sums)
+/* n places: sums are in registers from the first step to the last. */
+CPU_TARGET_PAIRS static CPU_INLINE void
+places_body_pairs(const ConvBf16Reads *r, const guint16 *x, gint n, gint64 apart, const guint16 *w,
+                  gboolean begins, float *sums)
 {
-    enum { ROWS = 8 };
-    __m512 left[ROWS], right[ROWS];
-    gint64 place[ROWS];
-    for (gint i = 0; i < ROWS; i++) {
-        const gint at = MIN(i, n - 1);
-        left[i] = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + at * L);
-        right[i] = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + at * L + L / 2);
-        place[i] = at * r->apart;
+    __m512 left[MOST_PLACES], right[MOST_PLACES];
+    UNROLLED
+    for (gint i = 0; i < n; i++) {
+        left[i] = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + i * L);
+        right[i] = begins ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + i * L + L / 2);
     }
     for (gint64 s = 0; s < r->steps; s++) {
         const guint16 *from = x + r->at[s];
         for (gint p = 0; p < L / 2; p++, w += 2 * L) {
             const __m512bh a = (__m512bh)_mm512_loadu_si512(w);
             const __m512bh b = (__m512bh)_mm512_loadu_si512(w + L);
-            for (gint i = 0; i < ROWS; i++) {
+            UNROLLED
+            for (gint i = 0; i < n; i++) {
                 gint32 pair;
-                memcpy(&pair, from + place[i] + 2 * p, sizeof pair);
+                memcpy(&pair, from + i * apart + 2 * p, sizeof pair);
                 const __m512bh seen = (__m512bh)_mm512_set1_epi32(pair);
                 left[i] = _mm512_dpbf16_ps(left[i], seen, a);
                 right[i] = _mm512_dpbf16_ps(right[i], seen, b);
             }
         }
     }
-    for (gint i = 0; i < ROWS && i < n; i++) {
+    UNROLLED
+    for (gint i = 0; i < n; i++) {
         _mm512_storeu_ps(sums + i * L, left[i]);
         _mm512_storeu_ps(sums + i * L + L / 2, right[i]);
     }
 }
 
+/* So many places, each number of them a function of its own: none is computed that is thrown away. Where they
+ * are one after the other in memory no register holds where each is read, and more are computed at once. */
+#define PLACES(n, name, apart)                                                                     \
+    CPU_TARGET_PAIRS static void name##_##n(const ConvBf16Reads *r, const guint16 *x,              \
+                                            const guint16 *w, gboolean begins, float *sums)        \
+    {                                                                                              \
+        places_body_pairs(r, x, n, apart, w, begins, sums);                                        \
+    }
+#define FEW_PLACES(X, name, apart)                                                                 \
+    X(1, name, apart)                                                                              \
+    X(2, name, apart)                                                                              \
+    X(3, name, apart) X(4, name, apart) X(5, name, apart) X(6, name, apart) X(7, name, apart)
+#define ALL_PLACES(X, name, apart)                                                                 \
+    FEW_PLACES(X, name, apart)                                                                     \
+    X(8, name, apart)                                                                              \
+    X(9, name, apart)                                                                              \
+    X(10, name, apart) X(11, name, apart) X(12, name, apart) X(13, name, apart) X(14, name, apart)
+ALL_PLACES(PLACES, near, L)
+FEW_PLACES(PLACES, far, r->apart)
+
+typedef void (*PlacesFn)(const ConvBf16Reads *r, const guint16 *x, const guint16 *w,
+                         gboolean begins, float *sums);
+#define ROW(n, name, apart) [n] = name##_##n,
+static const PlacesFn near_places[MOST_PLACES + 1] = { ALL_PLACES(ROW, near, ) };
+static const PlacesFn far_places[MOST_FAR + 1] = { FEW_PLACES(ROW, far, ) };
+#undef ROW
+
 static void
 block_pairs(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const guint16 *w,
             gboolean begins, ConvBf16Fetch fetch, const ConvBf16Rest *rest, float *sums)
 {
+    const PlacesFn *places = r->apart == L ? near_places : far_places;
+    const gint each =
+        (gint)cpu_parts(rows, cpu_parts(rows, r->apart == L ? MOST_PLACES : MOST_FAR));
     (void)fetch;
     finish_pairs(rest);
     for (gint g = 0; g < CONV_BF16_GROUPS && x[g] != NULL; g++) {
-        for (gint i = 0; i < rows; i += 8) {
-            places_pairs(r, x[g] + i * r->apart, MIN(8, rows - i), w, begins,
-                         sums + (g * rows + i) * L);
+        for (gint i = 0; i < rows; i += each) {
+            places[MIN(each, rows - i)](r, x[g] + i * r->apart, w, begins,
+                                        sums + (g * rows + i) * L);
         }
     }
 }
 
-static const ConvBf16Kernels pairs = { block_pairs, finish_pairs, NULL, NULL };
+static const ConvBf16Kernels pairs = { block_pairs, finish_pairs, NULL,      NULL,
+                                       MOST_PLACES, LEAST_PLACES, PAIRS_PART };
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
 
@@ -288,7 +336,8 @@ block_tiles(const ConvBf16Reads *r, const guint16 *const *x, gint rows, const gu
     _tile_stored(1, sums + L / 2, out);
 }
 
-static const ConvBf16Kernels tiles = { block_tiles, finish_pairs, begin_tiles, end_tiles };
+static const ConvBf16Kernels tiles = { block_tiles,    finish_pairs,   begin_tiles, end_tiles,
+                                       CONV_BF16_ROWS, CONV_BF16_ROWS, NEAR_PART };
 #endif
 
 const ConvBf16Kernels *

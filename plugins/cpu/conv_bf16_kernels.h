@@ -49,6 +49,9 @@ typedef struct {
     void (*finish)(const ConvBf16Rest *rest);
     void (*begin)(gint rows); /* before blocks of so many rows on a thread; NULL: nothing */
     void (*end)(void);        /* after the last of them; NULL: nothing */
+    gint rows;                /* of a group, at most */
+    gint least;               /* a group of fewer takes as long as one of so many */
+    gint part; /* steps, at most, until the next groups are told to read the same weights */
 } ConvBf16Kernels;
 
 /* Of the processor, as far as TENON_CPU_ISA allows. */

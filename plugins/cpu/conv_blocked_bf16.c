@@ -12,15 +12,13 @@
 #include "tables.h"
 
 #define L CONV_BF16_L
-#define ROWS CONV_BF16_ROWS
+#define ROWS CONV_BF16_ROWS /* of a tile, at most */
 /* Multiplications that a chunk should have: of the first few, and of more. */
 #define GRAIN (1 << 21)
 #define FEW 4
 #define LARGE_GRAIN (1 << 24)
 #define MOST 64
-/* Steps whose weights stay in the nearest cache, at most, and pairs of tiles that take them in turn. */
-#define PART 10
-#define AT_ONCE 4
+#define AT_ONCE 4 /* pairs of tiles that take a part of the steps in turn */
 
 /* --- Running ---------------------------------------------------------------------------------- */
 
@@ -170,15 +168,23 @@ claims(const TnNode *node)
            (!s.plain || (s.made_blocks == s.blocks_out && s.gap[1] == 1));
 }
 
-/* In parts if the places of an image then make fewer tiles. */
+/* How long a line of so many places takes, in places. */
+static gint64
+time_of(const BlockedBf16 *p, gint64 length)
+{
+    const gint64 tiles = cpu_parts(length, p->kernels->rows);
+    return tiles * MAX(cpu_parts(length, tiles), p->kernels->least);
+}
+
+/* In parts if the places of an image then take less. */
 static void
 set_parts(BlockedBf16 *p)
 {
     const BlockedShape *s = &p->s;
     const gint64 pitch = cpu_parts(s->padded[1], s->stride[1]);
-    const gint64 whole = cpu_parts((s->y[0] - 1) * pitch + s->y[1], ROWS);
+    const gint64 whole = time_of(p, (s->y[0] - 1) * pitch + s->y[1]);
     const gboolean steps = s->stride[0] > 1 || s->stride[1] > 1;
-    const gboolean fewer = steps && !s->plain && whole < s->y[0] * cpu_parts(s->y[1], ROWS);
+    const gboolean fewer = steps && !s->plain && whole < s->y[0] * time_of(p, s->y[1]);
     for (gint i = 0; i < 2; i++) {
         const gint64 seen = (s->window[i] - 1) * s->gap[i] + 1;
         p->parts[i] = fewer ? s->stride[i] : 1;
@@ -224,7 +230,7 @@ set_reads(BlockedBf16 *p)
     }
 }
 
-/* One line an image where places follow each other and that makes fewer tiles. */
+/* One line an image where places follow each other and that takes less. */
 static void
 set_lines(BlockedBf16 *p)
 {
@@ -235,11 +241,11 @@ set_lines(BlockedBf16 *p)
     p->line = p->step[0] * p->copy_row;
     p->pitch = row;
     if (p->step[0] == 1 && (p->s.plain || p->step[1] == 1) &&
-        cpu_parts(whole, ROWS) <= p->lines * cpu_parts(p->length, ROWS)) {
+        time_of(p, whole) <= p->lines * time_of(p, p->length)) {
         p->lines = 1;
         p->length = whole;
     }
-    p->line_tiles = cpu_parts(p->length, ROWS);
+    p->line_tiles = cpu_parts(p->length, p->kernels->rows);
     p->rows = (gint)cpu_parts(p->length, p->line_tiles);
     p->tiles = p->s.images * p->lines * p->line_tiles;
 }
@@ -303,7 +309,7 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     p->size = p->wide ? sizeof(float) : sizeof(guint16);
     set_sizes(p);
     set_reads(p);
-    p->part = cpu_parts(p->reads.steps, cpu_parts(p->reads.steps, PART));
+    p->part = cpu_parts(p->reads.steps, cpu_parts(p->reads.steps, p->kernels->part));
     set_lines(p);
     set_tiles(p);
     set_chunks(p);

@@ -6,19 +6,55 @@
 
 #define LANES BF16_TILE
 #define TILE (BF16_TILE_BYTES / 2)
+#define SUMS_AT_ONCE 16 /* in registers: as many as hide how long each product takes */
 
 /* --- AVX512_BF16 ------------------------------------------------------------------------------ */
 
-static void
-list_by_blocks(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
+/* Rows [row, row + rows) of the sums, in registers from the first pair of the list to the last; of `columns`
+ * tiles. */
+CPU_TARGET_PAIRS static CPU_INLINE void
+list_rows(gint64 n, const TilesPair *list, gint row, gint rows, gint columns, gboolean add,
+          float *sums)
 {
-    if (n == 0 && !add) {
-        memset(sums, 0, BF16_BLOCK * BF16_BLOCK * sizeof *sums);
+    __m512 sum[SUMS_AT_ONCE];
+    float *to = sums + row * BF16_BLOCK;
+    for (gint i = 0; i < rows * columns; i++) {
+        const float *from = to + i / columns * BF16_BLOCK + i % columns * LANES;
+        sum[i] = add ? _mm512_loadu_ps(from) : _mm512_setzero_ps();
     }
-    for (gint64 i = 0; i < n; i++) {
-        const Bf16Rows rows = { { list[i].a, list[i].a + TILE }, BF16_DEEP, 0 };
-        const guint16 *const b[2] = { list[i].b, list[i].b + TILE };
-        bf16_kernels()->block(1, &rows, b, n_b, add || i > 0, sums);
+    for (const TilesPair *end = list + n; list < end; list++) {
+        const guint16 *a = list->a + row * BF16_DEEP, *b = list->b;
+        for (gint p = 0; p < BF16_DEEP / 2; p++, a += 2, b += 2 * LANES) {
+            __m512bh seen[2];
+            for (gint j = 0; j < columns; j++) {
+                seen[j] = (__m512bh)_mm512_loadu_si512(b + j * TILE);
+            }
+            for (gint i = 0; i < rows; i++) {
+                gint32 pair;
+                memcpy(&pair, a + i * BF16_DEEP, sizeof pair);
+                const __m512bh weights = (__m512bh)_mm512_set1_epi32(pair);
+                for (gint j = 0; j < columns; j++) {
+                    sum[i * columns + j] = _mm512_dpbf16_ps(sum[i * columns + j], weights, seen[j]);
+                }
+            }
+        }
+    }
+    for (gint i = 0; i < rows * columns; i++) {
+        _mm512_storeu_ps(to + i / columns * BF16_BLOCK + i % columns * LANES, sum[i]);
+    }
+}
+
+CPU_TARGET_PAIRS static void
+list_pairs(gint64 n, const TilesPair *list, gint n_b, gboolean add, float *sums)
+{
+    if (n_b == 2) {
+        for (gint row = 0; row < BF16_BLOCK; row += SUMS_AT_ONCE / 2) {
+            list_rows(n, list, row, SUMS_AT_ONCE / 2, 2, add, sums);
+        }
+    } else {
+        for (gint row = 0; row < BF16_BLOCK; row += SUMS_AT_ONCE) {
+            list_rows(n, list, row, SUMS_AT_ONCE, 1, add, sums);
+        }
     }
 }
 
@@ -42,7 +78,7 @@ put_fast(const float *sums, gint64 step, gint64 n, float bias, guint16 *to)
     }
 }
 
-static const TilesKernels pairs = { list_by_blocks, zip_fast, put_fast };
+static const TilesKernels pairs = { list_pairs, zip_fast, put_fast };
 
 /* --- AMX -------------------------------------------------------------------------------------- */
 

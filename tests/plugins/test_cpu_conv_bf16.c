@@ -120,6 +120,7 @@ static const Conv convs[] = {
       TRUE,
       TRUE },
     { 2, 352, 32, { 9, 11 }, { 1, 1 }, { 1 }, TRUE, TRUE, TRUE },
+    { 1, 2464, 32, { 5, 7 }, { 1, 1 }, { 1 }, TRUE, TRUE, TRUE, TRUE },
     /* places a step apart beside each other: some of them are never seen, dilations, other steps */
     { 1, 64, 32, { 14, 15 }, { 1, 1 }, { 1, .strides = { 2, { 3, 2 } } }, TRUE, TRUE },
     { 2,
@@ -281,7 +282,8 @@ convolve(const Conv *c, double odd)
         array_set(&in[0], in[0].arg.count / 2, odd);
     }
     g_autofree double *want = expected(c, &out[0], in);
-    g_autofree char *what = g_strdup_printf("convolution %d", (int)(c - convs));
+    g_autofree char *what = g_strdup_printf("%d channels of %d x %d to %d maps", (int)c->channels,
+                                            (int)c->x[0], (int)c->x[1], (int)c->maps);
     check("conv_blocked", &attrs, 4, in, want, (double)(channels * c->k[0] * c->k[1]), what);
 }
 
@@ -292,6 +294,23 @@ convolutions(void)
     TN_REQUIRE(tn_registry_open("nn", NULL));
     for (guint i = 0; i < G_N_ELEMENTS(convs); i++) {
         convolve(&convs[i], 0);
+    }
+}
+
+/* Lines of 1 to 33 places, beside each other in memory and apart: groups of every number of them. */
+static void
+numbers_of_places(void)
+{
+    open_plugins();
+    TN_REQUIRE(tn_registry_open("nn", NULL));
+    for (gint64 n = 1; n <= 33; n++) {
+        for (gint64 step = 1; step <= 2; step++) {
+            const Conv c = { 1,        64,
+                             32,       { 1, step * (n - 1) + 1 },
+                             { 1, 1 }, { 1, .strides = { 2, { 1, step } } },
+                             TRUE,     TRUE };
+            convolve(&c, 0);
+        }
     }
 }
 
@@ -403,8 +422,9 @@ other_instruction_sets(void)
                                         "TENON_CPU_ISA=avx512", "TENON_CPU_ISA=avx512_bf16" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self,     "convolutions", "odd numbers",
-                                        "maxima", "layers",       NULL };
+        const char *const command[] = { self,          "convolutions", "numbers of places",
+                                        "odd numbers", "maxima",       "layers",
+                                        NULL };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
@@ -416,6 +436,7 @@ other_instruction_sets(void)
 
 static const TnTest tests[] = {
     { "convolutions", convolutions },
+    { "numbers of places", numbers_of_places },
     { "odd numbers", odd_numbers },
     { "maxima", maxima },
     { "layers", layers },
