@@ -109,7 +109,16 @@ static void
 pack_groups(const Bf16Columns *c, gint64 first, gint64 n, gboolean rows, guint16 *to)
 {
     const gint64 tiles = cpu_parts(c->deep, BF16_DEEP), tile = BF16_TILE_BYTES / 2;
+    const Bf16PairBothFn both =
+        n == 2 && !rows && c->stride == 1 && (first + 2) * BF16_TILE <= c->columns
+            ? bf16_kernels()->pair_both
+            : NULL;
     for (gint64 t = 0; t < tiles; t++) {
+        if (both != NULL && (t + 1) * BF16_DEEP <= c->deep) {
+            both(c->from + first * BF16_TILE + t * BF16_DEEP * c->deep_stride, c->deep_stride,
+                 to + t * tile, to + (tiles + t) * tile);
+            continue;
+        }
         for (gint64 i = 0; i < n; i++) {
             guint16 *at = to + (i * tiles + t) * tile;
             if (rows) {
@@ -133,6 +142,13 @@ cpu_gemm_bf16_pack_rows(const Bf16Columns *c, gint64 first, gint64 n, guint16 *t
     pack_groups(c, first, n, TRUE, to);
 }
 
+/* Where rows may be read as pairs, a is copied as b is: it need not be turned. */
+static gboolean
+rows_as_columns(void)
+{
+    return bf16_kernels()->sums != NULL;
+}
+
 /* A part is two groups. */
 gint64
 cpu_gemm_bf16_parts(const CpuGemmBf16 *g)
@@ -151,7 +167,8 @@ cpu_gemm_bf16_pack(const CpuGemmBf16 *g, const guint16 *a, const guint16 *b, gui
         pack_groups(&columns, first, MIN(2, groups(g->n) - first), FALSE, b_to + first * group);
     } else {
         const Bf16Columns rows = { a, g->a_col, g->a_row, g->k, g->m };
-        pack_groups(&rows, first, MIN(2, groups(g->m) - first), TRUE, a_to + first * group);
+        pack_groups(&rows, first, MIN(2, groups(g->m) - first), !rows_as_columns(),
+                    a_to + first * group);
     }
 }
 
@@ -190,13 +207,24 @@ block(const Region *r, gint64 row, gint64 col)
     const gint n_b = col + BF16_TILE < g->n ? 2 : 1;
     const guint16 *b[2] = { r->b_packed + col / BF16_TILE * group };
     float sums[BF16_BLOCK * BF16_BLOCK] __attribute__((aligned(64)));
-    Bf16Rows rows = g->packs_a
-                        ? (Bf16Rows){ { r->a_packed + row / BF16_TILE * group }, BF16_DEEP, tile }
-                        : (Bf16Rows){ { r->a + row * g->a_row }, g->a_row, BF16_DEEP };
+    Bf16Rows rows = { { r->a + row * g->a_row }, g->a_row, BF16_DEEP, 0 };
+    if (g->packs_a) {
+        const gboolean pairs = rows_as_columns();
+        rows = (Bf16Rows){ { r->a_packed + row / BF16_TILE * group },
+                           pairs ? 2 : BF16_DEEP,
+                           tile,
+                           pairs ? 2 * BF16_TILE : 0 };
+    }
     if (row + BF16_TILE < g->m) {
         rows.from[1] = rows.from[0] + (g->packs_a ? group : BF16_TILE * g->a_row);
     }
     b[1] = n_b == 2 ? b[0] + group : NULL;
+    if (bf16_kernels()->narrow != NULL && !g->wide) {
+        bf16_kernels()->narrow(g->deep, &rows, b, r->bias, MIN(BF16_BLOCK, g->m - row),
+                               MIN(BF16_BLOCK, g->n - col),
+                               (guint16 *)(void *)r->c + row * g->n + col, g->n);
+        return;
+    }
     bf16_kernels()->block(g->deep, &rows, b, n_b, FALSE, sums);
     store_block(r, sums, row, col);
 }

@@ -110,7 +110,8 @@ CPU_FUNCTIONS(store_rows,
 
 #define PLAIN(isa)                                                                                 \
     {                                                                                              \
-        block_##isa, pair_##isa, turn_##isa, store_##isa, NULL, NULL, store_rows_##isa             \
+        .block = block_##isa, .pair = pair_##isa, .turn = turn_##isa, .store = store_##isa,        \
+        .store_rows = store_rows_##isa                                                             \
     }
 static const Bf16Kernels plain[CPU_N_ISA] = {
     [CPU_PORTABLE] = PLAIN(portable), [CPU_AVX2] = PLAIN(avx2), [CPU_AVX512] = PLAIN(avx512)
@@ -164,6 +165,47 @@ turn_fast(const guint16 *from, gint64 stride, guint16 *to)
 
 /* --- AVX-512: pairs --------------------------------------------------------------------------- */
 
+/* Matrices are copied from the third-level cache, and no prefetcher follows so many rows, nor strides of whole
+ * pages: what the next tiles are made of is fetched meanwhile, into the second-level cache, for rows a power
+ * of two apart share a few places of the first. */
+#define LINE 64
+#define LINES_AHEAD 2
+#define ROWS_AHEAD 64
+
+static CPU_INLINE void
+fetch(const guint16 *from, gint64 numbers)
+{
+    __builtin_prefetch((const char *)from + numbers * (gint64)sizeof *from, 0, 2);
+}
+
+/* Of each line the left half to one tile and the right half to the other. */
+CPU_TARGET_PAIRS static void
+pair_both(const guint16 *from, gint64 stride, guint16 *left, guint16 *right)
+{
+    guint16 order[2 * BF16_BLOCK];
+    for (gint i = 0; i < 2 * BF16_BLOCK; i++) {
+        order[i] = (guint16)(i / 2 + i % 2 * BF16_BLOCK);
+    }
+    const __m512i of_left = _mm512_loadu_si512(order);
+    const __m512i of_right = _mm512_loadu_si512(order + BF16_BLOCK);
+    for (gint p = 0; p < BF16_DEEP / 2; p++, from += 2 * stride, left += 32, right += 32) {
+        const __m512i x = _mm512_loadu_si512(from), y = _mm512_loadu_si512(from + stride);
+        fetch(from, ROWS_AHEAD * stride);
+        fetch(from, (ROWS_AHEAD + 1) * stride);
+        _mm512_storeu_si512(left, _mm512_permutex2var_epi16(x, of_left, y));
+        _mm512_storeu_si512(right, _mm512_permutex2var_epi16(x, of_right, y));
+    }
+}
+
+static void
+turn_pairs(const guint16 *from, gint64 stride, guint16 *to)
+{
+    for (gint i = 0; i < BF16_TILE; i++) {
+        fetch(from, i * stride + LINES_AHEAD * LINE / (gint64)sizeof *from);
+    }
+    turn_fast(from, stride, to);
+}
+
 /* Rounds as cpu_bf16_narrow does, but that results too small to be normal become zero. */
 CPU_TARGET_PAIRS static void
 store_pairs(const float *sums, const float *bias, gint64 n, guint16 *to)
@@ -200,34 +242,83 @@ store_rows_pairs(const float *sums, const float *bias, gint64 rows, gint64 n, gu
     }
 }
 
-/* Eight rows of 32 columns. */
-CPU_TARGET_PAIRS static void
-rows_pairs(gint64 deep, const guint16 *a, gint64 row, gint64 step, const guint16 *b0,
-           const guint16 *b1, gboolean both, gboolean add, float *sums)
+/* All of a short loop at once, before anything else: only so the sums never touch memory. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 8")
+#endif
+
+#define ROWS 8 /* that are summed at once, each of one or two groups of columns */
+typedef __m512 Sums[ROWS][2];
+
+CPU_TARGET_PAIRS static CPU_INLINE void
+begin_pairs(gint groups, const float *from, gint64 from_row, Sums sum)
 {
-    enum { ROWS = 8 };
-    __m512 left[ROWS], right[ROWS];
+    UNROLLED
     for (gint r = 0; r < ROWS; r++) {
-        left[r] = add ? _mm512_loadu_ps(sums + r * BF16_BLOCK) : _mm512_setzero_ps();
-        right[r] = add ? _mm512_loadu_ps(sums + r * BF16_BLOCK + BF16_TILE) : _mm512_setzero_ps();
+        UNROLLED
+        for (gint g = 0; g < groups; g++) {
+            sum[r][g] = from != NULL ? _mm512_loadu_ps(from + r * from_row + g * BF16_TILE)
+                                     : _mm512_setzero_ps();
+        }
     }
-    for (gint64 t = 0; t < deep; t++, a += step) {
-        for (gint p = 0; p < BF16_DEEP / 2; p++, b0 += 32, b1 += 32) {
+}
+
+/* rows from a on, as in Bf16Rows. */
+CPU_TARGET_PAIRS static CPU_INLINE void
+add_pairs(gint groups, gint64 deep, const guint16 *a, const Bf16Rows *rows, const guint16 *const *b,
+          Sums sum)
+{
+    const guint16 *b0 = b[0], *b1 = b[groups - 1];
+    const gint64 row = rows->row, apart = rows->apart > 0 ? rows->apart : 2;
+    for (gint64 t = 0; t < deep; t++, a += rows->step) {
+        const guint16 *at = a;
+        for (gint p = 0; p < BF16_DEEP / 2; p++, b0 += 32, b1 += 32, at += apart) {
             const __m512bh x = (__m512bh)_mm512_loadu_si512(b0);
             const __m512bh y = (__m512bh)_mm512_loadu_si512(b1);
+            UNROLLED
             for (gint r = 0; r < ROWS; r++) {
                 gint32 pair;
-                memcpy(&pair, a + r * row + 2 * p, sizeof pair);
+                memcpy(&pair, at + r * row, sizeof pair);
                 const __m512bh z = (__m512bh)_mm512_set1_epi32(pair);
-                left[r] = _mm512_dpbf16_ps(left[r], z, x);
-                right[r] = _mm512_dpbf16_ps(right[r], z, y);
+                sum[r][0] = _mm512_dpbf16_ps(sum[r][0], z, x);
+                if (groups > 1) {
+                    sum[r][1] = _mm512_dpbf16_ps(sum[r][1], z, y);
+                }
             }
         }
     }
+}
+
+/* groups: known to the compiler. */
+CPU_TARGET_PAIRS static CPU_INLINE void
+sums_body(gint groups, gint64 deep, const guint16 *a, const Bf16Rows *rows, const guint16 *const *b,
+          const float *from, gint64 from_row, float *to, gint64 to_row)
+{
+    Sums sum;
+    begin_pairs(groups, from, from_row, sum);
+    add_pairs(groups, deep, a, rows, b, sum);
+    UNROLLED
     for (gint r = 0; r < ROWS; r++) {
-        _mm512_storeu_ps(sums + r * BF16_BLOCK, left[r]);
-        if (both) {
-            _mm512_storeu_ps(sums + r * BF16_BLOCK + BF16_TILE, right[r]);
+        UNROLLED
+        for (gint g = 0; g < groups; g++) {
+            _mm512_storeu_ps(to + r * to_row + g * BF16_TILE, sum[r][g]);
+        }
+    }
+}
+
+CPU_TARGET_PAIRS static void
+sums_pairs(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, const float *from,
+           gint64 from_row, float *to, gint64 to_row)
+{
+    for (gint i = 0; i < 2 * BF16_TILE && a->from[i / BF16_TILE] != NULL; i += ROWS) {
+        const guint16 *rows = a->from[i / BF16_TILE] + i % BF16_TILE * a->row;
+        const float *base = from != NULL ? from + i * from_row : NULL;
+        if (n_b == 2) {
+            sums_body(2, deep, rows, a, b, base, from_row, to + i * to_row, to_row);
+        } else {
+            sums_body(1, deep, rows, a, b, base, from_row, to + i * to_row, to_row);
         }
     }
 }
@@ -236,16 +327,56 @@ static void
 block_pairs(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, gboolean add,
             float *sums)
 {
-    for (gint g = 0; g < 2 && a->from[g] != NULL; g++) {
-        for (gint r = 0; r < BF16_TILE; r += 8) {
-            rows_pairs(deep, a->from[g] + r * a->row, a->row, a->step, b[0], b[n_b - 1], n_b == 2,
-                       add, sums + (g * BF16_TILE + r) * BF16_BLOCK);
+    sums_pairs(deep, a, b, n_b, add ? sums : NULL, BF16_BLOCK, sums, BF16_BLOCK);
+}
+
+/* Up to ROWS rows of a block, rounded from registers; cols: of the groups that there are. */
+CPU_TARGET_PAIRS static CPU_INLINE void
+narrow_body(gint groups, gint64 deep, const guint16 *a, const Bf16Rows *in, const guint16 *const *b,
+            const float *bias, gint64 rows, __mmask32 cols, guint16 *to, gint64 stride)
+{
+    const __mmask16 left = (__mmask16)cols, right = (__mmask16)(cols >> BF16_TILE);
+    Sums sum;
+    begin_pairs(groups, NULL, 0, sum);
+    add_pairs(groups, deep, a, in, b, sum);
+    const __m512 none = _mm512_setzero_ps();
+    const __m512 left_bias = bias != NULL ? _mm512_maskz_loadu_ps(left, bias) : none;
+    const __m512 right_bias = bias != NULL ? _mm512_maskz_loadu_ps(right, bias + BF16_TILE) : none;
+    UNROLLED
+    for (gint r = 0; r < ROWS; r++) {
+        if (r < rows) {
+            const __m512 x = bias != NULL ? _mm512_add_ps(sum[r][0], left_bias) : sum[r][0];
+            const __m512 z = groups < 2 ? none : sum[r][groups - 1];
+            const __m512 y = bias != NULL ? _mm512_add_ps(z, right_bias) : z;
+            _mm512_mask_storeu_epi16(to + r * stride, cols, (__m512i)_mm512_cvtne2ps_pbh(y, x));
+        }
+    }
+}
+
+CPU_TARGET_PAIRS static void
+narrow_pairs(gint64 deep, const Bf16Rows *a, const guint16 *const *b, const float *bias,
+             gint64 rows, gint64 n, guint16 *to, gint64 stride)
+{
+    const __mmask32 cols = n >= BF16_BLOCK ? 0xffffffff : (1u << n) - 1;
+    for (gint64 i = 0; i < rows; i += ROWS, to += ROWS * stride) {
+        const guint16 *in = a->from[i / BF16_TILE] + i % BF16_TILE * a->row;
+        if (n > BF16_TILE) {
+            narrow_body(2, deep, in, a, b, bias, rows - i, cols, to, stride);
+        } else {
+            narrow_body(1, deep, in, a, b, bias, rows - i, cols, to, stride);
         }
     }
 }
 
 static const Bf16Kernels pairs = {
-    block_pairs, pair_fast, turn_fast, store_pairs, NULL, NULL, store_rows_pairs,
+    .block = block_pairs,
+    .pair = pair_fast,
+    .turn = turn_pairs,
+    .store = store_pairs,
+    .store_rows = store_rows_pairs,
+    .pair_both = pair_both,
+    .sums = sums_pairs,
+    .narrow = narrow_pairs,
 };
 
 /* --- AMX: tiles ------------------------------------------------------------------------------- */
@@ -316,7 +447,13 @@ block_tiles(gint64 deep, const Bf16Rows *a, const guint16 *const *b, gint n_b, g
 }
 
 static const Bf16Kernels tiles = {
-    block_tiles, pair_fast, turn_fast, store_pairs, begin_tiles, end_tiles, store_rows_pairs,
+    .block = block_tiles,
+    .pair = pair_fast,
+    .turn = turn_fast,
+    .store = store_pairs,
+    .begin = begin_tiles,
+    .end = end_tiles,
+    .store_rows = store_rows_pairs,
 };
 #endif
 

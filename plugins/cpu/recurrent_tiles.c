@@ -69,6 +69,20 @@ tile_end(void)
     }
 }
 
+/* By blocks of two groups. */
+static void
+multiply_sums(const TileProduct *p, const guint16 *a, gint64 a_row, const guint16 *b,
+              const float *from, gint64 from_row, float *to, gint64 to_row)
+{
+    const Bf16Rows rows = { { a }, a_row, BF16_DEEP };
+    const gint64 group = p->deep * (BF16_TILE_BYTES / 2);
+    for (gint j = 0; j < p->groups; j += 2) {
+        const guint16 *const tiles[] = { b + j * group, b + (j + 1) * group };
+        bf16_kernels()->sums(p->deep, &rows, tiles, MIN(2, p->groups - j), from + j * BF16_TILE,
+                             from_row, to + j * BF16_TILE, to_row);
+    }
+}
+
 /* By blocks of two groups, which have rows of their own. */
 static void
 multiply_blocks(const TileProduct *p, const guint16 *a, gint64 a_row, const guint16 *b,
@@ -162,7 +176,11 @@ tile_multiply(const TileProduct *p, const guint16 *a, gint64 a_row, const guint1
         return;
     }
 #endif
-    multiply_blocks(p, a, a_row, panel, from, from_row, to, to_row);
+    if (bf16_kernels()->sums != NULL) {
+        multiply_sums(p, a, a_row, panel, from, from_row, to, to_row);
+    } else {
+        multiply_blocks(p, a, a_row, panel, from, from_row, to, to_row);
+    }
 }
 
 /* --- Rows ------------------------------------------------------------------------------------- */
