@@ -109,6 +109,9 @@ is_within_limit(const TnCompiler *c, const TnProgram *program, GError **error)
     }
     const guint64 arena = c->least_bytes > 0 ? c->least_bytes : program->arena_bytes;
     const guint64 least = arena + variables;
+    if (c->options->least_limit != NULL) {
+        *c->options->least_limit = least;
+    }
     g_autofree char *whole = size_text(least), *stored = size_text(variables),
                     *between = size_text(arena), *given = size_text(limit),
                     *missing = size_text(least - limit);

@@ -38,20 +38,18 @@ variable_bytes(const TnGraph *graph)
     return sum;
 }
 
-/* The least limit that can be met: the error of one that cannot names it. 0: none is known. */
+/* 0: it needs nothing. */
 static guint64
 least_limit(const BenchTraining *t)
 {
-    static const char before[] = "a limit of ";
+    guint64 least = 0;
     TnCompile options;
     g_autoptr(GError) error = NULL;
     tn_compile_init(&options, tn_job_context(t->job));
     options.memory_limit = 1;
+    options.least_limit = &least;
     g_autoptr(TnProgram) program = tn_compile(tn_function_graph(t->step), &options, &error);
-    if (program)
-        return 0; /* it needs nothing */
-    const char *at = strstr(error->message, before);
-    return at != NULL ? g_ascii_strtoull(at + strlen(before), NULL, 10) : 0;
+    return least;
 }
 
 static double

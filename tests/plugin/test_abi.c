@@ -432,6 +432,7 @@ static const Row rows[] = {
     MEMBER(TnCompile, precision),
     MEMBER(TnCompile, fast_math),
     MEMBER(TnCompile, used_sink),
+    MEMBER(TnCompile, least_limit),
     STRUCT(TnInputAttrs),
     MEMBER(TnInputAttrs, name),
     MEMBER(TnInputAttrs, dtype),

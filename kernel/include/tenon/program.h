@@ -45,6 +45,8 @@ typedef struct {
     /* With choice_data: told of the nodes of the finished program, each with the kernel that runs it, which
      * under a memory limit may be another than was chosen; TnChoice.source says nothing. NULL: nobody asks. */
     TnChoiceSink used_sink;
+    /* Gets the least memory_limit that can be met where the given one cannot; NULL: nobody asks. */
+    guint64 *least_limit;
 } TnCompile;
 
 /* What all compilations in a context have in common: its devices and what was set there; the rest is
