@@ -25,11 +25,13 @@ exp_rule(const TnMatch *m)
     return unless_strict(m, tn_match_inside(m, m->in[0], "log"));
 }
 
-/* (a / b) * b: what the gradient of log (exp x) is, where exp x may be infinite. */
+/* (a / b) * b: what the gradient of log (exp x) is, where exp x may be infinite. Not of integers, whose quotients
+ * are truncated. */
 static TnVal
 mul_rule(const TnMatch *m)
 {
-    for (gint i = 0; i < 2; i++) {
+    const gboolean real = tn_dtype_in(m->node->out[0].dtype, TN_DTYPES_FLOAT);
+    for (gint i = 0; i < 2 && real; i++) {
         const TnGraphNode *quotient = tn_match_node(m, m->in[i]);
         if (tn_is_op(quotient, "div") && tn_val_equal(quotient->in[1], m->in[1 - i])) {
             return unless_strict(m, quotient->in[0]);

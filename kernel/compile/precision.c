@@ -17,6 +17,7 @@ typedef struct {
     GHashTable *low;         /* values of the new graph that are no more exact than narrow ones */
     gboolean *is_wanted;     /* narrow, by a reader: of nodes of the old graph */
     const gboolean *weights; /* old nodes that do not count for what follows; NULL: all count */
+    gboolean all;            /* all inputs that count must be low, not the largest of them alone */
     const TnOp *cast;
 } Precision;
 
@@ -129,19 +130,19 @@ counts(const Precision *p, const TnRewriter *rw, const TnGraphNode *node, gint i
     return is && (p->weights == NULL || !p->weights[node->in[i].node]);
 }
 
-/* Whether the largest of the inputs that count are no more exact than narrow ones: then neither need
- * be what is made of them. */
+/* Whether the largest of the inputs that count, or all of them, are no more exact than narrow ones: then neither
+ * need be what is made of them. */
 static gboolean
 inputs_are_low(const Precision *p, const TnRewriter *rw, const TnGraphNode *node, const TnVal *in,
                gboolean only_main)
 {
-    gint64 most = 0;
+    gint64 most = -1;
     gboolean low = FALSE;
     for (gint i = 0; i < node->n_in; i++) {
         if (!counts(p, rw, node, i, in[i], only_main)) {
             continue;
         }
-        const gint64 count = tn_type_count(tn_type_of(rw->to, in[i]));
+        const gint64 count = p->all ? 0 : tn_type_count(tn_type_of(rw->to, in[i]));
         if (count >= most) {
             low = (low || count > most) && is_low(p, in[i]);
             most = count;
@@ -256,6 +257,8 @@ tn_pass_precision(TnCompiler *c, GError **error)
     /* Whether weights are as many as what they meet hangs on the number of samples. */
     TnFixed fixed = { NULL };
     p.weights = c->options->batch_invariant ? tn_fixed_nodes(&fixed, c->graph, c->graph) : NULL;
+    /* Of others, as in bodies of control flow, that is not known. */
+    p.all = c->options->batch_invariant;
     find_wanted(&p, c->graph);
     const gboolean ok = tn_rewrite_into(c, NULL, precision_node, &p, error);
     tn_fixed_clear(&fixed);

@@ -222,7 +222,7 @@ try_rounds(TnCompiler *c, guint64 aim, Way way, Found *best, GError **error)
         go_on = arena > aim && (slack > 0 || arena < before - before / ENOUGH_BETTER);
         before = arena;
         ok = ok && (!go_on || choose_and_copy(c, &draft, aim + slack, way, &go_on, error));
-        go_on = go_on || slack > 0;
+        go_on = go_on || (slack > 0 && arena > aim);
         draft_clear(&draft);
         if (!ok) {
             return FALSE;

@@ -118,6 +118,21 @@ products_undo_quotients(void)
     }
 }
 
+/* Quotients of integers are truncated: 7 / 2 * 2 is 6. */
+static void
+quotients_of_integers_stay(void)
+{
+    g_autoptr(TnTensor) x = tn_tensor_scalar(TN_DTYPE_I32, 7),
+                        two = tn_tensor_scalar(TN_DTYPE_I32, 2);
+    g_autoptr(TnGraph) graph = tn_graph_new("integers");
+    g_autofree char *kernels = NULL;
+    const TnVal a = tn_graph_input(graph, "x", *tn_tensor_type(x)),
+                b = tn_graph_constant(graph, two);
+    tn_graph_output(graph, "y", tn_f_mul(graph, tn_f_div(graph, a, b), b));
+    g_autoptr(TnTensor) got = run(graph, TRUE, x, &kernels);
+    TN_ASSERT_CMPFLOAT(tn_tensor_get(got, 0), ==, 6);
+}
+
 static void
 log_of_softmax(void)
 {
@@ -230,6 +245,7 @@ nothing_unless_asked(void)
 static const TnTest tests[] = {
     { "log and exp undo each other", log_and_exp_undo_each_other },
     { "products undo quotients", products_undo_quotients },
+    { "quotients of integers stay", quotients_of_integers_stay },
     { "log of softmax", log_of_softmax },
     { "sums of what is repeated", sums_of_what_is_repeated },
     { "repeated axes that stay", repeated_axes_that_stay },

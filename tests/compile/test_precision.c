@@ -377,6 +377,63 @@ axes_lie_as_readers_want(void)
     }
 }
 
+/* --- Whatever the number of samples ----------------------------------------------------------- */
+
+/* y = x w^T + b, which a product reads, too: in a scan's body, where weights are inputs like any other. Gives the
+ * first of `samples` states. */
+static void
+first_of(gint64 samples, float *first)
+{
+    enum { H = 16, STEPS = 3 };
+    const TnType types[] = { tn_type(TN_DTYPE_F32, 2, (gint64[]){ samples, H }),
+                             tn_type(TN_DTYPE_F32, 2, (gint64[]){ STEPS, H }),
+                             tn_type(TN_DTYPE_F32, 2, (gint64[]){ H, H }),
+                             tn_type(TN_DTYPE_F32, 1, (gint64[]){ H }) };
+    static const char *const names[] = { "h", "s", "w", "b" };
+    g_autoptr(TnGraph) graph = tn_graph_new("scan");
+    g_autoptr(TnGraph) body = NULL;
+    g_autoptr(GError) error = NULL;
+    TnVal in[4], out[TN_MAX_OUT];
+    for (gint i = 0; i < 4; i++) {
+        in[i] = tn_graph_input(graph, names[i], types[i]);
+    }
+    body = tn_graph_nested(graph, "body");
+    const TnVal h = tn_graph_input(body, "h", types[0]), s = tn_graph_input(body, "s", types[3]);
+    const TnVal w = tn_graph_capture(body, graph, in[2]), b = tn_graph_capture(body, graph, in[3]);
+    const TnVal y = tn_f_add(body, op(body, "linear", 2, (TnVal[]){ h, w }), b);
+    tn_graph_output(body, "h", tn_f_add(body, y, s));
+    tn_graph_output(body, "z", op(body, "linear", 2, (TnVal[]){ y, w }));
+    tn_graph_scan(graph, body, 1, &in[0], 1, &in[1], FALSE, out);
+    tn_graph_output(graph, "h", out[0]);
+    tn_graph_output(graph, "z", out[1]);
+    const TnCompile options = {
+        .devices = devices, .n_devices = 2, .precision = TN_DTYPE_BF16, .batch_invariant = TRUE
+    };
+    g_autoptr(TnProgram) program = tn_compile(graph, &options, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    g_autoptr(TnExec) exec = tn_exec_new(program, NULL, NULL, &error);
+    TN_REQUIRE_NO_ERROR(error);
+    for (guint i = 0; i < 4; i++) {
+        TnRandom random;
+        tn_random_init(&random, 7, "first", i);
+        g_autoptr(TnTensor) tensor = random_tensor(&random, &types[i]);
+        TN_REQUIRE(tn_exec_bind(exec, i, tensor) == TN_OK);
+    }
+    TN_REQUIRE(tn_exec_run(exec) == TN_OK);
+    for (gint64 i = 0; i < H; i++) {
+        first[i] = (float)tn_tensor_get(tn_exec_output(exec, 0), i);
+    }
+}
+
+static void
+bodies_and_samples(void)
+{
+    float one[16], many[16];
+    first_of(1, one);
+    first_of(5, many);
+    TN_ASSERT(memcmp(one, many, sizeof one) == 0);
+}
+
 static const TnTest tests[] = {
     { "products are narrow", products_are_narrow },
     { "results stay near", results_stay_near },
@@ -384,6 +441,7 @@ static const TnTest tests[] = {
     { "special numbers", special_numbers },
     { "random graphs", random_graphs },
     { "axes lie as readers want", axes_lie_as_readers_want },
+    { "bodies and samples", bodies_and_samples },
 };
 
 TN_TEST_MAIN_WITH("precision", tests, set_up, tear_down)
