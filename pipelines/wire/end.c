@@ -2,13 +2,7 @@
  *
  * ZeroMQ's threads exchange heartbeats whatever this process computes, so a connection over which
  * nothing comes for SILENCE_MS is cut: a router then refuses to send there, and a dealer's monitor
- * says so.
- *
- * A server that lets everybody in (tcp without a key) asks for no heartbeats itself. libzmq 4.3 aborts the process
- * when one is due on a connection that it does not read, since its peer sent more than BACKLOG, and that the
- * peer has left (its issue 4364). There those who join say how long their silence may be (a TTL in
- * their heartbeats, which holds until they say something else), and the system gives up a line on
- * which nothing is acknowledged. */
+ * says so. */
 #include "wire/end.h"
 
 #include <errno.h>
@@ -66,35 +60,12 @@ set_text(TnEnd *end, int option, const char *text, GError **error)
            fail(end, "a key", error);
 }
 
-typedef struct {
-    int option, value;
-} IntOption;
-
-static gboolean
-set_ints(TnEnd *end, guint n, const IntOption *rows, GError **error)
-{
-    for (guint i = 0; i < n; i++)
-        if (!set_int(end, rows[i].option, rows[i].value, error))
-            return FALSE;
-    return TRUE;
-}
-
-/* What the system asks of a line of its own: once a second while nothing is under way. */
-static gboolean
-set_open_server(TnEnd *end, GError **error)
-{
-    static const IntOption rows[] = {
-        { ZMQ_HEARTBEAT_IVL, 0 },       { ZMQ_TCP_MAXRT, SILENCE_MS },
-        { ZMQ_TCP_KEEPALIVE, 1 },       { ZMQ_TCP_KEEPALIVE_IDLE, 1 },
-        { ZMQ_TCP_KEEPALIVE_INTVL, 1 }, { ZMQ_TCP_KEEPALIVE_CNT, SILENCE_MS / 1000 },
-    };
-    return set_ints(end, G_N_ELEMENTS(rows), rows, error);
-}
-
 static gboolean
 set_options(TnEnd *end, gsize most_bytes, GError **error)
 {
-    const IntOption rows[] = {
+    const struct {
+        int option, value;
+    } rows[] = {
         { ZMQ_LINGER, LINGER_MS },
         { ZMQ_HEARTBEAT_IVL, BEAT_MS },
         { ZMQ_HEARTBEAT_TIMEOUT, SILENCE_MS },
@@ -106,8 +77,9 @@ set_options(TnEnd *end, gsize most_bytes, GError **error)
         { end->serve ? ZMQ_ROUTER_MANDATORY : ZMQ_IMMEDIATE, 1 },
     };
     const gint64 most = (gint64)MIN(most_bytes, (gsize)G_MAXINT64);
-    if (!set_ints(end, G_N_ELEMENTS(rows), rows, error))
-        return FALSE;
+    for (guint i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (!set_int(end, rows[i].option, rows[i].value, error))
+            return FALSE;
     if (!end->serve && (!set_int(end, ZMQ_RECONNECT_IVL, 100, error) ||
                         !set_int(end, ZMQ_RECONNECT_IVL_MAX, 1000, error)))
         return FALSE;
@@ -145,7 +117,7 @@ set_privacy(TnEnd *end, const TnWireOptions *options, GError **error)
         tn_log("wire", TN_LOG_WARN,
                "%s is INSECURE: whoever reaches it may read and change what goes over it",
                options->address);
-        return !end->serve || set_open_server(end, error);
+        return TRUE;
     }
     if (!tn_key_load(options->key, &key, error))
         return FALSE;

@@ -252,32 +252,6 @@ floods(void)
     close_scene(&scene);
 }
 
-/* Strangers that are held back hang up, and the server is busy elsewhere for longer than heartbeats take: none is due
- * to who is gone (see end.c). */
-static void
-floods_that_end(void)
-{
-    enum { N = 10 };
-    static const char junk[] = "junk";
-    Scene scene = open_scene("tcp://127.0.0.1:*");
-    const int held_back_ms = 100;
-    void *strangers[N];
-    for (guint round = 0; round < 2; round++) {
-        for (guint i = 0; i < N; i++) {
-            strangers[i] = knock(tn_wire_url(scene.server));
-            zmq->setsockopt(strangers[i], ZMQ_SNDTIMEO, &held_back_ms, sizeof held_back_ms);
-            while (zmq->send(strangers[i], junk, sizeof junk, 0) >= 0)
-                continue;
-        }
-        for (guint i = 0; i < N; i++)
-            zmq->close(strangers[i]);
-        g_usleep(1200 * 1000);
-        serves(&scene);
-    }
-    TN_ASSERT_CMPUINT(stats_of(scene.server).joined, ==, 1);
-    close_scene(&scene);
-}
-
 static int
 raw_connection(const char *url)
 {
@@ -329,7 +303,6 @@ static const TnTest tests[] = {
     { "out of turn", out_of_turn },
     { "false blocks", false_blocks },
     { "floods", floods },
-    { "floods that end", floods_that_end },
     { "connections", connections },
 };
 TN_TEST_MAIN_WITH("faults", tests, strangers_setup, strangers_teardown)

@@ -320,15 +320,12 @@ final_digest(const char *root)
 typedef struct {
     TnBackground run, stage;
     Line line;
-    gboolean insecure; /* else both have the key */
     char *root;
 } Pair;
 
 static void
 begin_pair(Pair *pair, const char *name, const char *overrides, double stage_timeout)
 {
-    const char *ours = pair->insecure ? "map.insecure=true" : "map.key=line";
-    const char *theirs = pair->insecure ? "--insecure" : "--key=line";
     g_autofree char *why = why_not();
     if (why) {
         static char said[256];
@@ -337,11 +334,12 @@ begin_pair(Pair *pair, const char *name, const char *overrides, double stage_tim
         tn_test_skip("%s", said);
     }
     pair->root = tn_test_tmp_path("%s", name);
-    g_autofree char *run = g_strdup_printf("%s run --runs %s %s map.place=tcp://*:" PORT " %s%s",
-                                           program, pair->root, config_path, ours, overrides);
-    g_autofree char *stage =
-        g_strdup_printf("%s stage --threads=1 %s map %s --timeout=%gs --connect=tcp://%s:" PORT,
-                        program, config_path, theirs, stage_timeout * SLACK, addresses[0]);
+    g_autofree char *run =
+        g_strdup_printf("%s run --runs %s %s map.place=tcp://*:" PORT " map.key=line%s", program,
+                        pair->root, config_path, overrides);
+    g_autofree char *stage = g_strdup_printf(
+        "%s stage --threads=1 %s map --key=line --timeout=%gs --connect=tcp://%s:" PORT, program,
+        config_path, stage_timeout * SLACK, addresses[0]);
     pair->line.fds[0] = start_on(0, &pair->run, run, &pair->line.spaces[0]);
     TN_REQUIRE(tn_background_says(&pair->run, "is awaited at", 20));
     pair->line.fds[1] = start_on(1, &pair->stage, stage, &pair->line.spaces[1]);
@@ -402,10 +400,10 @@ cut_for_a_moment(void)
 
 /* Both sides end, each with its reason, the run within the time that a loss may take. */
 static void
-cut_for_good(gboolean insecure)
+cut_for_good(void)
 {
-    Pair pair = { .line.quality = slow, .insecure = insecure };
-    begin_pair(&pair, insecure ? "open-good" : "good", "", 3);
+    Pair pair = { .line.quality = slow };
+    begin_pair(&pair, "good", "", 3);
     TN_ASSERT(tn_background_says(&pair.run, "epoch 1/", 20));
     atomic_store(&pair.line.cut, TRUE);
     TN_ASSERT(tn_background_wait(&pair.run, 5 + 2));
@@ -421,41 +419,16 @@ cut_for_good(gboolean insecure)
 
 /* With restart the run awaits the stage, which seeks the run. */
 static void
-cut_and_awaited(gboolean insecure)
+cut_and_awaited(void)
 {
-    Pair pair = { .line.quality = slow, .insecure = insecure };
-    begin_pair(&pair, insecure ? "open-awaited" : "awaited", " map.restart=true", 30);
+    Pair pair = { .line.quality = slow };
+    begin_pair(&pair, "awaited", " map.restart=true", 30);
     TN_ASSERT(tn_background_says(&pair.run, "epoch 1/", 20));
     atomic_store(&pair.line.cut, TRUE);
     TN_ASSERT(tn_background_says(&pair.run, "two seconds", 10));
     atomic_store(&pair.line.cut, FALSE);
     ends_with_the_same_bits(&pair);
     end_pair(&pair);
-}
-
-/* Without a key the server has no heartbeats of its own: the system notices. */
-static void
-cut_for_good_with_a_key(void)
-{
-    cut_for_good(FALSE);
-}
-
-static void
-cut_for_good_without(void)
-{
-    cut_for_good(TRUE);
-}
-
-static void
-cut_and_awaited_with_a_key(void)
-{
-    cut_and_awaited(FALSE);
-}
-
-static void
-cut_and_awaited_without(void)
-{
-    cut_and_awaited(TRUE);
 }
 
 static void
@@ -488,9 +461,7 @@ teardown(void)
 static const TnTest tests[] = {
     { "bad lines", bad_lines },
     { "cut for a moment", cut_for_a_moment },
-    { "cut for good", cut_for_good_with_a_key },
-    { "cut for good, no key", cut_for_good_without },
-    { "cut and awaited", cut_and_awaited_with_a_key },
-    { "cut and awaited, no key", cut_and_awaited_without },
+    { "cut for good", cut_for_good },
+    { "cut and awaited", cut_and_awaited },
 };
 TN_TEST_MAIN_WITH("network", tests, setup, teardown)
