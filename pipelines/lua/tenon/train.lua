@@ -54,8 +54,8 @@ function train:build(graph)
   self.record = layer.recording(function() prediction = layer.with_training(true, self.model, input) end)
   local loss = layer.scoped("loss", self.loss.compute, self.loss, prediction, target)
   if not core.is_operand(loss) or loss.rank ~= 0 then
-    core.fail("config", ("%s: stages.%s.loss: gives %s; the gradient needs one number"):format(
-      core.where(self._spec), self.stage_name, core.is_operand(loss) and loss.type or type(loss) .. " in Lua"))
+    core.fail("config", ("%s: stages.%s.loss: gives %s; the gradient needs a value of one number"):format(
+      core.where(self._spec), self.stage_name, core.is_operand(loss) and loss.type or "a Lua " .. type(loss)))
   end
 
   local params = parameters()
