@@ -101,13 +101,14 @@ cpu_tile_pairs(gint sums, gint a, gint b)
         odd[k] = (Floats)(w & 0xffff0000u);
     }
     for (gint m = 0; m < rows_of(sums); m++) {
-        Floats s;
+        Floats s, of_even = { 0 }, of_odd = { 0 };
         memcpy(&s, tiles.row[sums][m], sizeof s);
         for (gint k = 0; k < deep; k++) {
             const guint32 pair = tiles.row[a][m][k];
-            s += float_of(pair << 16) * even[k];
-            s += float_of(pair & 0xffff0000u) * odd[k];
+            of_even += float_of(pair << 16) * even[k];
+            of_odd += float_of(pair & 0xffff0000u) * odd[k];
         }
+        s += of_even + of_odd;
         memcpy(tiles.row[sums][m], &s, sizeof s);
     }
 }

@@ -1,8 +1,8 @@
 /* call.h: one call of oneDNN on plain tensors: a primitive, with copies before and after it where
  * it wants another layout.
  *
- * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c alone makes them. A call is made once: any number of threads run it at once, each with scratch memory of its
- * own. */
+ * What is behind it is descriptors in the style of oneDNN 2.x (3.x has none): call.c alone makes them. A call is
+ * made once: any number of threads run it at once, each with scratch memory of its own. */
 #pragma once
 
 #include <tenon/device.h>

@@ -169,7 +169,9 @@ set_sizes(Plan *plan, const TnNode *node)
     plan->slices.lay = lay;
     plan->slices.n_in = node->n_in;
     plan->slices.kept = b->fixed;
-    if (b->fixed || plan->m >= PACK_ROWS) {
+    /* With a of i8 the library's layout also has sums of b's columns, and it lays only a whole matrix so. */
+    const gboolean part = !plan->by_rows && plan->slices.n > 1;
+    if ((b->fixed || plan->m >= PACK_ROWS) && !(part && plan->types.x == TN_DTYPE_I8)) {
         slices_add_weights(&plan->slices, ONEDNN_B, plan->by_rows ? 0 : plan->slices.per);
     }
 }

@@ -61,6 +61,7 @@ slices_reserve_laid(Slices *s, gint64 bytes)
 void
 slices_add_weights(Slices *s, OneDnnPort port, gint64 step)
 {
+    g_assert(s->parts == 0 && s->n_weights < (gint)G_N_ELEMENTS(s->weights));
     s->weights[s->n_weights++] = (SliceWeights){ .port = port, .cut = step != 0, .step = step };
 }
 

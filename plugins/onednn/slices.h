@@ -49,7 +49,8 @@ gsize slices_reserve(Slices *slices, gint64 bytes);
 gsize slices_reserve_own(Slices *slices, gint64 bytes);
 /* Bytes among what is laid, which `lay` fills itself. Where. */
 gsize slices_reserve_laid(Slices *slices, gint64 bytes);
-/* The tensor of a port of the calls is laid apart; call it before slices_prepare. step: 0: not cut. */
+/* The tensor of a port of the calls is laid apart; call it before slices_prepare, and not with
+ * `parts`, whose memory is shared. step: 0: not cut. */
 void slices_add_weights(Slices *slices, OneDnnPort port, gint64 step);
 
 /* Makes the calls and what threads need to run them at once. */

@@ -238,7 +238,8 @@ losses(void)
         { "function(p, t) return p:sum() end", NULL },
         { "function(p, t) return p end", "stages.t.loss: gives f32[2, 2]; the gradient needs" },
         { "function(p, t) return 5 end", "stages.t.loss: gives a Lua number; the gradient needs" },
-        { "function(p, t) end", "stages.t.loss: gives a Lua nil; the gradient needs a value of one number" },
+        { "function(p, t) end",
+          "stages.t.loss: gives a Lua nil; the gradient needs a value of one number" },
     };
     prepares("t = tn.stage.train { from = 'r', input = 'x', target = 'y', epochs = 1,\n"
              "model = tn.layer(%s), optimizer = tn.optim.sgd {}, loss = 'mse' }",
