@@ -41,7 +41,7 @@ static const Row rows[] = {
       TN_DTYPE_F32,
       2,
       2,
-      { { .rank = 2, .dims = { 70, 300 } }, { .rank = 2, .dims = { 300, 900 } } } },
+      { { .rank = 2, .dims = { 20, 300 } }, { .rank = 2, .dims = { 300, 900 } } } },
     { "matmul",
       TN_DTYPE_F32,
       2,
@@ -66,7 +66,7 @@ static const Row rows[] = {
       TN_DTYPE_F32,
       6,
       3,
-      { { .rank = 2, .dims = { 70, 300 } },
+      { { .rank = 2, .dims = { 20, 300 } },
         { .rank = 2, .dims = { 900, 300 } },
         { .rank = 1, .dims = { 900 } } } },
     { "linear",
@@ -132,7 +132,7 @@ static const Row rows[] = {
       TN_DTYPE_I8,
       2,
       2,
-      { { .rank = 2, .dims = { 70, 300 } }, { TN_DTYPE_I8, 2, { 300, 900 } } } },
+      { { .rank = 2, .dims = { 32, 300 } }, { TN_DTYPE_I8, 2, { 300, 900 } } } },
     { "matmul_integer",
       TN_DTYPE_U8,
       2,
@@ -280,12 +280,13 @@ run(const Case *c, TnExec *exec)
     return tn_exec_output(exec, 0);
 }
 
+/* ref: run already, as far as the same weights go. */
 static void
 check_same(const Case *c, TnExec *exec, TnExec *ref)
 {
     const gboolean exact = tn_tensor_dtype(tn_exec_output(ref, 0)) != TN_DTYPE_F32 &&
                            tn_tensor_dtype(tn_exec_output(ref, 0)) != TN_DTYPE_BF16;
-    TnTensor *got = run(c, exec), *want = run(c, ref);
+    TnTensor *got = run(c, exec), *want = tn_exec_output(ref, 0);
     const double near = exact ? 0 : c->row->dtype == TN_DTYPE_BF16 ? 0.02 : 1e-4;
     double worst = 0;
     for (gint64 i = 0; i < tn_tensor_count(want); i++) {
@@ -314,9 +315,11 @@ weights_are_kept(void)
         kept += library && strstr(text, " keep ") != NULL;
         /* Of f32 any processor has kernels; a dense layer is taken by another rule. */
         TN_ASSERT(library || rows[i].dtype != TN_DTYPE_F32 || strcmp(rows[i].op, "linear") == 0);
+        run(&c, ref);
         check_same(&c, exec, ref);
         check_same(&c, exec, ref);
         write_weights(&c);
+        run(&c, ref);
         check_same(&c, exec, ref);
         case_clear(&c);
     }
