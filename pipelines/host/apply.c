@@ -164,20 +164,23 @@ find_inputs(lua_State *L, Call *call)
         tn_host_raise_text(L, TN_ERROR_CONFIG, "%s: wants at least %u inputs", op->name, n_rows);
 }
 
-/* Among which the operator is to work. */
+/* Among which the operator is to work. A variable is no tensor: while a graph is built it is read there, so
+ * that programs see its value of the day and gradients come to it. */
 static void
 find_mode(lua_State *L, Call *call)
 {
-    gboolean tensors = FALSE;
+    gboolean tensors = FALSE, variables = FALSE;
     for (gint k = 0; k < call->n_in; k++) {
         const TnLuaValue *value = call->at[k] ? tn_to_val(L, call->at[k]) : NULL;
         tensors = tensors || (call->at[k] && luaL_testudata(L, call->at[k], TN_TENSOR));
+        variables = variables || (call->at[k] && luaL_testudata(L, call->at[k], TN_VARIABLE));
         if (value && !call->graph)
             call->graph = value->graph;
     }
     TnGraph *built = tn_host_of(L)->build.graph;
+    const gboolean apart = tensors && !variables;
     /* Within control flow also what comes from around is computed where it is written. */
-    if ((!call->graph && !tensors) || (call->graph && tn_graph_is_within(built, call->graph)))
+    if ((!call->graph && !apart) || (call->graph && tn_graph_is_within(built, call->graph)))
         call->graph = built;
 }
 

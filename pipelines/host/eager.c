@@ -86,6 +86,12 @@ grad_in_graph(lua_State *L, TnGraph *graph, gint n, TnVal *x)
     const TnVal y = tn_operand_in_graph(L, 1, graph);
     for (gint i = 0; i < n; i++) {
         lua_rawgeti(L, 2, i + 1);
+        if (luaL_testudata(L, -1, TN_TENSOR))
+            return tn_host_raise_text(
+                L, TN_ERROR_CONFIG,
+                "grad: %d of the list is a tensor, a constant of what is traced "
+                "here; make it an argument, or a variable",
+                i + 1);
         x[i] = tn_operand_in_graph(L, -1, graph);
         lua_pop(L, 1);
     }

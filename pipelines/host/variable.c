@@ -253,12 +253,19 @@ variables(lua_State *L)
     return 1;
 }
 
-/* v:read(): a tensor with its present value. */
+/* v:read(): a tensor with its present value; while a graph is built, the value that a run begins with. */
 static int
 variable_read(lua_State *L)
 {
     TnLuaVar *handle = check_variable(L);
+    TnGraph *built = tn_host_of(L)->build.graph;
     GError *error = NULL;
+    if (built) {
+        const TnVal val = tn_graph_variable(built, handle->var);
+        tn_host_check_graph(L, built);
+        tn_push_val(L, built, val);
+        return 1;
+    }
     TnLuaTensor *result = tn_push_tensor(L);
     TnTensor *value = tn_var_get(handle->var, &error);
     if (!value)
@@ -286,42 +293,57 @@ write_tensor(TnVar *var, TnTensor *tensor, GError **error)
                         (gsize)tn_tensor_bytes(host), error);
 }
 
-/* v:write(x): a tensor or a number for all elements. In a graph: v:assign(value). */
+/* The tensor at index 2, or one of the variable's type with the number there as all elements; NULL with the
+ * error. */
+static TnTensor *
+written(lua_State *L, const TnLuaVar *handle, GError **error)
+{
+    const TnLuaTensor *tensor = tn_to_tensor(L, 2);
+    const TnType *type = &tn_var_info(handle->var)->type;
+    guint64 element;
+    if (tensor)
+        return tn_tensor_ref(tensor->tensor);
+    tn_number_check(L, 2, type->dtype, &element);
+    TnTensor *from = tn_tensor_new(NULL, *type, error);
+    if (from)
+        tn_dtype_convert(type->dtype, tn_storage_memory(tn_tensor_storage(from)), 1, type->dtype,
+                         &element, 0, (gsize)tn_tensor_count(from));
+    return from;
+}
+
+/* v:write(x): a tensor or a number for all elements, now. */
 static int
 variable_write(lua_State *L)
 {
     TnLuaVar *handle = check_variable(L);
-    const TnLuaTensor *tensor = tn_to_tensor(L, 2);
-    TnTensor *from = NULL;
     GError *error = NULL;
-    if (tensor) {
-        from = tn_tensor_ref(tensor->tensor);
-    } else {
-        const TnType *type = &tn_var_info(handle->var)->type;
-        guint64 element;
-        tn_number_check(L, 2, type->dtype, &element);
-        from = tn_tensor_new(NULL, *type, &error);
-        if (from)
-            tn_dtype_convert(type->dtype, tn_storage_memory(tn_tensor_storage(from)), 1,
-                             type->dtype, &element, 0, (gsize)tn_tensor_count(from));
-    }
+    TnTensor *from = written(L, handle, &error);
     const gboolean ok = from && write_tensor(handle->var, from, &error);
     g_clear_pointer(&from, tn_tensor_unref);
     tn_host_of(L)->writes++;
     return ok ? 0 : tn_host_raise(L, error);
 }
 
-/* v:assign(x): at the end of the program if x is a value of a graph, now otherwise. */
+/* v:assign(x): at the end of the program if x is a value of a graph or one is built, now otherwise. */
 static int
 variable_assign(lua_State *L)
 {
     TnLuaVar *handle = check_variable(L);
     const TnLuaValue *value = tn_to_val(L, 2);
+    TnGraph *graph = value ? value->graph : tn_host_of(L)->build.graph;
     GError *error = NULL;
-    if (!value)
+    if (!graph)
         return variable_write(L);
-    tn_graph_assign(value->graph, handle->var, value->val);
-    return tn_graph_check(value->graph, &error) ? 0 : tn_host_raise(L, error);
+    if (value || tn_to_variable(L, 2)) {
+        tn_graph_assign(graph, handle->var, tn_operand_in_graph(L, 2, graph));
+    } else {
+        TnTensor *from = written(L, handle, &error);
+        if (!from)
+            return tn_host_raise(L, error);
+        tn_graph_assign(graph, handle->var, tn_graph_constant(graph, from));
+        tn_tensor_unref(from);
+    }
+    return tn_graph_check(graph, &error) ? 0 : tn_host_raise(L, error);
 }
 
 static int

@@ -59,7 +59,8 @@ local function dropped(x, p)
   if not layer.training or p == 0 then return x end
   local key = core.key_variable()
   local y = x:dropout(key, { p = p })
-  -- In a graph the training step moves the key on; at once it is done here.
+  -- In a graph the training step, or tn.jit, moves the key on; at once it is done here.
+  layer.drawn = true
   if not core.current_graph() then key:write(key:read() + tn.tensor({ 0, 1 }, "u64")) end
   return y
 end

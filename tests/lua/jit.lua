@@ -89,6 +89,27 @@ return tn.script {
       return g(3) + g(a) + h { x = a, y = 1 }
     end)
     check.equal(outer(tn.tensor(2.0)):item(), 2 * 3 + 4 + 3)
+    -- A variable beside a tensor from outside is read in each run, and gradients come to it: not what it
+    -- was while the function was traced.
+    local w, mask = tn.variable { name = "masked", shape = { 2 }, init = "ones" }, tn.tensor { 2.0, 0 }
+    local masked = tn.jit(function(a)
+      local y = (mask * w * w * a):sum()
+      local slope = tn.grad(y, { w })[1]
+      return y, slope, tn.grad(slope:sum(), { w })[1]
+    end)
+    local taken, noted = tn.jit(function(a) return w:read() * a end), tn.jit(function(a) w:assign(mask) return w * a end)
+    for _, value in ipairs { 1, 3, 1 } do
+      w:write(value)
+      local y, slope, curve = masked(tn.ones { 2 })
+      check.equal({ y:item(), slope:get(1), slope:get(2), curve:get(1) }, { 2 * value * value, 4 * value, 0, 4 }, "beside a mask")
+      check.equal(taken(tn.ones { 2 }):list(), { value, value }, "read in each run")
+      check.equal(noted(tn.ones { 2 }):list(), { value, value }, "the value that the run begins with")
+      check.equal(w:read():list(), { 2, 0 }, "assigned in each run")
+    end
+    tn.jit(function(a) w:assign(5) return a end)(x)
+    check.equal(w:read():list(), { 5, 5 }, "a number for all elements")
+    check.fails(function() tn.jit(function(a) return tn.grad((a * x):sum(), { x })[1] end)(tn.ones { 1 }) end,
+      "grad: 1 of the list is a tensor, a constant", "argument")
     -- What failed leaves no graph open: this runs at once.
     check.equal((x + 1):item(), 2)
   end,

@@ -192,6 +192,15 @@ return tn.script {
     end
     assert(zeros > 400 and zeros < 600 and differ, zeros)
     check.near(drop(ones):list()[1], 1)
+    -- So are those of a traced function, of what it is given and of what it has from outside.
+    for what, f in pairs {
+      given = function(x) return layers.with_training(true, drop, x) end,
+      ["from outside"] = function(x) return layers.with_training(true, drop, ones) + x * 0 end,
+    } do
+      local traced = tn.jit(f)
+      local one, other = traced(ones), traced(ones)
+      assert((one - other):abs():sum():item() > 0, what .. ": left out the same elements twice")
+    end
     -- That of attention draws anew as well.
     local attend = tn.new(nn.attention { 1, dropout = 0.5 }, "attend")
     local input = tn.normal({ 1, 20, 4 }, 3)

@@ -38,6 +38,8 @@ return tn.experiment {
           step = function(trainer)
             seen.step = seen.step + 1
             check.equal(trainer.step, 2 * seen.step)
+            -- dropout draws by a key that each step moves on
+            check.equal(require("tenon.core").key_variable():read():list(), { 4, trainer.step })
           end,
           log = function(_, metrics)
             seen.log = seen.log + 1

@@ -1,5 +1,6 @@
 -- tenon.jit: tn.jit(f): a function of values traced into a graph and run as a program.
 local core = require "tenon.core"
+local layer = require "tenon.layer"
 local tree = require "tenon.tree"
 
 local most = 16 -- programs of a function that are kept
@@ -30,13 +31,24 @@ local function operands(graph, list, paths)
   return list
 end
 
+-- f; where its layers draw numbers (dropout), each run moves the key on, so that the next one draws others.
+local function drawing(f)
+  return function(...)
+    layer.drawn = false
+    local results = table.pack(f(...))
+    local key = layer.drawn and core.key_variable()
+    if key then key:assign(key + core.tensor({ 0, 1 }, "u64")) end
+    return table.unpack(results, 1, results.n)
+  end
+end
+
 -- f for arguments like these: its program, and its results as a tree.
 local function trace(f, args, n)
   local graph = core.graph "jit"
   local inputs = {}
   local list, paths = tree.flatten(args, "x")
   for i, x in ipairs(list) do inputs[i] = graph:input(paths[i], x.dtype, x.shape) end
-  local results, n_results = pack(core.build(graph, f, table.unpack(tree.rebuild(args, inputs), 1, n)))
+  local results, n_results = pack(core.build(graph, drawing(f), table.unpack(tree.rebuild(args, inputs), 1, n)))
   local values, places = tree.flatten(results, "y")
   for i, x in ipairs(operands(graph, values, places)) do graph:output(places[i], x) end
   local plain = #values == n_results

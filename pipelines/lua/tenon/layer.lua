@@ -8,6 +8,7 @@ local core = require "tenon.core"
 
 local layer = {
   training = false, -- whether batch norm and dropout behave as in training
+  drawn = false, -- whether a layer has drawn numbers by the key since somebody made this false
   record = nil, -- a list while somebody wants to know the layers: see layer.recording
   counted = nil, -- then: names of parameters that are in it; one that several layers use is counted once
 }
