@@ -128,19 +128,19 @@ maml(void)
     run("maml");
 }
 
+static void
+hessian(void)
+{
+    run("hessian");
+}
+
 static const TnTest tests[] = {
-    { "layers", layers },
-    { "schedules", schedules },
-    { "optimisers", optimisers },
-    { "eager", eager },
-    { "numbers", numbers },
-    { "jit", jit },
-    { "zero sizes", zero_sizes },
-    { "models", models },
-    { "training", training },
-    { "control", control },
-    { "fast math", fast_math },
-    { "maml", maml },
-    { "jit says what changed", jit_says_what_changed },
+    { "layers", layers },         { "schedules", schedules },
+    { "optimisers", optimisers }, { "eager", eager },
+    { "numbers", numbers },       { "jit", jit },
+    { "zero sizes", zero_sizes }, { "models", models },
+    { "training", training },     { "control", control },
+    { "fast math", fast_math },   { "maml", maml },
+    { "hessian", hessian },       { "jit says what changed", jit_says_what_changed },
 };
 TN_TEST_MAIN("lua", tests)
