@@ -5,8 +5,8 @@
  *
  * {"cpu matmul f32[8, 4] f32[4, 2] -> f32[8, 2]": "cpu-matmul 0", "cpu gelu … #6b1f…": "none"}: the
  * kind of device and what it was to run, its attributes as a hash, "unread:" before outputs that nobody
- * reads; the table of kernels and the rank there. "none" is a choice too: a composite was expanded,
- * other nodes went to the next device. */
+ * reads, "invariant" behind a node that was to heed that; the table of kernels and the rank there. "none"
+ * is a choice too: a composite was expanded, other nodes went to the next device. */
 #include "choose.h"
 #include "costs.h"
 
@@ -18,6 +18,7 @@
 #define NONE "none"
 /* Nodes that look alike had different kernels: a kernel may look at constants too. */
 #define SEVERAL "several"
+#define INVARIANT " invariant"
 
 static void
 append_args(GString *key, gint n, const TnArg *args)
@@ -50,6 +51,19 @@ note(TnValue *chosen, const char *key, const char *id)
     const char *before = tn_value_get_string(tn_value_get(chosen, key));
     const char *text = before == NULL || strcmp(before, id) == 0 ? id : SEVERAL;
     tn_value_set(chosen, key, tn_value_string(text));
+}
+
+/* What choices say of a node: its key, and whether it had to be invariant. */
+static char *
+choice_key(const TnCompile *options, guint d, const TnNode *node)
+{
+    char *key = tn_node_key(tn_device_kind(options->devices[d]), node);
+    if (!options->batch_invariant) {
+        return key;
+    }
+    char *invariant = g_strconcat(key, INVARIANT, NULL);
+    g_free(key);
+    return invariant;
 }
 
 /* The node as kernels are asked about it. */
@@ -143,8 +157,8 @@ choose(const TnCompile *options, guint d, const TnNode *any, guint others)
         options->choice_sink == NULL) {
         return tn_kernel_find_known(kind, node);
     }
-    g_autofree char *key = tn_node_key(kind, node);
-    const char *choice = tn_value_get_string(tn_value_get(options->choices, key));
+    g_autofree char *key = tn_node_key(kind, node), *name = choice_key(options, d, node);
+    const char *choice = tn_value_get_string(tn_value_get(options->choices, name));
     const TnKernel *kernel = NULL;
     TnChoiceSource source = TN_CHOICE_KEPT;
     if (g_strcmp0(choice, NONE) != 0) {
@@ -153,7 +167,7 @@ choose(const TnCompile *options, guint d, const TnNode *any, guint others)
     }
     g_autofree char *id = kernel != NULL ? tn_kernel_id(kernel) : NULL;
     if (options->chosen != NULL) {
-        note(options->chosen, key, id != NULL ? id : NONE);
+        note(options->chosen, name, id != NULL ? id : NONE);
     }
     if (options->choice_sink != NULL) {
         tell(options, options->choice_sink,
@@ -179,7 +193,7 @@ tn_choice_known(const TnCompile *options, guint d, const TnNode *node)
     if (options->choices == NULL) {
         return TRUE;
     }
-    g_autofree char *key = tn_node_key(tn_device_kind(options->devices[d]), node);
+    g_autofree char *key = choice_key(options, d, node);
     return tn_value_get(options->choices, key) != NULL;
 }
 
@@ -190,7 +204,7 @@ tn_choose_anew(const TnCompile *options, guint d, const TnNode *any)
     const TnNode view = asked(options, any), *node = &view;
     const TnKernel *kernel = tn_kernel_find_known(kind, node);
     if (kernel != NULL && options->chosen != NULL) {
-        g_autofree char *key = tn_node_key(kind, node), *id = tn_kernel_id(kernel);
+        g_autofree char *key = choice_key(options, d, node), *id = tn_kernel_id(kernel);
         tn_value_set(options->chosen, key, tn_value_string(id));
     }
     return kernel;
@@ -210,8 +224,7 @@ void
 tn_choice_note(const TnCompile *options, guint d, const TnNode *node, const TnKernel *kernel)
 {
     if (options->chosen != NULL) {
-        g_autofree char *key = tn_node_key(tn_device_kind(options->devices[d]), node);
-        g_autofree char *id = tn_kernel_id(kernel);
+        g_autofree char *key = choice_key(options, d, node), *id = tn_kernel_id(kernel);
         if (tn_value_get(options->chosen, key) != NULL) {
             tn_value_set(options->chosen, key, tn_value_string(id));
         }

@@ -12,10 +12,12 @@ is_run(const TnGraphNode *node)
            node->op != &tn_transfer_op;
 }
 
+static const TnClaim no_claim = { .device = -1 };
+
 static TnClaim
-claim_by(guint device, const TnKernel *kernel, const TnNodeView *view)
+claim_by(guint device, const TnKernel *kernel, const TnNodeView *view, gboolean mixed)
 {
-    TnClaim claim = { (gint)device, kernel, 0 };
+    TnClaim claim = { (gint)device, kernel, 0, mixed };
     for (gint i = 0; i < view->node.n_out; i++) {
         claim.unread |= (guint64)(view->out[i].unread != 0) << i;
     }
@@ -23,33 +25,34 @@ claim_by(guint device, const TnKernel *kernel, const TnNodeView *view)
 }
 
 static TnClaim
-claim_node(TnCompiler *c, guint number)
+claim_node(TnCompiler *c, guint number, gboolean mixed)
 {
+    const TnCompile options = tn_claim_options(c->options, &(TnClaim){ .mixed = mixed });
     TnNodeView view;
     const TnKernel *kernel = NULL;
     tn_node_view(&view, c->graph, number);
     kernel = tn_control_kernel(view.node.op);
     for (guint d = 0; kernel != NULL && d < c->options->n_devices; d++) {
         if (tn_device_is_host(c->options->devices[d])) {
-            return claim_by(d, kernel, &view);
+            return claim_by(d, kernel, &view, mixed);
         }
     }
     for (guint d = 0; d < c->options->n_devices; d++) {
-        kernel = tn_choose_kernel(c->options, d, &view.node);
+        kernel = tn_choose_kernel(&options, d, &view.node);
         if (kernel != NULL) {
-            return claim_by(d, kernel, &view);
+            return claim_by(d, kernel, &view, mixed);
         }
     }
     /* A composite that was expanded is so again; what else nobody has as chosen goes to the first that
      * takes it. */
     const gboolean anew = c->options->choices != NULL && !tn_op_is_composite(view.node.op);
     for (guint d = 0; anew && d < c->options->n_devices; d++) {
-        kernel = tn_choose_anew(c->options, d, &view.node);
+        kernel = tn_choose_anew(&options, d, &view.node);
         if (kernel != NULL) {
-            return claim_by(d, kernel, &view);
+            return claim_by(d, kernel, &view, mixed);
         }
     }
-    return (TnClaim){ -1, NULL, 0 };
+    return no_claim;
 }
 
 gboolean
@@ -57,12 +60,12 @@ tn_pass_claim(TnCompiler *c, GError **error)
 {
     (void)error;
     const guint n = c->graph->nodes->len;
+    g_autofree gboolean *mixed = tn_mixed_nodes(c);
     tn_kernels_refresh();
     g_free(c->claims);
     c->claims = g_new(TnClaim, n + 1);
     for (guint i = 0; i < n; i++) {
-        c->claims[i] =
-            is_run(tn_graph_node(c->graph, i)) ? claim_node(c, i) : (TnClaim){ -1, NULL, 0 };
+        c->claims[i] = is_run(tn_graph_node(c->graph, i)) ? claim_node(c, i, mixed[i]) : no_claim;
     }
     return TRUE;
 }

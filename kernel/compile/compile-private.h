@@ -18,6 +18,7 @@ typedef struct {
     gint device; /* index into TnCompile.devices; -1: none */
     const TnKernel *kernel;
     guint64 unread; /* a bit for each output that nobody read then: the kernel was chosen by it */
+    gboolean mixed; /* its results hang on all samples: chosen as without batch_invariant */
 } TnClaim;
 
 #define TN_INSIDE G_MAXUINT32
@@ -36,6 +37,7 @@ typedef struct {
     TnVal *
         trace; /* of the nodes before `fuse`: their first value after it; out TN_INSIDE: in a group */
     guint64 least_bytes; /* the smallest arena that `recompute` reached; 0: it was not needed */
+    GHashTable *mixed;   /* paths of nodes whose results hang on all samples; NULL: none do */
 } TnCompiler;
 
 /* --- The table of passes ---------------------------------------------------------------------- */
@@ -76,6 +78,19 @@ gboolean tn_pass_layout(TnCompiler *c, GError **error);
 gboolean tn_pass_recompute(TnCompiler *c, GError **error);
 gboolean tn_pass_fuse(TnCompiler *c, GError **error);
 gboolean tn_pass_transfer(TnCompiler *c, GError **error);
+
+/* The graph at the types of c->options->inputs, calls of sub-graphs put in place. */
+gboolean tn_infer_graph(TnCompiler *c, GError **error);
+
+/* --- What batch_invariant is not for ----------------------------------------------------------- */
+
+/* Sets c->mixed, to the nodes of the graph that sum over the samples. The graph is as `infer` left it. */
+void tn_find_mixers(TnCompiler *c);
+/* Of each node of c->graph whether all its results hang on all samples; those that do are added to c->mixed, by
+ * which later graphs' nodes are known. (transfer full): g_free. */
+gboolean *tn_mixed_nodes(TnCompiler *c);
+/* What the kernel of a claimed node is chosen by: options, without batch_invariant where it is mixed. */
+TnCompile tn_claim_options(const TnCompile *options, const TnClaim *claim);
 
 /* --- Operators that passes must know ---------------------------------------------------------- */
 

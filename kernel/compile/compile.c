@@ -185,7 +185,8 @@ tell_used(const TnPlan *plan)
             const TnClaim *claim = &plan->c->claims[step->node];
             TnNodeView view;
             tn_node_view_claimed(&view, plan->graph, step->node, claim);
-            tn_choice_used(plan->c->options, (guint)claim->device, &view.node, claim->kernel);
+            const TnCompile options = tn_claim_options(plan->c->options, claim);
+            tn_choice_used(&options, (guint)claim->device, &view.node, claim->kernel);
         }
     }
 }

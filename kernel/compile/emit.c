@@ -53,7 +53,7 @@ prepare_step(TnPlan *plan, TnStep *step, GError **error)
         .n_out = node->n_out,
         .in = view.in,
         .out = view.out,
-        .batch_invariant = plan->c->options->batch_invariant,
+        .batch_invariant = plan->c->options->batch_invariant && !plan->c->claims[step->node].mixed,
     };
     for (gint i = 0; i < node->n_in; i++) {
         describe_input(plan, step, (guint)i, &view.in[i]);

@@ -163,10 +163,20 @@ infer_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *i
 }
 
 gboolean
-tn_pass_infer(TnCompiler *c, GError **error)
+tn_infer_graph(TnCompiler *c, GError **error)
 {
     Infer infer = { c, g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)tn_tensor_unref) };
     const gboolean ok = tn_rewrite_into(c, NULL, infer_node, &infer, error);
     g_hash_table_unref(infer.known);
+    return ok;
+}
+
+gboolean
+tn_pass_infer(TnCompiler *c, GError **error)
+{
+    const gboolean ok = tn_infer_graph(c, error);
+    if (ok) {
+        tn_find_mixers(c);
+    }
     return ok;
 }

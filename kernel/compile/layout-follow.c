@@ -71,7 +71,8 @@ tn_lay_sum(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in
 /* A reduction over all places of each channel: blocks and their channels are left in order. Sums of blocks are
  * made in another order than those of images; whether there are blocks may hang on the number of samples. */
 gboolean
-tn_lay_places(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in, TnVal *out)
+tn_lay_places(TnLaying *l, TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *in,
+              TnVal *out)
 {
     static const char *const names[] = { "reduce_sum", "reduce_max" };
     gboolean is = FALSE;
@@ -79,7 +80,8 @@ tn_lay_places(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal 
         is = is || node->op == tn_op_find(names[i], NULL);
     }
     const TnSplit way = tn_way_of_inputs(l, node, in);
-    is = is && !(l->options->batch_invariant && node->op == tn_op_find("reduce_sum", NULL));
+    const gboolean invariant = l->options->batch_invariant && !l->claims[number].mixed;
+    is = is && !(invariant && node->op == tn_op_find("reduce_sum", NULL));
     if (!is || way == TN_NOT_LAID || way == TN_SPLIT_SAMPLES) {
         return FALSE;
     }

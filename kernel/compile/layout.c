@@ -108,8 +108,9 @@ tn_kernel_laid(const TnLaying *l, guint number, const TnGraphNode *node, const T
                const void *attrs, gint n_in, const TnType *types, double *us)
 {
     TnTypesChoice choice = { INFINITY, FALSE };
+    const TnCompile options = tn_claim_options(l->options, &l->claims[number]);
     const TnKernel *kernel =
-        tn_kernel_of_types(l->options, (guint)l->claims[number].device, op, attrs, node->name, n_in,
+        tn_kernel_of_types(&options, (guint)l->claims[number].device, op, attrs, node->name, n_in,
                            types, 0, us != NULL ? &choice : NULL);
     if (us != NULL) {
         *us = choice.us;
@@ -140,11 +141,12 @@ static gboolean
 is_faster_plain(const TnLaying *l, const TnRewriter *rw, guint number, double us)
 {
     TnNodeView plain;
+    const TnCompile options = tn_claim_options(l->options, &l->claims[number]);
     if (l->options->costs == NULL || us == INFINITY) {
         return FALSE;
     }
     tn_node_view(&plain, rw->from, number);
-    return tn_choice_cost(l->options, (guint)l->claims[number].device, &plain.node) < us;
+    return tn_choice_cost(&options, (guint)l->claims[number].device, &plain.node) < us;
 }
 
 static TnVal
@@ -209,15 +211,16 @@ layout_node(TnRewriter *rw, guint number, const TnGraphNode *node, const TnVal *
     const TnSplit way = tn_way_of_inputs(l, node, in);
     /* Whether samples can be split hangs on how many there are. Blocks that are read are summed in an order
      * of their own; images that are not in blocks in the same one as split samples. */
-    const gboolean blocks_first = l->options->batch_invariant && node->n_in > 0 &&
-                                  !tn_val_is_none(in[0]) && tn_in_blocks(rw, in[0]);
+    const gboolean invariant = l->options->batch_invariant && !l->claims[number].mixed;
+    const gboolean blocks_first =
+        invariant && node->n_in > 0 && !tn_val_is_none(in[0]) && tn_in_blocks(rw, in[0]);
     *done = l->claims[number].device >= 0 && !(node->op->flags & TN_OP_RANDOM) &&
             ((blocks_first && tn_lay_blocked(l, rw, number, node, in, out)) ||
              lay_spatial(l, rw, number, node, in, TN_SPLIT_SAMPLES, out) ||
              lay_spatial(l, rw, number, node, in, way, out) ||
              tn_lay_blocked(l, rw, number, node, in, out) ||
              tn_lay_elements(l, rw, node, in, way, out) || tn_lay_sum(l, rw, node, in, out) ||
-             tn_lay_places(l, rw, node, in, out));
+             tn_lay_places(l, rw, number, node, in, out));
     return TRUE;
 }
 

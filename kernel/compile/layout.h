@@ -70,5 +70,5 @@ gboolean tn_lay_elements(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, c
                          TnSplit way, TnVal *out);
 gboolean tn_lay_sum(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in,
                     TnVal *out);
-gboolean tn_lay_places(TnLaying *l, TnRewriter *rw, const TnGraphNode *node, const TnVal *in,
-                       TnVal *out);
+gboolean tn_lay_places(TnLaying *l, TnRewriter *rw, guint number, const TnGraphNode *node,
+                       const TnVal *in, TnVal *out);

@@ -153,16 +153,16 @@ tn_recompute_take_leaner(TnCompiler *c, const TnRecompute *r)
 double
 tn_recompute_cost(const TnCompiler *c)
 {
-    TnCompile options = *c->options;
     double cost = 0;
-    options.chosen = NULL;
-    options.choice_sink = NULL;
     for (guint i = 0; i < c->graph->nodes->len; i++) {
         const TnGraphNode *node = tn_graph_node(c->graph, i);
         const TnClaim claim = c->claims[i];
         double times = 1;
         if (claim.kernel != NULL && !(node->op->flags & TN_OP_CONTROL)) {
             TnNodeView view;
+            TnCompile options = tn_claim_options(c->options, &claim);
+            options.chosen = NULL;
+            options.choice_sink = NULL;
             tn_node_view_claimed(&view, c->graph, i, &claim);
             view.node.batch_invariant = options.batch_invariant;
             times = times_longer(&options, (guint)claim.device, &view.node, claim.kernel);
@@ -179,8 +179,9 @@ tn_recompute_note(const TnCompiler *c)
         const TnClaim claim = c->claims[i];
         if (claim.kernel != NULL) {
             TnNodeView view;
+            const TnCompile options = tn_claim_options(c->options, &claim);
             tn_node_view_claimed(&view, c->graph, i, &claim);
-            tn_choice_note(c->options, (guint)claim.device, &view.node, claim.kernel);
+            tn_choice_note(&options, (guint)claim.device, &view.node, claim.kernel);
         }
     }
 }

@@ -313,6 +313,7 @@ tn_compiler_clear(TnCompiler *c)
     g_free(c->space);
     g_free(c->input_home);
     g_free(c->variable_home);
+    g_clear_pointer(&c->mixed, g_hash_table_unref);
 }
 
 guint64

@@ -87,7 +87,7 @@ add_copy(Transfer *t, TnGraph *to, TnVal val, gint from, gint device)
     const TnType type = node->out[val.out];
     const guint number =
         tn_graph_add_node(to, &tn_transfer_op, &attrs, name, NULL, 1, &val, 1, &type);
-    note(t, number, device, (TnClaim){ device, NULL, 0 });
+    note(t, number, device, (TnClaim){ .device = device });
     return (TnVal){ number, 0 };
 }
 

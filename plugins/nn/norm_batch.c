@@ -201,10 +201,12 @@ NN_OP(batch_normalization_training, NULL,
       NN_OUT(IMAGES("out", "x's shape"), NN_ARG("mean", 'S', NN_STAT, "[C]"),
              NN_ARG("var", 'S', NN_STAT, "[C], of the population")),
       NORM_ATTRS(TnEpsilonAttrs, nn_epsilon_rows), .infer = training_infer, .vjp = training_vjp,
-      .body = training_body, .sample = training_sample, .precision = TN_PRECISION_FOLLOW);
+      .body = training_body, .sample = training_sample, .flags = TN_OP_MIXES,
+      .precision = TN_PRECISION_FOLLOW);
 NN_OP(batch_normalization_grad, NULL, "Gradient of batch_normalization_training's first output",
       NN_IN(IMAGES("x", "[N, C, s…]", NN_RANK(2, TN_MAX_RANK)), NORM_P("scale", "[C]"),
             NORM_S("mean", "[C]"), NORM_S("var", "[C]", NORM_POSITIVE), IMAGES("g", "x's shape")),
       NN_OUT(IMAGES("dx", "x's shape"), NORM_P("dscale", "[C]"), NORM_P("dbias", "[C]")),
       NORM_ATTRS(TnEpsilonAttrs, nn_epsilon_rows), .infer = batch_grad_infer,
-      .body = batch_grad_body, .sample = batch_grad_sample, .precision = TN_PRECISION_FOLLOW);
+      .body = batch_grad_body, .sample = batch_grad_sample, .flags = TN_OP_MIXES,
+      .precision = TN_PRECISION_FOLLOW);

@@ -80,6 +80,20 @@ array_get(const Array *array, gint64 i)
     return value;
 }
 
+/* Whether b begins with the elements of a, bit for bit, any NaN like another; FALSE after recording where not. */
+static inline gboolean
+array_same(const Array *a, const Array *b)
+{
+    for (gint64 i = 0; i < a->arg.count; i++) {
+        const double x = array_get(a, i), y = array_get(b, i);
+        if (memcmp(&x, &y, sizeof x) != 0 && !(isnan(x) && isnan(y))) {
+            TN_FAIL("element %d: %g, expected %g", (int)i, x, y);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 /* All elements in row-major order; of no array none. (transfer full): g_free. */
 static inline double *
 array_doubles(const Array *array)

@@ -132,20 +132,6 @@ in_steps(const Case *c, const Array *in, TnType type)
     return y;
 }
 
-/* Of the first rows. */
-static gboolean
-same(const Array *a, const Array *b)
-{
-    for (gint64 i = 0; i < a->arg.count; i++) {
-        const double x = array_get(a, i), y = array_get(b, i);
-        if (memcmp(&x, &y, sizeof x) != 0 && !(isnan(x) && isnan(y))) {
-            TN_FAIL("element %d: %g, expected %g", (int)i, x, y);
-            return FALSE;
-        }
-    }
-    return TRUE;
-}
-
 static void
 clear(Array *in)
 {
@@ -168,7 +154,7 @@ check(const Case *c, TnDtype dtype)
         tn_pool_set_threads(threads);
         TN_REQUIRE(kernel_run("cpu", tn_op_find("fused_linear", NULL), &attrs, n_in, in, 1, &got,
                               NULL) == TN_OK);
-        tn_test_check(same(&got, &want) && array_intact(&got), FALSE, __FILE__, __LINE__,
+        tn_test_check(array_same(&got, &want) && array_intact(&got), FALSE, __FILE__, __LINE__,
                       "%d x %d x %d, case %d, %u threads", (int)c->rows, (int)c->in, (int)c->out,
                       (int)(c - cases), threads);
         array_clear(&got);
@@ -236,7 +222,7 @@ rows_alone(void)
             use[X].arg.count = rows * c->in;
             use[MORE].arg.count = rows * c->out;
             TN_REQUIRE(kernel_run("cpu", op, &attrs, N_IN, use, 1, &part, NULL) == TN_OK);
-            TN_ASSERT(same(&part, &all));
+            TN_ASSERT(array_same(&part, &all));
             array_clear(&part);
         }
         clear(in);

@@ -104,19 +104,6 @@ in_two(const Case *c, const char *step, const Array *in, Array *out)
     clear(whole, 3);
 }
 
-static gboolean
-same(const Array *a, const Array *b)
-{
-    for (gint64 i = 0; i < a->arg.count; i++) {
-        const double x = array_get(a, i), y = array_get(b, i);
-        if (memcmp(&x, &y, sizeof x) != 0 && !(isnan(x) && isnan(y))) {
-            TN_FAIL("element %d: %g, expected %g", (int)i, x, y);
-            return FALSE;
-        }
-    }
-    return TRUE;
-}
-
 static void
 check(const Case *c, const char *step, const char *both, gboolean odd)
 {
@@ -129,8 +116,9 @@ check(const Case *c, const char *step, const char *both, gboolean odd)
     TN_REQUIRE(kernel_run("cpu", tn_op_find(both, NULL), &c->attrs, N_IN, in, N_OUT, got, NULL) ==
                TN_OK);
     for (gint i = 0; i < N_OUT; i++) {
-        tn_test_check(same(&got[i], &want[i]) && array_intact(&got[i]), FALSE, __FILE__, __LINE__,
-                      "%s of %d x %d x %d, output %d", both, (int)c->m, (int)c->k, (int)c->n, i);
+        tn_test_check(array_same(&got[i], &want[i]) && array_intact(&got[i]), FALSE, __FILE__,
+                      __LINE__, "%s of %d x %d x %d, output %d", both, (int)c->m, (int)c->k,
+                      (int)c->n, i);
     }
     clear(in, N_IN);
     clear(want, N_OUT);
@@ -168,7 +156,7 @@ in_place(void)
         TN_REQUIRE(kernel_run("cpu", tn_op_find("adam_product_step", NULL), &c->attrs, N_IN, use,
                               N_OUT, out, NULL) == TN_OK);
         for (gint i = 0; i < N_OUT; i++) {
-            TN_ASSERT(same(&out[i], &want[i]) && array_intact(&out[i]));
+            TN_ASSERT(array_same(&out[i], &want[i]) && array_intact(&out[i]));
         }
         clear(out, N_OUT);
     }

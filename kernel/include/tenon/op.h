@@ -79,6 +79,9 @@ typedef enum {
     TN_OP_REDUCTION =
         1 << 9, /* its output is made of input 0 along axes, of which size 1 or nothing is
                                  * left, each element by itself */
+    /* Every element of its outputs hangs on input 0 along all axes that output 1 does not have, as what a
+     * batch's own statistics normalise does. */
+    TN_OP_MIXES = 1 << 10,
 } TnOpFlags;
 
 /* What an operator does in a program that computes products from narrow numbers (TnCompile.precision).
