@@ -15,8 +15,9 @@
 #include "pool-private.h"
 
 #define MAX_THREADS 256
-#define MAX_JOBS 32 /* calls that share the workers; further ones run alone */
-#define MAX_PARTS 8 /* of a job's chunks, one for each of so many threads to begin with */
+#define MAX_JOBS 32   /* calls that share the workers; further ones run alone */
+#define MAX_PARTS 8   /* of a job's chunks, one for each of so many threads to begin with */
+#define BRIEF_JOBS 16 /* in close succession, before workers are woken for them */
 /* A slot's state: two flags of its caller, and how many workers are inside. */
 #define TAKEN 0x80000000u
 #define OPEN 0x40000000u    /* workers may join */
@@ -263,7 +264,7 @@ static void
 wake_workers(gsize n)
 {
     atomic_fetch_add(&pool.news, 1);
-    const guint asleep = atomic_load(&pool.asleep);
+    const guint asleep = n > 0 ? atomic_load(&pool.asleep) : 0;
     if (asleep == 0)
         return;
     pthread_mutex_lock(&pool.sleep_lock);
@@ -365,11 +366,12 @@ close_slot(Slot *slot)
     pthread_mutex_unlock(&slot->lock);
 }
 
-TnStatus
-tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
+/* Shares a job with the workers that are awake, and wakes some. */
+static TnStatus
+run_shared(gsize n, TnChunkFunc func, gpointer data, gsize wake)
 {
     const guint threads = tn_pool_threads();
-    Slot *slot = n > 1 && threads > 1 && !inside ? take_slot() : NULL;
+    Slot *slot = take_slot();
     if (!slot)
         return run_inline(n, func, data);
     if (atomic_load_explicit(&pool.started, memory_order_acquire) < threads - 1)
@@ -380,7 +382,7 @@ tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
     atomic_store_explicit(&slot->failure, NO_FAILURE, memory_order_relaxed);
     atomic_fetch_add(&pool.callers, 1);
     atomic_store_explicit(&slot->state, TAKEN | OPEN, memory_order_release);
-    wake_workers(MIN(n - 1, threads - 1));
+    wake_workers(wake);
     const TnFloatMode mode = tn_float_mode_enter();
     inside = TRUE;
     (void)work_on(slot);
@@ -393,6 +395,45 @@ tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
     if (atomic_fetch_sub(&pool.callers, 1) > 1)
         wake_workers(1);
     return failure == NO_FAILURE ? TN_OK : (TnStatus)(failure & 0xff);
+}
+
+/* How many workers a call could do with; 0 where it works alone. */
+static gsize
+workers_for(gsize n)
+{
+    return n > 1 && !inside ? MIN(n, tn_pool_threads()) - 1 : 0;
+}
+
+TnStatus
+tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
+{
+    const gsize workers = workers_for(n);
+    return workers > 0 ? run_shared(n, func, data, workers) : run_inline(n, func, data);
+}
+
+/* Whether this thread's brief jobs that found workers asleep come one after the other. A worker that is woken
+ * stays awake between such jobs, so that waking it is paid for by many. */
+static gboolean
+come_often(void)
+{
+    static _Thread_local gint64 last;
+    static _Thread_local guint in_a_row;
+    const gint64 now = tn_now_ns();
+    in_a_row = now - last < TN_SPIN_NS ? in_a_row + 1 : 0;
+    last = now;
+    return in_a_row >= BRIEF_JOBS;
+}
+
+TnStatus
+tn_parallel_for_brief(gsize n, TnChunkFunc func, gpointer data)
+{
+    const gsize workers = workers_for(n);
+    const guint started = atomic_load_explicit(&pool.started, memory_order_relaxed);
+    const guint asleep = atomic_load_explicit(&pool.asleep, memory_order_relaxed);
+    const gsize missing = workers - MIN(workers, started - MIN(started, asleep));
+    if (workers == 0 || (missing > 0 && !come_often()))
+        return run_inline(n, func, data);
+    return run_shared(n, func, data, missing);
 }
 
 /* --- Settings --------------------------------------------------------------------------------- */

@@ -188,18 +188,24 @@ gemm_thin_fits(const CpuGemm *g)
                                         : g->own && g->b_row == 1 && g->m <= TURNED_ROWS);
 }
 
-/* Elements of b that a region should have at least, or multiplications, and regions at most. */
+/* Elements of b that a region should have at least, or multiplications, and regions at most. Workers that are
+ * awake are worth half of that, those that sleep are not. */
 #define REGION_ELEMENTS 65536
 #define REGION_WORK 262144
 #define MOST_REGIONS 8
+#define AWAKE 2
 
 void
 gemm_thin_plan(CpuGemm *g)
 {
     const gint64 elements = g->n * g->k, work = g->m * elements;
-    const gint64 most = MIN(MOST_REGIONS, MAX(elements / REGION_ELEMENTS, work / REGION_WORK));
+    gint64 most = MAX(elements / REGION_ELEMENTS, work / REGION_WORK);
+    g->brief = most < 2;
+    if (g->brief) {
+        most = MAX(AWAKE * elements / REGION_ELEMENTS, AWAKE * work / REGION_WORK);
+    }
     gint64 across = 1;
-    while (2 * across <= most) {
+    while (2 * across <= MIN(most, MOST_REGIONS)) {
         across *= 2;
     }
     g->rows = g->m;
