@@ -15,9 +15,8 @@
 #include "pool-private.h"
 
 #define MAX_THREADS 256
-#define MAX_JOBS 32   /* calls that share the workers; further ones run alone */
-#define MAX_PARTS 8   /* of a job's chunks, one for each of so many threads to begin with */
-#define BRIEF_JOBS 16 /* in close succession, before workers are woken for them */
+#define MAX_JOBS 32 /* calls that share the workers; further ones run alone */
+#define MAX_PARTS 8 /* of a job's chunks, one for each of so many threads to begin with */
 /* A slot's state: two flags of its caller, and how many workers are inside. */
 #define TAKEN 0x80000000u
 #define OPEN 0x40000000u    /* workers may join */
@@ -109,19 +108,19 @@ is_wanted(guint worker)
     return worker + callers <= atomic_load_explicit(&pool.threads, memory_order_relaxed);
 }
 
-/* Claims chunks of a part until there are none. */
-static gboolean
+/* Claims chunks of a part until there are none; how many it claimed. */
+static gsize
 work_on_part(Slot *slot, Part *part)
 {
     const TnChunkFunc func = slot->func;
     const gpointer data = slot->data;
     const gsize n = slot->n, end = part->end;
-    gboolean worked = FALSE;
+    gsize worked = 0;
     while (thread_number == 0 || is_wanted(thread_number)) {
         const gsize chunk = atomic_fetch_add_explicit(&part->next, 1, memory_order_relaxed);
         if (chunk >= end)
             break;
-        worked = TRUE;
+        worked++;
         if (atomic_load_explicit(&slot->failure, memory_order_relaxed) >> 8 < chunk)
             continue;
         const TnStatus status = func(data, chunk, n);
@@ -135,13 +134,13 @@ work_on_part(Slot *slot, Part *part)
  * chunks of successive jobs, which mostly read what those before wrote, stay with one thread and in its
  * cache. Only chunks above one that failed are passed over, so the lowest failure is the same for any number
  * of threads. */
-static gboolean
+static gsize
 work_on(Slot *slot)
 {
     const guint n = slot->n_parts;
-    gboolean worked = FALSE;
+    gsize worked = 0;
     for (guint i = 0; i < n; i++)
-        worked = work_on_part(slot, &slot->parts[(thread_number + i) % n]) || worked;
+        worked += work_on_part(slot, &slot->parts[(thread_number + i) % n]);
     return worked;
 }
 
@@ -192,7 +191,7 @@ help(guint worker)
         Slot *slot = &pool.slots[(i + worker - 1) % MAX_JOBS];
         if (!join_slot(slot))
             continue;
-        worked = work_on(slot) || worked;
+        worked = work_on(slot) > 0 || worked;
         leave_slot(slot);
     }
     return worked;
@@ -313,8 +312,8 @@ let_calls_pass(void)
     in_task = TRUE;
 }
 
-static TnStatus
-run_inline(gsize n, TnChunkFunc func, gpointer data)
+TnStatus
+tn_pool_alone(gsize n, TnChunkFunc func, gpointer data)
 {
     const TnFloatMode mode = tn_float_mode_enter();
     TnStatus status = TN_OK;
@@ -345,8 +344,8 @@ take_slot(void)
     return NULL;
 }
 
-/* Lets nobody in any more and waits for those inside. */
-static void
+/* Lets nobody in any more and waits for those inside: TRUE if that took so long that it slept. */
+static gboolean
 close_slot(Slot *slot)
 {
     const guint before = atomic_fetch_and_explicit(&slot->state, ~OPEN, memory_order_acq_rel);
@@ -358,22 +357,22 @@ close_slot(Slot *slot)
             helpers = atomic_load_explicit(&slot->state, memory_order_acquire) & HELPERS;
         }
     if (helpers == 0)
-        return;
+        return FALSE;
     pthread_mutex_lock(&slot->lock);
     atomic_fetch_or(&slot->state, WAITING);
     while (atomic_load(&slot->state) & HELPERS)
         pthread_cond_wait(&slot->left, &slot->lock);
     pthread_mutex_unlock(&slot->lock);
+    return TRUE;
 }
 
-/* Shares a job with the workers that are awake, and wakes some. */
-static TnStatus
-run_shared(gsize n, TnChunkFunc func, gpointer data, gsize wake)
+TnStatus
+tn_pool_share(gsize n, TnChunkFunc func, gpointer data, TnShare *share)
 {
     const guint threads = tn_pool_threads();
     Slot *slot = take_slot();
     if (!slot)
-        return run_inline(n, func, data);
+        return tn_pool_alone(n, func, data);
     if (atomic_load_explicit(&pool.started, memory_order_acquire) < threads - 1)
         start_workers();
     slot->func = func;
@@ -382,13 +381,13 @@ run_shared(gsize n, TnChunkFunc func, gpointer data, gsize wake)
     atomic_store_explicit(&slot->failure, NO_FAILURE, memory_order_relaxed);
     atomic_fetch_add(&pool.callers, 1);
     atomic_store_explicit(&slot->state, TAKEN | OPEN, memory_order_release);
-    wake_workers(wake);
+    wake_workers(share->wake);
     const TnFloatMode mode = tn_float_mode_enter();
     inside = TRUE;
-    (void)work_on(slot);
+    share->helped = work_on(slot) < n;
     inside = FALSE;
     tn_float_mode_leave(mode);
-    close_slot(slot);
+    share->slept = close_slot(slot);
     const guint64 failure = atomic_load_explicit(&slot->failure, memory_order_relaxed);
     atomic_store_explicit(&slot->state, 0, memory_order_release);
     /* Workers that stood back for this call may help another. */
@@ -397,43 +396,25 @@ run_shared(gsize n, TnChunkFunc func, gpointer data, gsize wake)
     return failure == NO_FAILURE ? TN_OK : (TnStatus)(failure & 0xff);
 }
 
-/* How many workers a call could do with; 0 where it works alone. */
-static gsize
-workers_for(gsize n)
+gsize
+tn_pool_useful(gsize n)
 {
     return n > 1 && !inside ? MIN(n, tn_pool_threads()) - 1 : 0;
+}
+
+guint
+tn_pool_awake(void)
+{
+    const guint started = atomic_load_explicit(&pool.started, memory_order_relaxed);
+    const guint asleep = atomic_load_explicit(&pool.asleep, memory_order_relaxed);
+    return started - MIN(started, asleep);
 }
 
 TnStatus
 tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
 {
-    const gsize workers = workers_for(n);
-    return workers > 0 ? run_shared(n, func, data, workers) : run_inline(n, func, data);
-}
-
-/* Whether this thread's brief jobs that found workers asleep come one after the other. A worker that is woken
- * stays awake between such jobs, so that waking it is paid for by many. */
-static gboolean
-come_often(void)
-{
-    static _Thread_local gint64 last;
-    static _Thread_local guint in_a_row;
-    const gint64 now = tn_now_ns();
-    in_a_row = now - last < TN_SPIN_NS ? in_a_row + 1 : 0;
-    last = now;
-    return in_a_row >= BRIEF_JOBS;
-}
-
-TnStatus
-tn_parallel_for_brief(gsize n, TnChunkFunc func, gpointer data)
-{
-    const gsize workers = workers_for(n);
-    const guint started = atomic_load_explicit(&pool.started, memory_order_relaxed);
-    const guint asleep = atomic_load_explicit(&pool.asleep, memory_order_relaxed);
-    const gsize missing = workers - MIN(workers, started - MIN(started, asleep));
-    if (workers == 0 || (missing > 0 && !come_often()))
-        return run_inline(n, func, data);
-    return run_shared(n, func, data, missing);
+    TnShare share = { .wake = tn_pool_useful(n) };
+    return share.wake > 0 ? tn_pool_share(n, func, data, &share) : tn_pool_alone(n, func, data);
 }
 
 /* --- Settings --------------------------------------------------------------------------------- */

@@ -88,6 +88,49 @@ brief(void)
     TN_ASSERT_CMPUINT(seen[0], ==, seen[1]);
 }
 
+/* Counts, and holds a worker up for longer than its caller looks for it. */
+static TnStatus
+lag_chunk(gpointer data, gsize chunk, gsize n)
+{
+    if (tn_pool_thread() != 0)
+        g_usleep(2000);
+    return count_chunk(data, chunk, n);
+}
+
+/* Counts, and takes long enough for whoever is awake to come. */
+static TnStatus
+long_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const gint64 end = g_get_monotonic_time() + 20;
+    while (g_get_monotonic_time() < end)
+        continue;
+    return count_chunk(data, chunk, n);
+}
+
+/* A caller that had to wait for a worker goes on alone for a while. */
+static void
+brief_held_up(void)
+{
+    atomic_uint seen[2] = { 0 };
+    Count count = { .seen = seen, .n = 2 };
+    tn_pool_set_threads(2);
+    const gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    gboolean judged = FALSE;
+    while (!judged && g_get_monotonic_time() < end) {
+        count.threads = 0;
+        (void)tn_parallel_for_brief(2, lag_chunk, &count);
+        if (count.threads != 3)
+            continue;
+        const gint64 began = g_get_monotonic_time();
+        count.threads = 0;
+        for (guint i = 0; i < 100; i++)
+            (void)tn_parallel_for_brief(2, long_chunk, &count);
+        judged = g_get_monotonic_time() - began < 20000; /* else too late to tell */
+        TN_ASSERT(!judged || count.threads == 1);
+    }
+    TN_ASSERT(judged);
+}
+
 /* Holds every chunk until as many threads as there are work at once. */
 static TnStatus
 meet(gpointer data, gsize chunk, gsize n)
@@ -449,6 +492,7 @@ static const TnTest tests[] = {
     { "environment", environment },
     { "each-once", each_once },
     { "brief", brief },
+    { "brief-held-up", brief_held_up },
     { "all-work", all_work },
     { "lowest-failure", lowest_failure },
     { "nested", nested },

@@ -21,7 +21,8 @@ typedef TnStatus (*TnChunkFunc)(gpointer data, gsize chunk, gsize n);
 TN_API TnStatus tn_parallel_for(gsize n, TnChunkFunc func, gpointer data);
 
 /* The same for a job of a few microseconds, less than it takes to wake a sleeping worker: none is woken unless
- * such jobs of this thread come in close succession, and where too few are awake the caller works alone. */
+ * such jobs of this thread come in close succession. Where too few are awake, or their processors are taken by
+ * others, the caller works alone. */
 TN_API TnStatus tn_parallel_for_brief(gsize n, TnChunkFunc func, gpointer data);
 
 /* Threads that work at once, callers included: from the last tn_pool_set_threads, else
