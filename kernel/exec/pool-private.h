@@ -30,6 +30,20 @@ tn_relax(void)
 #endif
 }
 
+/* How a job is shared with workers, and how that went. */
+typedef struct {
+    gsize wake;      /* sleeping workers to wake, at most */
+    gboolean helped; /* workers did part of it */
+    gboolean slept;  /* the caller did, until the last of them was done */
+} TnShare;
+
+TnStatus tn_pool_share(gsize n, TnChunkFunc func, gpointer data, TnShare *share);
+TnStatus tn_pool_alone(gsize n, TnChunkFunc func, gpointer data);
+/* Workers that a job of so many chunks could do with; 0: this thread is to do it alone. */
+gsize tn_pool_useful(gsize n);
+/* Workers that do not sleep. */
+guint tn_pool_awake(void);
+
 /* Between two looks; FALSE: it is time to sleep. */
 gboolean tn_look_again(gint64 began);
 

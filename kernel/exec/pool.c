@@ -108,19 +108,19 @@ is_wanted(guint worker)
     return worker + callers <= atomic_load_explicit(&pool.threads, memory_order_relaxed);
 }
 
-/* Claims chunks of a part until there are none. */
-static gboolean
+/* Claims chunks of a part until there are none; how many it claimed. */
+static gsize
 work_on_part(Slot *slot, Part *part)
 {
     const TnChunkFunc func = slot->func;
     const gpointer data = slot->data;
     const gsize n = slot->n, end = part->end;
-    gboolean worked = FALSE;
+    gsize worked = 0;
     while (thread_number == 0 || is_wanted(thread_number)) {
         const gsize chunk = atomic_fetch_add_explicit(&part->next, 1, memory_order_relaxed);
         if (chunk >= end)
             break;
-        worked = TRUE;
+        worked++;
         if (atomic_load_explicit(&slot->failure, memory_order_relaxed) >> 8 < chunk)
             continue;
         const TnStatus status = func(data, chunk, n);
@@ -134,13 +134,13 @@ work_on_part(Slot *slot, Part *part)
  * chunks of successive jobs, which mostly read what those before wrote, stay with one thread and in its
  * cache. Only chunks above one that failed are passed over, so the lowest failure is the same for any number
  * of threads. */
-static gboolean
+static gsize
 work_on(Slot *slot)
 {
     const guint n = slot->n_parts;
-    gboolean worked = FALSE;
+    gsize worked = 0;
     for (guint i = 0; i < n; i++)
-        worked = work_on_part(slot, &slot->parts[(thread_number + i) % n]) || worked;
+        worked += work_on_part(slot, &slot->parts[(thread_number + i) % n]);
     return worked;
 }
 
@@ -191,7 +191,7 @@ help(guint worker)
         Slot *slot = &pool.slots[(i + worker - 1) % MAX_JOBS];
         if (!join_slot(slot))
             continue;
-        worked = work_on(slot) || worked;
+        worked = work_on(slot) > 0 || worked;
         leave_slot(slot);
     }
     return worked;
@@ -263,7 +263,7 @@ static void
 wake_workers(gsize n)
 {
     atomic_fetch_add(&pool.news, 1);
-    const guint asleep = atomic_load(&pool.asleep);
+    const guint asleep = n > 0 ? atomic_load(&pool.asleep) : 0;
     if (asleep == 0)
         return;
     pthread_mutex_lock(&pool.sleep_lock);
@@ -312,8 +312,8 @@ let_calls_pass(void)
     in_task = TRUE;
 }
 
-static TnStatus
-run_inline(gsize n, TnChunkFunc func, gpointer data)
+TnStatus
+tn_pool_alone(gsize n, TnChunkFunc func, gpointer data)
 {
     const TnFloatMode mode = tn_float_mode_enter();
     TnStatus status = TN_OK;
@@ -344,8 +344,8 @@ take_slot(void)
     return NULL;
 }
 
-/* Lets nobody in any more and waits for those inside. */
-static void
+/* Lets nobody in any more and waits for those inside: TRUE if that took so long that it slept. */
+static gboolean
 close_slot(Slot *slot)
 {
     const guint before = atomic_fetch_and_explicit(&slot->state, ~OPEN, memory_order_acq_rel);
@@ -357,21 +357,22 @@ close_slot(Slot *slot)
             helpers = atomic_load_explicit(&slot->state, memory_order_acquire) & HELPERS;
         }
     if (helpers == 0)
-        return;
+        return FALSE;
     pthread_mutex_lock(&slot->lock);
     atomic_fetch_or(&slot->state, WAITING);
     while (atomic_load(&slot->state) & HELPERS)
         pthread_cond_wait(&slot->left, &slot->lock);
     pthread_mutex_unlock(&slot->lock);
+    return TRUE;
 }
 
 TnStatus
-tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
+tn_pool_share(gsize n, TnChunkFunc func, gpointer data, TnShare *share)
 {
     const guint threads = tn_pool_threads();
-    Slot *slot = n > 1 && threads > 1 && !inside ? take_slot() : NULL;
+    Slot *slot = take_slot();
     if (!slot)
-        return run_inline(n, func, data);
+        return tn_pool_alone(n, func, data);
     if (atomic_load_explicit(&pool.started, memory_order_acquire) < threads - 1)
         start_workers();
     slot->func = func;
@@ -380,19 +381,40 @@ tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
     atomic_store_explicit(&slot->failure, NO_FAILURE, memory_order_relaxed);
     atomic_fetch_add(&pool.callers, 1);
     atomic_store_explicit(&slot->state, TAKEN | OPEN, memory_order_release);
-    wake_workers(MIN(n - 1, threads - 1));
+    wake_workers(share->wake);
     const TnFloatMode mode = tn_float_mode_enter();
     inside = TRUE;
-    (void)work_on(slot);
+    share->helped = work_on(slot) < n;
     inside = FALSE;
     tn_float_mode_leave(mode);
-    close_slot(slot);
+    share->slept = close_slot(slot);
     const guint64 failure = atomic_load_explicit(&slot->failure, memory_order_relaxed);
     atomic_store_explicit(&slot->state, 0, memory_order_release);
     /* Workers that stood back for this call may help another. */
     if (atomic_fetch_sub(&pool.callers, 1) > 1)
         wake_workers(1);
     return failure == NO_FAILURE ? TN_OK : (TnStatus)(failure & 0xff);
+}
+
+gsize
+tn_pool_useful(gsize n)
+{
+    return n > 1 && !inside ? MIN(n, tn_pool_threads()) - 1 : 0;
+}
+
+guint
+tn_pool_awake(void)
+{
+    const guint started = atomic_load_explicit(&pool.started, memory_order_relaxed);
+    const guint asleep = atomic_load_explicit(&pool.asleep, memory_order_relaxed);
+    return started - MIN(started, asleep);
+}
+
+TnStatus
+tn_parallel_for(gsize n, TnChunkFunc func, gpointer data)
+{
+    TnShare share = { .wake = tn_pool_useful(n) };
+    return share.wake > 0 ? tn_pool_share(n, func, data, &share) : tn_pool_alone(n, func, data);
 }
 
 /* --- Settings --------------------------------------------------------------------------------- */

@@ -25,6 +25,7 @@ typedef struct {
     const char *what;
     const char *narrow; /* the same with products of bf16; NULL: not measured */
     const char *bytes;  /* and in 8 bits */
+    const char *shared; /* and with all threads, where threads says another number */
 } Network;
 
 static const Network networks[] = {
@@ -46,7 +47,7 @@ static const Network networks[] = {
     { "infer_resnet50", "infer", 1000, 0, "ms", 1e3, 1, 0, "ResNet-50 224x224 batch 1, f32",
       "ResNet-50 224x224 batch 1, bf16", "ResNet-50 224x224 batch 1, int8" },
     { "infer_tiny", "infer", 10, 0, "us", 1e6, 1000, 1,
-      "MLP 784-128-10 batch 1, f32, one thread, per call" },
+      "MLP 784-128-10 batch 1, f32, one thread, per call", .shared = "the same with all threads" },
 };
 
 /* One call as a user makes it: a step finds its batch bound, inference is given its sample. */
@@ -68,21 +69,21 @@ report_network(TnBench *bench, const Network *network, gint64 batch, const char 
     bench->report(bench, variant, value, network->unit, what);
 }
 
-/* One precision of a network, which `what` describes; variant: its name, NULL for f32. */
+/* A network in one way, which `what` describes; variant: its name, NULL for f32; precision: NULL for the
+ * config's own. */
 static gboolean
-measure_network(TnBench *bench, const Network *network, const char *variant, const char *what,
-                GError **error)
+measure_network(TnBench *bench, const Network *network, const char *variant, const char *precision,
+                const char *what, GError **error)
 {
     BenchTraining t = { NULL };
-    g_autofree char *precision = g_strconcat("precision=", variant, NULL);
     g_autofree char *mean = variant ? g_strconcat(variant, "_mean", NULL) : g_strdup("mean");
     g_autoptr(GArray) times = bench_times();
     g_autofree char *config = g_strconcat("module:tenon.bench.", network->name, NULL);
     g_autoptr(GPtrArray) all = g_ptr_array_new();
     for (gint i = 0; i < bench_n_overrides; i++)
         g_ptr_array_add(all, (gpointer)bench_overrides[i]);
-    if (variant)
-        g_ptr_array_add(all, precision);
+    if (precision)
+        g_ptr_array_add(all, (gpointer)precision);
     bench_forget_memory();
     gboolean ok = bench_training_open(&t, config, network->graph, (gint)all->len,
                                       (const char *const *)all->pdata, network->classes, error);
@@ -114,17 +115,24 @@ bench_run_network(TnBench *bench, GError **error)
     while (strcmp(network->name, bench->name) != 0)
         network++; /* every case that comes here has one */
     const guint threads = tn_pool_threads();
-    if (network->threads)
-        tn_pool_set_threads(network->threads);
     const struct {
-        const char *variant, *what;
-    } all[] = { { NULL, network->what }, { "bf16", network->narrow }, { "int8", network->bytes } };
+        const char *variant, *precision, *what;
+        guint threads;
+    } all[] = {
+        { NULL, NULL, network->what, network->threads },
+        { "bf16", "precision=bf16", network->narrow, network->threads },
+        { "int8", "precision=int8", network->bytes, network->threads },
+        { "threads", NULL, network->shared, 0 },
+    };
     gboolean ok = TRUE;
-    for (gsize i = 0; ok && i < G_N_ELEMENTS(all); i++)
+    for (gsize i = 0; ok && i < G_N_ELEMENTS(all); i++) {
+        if (all[i].threads)
+            tn_pool_set_threads(all[i].threads);
         ok = all[i].what == NULL ||
-             measure_network(bench, network, all[i].variant, all[i].what, error);
-    if (network->threads)
-        tn_pool_set_threads(threads);
+             measure_network(bench, network, all[i].variant, all[i].precision, all[i].what, error);
+        if (all[i].threads)
+            tn_pool_set_threads(threads);
+    }
     return ok;
 }
 

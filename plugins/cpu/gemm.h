@@ -18,6 +18,7 @@ typedef struct {
     gboolean own;            /* OpenBLAS is not asked: its sums go by the number of rows */
     gboolean blas;           /* OpenBLAS computes the regions */
     gboolean thin;           /* gemm_thin.h does */
+    gboolean brief;          /* all regions take but microseconds: for tn_parallel_for_brief */
     gint64 rows, cols;       /* of a region */
     gint64 n_down, n_across; /* regions */
 } CpuGemm;

@@ -188,22 +188,28 @@ gemm_thin_fits(const CpuGemm *g)
                                         : g->own && g->b_row == 1 && g->m <= TURNED_ROWS);
 }
 
-/* Elements of b that a region should have at least, or multiplications, and regions at most. */
+/* Elements of b that a region should have at least, or multiplications, and regions at most. What is enough
+ * for one region alone is cut all the same, for threads that are awake: in smaller ones, since one of them may be
+ * held up. */
 #define REGION_ELEMENTS 65536
 #define REGION_WORK 262144
 #define MOST_REGIONS 8
+#define BRIEF_REGIONS 4
 
 void
 gemm_thin_plan(CpuGemm *g)
 {
     const gint64 elements = g->n * g->k, work = g->m * elements;
-    const gint64 most = MIN(MOST_REGIONS, MAX(elements / REGION_ELEMENTS, work / REGION_WORK));
+    const gint64 unit = is_dots(g) ? DOTS : 4 * L;
+    gint64 most = MIN(MOST_REGIONS, MAX(elements / REGION_ELEMENTS, work / REGION_WORK));
     gint64 across = 1;
+    g->brief = most == 1;
+    most = g->brief ? BRIEF_REGIONS : most;
     while (2 * across <= most) {
         across *= 2;
     }
     g->rows = g->m;
-    g->cols = MAX(4 * L, cpu_parts(g->n, across * 4 * L) * 4 * L);
+    g->cols = MAX(unit, cpu_parts(g->n, across * unit) * unit);
     g->n_down = g->m > 0 ? 1 : 0;
     g->n_across = cpu_parts(g->n, g->cols);
 }

@@ -13,6 +13,7 @@ typedef struct {
     gint64 dims[TN_MAX_RANK], a_batch[TN_MAX_RANK], b_batch[TN_MAX_RANK];
     gint64 batches, c_batch, regions;
     gint64 items, per_chunk; /* regions of all batches, and how many a chunk has */
+    TnStatus (*share)(gsize n, TnChunkFunc func, gpointer data);
     TnArg a, b, out;
     gsize b_at, out_at; /* in scratch */
     gboolean packs;     /* b whole, at packed_at in scratch */
@@ -160,7 +161,12 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     m->c_batch = g->m * g->n;
     m->regions = cpu_gemm_regions(g);
     m->items = m->batches * m->regions;
+    m->share = tn_parallel_for;
     m->per_chunk = MAX(1, 65536 / MAX(1, cpu_times(cpu_times(g->rows, g->cols), g->k)));
+    if (g->brief && m->batches == 1) {
+        m->share = tn_parallel_for_brief;
+        m->per_chunk = 1;
+    }
     prepared->state = m;
     return TRUE;
 }
@@ -248,7 +254,7 @@ run_float(void *state, const TnRun *run)
     if (m->packs) {
         tn_parallel_for((gsize)cpu_gemm_pack_parts(&m->gemm), pack_part, &job);
     }
-    return tn_parallel_for((gsize)((m->items + m->per_chunk - 1) / m->per_chunk), run_chunk, &job);
+    return m->share((gsize)((m->items + m->per_chunk - 1) / m->per_chunk), run_chunk, &job);
 }
 
 /* --- Other dtypes ----------------------------------------------------------------------------- */

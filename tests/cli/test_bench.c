@@ -92,6 +92,7 @@ set(void)
     tn_test_tenon(&child, "bench", "--seconds", "0.01", "--set", "batch_invariant=true",
                   "infer_tiny", NULL);
     TN_ASSERT_EXIT(&child, 0);
+    TN_ASSERT_CONTAINS(child.out, "\ninfer_tiny.threads\t");
     tn_test_tenon(&wrong, "bench", "--seconds", "0.01", "--set", "batch_invarient=true",
                   "infer_tiny", NULL);
     TN_ASSERT_EXIT(&wrong, 2);

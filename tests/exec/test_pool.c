@@ -18,6 +18,12 @@
 
 #include "tn_test.h"
 
+/* Both ways to share a job out. */
+static TnStatus (*const shares[])(gsize n, TnChunkFunc func, gpointer data) = {
+    tn_parallel_for,
+    tn_parallel_for_brief,
+};
+
 /* --- Chunks ----------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -38,6 +44,19 @@ count_chunk(gpointer data, gsize chunk, gsize n)
 }
 
 static void
+check_once(guint threads, gsize n, guint share)
+{
+    Count count = { .seen = g_new0(atomic_uint, n + 1), .n = n };
+    guint wrong = 0;
+    TN_ASSERT_CMPINT(shares[share](n, count_chunk, &count), ==, TN_OK);
+    for (gsize i = 0; i < n; i++)
+        wrong += count.seen[i] != 1;
+    TN_ASSERT_CMPUINT(wrong, ==, 0);
+    TN_ASSERT_CMPUINT(count.threads >> threads, ==, 0); /* no higher number */
+    g_free(count.seen);
+}
+
+static void
 each_once(void)
 {
     static const gsize sizes[] = { 0, 1, 2, 3, 7, 64, 1000, 20000 };
@@ -46,18 +65,70 @@ each_once(void)
         tn_pool_set_threads(threads[t]);
         TN_ASSERT_CMPUINT(tn_pool_threads(), ==, threads[t]);
         for (guint s = 0; s < G_N_ELEMENTS(sizes); s++)
-            for (guint round = 0; round < 20; round++) {
-                const gsize n = sizes[s];
-                Count count = { .seen = g_new0(atomic_uint, n + 1), .n = n };
-                TN_ASSERT_CMPINT(tn_parallel_for(n, count_chunk, &count), ==, TN_OK);
-                guint wrong = 0;
-                for (gsize i = 0; i < n; i++)
-                    wrong += count.seen[i] != 1;
-                TN_ASSERT_CMPUINT(wrong, ==, 0);
-                TN_ASSERT_CMPUINT(count.threads >> threads[t], ==, 0); /* no higher number */
-                g_free(count.seen);
-            }
+            for (guint round = 0; round < 20 * G_N_ELEMENTS(shares); round++)
+                check_once(threads[t], sizes[s], round % G_N_ELEMENTS(shares));
     }
+}
+
+/* Nobody is woken, or started, for a brief job alone; but for many, and then what is awake helps. */
+static void
+brief(void)
+{
+    atomic_uint seen[2] = { 0 };
+    Count count = { .seen = seen, .n = 2 };
+    g_usleep(1000); /* jobs of earlier tests are not followed closely by these */
+    tn_pool_set_threads(2);
+    for (guint i = 0; i < 8; i++)
+        TN_ASSERT_CMPINT(tn_parallel_for_brief(2, count_chunk, &count), ==, TN_OK);
+    TN_ASSERT_CMPUINT(count.threads, ==, 1);
+    const time_t end = time(NULL) + 60;
+    while (count.threads == 1 && time(NULL) < end)
+        (void)tn_parallel_for_brief(2, count_chunk, &count);
+    TN_ASSERT_CMPUINT(count.threads, ==, 3);
+    TN_ASSERT_CMPUINT(seen[0], ==, seen[1]);
+}
+
+/* Counts, and holds a worker up for longer than its caller looks for it. */
+static TnStatus
+lag_chunk(gpointer data, gsize chunk, gsize n)
+{
+    if (tn_pool_thread() != 0)
+        g_usleep(2000);
+    return count_chunk(data, chunk, n);
+}
+
+/* Counts, and takes long enough for whoever is awake to come. */
+static TnStatus
+long_chunk(gpointer data, gsize chunk, gsize n)
+{
+    const gint64 end = g_get_monotonic_time() + 20;
+    while (g_get_monotonic_time() < end)
+        continue;
+    return count_chunk(data, chunk, n);
+}
+
+/* A caller that had to wait for a worker goes on alone for a while. */
+static void
+brief_held_up(void)
+{
+    atomic_uint seen[2] = { 0 };
+    Count count = { .seen = seen, .n = 2 };
+    tn_pool_set_threads(2);
+    const gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    gboolean judged = FALSE;
+    while (!judged && g_get_monotonic_time() < end) {
+        count.threads = 0;
+        (void)tn_parallel_for_brief(2, lag_chunk, &count);
+        if (count.threads != 3)
+            continue;
+        const gint64 began = g_get_monotonic_time();
+        count.threads = 0;
+        for (guint i = 0; i < 100; i++)
+            (void)tn_parallel_for_brief(2, long_chunk, &count);
+        judged = g_get_monotonic_time() - began < 20000; /* else too late to tell */
+        TN_ASSERT(!judged || count.threads == 1);
+    }
+    TN_ASSERT(judged);
 }
 
 /* Holds every chunk until as many threads as there are work at once. */
@@ -119,7 +190,8 @@ lowest_failure(void)
         tn_pool_set_threads(t);
         for (guint round = 0; round < 60; round++) {
             Trouble trouble = { .first = 3, .second = 4, .slow = round % 2 };
-            TN_ASSERT_CMPINT(tn_parallel_for(100000, fail_chunk, &trouble), ==, TN_DEVICE_LOST);
+            const guint share = round / 2 % G_N_ELEMENTS(shares);
+            TN_ASSERT_CMPINT(shares[share](100000, fail_chunk, &trouble), ==, TN_DEVICE_LOST);
             TN_ASSERT_CMPUINT(trouble.after, <, 99000); /* the rest was skipped */
         }
         Trouble last = { .first = 999, .second = G_MAXSIZE };
@@ -417,11 +489,19 @@ stacks_of_a_small_limit(void)
 }
 
 static const TnTest tests[] = {
-    { "environment", environment }, { "each-once", each_once },
-    { "all-work", all_work },       { "lowest-failure", lowest_failure },
-    { "nested", nested },           { "many-callers", many_callers },
-    { "resized", resized },         { "shared", shared },
-    { "one-mode", one_mode },       { "threads-that-wait", threads_that_wait },
-    { "stacks", stacks },           { "stacks-of-a-small-limit", stacks_of_a_small_limit },
+    { "environment", environment },
+    { "each-once", each_once },
+    { "brief", brief },
+    { "brief-held-up", brief_held_up },
+    { "all-work", all_work },
+    { "lowest-failure", lowest_failure },
+    { "nested", nested },
+    { "many-callers", many_callers },
+    { "resized", resized },
+    { "shared", shared },
+    { "one-mode", one_mode },
+    { "threads-that-wait", threads_that_wait },
+    { "stacks", stacks },
+    { "stacks-of-a-small-limit", stacks_of_a_small_limit },
 };
 TN_TEST_MAIN("pool", tests)

@@ -86,6 +86,38 @@ one_row(void)
     check(TN_DTYPE_F32, 0, 40, 70, 0);
 }
 
+/* Products of microseconds, so often that workers come to help: the bits stay those of one thread. */
+static void
+brief(void)
+{
+    static const gint64 sizes[][3] = { { 1, 784, 128 }, { 1, 530, 131 }, { 5, 257, 300 } };
+    open_plugins();
+    for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        const gint64 m = sizes[i][0], k = sizes[i][1], n = sizes[i][2];
+        check(TN_DTYPE_F32, m, k, n, 0);
+        check(TN_DTYPE_F32, m, k, n, 2);
+        Array in[] = { matrix(TN_DTYPE_F32, m, k, FALSE), matrix(TN_DTYPE_F32, k, n, TRUE) };
+        Array one[TN_MAX_OUT], got = { 0 };
+        gint n_out;
+        guint wrong = 0;
+        op_run("cpu", "matmul", NULL, 2, in, &n_out, one);
+        got = array_new(one[0].arg.type, NULL);
+        tn_pool_set_threads(2);
+        for (guint run = 0; run < 1000; run++) {
+            memset(got.first, 0xff, (gsize)got.arg.count * sizeof(float));
+            wrong += kernel_run("cpu", tn_op_find("matmul", NULL), NULL, 2, in, 1, &got, NULL) !=
+                         TN_OK ||
+                     memcmp(got.first, one[0].first, (gsize)got.arg.count * sizeof(float)) != 0;
+        }
+        TN_ASSERT_CMPUINT(wrong, ==, 0);
+        tn_pool_set_threads(1);
+        Array *const all[] = { &in[0], &in[1], &one[0], &got };
+        for (guint j = 0; j < G_N_ELEMENTS(all); j++) {
+            array_clear(all[j]);
+        }
+    }
+}
+
 /* The first rows of a product, batch-invariant: those of one with more rows, bit for bit. */
 static void
 check_rows(const char *op, const Array *x, const Array *rest, gint n_in, gint64 rows,
@@ -185,8 +217,8 @@ other_instruction_sets(void)
     static const char *const sets[] = { "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2" };
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     for (guint i = 0; i < G_N_ELEMENTS(sets); i++) {
-        const char *const command[] = { self,       "tall",        "blocks", "one row",
-                                        "few rows", "wide panels", NULL };
+        const char *const command[] = { self,    "tall",     "blocks",      "one row",
+                                        "brief", "few rows", "wide panels", NULL };
         const char *const env[] = { sets[i], NULL };
         TnChildOptions options = { .env = env, .timeout = 100 };
         g_auto(TnChild) child = { 0 };
@@ -200,6 +232,7 @@ static const TnTest tests[] = {
     { "tall", tall },
     { "blocks", blocks },
     { "one row", one_row },
+    { "brief", brief },
     { "few rows", few_rows },
     { "wide panels", wide_panels },
     { "other instruction sets", other_instruction_sets },

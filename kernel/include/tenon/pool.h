@@ -20,6 +20,11 @@ typedef TnStatus (*TnChunkFunc)(gpointer data, gsize chunk, gsize n);
  * share the workers. */
 TN_API TnStatus tn_parallel_for(gsize n, TnChunkFunc func, gpointer data);
 
+/* The same for a job of a few microseconds, less than it takes to wake a sleeping worker: none is woken unless
+ * such jobs of this thread come in close succession. Where too few are awake, or their processors are taken by
+ * others, the caller works alone. */
+TN_API TnStatus tn_parallel_for_brief(gsize n, TnChunkFunc func, gpointer data);
+
 /* Threads that work at once, callers included: from the last tn_pool_set_threads, else
  * TENON_THREADS, else the processors this process may run on. Workers start with the first
  * parallel call that wants them. */
