@@ -115,9 +115,9 @@ claims(const TnNode *node)
     const TnPoolAttrs *attrs = node->attrs;
     const TnType *x = &node->in[0].type;
     const TnConvAxis lanes = tn_window_axis(&attrs->window, 2);
-    return x->rank >= 4 && node->in[0].count > 0 && node->out[0].count > 0 &&
-           (x->rank == 4 || (attrs->window.kernel_shape.v[2] == 1 && lanes.stride == 1 &&
-                             lanes.pad_begin == 0 && lanes.pad_end == 0));
+    return x->rank == 5 && x->dims[4] > 1 && node->in[0].count > 0 && node->out[0].count > 0 &&
+           attrs->window.kernel_shape.v[2] == 1 && lanes.stride == 1 && lanes.pad_begin == 0 &&
+           lanes.pad_end == 0;
 }
 
 static gboolean
