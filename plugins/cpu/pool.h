@@ -23,6 +23,11 @@ struct PoolPlan {
     /* pool_laid.c: places of an axis of a phase; numbers of a phase, of all; places from the first window's to
      * the last one's. */
     gint64 m[3], area, all, length;
+    gint64 seen; /* numbers of a row of x that windows see */
+    gint64 *
+        rows; /* [stride0 m0][stride1 m1]: where a row of the padded plane begins; its phases of the last
+                       * axis are `area` apart */
+    gint64 *places;   /* [o0][o1]: where a row of windows begins */
     gint64 *along[3]; /* [k]: where a tap of an axis lies, from its window's place */
     gint64 *taps;     /* [k0][k1][k2]: the same of all three; NULL: pool_laid_fits said no */
     float *counts[3]; /* [o]: elements of an axis that an average is over */
