@@ -1,4 +1,4 @@
-/* pool_bf16.c: maxima of bf16 over windows of two axes, of planes [h, w] or [h, w, lanes]. Numbers become
+/* pool_bf16.c: maxima of bf16 over windows of two axes, of planes [h, w, lanes]. Numbers become
  * whole ones of the same order, which processors compare many at once: first the largest of each column
  * of the window's rows, then of neighbouring columns. A NaN is the largest. */
 #include <tenon/nn.h>
@@ -147,8 +147,10 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
+/* Where both take images, before cpu-pool, which goes by planes without lanes. */
 static const TnKernel kernels[] = {
     { .op = "max_pool",
+      .rank = 1,
       .dtypes = TN_DT(BF16),
       .flags = TN_KERNEL_LANES,
       .claims = claims,
