@@ -106,7 +106,7 @@ loss_chunk(gpointer data, gsize chunk, gsize n)
     const Job *job = data;
     const Plan *plan = job->plan;
     gint64 first = (gint64)chunk * plan->per_chunk, end = MIN(plan->items, first + plan->per_chunk);
-    float buffer[MAX_CLASSES], terms[MAX_CLASSES], max, sum;
+    float buffer[MAX_CLASSES], max, sum;
     (void)n;
     for (gint64 item = first; plan->few && item < end; item += SOFTMAX_ROWS) {
         TnStatus status = loss_few(job, item, MIN(SOFTMAX_ROWS, end - item));
@@ -123,7 +123,7 @@ loss_chunk(gpointer data, gsize chunk, gsize n)
         if (target >= 0) {
             const float *row = row_of(plan, job->logits, item, buffer);
             float weight = plan->weighted ? job->weight[target] : 1;
-            softmax_row[cpu_isa](row, plan->classes, terms, &max, &sum);
+            softmax_rows[cpu_isa].total(row, plan->classes, &max, &sum);
             float logp = (row[target] - max) - logf(sum);
             job->terms[item] = (Term){ -(logp * weight), weight };
         }
@@ -196,10 +196,12 @@ grad_row(const Job *job, gint64 item, gint64 target, const float *row, float *te
     const Plan *plan = job->plan;
     float scale = scale_of(job, item, target), max, sum;
     softmax_row[cpu_isa](row, plan->classes, terms, &max, &sum);
-    for (gint64 c = 0; c < plan->classes; c++) {
-        to[c * plan->places] = terms[c] / sum * scale;
+    const float own = terms[target];
+    softmax_rows[cpu_isa].scale(terms, plan->classes, scale / sum, plan->places == 1 ? to : terms);
+    for (gint64 c = 0; plan->places > 1 && c < plan->classes; c++) {
+        to[c * plan->places] = terms[c];
     }
-    to[target * plan->places] = (terms[target] / sum - 1) * scale;
+    to[target * plan->places] = (own / sum - 1) * scale;
 }
 
 static TnStatus

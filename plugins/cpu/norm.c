@@ -5,7 +5,6 @@
 
 #include <tenon/nn.h>
 
-#include "fold.h"
 #include "norm_rows.h"
 #include "tables.h"
 
@@ -13,6 +12,8 @@
 /* Channels of a chunk at most, and elements of a sample that it should have. */
 #define MOST_CHANNELS 64
 #define PIECE 8192
+/* What a row of a layer takes beside its elements, counted as elements. */
+#define ROW_COST 128
 
 typedef struct {
     double epsilon;
@@ -47,9 +48,9 @@ job_of(const Plan *plan, const TnRun *run, gint n_in, gint n_out)
 static double
 sum_of(const float *x, gint64 n)
 {
-    Fold fold = { .f64 = 0 };
-    fold_run(FOLD_SUM, TILE_F32)(&fold, x, n);
-    return fold.f64;
+    double sum;
+    norm_rows[cpu_isa].sum(x, n, &sum);
+    return sum;
 }
 
 /* --- Layers, rms ------------------------------------------------------------------------------ */
@@ -67,20 +68,17 @@ layer_chunk(gpointer data, gsize chunk, gsize n_chunks)
 {
     const Job *job = data;
     const Plan *plan = job->plan;
-    const NormRows *rows = &norm_rows[cpu_isa];
-    gint64 first = (gint64)chunk * plan->per_chunk, end = MIN(plan->rows, first + plan->per_chunk);
+    const gint64 first = (gint64)chunk * plan->per_chunk;
+    const NormLayer layer = { .x = job->in[0],
+                              .scale = job->in[1],
+                              .bias = plan->bias ? job->in[2] : NULL,
+                              .y = job->out[0],
+                              .mean = plan->centred ? job->out[1] : NULL,
+                              .inverse = plan->centred ? job->out[2] : NULL,
+                              .n = plan->n,
+                              .epsilon = plan->epsilon };
     (void)n_chunks;
-    for (gint64 row = first; row < end; row++) {
-        const float *x = job->in[0] + row * plan->n;
-        const float mean = plan->centred ? (float)(sum_of(x, plan->n) / (double)plan->n) : 0;
-        const float inverse = inverse_of(plan, x, mean);
-        rows->apply(x, plan->n, mean, inverse, job->in[1], plan->bias ? job->in[2] : NULL, 0, 0,
-                    job->out[0] + row * plan->n);
-        if (plan->centred) {
-            job->out[1][row] = mean;
-            job->out[2][row] = inverse;
-        }
-    }
+    norm_rows[cpu_isa].layer(&layer, first, MIN(plan->rows, first + plan->per_chunk));
     return TN_OK;
 }
 
@@ -176,7 +174,7 @@ prepare_layer(const TnNode *node, TnPrepared *prepared, GError **error)
     plan->n = cpu_count(x->rank - axis, x->dims + axis);
     plan->centred = node->n_out == 3;
     plan->bias = plan->centred && node->n_in == 3 && node->in[2].type.dtype != TN_DTYPE_NONE;
-    plan->per_chunk = cpu_items_per_chunk(plan->rows, plan->n * 4);
+    plan->per_chunk = cpu_items_per_chunk(plan->rows, plan->n * 4 + ROW_COST);
     plan->slices = CLAMP(plan->rows * plan->n / CPU_GRAIN, 1, MIN(MAX_SLICES, plan->rows));
     plan->per_slice = (plan->rows + plan->slices - 1) / plan->slices;
     prepared->state = plan;

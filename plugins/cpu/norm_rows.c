@@ -1,64 +1,26 @@
-/* norm_rows.c: loops of normalisation. Sums run over 16 lanes in f32 for blocks of 2048 elements,
- * whose results are added in f64: the same order for every instruction set. */
+/* norm_rows.c: loops of normalisation. Sums run over lanes in f32 for blocks of 2048 elements, whose
+ * results are added in f64: the same order for every instruction set. */
 #include "norm_rows.h"
+
+#include <math.h>
 
 #define LANES 16
 #define BLOCK 2048
 
 typedef float V __attribute__((vector_size(LANES * sizeof(float))));
+typedef gint32 M __attribute__((vector_size(LANES * sizeof(gint32))));
 typedef V U __attribute__((aligned(sizeof(float)), may_alias));
 
-/* The lanes one after the other. */
-#define ADD_LANES(lanes, sum)                                                                      \
-    for (gint j = 0; j < LANES; j++) {                                                             \
-        (sum) += (double)(lanes)[j];                                                               \
-    }
-/* Vectors by name, for what a compiler makes of loops over lanes differs. */
-#define SUMS(isa, TARGET)                                                                          \
-    TARGET static void spread_##isa(const float *x, gint64 n, float mean, double *sum)             \
+#define LANE_NUMBERS                                                                               \
     {                                                                                              \
-        *sum = 0;                                                                                  \
-        for (gint64 at = 0, end; at < n; at = end) {                                               \
-            V lanes = { 0 };                                                                       \
-            end = MIN(n, at + BLOCK);                                                              \
-            for (; at + LANES <= end; at += LANES) {                                               \
-                const V rest = *(const U *)(x + at) - mean;                                        \
-                lanes += rest * rest;                                                              \
-            }                                                                                      \
-            for (gint j = 0; at + j < end; j++) {                                                  \
-                const float rest = x[at + j] - mean;                                               \
-                lanes[j] += rest * rest;                                                           \
-            }                                                                                      \
-            ADD_LANES(lanes, *sum)                                                                 \
-        }                                                                                          \
-    }                                                                                              \
-                                                                                                   \
-    TARGET static void sums_##isa(const float *x, const float *g, gint64 n, float mean,            \
-                                  float inverse, const float *scale, double *sum, double *along)   \
-    {                                                                                              \
-        *sum = *along = 0;                                                                         \
-        for (gint64 at = 0, end; at < n; at = end) {                                               \
-            V lanes = { 0 }, product = { 0 };                                                      \
-            end = MIN(n, at + BLOCK);                                                              \
-            for (; at + LANES <= end; at += LANES) {                                               \
-                V a = *(const U *)(g + at);                                                        \
-                a = scale ? a * *(const U *)(scale + at) : a;                                      \
-                lanes += a;                                                                        \
-                product += a * ((*(const U *)(x + at) - mean) * inverse);                          \
-            }                                                                                      \
-            for (gint j = 0; at + j < end; j++) {                                                  \
-                const float a = scale ? g[at + j] * scale[at + j] : g[at + j];                     \
-                lanes[j] += a;                                                                     \
-                product[j] += a * ((x[at + j] - mean) * inverse);                                  \
-            }                                                                                      \
-            ADD_LANES(lanes, *sum)                                                                 \
-            ADD_LANES(product, *along)                                                             \
-        }                                                                                          \
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15                                       \
     }
-#define NO_TARGET
-SUMS(portable, NO_TARGET)
-SUMS(avx2, CPU_TARGET_AVX2)
-SUMS(avx512, CPU_TARGET_AVX512)
+#define AT(place) (*(const U *)(place))
+/* What lies `half` lanes above. */
+#define UPPER(v, half)                                                                             \
+    __builtin_shufflevector(v, v, half, half + 1, half + 2, half + 3, half + 4, half + 5,          \
+                            half + 6, half + 7, half + 8, half + 9, half + 10, half + 11,          \
+                            half + 12, half + 13, half + 14, half + 15)
 
 static CPU_INLINE void
 apply_body(const float *x, gint64 n, float mean, float inverse, const float *scale,
@@ -123,9 +85,23 @@ CPU_FUNCTIONS(columns,
                float *dbias),
               (x, g, n, mean, inverse, dscale, dbias))
 
+#define TARGET
+#define VERSION(name) name##_portable
+#include "norm_rows_sums.h"
+#undef TARGET
+#undef VERSION
+#define TARGET CPU_TARGET_AVX2
+#define VERSION(name) name##_avx2
+#include "norm_rows_sums.h"
+#undef TARGET
+#undef VERSION
+#define TARGET CPU_TARGET_AVX512
+#define VERSION(name) name##_avx512
+#include "norm_rows_sums.h"
+
 #define SET(isa)                                                                                   \
     {                                                                                              \
-        spread_##isa, apply_##isa, sums_##isa, grad_##isa, columns_##isa                           \
+        sum_##isa, spread_##isa, layer_##isa, apply_##isa, sums_##isa, grad_##isa, columns_##isa   \
     }
 const NormRows norm_rows[CPU_N_ISA] = {
     [CPU_PORTABLE] = SET(portable), [CPU_AVX2] = SET(avx2), [CPU_AVX512] = SET(avx512)

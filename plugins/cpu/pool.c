@@ -1,30 +1,32 @@
-/* pool.c: maxima and averages over windows of up to 3 spatial axes, and their gradients, a
- * channel's plane at a time, in f32. Windows of 2 x 2 side by side have loops of their own, which
- * become vector code. */
+/* pool.c: maxima and averages over windows of up to 3 spatial axes, and their gradients, a channel's plane
+ * at a time, in f32; maxima of bf16, too. pool_laid.c and pool_squares.c compute planes; gradients of large
+ * windows, or of few, are computed here, one window after the other. */
 #include <math.h>
 
 #include <tenon/nn.h>
 
-#include "cpu.h"
+#include "pool.h"
 #include "tables.h"
 
-typedef struct Plan Plan;
-struct Plan {
-    void (*plane)(const Plan *plan, const float *a, const float *b, float *out);
-    gint64 planes, per_chunk;
-    gint64 s[3], o[3], k[3], stride[3], dilation[3], pad[3];
-    gint64 padded[3];      /* sizes with the user's padding, where windows' counts end */
-    gint64 in, outs;       /* elements of a plane */
-    gboolean side_by_side; /* windows of 2 x 2, stride 2, inside */
-    gboolean count_padding;
-};
+/* Chunks that have memory of their own, at most. */
+#define MOST_CHUNKS 64
 
 typedef struct {
-    const Plan *plan;
-    const float *a, *b;
-    float *out;
-    gint64 a_plane, b_plane, out_plane;
+    const PoolPlan *plan;
+    const guint8 *a, *b;
+    guint8 *out, *scratch;
+    gsize a_plane, b_plane, out_plane; /* bytes */
 } Job;
+
+gint64
+pool_count(const PoolPlan *p, gint axis, gint64 o)
+{
+    const gint64 d = p->dilation[axis], first = o * p->stride[axis] - p->pad[axis];
+    const gint64 low = first < 0 ? (-first + d - 1) / d : 0;
+    const gint64 end = p->count_padding ? p->padded[axis] - p->pad[axis] : p->s[axis];
+    const gint64 high = MIN(p->k[axis], (end - first + d - 1) / d);
+    return p->count_padding ? high : MAX(0, high - low);
+}
 
 /* One window: taps [low, high) of each axis that lie inside the plane, at first + tap *
  * dilation. */
@@ -33,7 +35,7 @@ typedef struct {
 } Window;
 
 static Window
-window_at(const Plan *p, gint64 number)
+window_at(const PoolPlan *p, gint64 number)
 {
     Window w;
     for (gint i = 2; i >= 0; i--) {
@@ -50,7 +52,7 @@ window_at(const Plan *p, gint64 number)
 /* The place of the largest element, the first of equals; NaN is the largest. -1 if the window is
  * empty. */
 static gint64
-window_best(const Plan *p, const Window *w, const float *x)
+window_best(const PoolPlan *p, const Window *w, const float *x)
 {
     gint64 best = -1;
     for (gint64 a = w->low[0]; a < w->high[0]; a++) {
@@ -71,19 +73,12 @@ window_best(const Plan *p, const Window *w, const float *x)
 }
 
 static void
-max_plane(const Plan *p, const float *x, const float *unused, float *out)
+max_grad_plane(const PoolPlan *p, const void *from_x, const void *from_g, void *to_dx,
+               void *scratch)
 {
-    (void)unused;
-    for (gint64 i = 0; i < p->outs; i++) {
-        Window w = window_at(p, i);
-        gint64 best = window_best(p, &w, x);
-        out[i] = best < 0 ? -INFINITY : x[best];
-    }
-}
-
-static void
-max_grad_plane(const Plan *p, const float *x, const float *g, float *out)
-{
+    const float *x = from_x, *g = from_g;
+    float *out = to_dx;
+    (void)scratch;
     memset(out, 0, (gsize)p->in * sizeof(float));
     for (gint64 i = 0; i < p->outs; i++) {
         Window w = window_at(p, i);
@@ -94,48 +89,23 @@ max_grad_plane(const Plan *p, const float *x, const float *g, float *out)
     }
 }
 
-/* Elements that a window's average is over. */
-static float
-divisor(const Plan *p, const Window *w)
-{
-    gint64 count = 1;
-    for (gint i = 0; i < 3; i++) {
-        gint64 d = p->dilation[i];
-        gint64 padded = MIN(p->k[i], (p->padded[i] - p->pad[i] - w->first[i] + d - 1) / d);
-        count *= p->count_padding ? padded : w->high[i] - w->low[i];
-    }
-    return (float)count;
-}
-
 static void
-average_plane(const Plan *p, const float *x, const float *unused, float *out)
+average_grad_plane(const PoolPlan *p, const void *from_g, const void *unused, void *to_dx,
+                   void *scratch)
 {
+    const float *g = from_g;
+    float *out = to_dx;
     (void)unused;
-    for (gint64 i = 0; i < p->outs; i++) {
-        Window w = window_at(p, i);
-        double sum = 0;
-        for (gint64 a = w.low[0]; a < w.high[0]; a++) {
-            for (gint64 b = w.low[1]; b < w.high[1]; b++) {
-                const float *line = x + ((w.first[0] + a * p->dilation[0]) * p->s[1] + w.first[1] +
-                                         b * p->dilation[1]) *
-                                            p->s[2];
-                for (gint64 c = w.low[2]; c < w.high[2]; c++) {
-                    sum += (double)line[w.first[2] + c * p->dilation[2]];
-                }
-            }
-        }
-        out[i] = (float)sum / divisor(p, &w);
-    }
-}
-
-static void
-average_grad_plane(const Plan *p, const float *g, const float *unused, float *out)
-{
-    (void)unused;
+    (void)scratch;
     memset(out, 0, (gsize)p->in * sizeof(float));
     for (gint64 i = 0; i < p->outs; i++) {
         Window w = window_at(p, i);
-        float share = g[i] / divisor(p, &w);
+        gint64 o = i, count = 1;
+        for (gint axis = 2; axis >= 0; axis--) {
+            count *= pool_count(p, axis, o % p->o[axis]);
+            o /= p->o[axis];
+        }
+        float share = g[i] / (float)count;
         for (gint64 a = w.low[0]; a < w.high[0]; a++) {
             for (gint64 b = w.low[1]; b < w.high[1]; b++) {
                 float *line = out + ((w.first[0] + a * p->dilation[0]) * p->s[1] + w.first[1] +
@@ -149,243 +119,196 @@ average_grad_plane(const Plan *p, const float *g, const float *unused, float *ou
     }
 }
 
-/* --- Windows of 2 x 2 side by side ------------------------------------------------------------ */
-
-/* Eight windows at a time, in vectors: their four elements are p0 p1 over p2 p3. */
-#define LANES 8
-typedef float Floats __attribute__((vector_size(LANES * sizeof(float))));
-typedef gint32 Masks __attribute__((vector_size(LANES * sizeof(gint32))));
-typedef Floats Loose __attribute__((aligned(4), may_alias));
-
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD 1, 3, 5, 7, 9, 11, 13, 15
-#define FIRST_PAIRS 0, 8, 1, 9, 2, 10, 3, 11
-#define LAST_PAIRS 4, 12, 5, 13, 6, 14, 7, 15
-
-#define LOAD_SQUARES(a, b)                                                                         \
-    Floats a0 = *(const Loose *)(a), a1 = *(const Loose *)((a) + LANES);                           \
-    Floats b0 = *(const Loose *)(b), b1 = *(const Loose *)((b) + LANES);                           \
-    Floats p0 = __builtin_shufflevector(a0, a1, EVEN), p1 = __builtin_shufflevector(a0, a1, ODD);  \
-    Floats p2 = __builtin_shufflevector(b0, b1, EVEN), p3 = __builtin_shufflevector(b0, b1, ODD);
-
-/* Where y takes x's place as the largest so far; NaN is the largest, the first stays. */
-#define BEATS(y, x) ((Masks)((y) > (x)) | ((Masks)((y) != (y)) & (Masks)((x) == (x))))
-#define CHOOSE(mask, y, x) (Floats)(((Masks)(y) & (mask)) | ((Masks)(x) & ~(mask)))
-
-static CPU_INLINE void
-max_squares(const float *a, const float *b, float *to)
-{
-    LOAD_SQUARES(a, b)
-    Floats top = CHOOSE(BEATS(p1, p0), p1, p0), low = CHOOSE(BEATS(p3, p2), p3, p2);
-    *(Loose *)to = CHOOSE(BEATS(low, top), low, top);
-}
-
-static CPU_INLINE void
-grad_squares(const float *a, const float *b, const float *g, float *c, float *d)
-{
-    LOAD_SQUARES(a, b)
-    Masks right = BEATS(p1, p0), right_low = BEATS(p3, p2);
-    Floats top = CHOOSE(right, p1, p0), low = CHOOSE(right_low, p3, p2);
-    Masks below = BEATS(low, top), v = (Masks)(*(const Loose *)g);
-    Floats c0 = (Floats)(v & ~below & ~right), c1 = (Floats)(v & ~below & right);
-    Floats d0 = (Floats)(v & below & ~right_low), d1 = (Floats)(v & below & right_low);
-    *(Loose *)c = __builtin_shufflevector(c0, c1, FIRST_PAIRS);
-    *(Loose *)(c + LANES) = __builtin_shufflevector(c0, c1, LAST_PAIRS);
-    *(Loose *)d = __builtin_shufflevector(d0, d1, FIRST_PAIRS);
-    *(Loose *)(d + LANES) = __builtin_shufflevector(d0, d1, LAST_PAIRS);
-}
-
-typedef void (*SquareFn)(const Plan *p, const float *x, const float *g, float *out);
-
-static CPU_INLINE void
-square_max_body(const Plan *p, const float *x, const float *g, float *out)
-{
-    gint64 n = p->o[2], full = n / LANES * LANES, rest = n - full;
-    float a_end[2 * LANES] = { 0 }, b_end[2 * LANES] = { 0 }, end[LANES];
-    (void)g;
-    for (gint64 row = 0; row < p->o[1]; row++) {
-        const float *a = x + row * 2 * p->s[2], *b = a + p->s[2];
-        float *to = out + row * n;
-        for (gint64 i = 0; i < full; i += LANES) {
-            max_squares(a + 2 * i, b + 2 * i, to + i);
-        }
-        if (rest > 0) {
-            memcpy(a_end, a + 2 * full, 2 * (gsize)rest * sizeof(float));
-            memcpy(b_end, b + 2 * full, 2 * (gsize)rest * sizeof(float));
-            max_squares(a_end, b_end, end);
-            memcpy(to + full, end, (gsize)rest * sizeof(float));
-        }
-    }
-}
-
-static CPU_INLINE void
-square_grad_body(const Plan *p, const float *x, const float *g, float *out)
-{
-    gint64 n = p->o[2], full = n / LANES * LANES, rest = n - full;
-    float a_end[2 * LANES] = { 0 }, b_end[2 * LANES] = { 0 }, g_end[LANES] = { 0 };
-    float c_end[2 * LANES], d_end[2 * LANES];
-    for (gint64 row = 0; row < p->o[1]; row++) {
-        const float *a = x + row * 2 * p->s[2], *b = a + p->s[2], *from = g + row * n;
-        float *c = out + row * 2 * p->s[2], *d = c + p->s[2];
-        for (gint64 i = 0; i < full; i += LANES) {
-            grad_squares(a + 2 * i, b + 2 * i, from + i, c + 2 * i, d + 2 * i);
-        }
-        if (rest > 0) {
-            memcpy(a_end, a + 2 * full, 2 * (gsize)rest * sizeof(float));
-            memcpy(b_end, b + 2 * full, 2 * (gsize)rest * sizeof(float));
-            memcpy(g_end, from + full, (gsize)rest * sizeof(float));
-            grad_squares(a_end, b_end, g_end, c_end, d_end);
-            memcpy(c + 2 * full, c_end, 2 * (gsize)rest * sizeof(float));
-            memcpy(d + 2 * full, d_end, 2 * (gsize)rest * sizeof(float));
-        }
-        for (gint64 i = 2 * n; i < p->s[2]; i++) {
-            c[i] = d[i] = 0;
-        }
-    }
-    for (gint64 i = 2 * p->o[1] * p->s[2]; i < p->in; i++) {
-        out[i] = 0;
-    }
-}
-
-CPU_VERSIONS(square_max, SquareFn, (const Plan *p, const float *x, const float *g, float *out),
-             (p, x, g, out))
-CPU_VERSIONS(square_grad, SquareFn, (const Plan *p, const float *x, const float *g, float *out),
-             (p, x, g, out))
-
 /* --- Planes ----------------------------------------------------------------------------------- */
 
 static TnStatus
 run_chunk(gpointer data, gsize chunk, gsize n)
 {
     const Job *job = data;
-    const Plan *plan = job->plan;
-    gint64 first = (gint64)chunk * plan->per_chunk,
-           end = MIN(plan->planes, first + plan->per_chunk);
+    const PoolPlan *plan = job->plan;
+    const gsize first = chunk * (gsize)plan->per_chunk;
+    const gsize end = MIN((gsize)plan->planes, first + (gsize)plan->per_chunk);
     (void)n;
-    for (gint64 i = first; i < end; i++) {
+    for (gsize i = first; i < end; i++) {
         plan->plane(plan, job->a + i * job->a_plane, job->b ? job->b + i * job->b_plane : NULL,
-                    job->out + i * job->out_plane);
+                    job->out + i * job->out_plane, job->scratch + chunk * plan->scratch);
     }
     return TN_OK;
 }
 
+/* n_a, n_b, n_out: elements of a plane of in[0], in[1] (0: there is none), out[0]. */
 static TnStatus
-run_planes(const Plan *plan, const Job *job)
+run_planes(const PoolPlan *plan, const TnRun *run, gint64 n_a, gint64 n_b, gint64 n_out)
 {
-    if (plan->planes == 0) {
+    const gsize size = tn_dtype_size(plan->dtype);
+    Job job = { .plan = plan,
+                .a = run->in[0],
+                .b = n_b > 0 ? run->in[1] : NULL,
+                .out = run->out[0],
+                .scratch = run->scratch,
+                .a_plane = (gsize)n_a * size,
+                .b_plane = (gsize)n_b * size,
+                .out_plane = (gsize)n_out * size };
+    if (plan->planes == 0 || n_out == 0) {
         return TN_OK;
     }
-    return tn_parallel_for((gsize)((plan->planes + plan->per_chunk - 1) / plan->per_chunk),
-                           run_chunk, (gpointer)(gsize)job);
+    return tn_parallel_for((gsize)cpu_parts(plan->planes, plan->per_chunk), run_chunk, &job);
 }
 
 static TnStatus
 run_forward(void *state, const TnRun *run)
 {
-    const Plan *plan = state;
-    Job job = { plan, run->in[0], NULL, run->out[0], plan->in, 0, plan->outs };
-    return run_planes(plan, &job);
+    const PoolPlan *plan = state;
+    return run_planes(plan, run, plan->in, 0, plan->outs);
 }
 
 static TnStatus
 run_max_grad(void *state, const TnRun *run)
 {
-    const Plan *plan = state;
-    Job job = { plan, run->in[0], run->in[1], run->out[0], plan->in, plan->outs, plan->in };
-    return run_planes(plan, &job);
+    const PoolPlan *plan = state;
+    return run_planes(plan, run, plan->in, plan->outs, plan->in);
 }
 
 static TnStatus
 run_average_grad(void *state, const TnRun *run)
 {
-    const Plan *plan = state;
-    Job job = { plan, run->in[0], NULL, run->out[0], plan->outs, 0, plan->in };
-    return run_planes(plan, &job);
+    const PoolPlan *plan = state;
+    return run_planes(plan, run, plan->outs, 0, plan->in);
 }
 
-static Plan *
+static void
+plan_free(void *state)
+{
+    pool_laid_clear(state);
+    g_free(state);
+}
+
+/* A plan without `plane`. */
+static PoolPlan *
 plan_new(const TnNode *node, const TnType *x, const TnType *y)
 {
     const TnPoolAttrs *attrs = node->attrs;
     gint n = attrs->window.kernel_shape.n;
-    Plan *p = g_new0(Plan, 1);
+    PoolPlan *p = g_new0(PoolPlan, 1);
     for (gint i = 0; i < 3; i++) {
         p->s[i] = p->o[i] = p->k[i] = p->stride[i] = p->dilation[i] = p->padded[i] = 1;
     }
-    p->side_by_side = n == 2;
     for (gint i = 0; i < n; i++) {
         TnConvAxis axis = tn_window_axis(&attrs->window, i);
         gint to = i + 3 - n;
         p->s[to] = x->dims[2 + i];
         p->o[to] = y->dims[2 + i];
         p->k[to] = attrs->window.kernel_shape.v[i];
-        p->stride[to] = axis.stride;
-        p->dilation[to] = axis.dilation;
+        p->stride[to] = p->o[to] > 1 ? axis.stride : 1;
+        p->dilation[to] = p->k[to] > 1 ? axis.dilation : 1;
         p->pad[to] = axis.pad_begin;
         p->padded[to] = p->s[to] + axis.pad_begin + axis.pad_end;
-        p->side_by_side = p->side_by_side && p->k[to] == 2 && axis.stride == 2 &&
-                          axis.dilation == 1 && axis.pad_begin == 0 && 2 * p->o[to] <= p->s[to];
     }
+    p->dtype = x->dtype;
     p->in = cpu_count(3, p->s);
     p->outs = cpu_count(3, p->o);
     p->planes = x->dims[0] * x->dims[1];
     p->count_padding = attrs->count_include_pad;
-    const gint64 reads = cpu_times(p->outs, cpu_count(3, p->k));
-    p->per_chunk = cpu_items_per_chunk(p->planes, MIN(p->in, G_MAXINT64 - reads) + reads);
+    pool_lay_out(p);
     return p;
+}
+
+/* How a plane is computed, at which cost (elements of simple work) and with how many numbers of scratch. */
+static void
+set_plane(TnPrepared *prepared, PoolPlan *p, PoolPlaneFn plane, gint64 cost, gint64 numbers)
+{
+    p->plane = plane;
+    p->scratch = ((gsize)numbers * sizeof(float) + 63) & ~(gsize)63;
+    p->per_chunk = cpu_items_per_chunk(p->planes, cost);
+    if (numbers > 0) {
+        p->per_chunk = MAX(p->per_chunk, cpu_parts(p->planes, MOST_CHUNKS));
+    }
+    prepared->state = p;
+    prepared->scratch = (gsize)cpu_parts(p->planes, p->per_chunk) * p->scratch;
+}
+
+/* Elements that the windows of a plane see. */
+static gint64
+reads_of(const PoolPlan *p)
+{
+    const gint64 reads = cpu_times(p->outs, cpu_count(3, p->k));
+    return MIN(p->in, G_MAXINT64 - reads) + reads;
+}
+
+static gint64
+laid_cost(const PoolPlan *p, gint64 taps)
+{
+    return p->in + p->all + cpu_times(p->length, taps) / 4;
+}
+
+static gboolean
+prepare_forward(const TnNode *node, TnPrepared *prepared, PoolPlaneFn plane)
+{
+    PoolPlan *p = plan_new(node, &node->in[0].type, &node->out[0].type);
+    set_plane(prepared, p, plane, laid_cost(p, p->k[0] + p->k[1] + p->k[2]), pool_laid_numbers(p));
+    return TRUE;
 }
 
 static gboolean
 prepare_max(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    Plan *p = plan_new(node, &node->in[0].type, &node->out[0].type);
     (void)error;
-    p->plane = p->side_by_side ? square_max[cpu_isa] : max_plane;
-    prepared->state = p;
-    return TRUE;
-}
-
-static gboolean
-prepare_max_grad(const TnNode *node, TnPrepared *prepared, GError **error)
-{
-    Plan *p = plan_new(node, &node->in[0].type, &node->in[1].type);
-    (void)error;
-    p->plane = p->side_by_side ? square_grad[cpu_isa] : max_grad_plane;
-    prepared->state = p;
+    prepare_forward(node, prepared, pool_laid_max);
+    PoolPlan *p = prepared->state;
+    if (p->dtype == TN_DTYPE_F32 && pool_is_squares(p)) {
+        set_plane(prepared, p, pool_square_max[cpu_isa], reads_of(p), 0);
+    }
     return TRUE;
 }
 
 static gboolean
 prepare_average(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    Plan *p = plan_new(node, &node->in[0].type, &node->out[0].type);
     (void)error;
-    p->plane = average_plane;
-    prepared->state = p;
+    return prepare_forward(node, prepared, pool_laid_average);
+}
+
+static gboolean
+prepare_max_grad(const TnNode *node, TnPrepared *prepared, GError **error)
+{
+    PoolPlan *p = plan_new(node, &node->in[0].type, &node->in[1].type);
+    (void)error;
+    if (pool_is_squares(p)) {
+        set_plane(prepared, p, pool_square_grad[cpu_isa], reads_of(p), 0);
+    } else if (pool_laid_fits(p)) {
+        set_plane(prepared, p, pool_laid_max_grad, laid_cost(p, 2 * cpu_count(3, p->k)),
+                  pool_laid_max_grad_numbers(p));
+    } else {
+        set_plane(prepared, p, max_grad_plane, reads_of(p), 0);
+    }
     return TRUE;
 }
 
 static gboolean
 prepare_average_grad(const TnNode *node, TnPrepared *prepared, GError **error)
 {
-    Plan *p = plan_new(node, &node->out[0].type, &node->in[0].type);
+    PoolPlan *p = plan_new(node, &node->out[0].type, &node->in[0].type);
     (void)error;
-    p->plane = average_grad_plane;
-    prepared->state = p;
+    if (pool_laid_fits(p)) {
+        set_plane(prepared, p, pool_laid_average_grad, laid_cost(p, cpu_count(3, p->k)),
+                  pool_laid_average_grad_numbers(p));
+    } else {
+        set_plane(prepared, p, average_grad_plane, reads_of(p), 0);
+    }
     return TRUE;
 }
 
-#define ROW(name, prepare_, run_)                                                                  \
+#define ROW(name, dtypes_, prepare_, run_)                                                         \
     {                                                                                              \
-        .op = (name), .dtypes = TN_DT(F32), .prepare = (prepare_), .run = (run_),                  \
-        .release = g_free                                                                          \
+        .op = (name), .dtypes = (dtypes_), .prepare = (prepare_), .run = (run_),                   \
+        .release = plan_free                                                                       \
     }
 
 static const TnKernel kernels[] = {
-    ROW("max_pool", prepare_max, run_forward),
-    ROW("max_pool_grad", prepare_max_grad, run_max_grad),
-    ROW("average_pool", prepare_average, run_forward),
-    ROW("average_pool_grad", prepare_average_grad, run_average_grad),
+    ROW("max_pool", TN_DT(F32) | TN_DT(BF16), prepare_max, run_forward),
+    ROW("max_pool_grad", TN_DT(F32), prepare_max_grad, run_max_grad),
+    ROW("average_pool", TN_DT(F32), prepare_average, run_forward),
+    ROW("average_pool_grad", TN_DT(F32), prepare_average_grad, run_average_grad),
 };
 
 const TnKernelTable cpu_pool = CPU_TABLE(kernels);

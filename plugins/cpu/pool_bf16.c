@@ -1,4 +1,4 @@
-/* pool_bf16.c: maxima of bf16 over windows of two axes, of planes [h, w] or [h, w, lanes]. Numbers become
+/* pool_bf16.c: maxima of bf16 over windows of two axes, of planes [h, w, lanes]. Numbers become
  * whole ones of the same order, which processors compare many at once: first the largest of each column
  * of the window's rows, then of neighbouring columns. A NaN is the largest. */
 #include <tenon/nn.h>
@@ -115,9 +115,9 @@ claims(const TnNode *node)
     const TnPoolAttrs *attrs = node->attrs;
     const TnType *x = &node->in[0].type;
     const TnConvAxis lanes = tn_window_axis(&attrs->window, 2);
-    return x->rank >= 4 && node->in[0].count > 0 && node->out[0].count > 0 &&
-           (x->rank == 4 || (attrs->window.kernel_shape.v[2] == 1 && lanes.stride == 1 &&
-                             lanes.pad_begin == 0 && lanes.pad_end == 0));
+    return x->rank == 5 && x->dims[4] > 1 && node->in[0].count > 0 && node->out[0].count > 0 &&
+           attrs->window.kernel_shape.v[2] == 1 && lanes.stride == 1 && lanes.pad_begin == 0 &&
+           lanes.pad_end == 0;
 }
 
 static gboolean
@@ -147,8 +147,10 @@ prepare(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
+/* Where both take images, before cpu-pool, which goes by planes without lanes. */
 static const TnKernel kernels[] = {
     { .op = "max_pool",
+      .rank = 1,
       .dtypes = TN_DT(BF16),
       .flags = TN_KERNEL_LANES,
       .claims = claims,

@@ -23,39 +23,16 @@ softmax(const Plan *plan, const float *a, const float *b, float *out)
     float max, sum;
     (void)b;
     softmax_row[cpu_isa](a, plan->n, out, &max, &sum);
-    for (gint64 i = 0; i < plan->n; i++) {
-        out[i] /= sum;
-    }
+    softmax_rows[cpu_isa].scale(out, plan->n, 1 / sum, out);
 }
 
 static void
 log_softmax(const Plan *plan, const float *a, const float *b, float *out)
 {
-    float max, sum, terms[256], total = 0;
+    float max, sum;
     (void)b;
-    if (plan->n <= (gint64)G_N_ELEMENTS(terms)) {
-        softmax_row[cpu_isa](a, plan->n, terms, &max, &sum);
-        total = logf(sum);
-        for (gint64 i = 0; i < plan->n; i++) {
-            out[i] = (a[i] - max) - total;
-        }
-        return;
-    }
-    /* The row is read again, so the terms must not lie over it. */
-    max = -INFINITY;
-    for (gint64 i = 0; i < plan->n; i++) {
-        max = a[i] > max || a[i] != a[i] ? a[i] : max;
-    }
-    for (gint64 at = 0; at < plan->n; at += (gint64)G_N_ELEMENTS(terms)) {
-        gint64 m = MIN((gint64)G_N_ELEMENTS(terms), plan->n - at);
-        float part_max;
-        softmax_row[cpu_isa](a + at, m, terms, &part_max, &sum);
-        total += part_max == -INFINITY ? 0 : sum * expf(part_max - max);
-    }
-    total = max == -INFINITY ? NAN : logf(total);
-    for (gint64 i = 0; i < plan->n; i++) {
-        out[i] = (a[i] - max) - total;
-    }
+    softmax_rows[cpu_isa].total(a, plan->n, &max, &sum);
+    softmax_rows[cpu_isa].lower(a, plan->n, max, logf(sum), out);
 }
 
 /* y (g - sum (g y)) */
@@ -64,31 +41,16 @@ softmax_grad(const Plan *plan, const float *y, const float *g, float *out)
 {
     float sum;
     softmax_dot[cpu_isa](y, g, plan->n, &sum);
-    for (gint64 i = 0; i < plan->n; i++) {
-        out[i] = y[i] * (g[i] - sum);
-    }
+    softmax_rows[cpu_isa].grad(y, g, plan->n, sum, out);
 }
 
 /* g - e^y sum (g) */
 static void
 log_softmax_grad(const Plan *plan, const float *y, const float *g, float *out)
 {
-    float sum, terms[256], max, ignored;
+    float sum;
     softmax_dot[cpu_isa](g, NULL, plan->n, &sum);
-    for (gint64 at = 0; at < plan->n; at += (gint64)G_N_ELEMENTS(terms)) {
-        gint64 m = MIN((gint64)G_N_ELEMENTS(terms), plan->n - at);
-        softmax_row[cpu_isa](y + at, m, terms, &max, &ignored);
-        float scale = sum * expf(max);
-        for (gint64 i = 0; max == INFINITY && i < m; i++) {
-            terms[i] = expf(y[at + i]);
-            scale = sum;
-        }
-        for (gint64 i = 0; i < m; i++) {
-            /* The terms of a part that is -inf alone are NaN; of one with a NaN they should be. */
-            gboolean gone = max == -INFINITY && y[at + i] == -INFINITY;
-            out[at + i] = g[at + i] - (gone ? 0 : terms[i] * scale);
-        }
-    }
+    softmax_rows[cpu_isa].log_grad(y, g, plan->n, sum, out);
 }
 
 static TnStatus

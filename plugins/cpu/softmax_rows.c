@@ -1,89 +1,82 @@
-/* softmax_rows.c: e^(x - max) of a row and sums over it, 16 lanes at a time whatever the row's
- * length. */
+/* softmax_rows.c: e^(x - max) of a row, sums over it and what is made of them, 16 lanes at a time whatever
+ * the row's length. */
 #include "softmax.h"
 #include "vmath.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define LANES 16
+typedef float V __attribute__((vector_size(LANES * sizeof(float))));
+typedef gint32 M __attribute__((vector_size(LANES * sizeof(gint32))));
+typedef V U __attribute__((aligned(sizeof(float)), may_alias));
 
-static CPU_INLINE float
-add_lanes(float *lane)
-{
-    for (gint half = LANES / 2; half > 0; half /= 2) {
-        for (gint j = 0; j < half; j++) {
-            lane[j] += lane[j + half];
-        }
+#define LANE_NUMBERS                                                                               \
+    {                                                                                              \
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15                                       \
     }
-    return lane[0];
-}
+#define AT(place) (*(const U *)(place))
+/* What lies `half` lanes above. */
+#define UPPER(v, half)                                                                             \
+    __builtin_shufflevector(v, v, half, half + 1, half + 2, half + 3, half + 4, half + 5,          \
+                            half + 6, half + 7, half + 8, half + 9, half + 10, half + 11,          \
+                            half + 12, half + 13, half + 14, half + 15)
+/* y where it is larger: not where one of them is NaN. */
+#define LARGER(y, x) (V)(((M)(y) & ((y) > (x))) | ((M)(x) & ~(M)((y) > (x))))
 
-static CPU_INLINE float
-row_max(const float *x, gint64 n)
-{
-    float lane[LANES];
-    gint64 i = 0;
-    for (gint j = 0; j < LANES; j++) {
-        lane[j] = -INFINITY;
-    }
-    for (; i + LANES <= n; i += LANES) {
-        for (gint j = 0; j < LANES; j++) {
-            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-        }
-    }
-    for (gint j = 0; i + j < n; j++) {
-        lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-    }
-    for (gint j = 1; j < LANES; j++) {
-        lane[0] = lane[j] > lane[0] ? lane[j] : lane[0];
-    }
-    return lane[0];
-}
+#define TARGET
+#define VERSION(name) name##_portable
+#include "softmax_loops.h"
+#undef TARGET
+#undef VERSION
+#define TARGET CPU_TARGET_AVX2
+#define VERSION(name) name##_avx2
+#include "softmax_loops.h"
+#undef TARGET
+#undef VERSION
+#if defined(__x86_64__)
+#undef LARGER
+#define LARGER(y, x) (V) _mm512_max_ps((__m512)(y), (__m512)(x))
+#endif
+#define TARGET CPU_TARGET_AVX512
+#define VERSION(name) name##_avx512
+#include "softmax_loops.h"
 
-/* Lanes behind the end compute e^0 and count for nothing. */
 static CPU_INLINE void
-row_body(const float *x, gint64 n, float *out, float *max, float *sum)
+scale_body(const float *x, gint64 n, float factor, float *out)
 {
-    float lane[LANES] = { 0 }, part[LANES], most = row_max(x, n);
-    gint64 i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (gint j = 0; j < LANES; j++) {
-            out[i + j] = vm_exp(x[i + j] - most);
-        }
-        for (gint j = 0; j < LANES; j++) {
-            lane[j] += out[i + j];
-        }
+    CPU_LOOP
+    for (gint64 i = 0; i < n; i++) {
+        out[i] = x[i] * factor;
     }
-    if (i < n) {
-        gint rest = (gint)(n - i);
-        for (gint j = 0; j < LANES; j++) {
-            part[j] = most;
-        }
-        memcpy(part, x + i, (gsize)rest * sizeof(float));
-        for (gint j = 0; j < LANES; j++) {
-            part[j] = vm_exp(part[j] - most);
-        }
-        for (gint j = 0; j < LANES; j++) {
-            lane[j] += j < rest ? part[j] : 0;
-        }
-        memcpy(out + i, part, (gsize)rest * sizeof(float));
-    }
-    *max = most;
-    *sum = add_lanes(lane);
 }
 
 static CPU_INLINE void
-dot_body(const float *a, const float *b, gint64 n, float *sum)
+lower_body(const float *x, gint64 n, float max, float log_sum, float *out)
 {
-    float lane[LANES] = { 0 };
-    gint64 i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (gint j = 0; j < LANES; j++) {
-            lane[j] += b ? a[i + j] * b[i + j] : a[i + j];
-        }
+    CPU_LOOP
+    for (gint64 i = 0; i < n; i++) {
+        out[i] = (x[i] - max) - log_sum;
     }
-    for (gint j = 0; i + j < n; j++) {
-        lane[j] += b ? a[i + j] * b[i + j] : a[i + j];
+}
+
+static CPU_INLINE void
+grad_body(const float *y, const float *g, gint64 n, float sum, float *out)
+{
+    CPU_LOOP
+    for (gint64 i = 0; i < n; i++) {
+        out[i] = y[i] * (g[i] - sum);
     }
-    *sum = add_lanes(lane);
+}
+
+static CPU_INLINE void
+log_grad_body(const float *y, const float *g, gint64 n, float sum, float *out)
+{
+    CPU_LOOP
+    for (gint64 i = 0; i < n; i++) {
+        out[i] = g[i] - vm_exp(y[i]) * sum;
+    }
 }
 
 static CPU_INLINE void
@@ -117,10 +110,21 @@ block_body(const float *x, gint64 rows, gint64 n, SoftmaxBlock *b)
 }
 
 CPU_FUNCTIONS(block, (const float *x, gint64 rows, gint64 n, SoftmaxBlock *b), (x, rows, n, b))
-CPU_FUNCTIONS(row, (const float *x, gint64 n, float *out, float *max, float *sum),
-              (x, n, out, max, sum))
-CPU_FUNCTIONS(dot, (const float *a, const float *b, gint64 n, float *sum), (a, b, n, sum))
+CPU_FUNCTIONS(scale, (const float *x, gint64 n, float factor, float *out), (x, n, factor, out))
+CPU_FUNCTIONS(lower, (const float *x, gint64 n, float max, float log_sum, float *out),
+              (x, n, max, log_sum, out))
+CPU_FUNCTIONS(grad, (const float *y, const float *g, gint64 n, float sum, float *out),
+              (y, g, n, sum, out))
+CPU_FUNCTIONS(log_grad, (const float *y, const float *g, gint64 n, float sum, float *out),
+              (y, g, n, sum, out))
 
+#define SET(isa)                                                                                   \
+    {                                                                                              \
+        total_##isa, scale_##isa, lower_##isa, grad_##isa, log_grad_##isa                          \
+    }
+const SoftmaxRows softmax_rows[CPU_N_ISA] = {
+    [CPU_PORTABLE] = SET(portable), [CPU_AVX2] = SET(avx2), [CPU_AVX512] = SET(avx512)
+};
 const SoftmaxRowFn softmax_row[CPU_N_ISA] = {
     [CPU_PORTABLE] = row_portable, [CPU_AVX2] = row_avx2, [CPU_AVX512] = row_avx512
 };

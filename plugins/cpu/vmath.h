@@ -78,6 +78,25 @@ vm_exp(float x)
     return p * vm_float((guint32)(half + 127) << 23) * vm_float((guint32)(i - half + 127) << 23);
 }
 
+/* e^x of x <= 0, with the bits of vm_exp; what would be subnormal is zero. */
+static CPU_INLINE float
+vm_exp_below(float x)
+{
+    const float shifted = x * 0x1.715476p0f + VM_ROUND;
+    const float n = shifted - VM_ROUND;
+    float r = x - n * 0x1.62e4p-1f;
+    r = r - n * 0x1.7f7d1cp-20f;
+    float q = 0x1.6a2352p-10f;
+    q = q * r + 0x1.123a6ap-7f;
+    q = q * r + 0x1.5558f4p-5f;
+    q = q * r + 0x1.555490p-3f;
+    q = q * r + 0x1.fffffcp-2f;
+    const float p = 1.0f + (r + r * r * q);
+    const float power =
+        vm_float((vm_bits(shifted) << 23) + 0x3f800000u); /* VM_ROUND's own bits go */
+    return x < -87.5f ? 0 : p * power;
+}
+
 /* log x: x = 2^e m, m in [sqrt(1/2), sqrt 2), f = m - 1, log m = f - f^2/2 + f^3 P(f). */
 static CPU_INLINE float
 vm_log(float x)

@@ -203,6 +203,8 @@ onednn_open(const char *file, GError **error)
     const dnnl_version_t *v = onednn.version();
     onednn.bf16 = (onednn.get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) ==
                   dnnl_cpu_isa_avx512_core_bf16;
+    onednn.tiles = (onednn.get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_amx) ==
+                   dnnl_cpu_isa_avx512_core_amx;
     onednn.int8 = (onednn.get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_vnni) ==
                   dnnl_cpu_isa_avx512_core_vnni;
     g_snprintf(onednn.description, sizeof onednn.description, "oneDNN %d.%d.%d%s", v->major,

@@ -12,6 +12,7 @@ typedef struct {
     gboolean usable;
     char description[160]; /* its version, or why it cannot be used */
     gboolean bf16;         /* the processor has instructions for products of bf16 */
+    gboolean tiles;        /* and of tiles (AMX) */
     gboolean int8;         /* and of 8-bit integers: without them sums would saturate */
     dnnl_engine_t engine;
     dnnl_stream_t stream;       /* has no state on processors: shared by all threads */

@@ -133,35 +133,36 @@ onednn_winograd_pays(const OneDnnConv *conv)
     return MIN(size.channels, size.maps) >= WINOGRAD_CHANNELS && size.positions >= positions;
 }
 
-/* The plugin cpu goes through windows one element at a time: only calls that are over before the
- * library has begun stay with it. */
+/* Averages and their gradients took the plugin cpu 0.7 to 14 times as long, most where planes have few places
+ * (Zen 4): only calls that are over before the library has begun stay with it. */
 gboolean
 onednn_pool_pays(gint64 reads)
 {
     return take_all || reads >= 1 << 14;
 }
 
-/* The plugin cpu has vector code for maxima of 2 x 2 side by side and for sixteen samples as the last axis
- * (rank 5), and goes through other windows as it does through those of averages: there it took tens of times
- * as long (Zen 4). The result is the same. */
+/* Maxima of 2 x 2 side by side are the plugin cpu's, and those of sixteen samples as the last axis (rank 5);
+ * other windows took it 1.1 to 10 times as long, most where planes have few places (Zen 4). The result is the
+ * same. */
 gboolean
 onednn_max_pool_pays(gint64 reads, gint rank, gboolean side_by_side)
 {
     return take_all || (rank == 4 && !side_by_side && reads >= 1 << 14);
 }
 
-/* Rows of f32 took the plugin cpu 1.03 to 3.6 times as long, but for few numbers. Of bf16 it has no kernel:
- * what the body is fused to took 1.0 to 3.1 times as long, in programs of the operator alone. */
+/* Rows of f32 took the plugin cpu 0.3 to 0.9 of oneDNN's time on Zen 4. With tiles (Sapphire Rapids) only
+ * former kernels of it were measured, of which those of few numbers alone were as fast. Of bf16 it has no
+ * kernel: what the body is fused to took 1.0 to 3.1 times as long, in programs of the operator alone. */
 gboolean
 onednn_softmax_pays(TnDtype dtype, gint64 count)
 {
-    return take_all || dtype == TN_DTYPE_BF16 || count >= 2048;
+    return take_all || dtype == TN_DTYPE_BF16 || (onednn.tiles && count >= 2048);
 }
 
 /* The same of bf16: 1.2 to 3.5 times as long, the gradient 1.6 to 5.6 times, of rows of whole vectors, for
  * which alone the library has code: others took it up to a hundred times as long as the body. The gradient of
- * few rows took it 2 to 8 times as long. Of f32 the plugin cpu took 0.24 to 1.6 of oneDNN's time, and mostly
- * 1.0 to 1.3 from 512 rows on: too little to have other bits for. */
+ * few rows took it 2 to 8 times as long. Of f32 the plugin cpu took 0.4 to 1.3 of oneDNN's time (Zen 4), most
+ * of rows of 64 numbers: too little to have other bits for. */
 gboolean
 onednn_layer_norm_pays(TnDtype dtype, gboolean gradient, gint64 rows, gint64 n)
 {

@@ -1,5 +1,5 @@
-/* Rows of softmax and log_softmax on the cpu device that hold NaN and infinities, short and long
- * ones: a NaN anywhere is the whole row's, in the gradient too; a class at -inf has no share. */
+/* Rows of softmax and log_softmax on the cpu device against plain loops in f64, of many lengths; those that
+ * hold NaN and infinities, short and long ones: a NaN anywhere is the whole row's, in the gradient too; a class at -inf has no share. */
 #include "cpu_run.h"
 
 #define LONG 700
@@ -88,6 +88,94 @@ absent_classes(void)
     array_clear(&grad);
 }
 
-static const TnTest tests[] = { { "nan_rows", nan_rows }, { "absent_classes", absent_classes } };
+/* --- Lengths ---------------------------------------------------------------------------------- */
+
+#define MOST 2100
+
+/* What op makes of a row y and its g, in f64. */
+static void
+expected(const char *op, gint64 n, const double *x, const double *g, double *out)
+{
+    const gboolean is_log = strncmp(op, "log", 3) == 0;
+    double max = -INFINITY, sum = 0, dot = 0;
+    for (gint64 i = 0; i < n; i++) {
+        max = MAX(max, x[i]);
+        dot += is_log ? g[i] : g[i] * x[i];
+    }
+    for (gint64 i = 0; i < n; i++) {
+        sum += exp(x[i] - max);
+    }
+    for (gint64 i = 0; i < n; i++) {
+        if (g_str_has_suffix(op, "grad")) {
+            out[i] = is_log ? g[i] - exp(x[i]) * dot : x[i] * (g[i] - dot);
+        } else {
+            out[i] = is_log ? x[i] - max - log(sum) : exp(x[i] - max) / sum;
+        }
+    }
+}
+
+/* Two rows each: what is read or written beyond one would change the other. Numbers far below the largest,
+ * which is where a row is not whole vectors. */
+static void
+lengths(void)
+{
+    static const char *const ops[] = { "softmax", "log_softmax", "softmax_grad",
+                                       "log_softmax_grad" };
+    static double x[2 * MOST], g[2 * MOST], want[2 * MOST];
+    const TnAxisAttrs last = { -1 };
+    guint64 state = 7;
+    open_plugins();
+    tn_registry_open("nn", NULL);
+    for (gint64 n = 1; n <= MOST; n += n < 70 ? 1 : 677) {
+        const gint64 dims[] = { 2, n };
+        Array in[2], out[TN_MAX_OUT];
+        gint n_out;
+        for (gint k = 0; k < 2; k++) {
+            in[k] = array_new(tn_type(TN_DTYPE_F32, 2, dims), NULL);
+            for (gint64 i = 0; i < 2 * n; i++) {
+                const double far = k == 0 && i % 5 == 1 ? -90 : 0;
+                array_set(&in[k], i, far + (k == 0 && i % n == n - 1 ? 9 : noise_unit(&state) - 1));
+                (k == 0 ? x : g)[i] = array_get(&in[k], i);
+            }
+        }
+        for (guint o = 0; o < G_N_ELEMENTS(ops); o++) {
+            op_run("cpu", ops[o], &last, o < 2 ? 1 : 2, in, &n_out, out);
+            double most = 1e-30;
+            for (gint row = 0; row < 2; row++) {
+                expected(ops[o], n, x + row * n, g + row * n, want + row * n);
+            }
+            for (gint64 i = 0; i < 2 * n; i++) {
+                most = MAX(most, fabs(want[i]));
+            }
+            for (gint64 i = 0; i < 2 * n; i++) {
+                const double got = array_get(&out[0], i);
+                if (!(fabs(got - want[i]) <= 2e-6 * most)) {
+                    TN_FAIL("%s of %d: element %d is %.9g, expected %.9g", ops[o], (gint)n, (gint)i,
+                            got, want[i]);
+                    break;
+                }
+            }
+            TN_ASSERT(array_intact(&out[0]));
+            array_clear(&out[0]);
+        }
+        array_clear(&in[0]);
+        array_clear(&in[1]);
+    }
+}
+
+static void
+other_instruction_sets(void)
+{
+    tn_test_again((const char *const[]){ "TENON_CPU_ISA=portable", "TENON_CPU_ISA=avx2",
+                                         "TENON_CPU_ISA=avx512", NULL },
+                  (const char *const[]){ "nan_rows", "absent_classes", "lengths", NULL });
+}
+
+static const TnTest tests[] = {
+    { "nan_rows", nan_rows },
+    { "absent_classes", absent_classes },
+    { "lengths", lengths },
+    { "other instruction sets", other_instruction_sets },
+};
 
 TN_TEST_MAIN("softmax on cpu", tests)
