@@ -25,7 +25,9 @@ void tn_background_start(TnBackground *child, const char *const *argv, const cha
  * with which the process then ends. */
 void tn_background_start_with(TnBackground *child, const char *const *argv, const char *const *env,
                               int (*func)(void *data), void *data);
-/* Whether it ended within so many seconds (with sanitizers five times as many). */
+/* Sends it a signal; FALSE: it has ended. */
+gboolean tn_background_kill(TnBackground *child, int number);
+/* Whether it ended within so many seconds (with sanitizers five times as many; TnPatience). */
 gboolean tn_background_wait(TnBackground *child, double seconds);
 /* (transfer full): what it has printed so far. */
 char *tn_background_text(const TnBackground *child);
