@@ -125,23 +125,28 @@ stats_of(const TnWire *wire)
     return stats;
 }
 
-/* Serves until so many messages were dropped, or more. */
+/* Serves until so many messages were dropped. */
 static inline void
-serves_until(Scene *scene, guint64 n)
+serves_until_dropped(Scene *scene, guint64 n)
 {
     TnPatience patience = tn_test_patience(PATIENCE);
     do
         serves(scene);
     while (stats_of(scene->server).dropped < n && tn_test_patient(&patience));
-    TN_ASSERT_CMPUINT(stats_of(scene->server).dropped, >=, n);
+    TN_ASSERT_CMPUINT(stats_of(scene->server).dropped, ==, n);
 }
 
-/* So many and no more. */
+/* Serves until no more are dropped for a second. */
 static inline void
-serves_until_dropped(Scene *scene, guint64 n)
+serves_until_quiet(Scene *scene)
 {
-    serves_until(scene, n);
-    TN_ASSERT_CMPUINT(stats_of(scene->server).dropped, ==, n);
+    TnPatience quiet = tn_test_patience(1);
+    for (guint64 before = 0; tn_test_patient(&quiet);) {
+        serves(scene);
+        if (stats_of(scene->server).dropped != before)
+            quiet = tn_test_patience(1);
+        before = stats_of(scene->server).dropped;
+    }
 }
 
 /* --- Strangers -------------------------------------------------------------------------------- */
