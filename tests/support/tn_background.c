@@ -148,7 +148,7 @@ has_word(const char *pid, const char *word)
     if (!g_file_get_contents(path, &text, &n, NULL)) /* of a zombie it is empty */
         return FALSE;
     for (gsize at = 0; at < n; at += strlen(text + at) + 1)
-        if (g_str_has_prefix(text + at, word))
+        if (strcmp(text + at, word) == 0)
             return TRUE;
     return FALSE;
 }

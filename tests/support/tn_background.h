@@ -40,8 +40,8 @@ gboolean tn_background_exit(TnBackground *child, int code, const char *file, uns
 void tn_background_clear(TnBackground *child);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(TnBackground, tn_background_clear)
 
-/* Processes whose command line has a word that begins so, as `--parent=123`, zombies left out: how many
- * of at most `most`, with their numbers. */
+/* Processes whose command line has this word, as `--parent=123`, zombies left out: how many of at most
+ * `most`, with their numbers. */
 guint tn_background_find(const char *word, guint most, pid_t *pids);
 /* Whether no such process is left within so many seconds. */
 gboolean tn_background_none(const char *word, double seconds);
