@@ -153,20 +153,25 @@ limits(void)
     static const struct {
         const char *text, *fault;
     } rows[] = {
-        { "\nwhile true do end", "c.lua:2: the config was still loading after 1 s" },
-        { "while true do pcall(function() while true do end end) end", "still loading after 1 s" },
+        { "\nwhile true do end", "c.lua:2: the config was still loading after 0.5 s" },
+        { "while true do pcall(function() while true do end end) end",
+          "still loading after 0.5 s" },
         { "local c = coroutine.wrap(function() while true do end end)\nwhile true do pcall(c) end",
-          "still loading after 1 s" },
+          "still loading after 0.5 s" },
         { "local t = {}\nfor i = 1, 1e9 do t[i] = ('x'):rep(1e5) .. i end",
           "c.lua:2: the config needs more than 32 MiB of memory to load" },
         { "local s = ('x'):rep(1 << 30)", "memory" },
-        { "local s = 'x'\nwhile true do pcall(function() s = s .. s end) end", "c.lua:2:" },
+        { "local s = 'x'\nwhile true do pcall(function() s = s .. s end) end",
+          "c.lua:2: the config was still loading" },
         { "require('tenon').zeros({ 1 << 20, 64 })", "a tensor this large belongs into the run" },
         { "local function f() return 1 + f() end\nf()", "c.lua:1:" },
         { "local s = ('('):rep(1000)\nassert(load(s))", "c.lua:2:" },
     };
-    const TnHostOptions small = { .memory_limit = 32 << 20, .load_seconds = 1 };
     for (guint i = 0; i < G_N_ELEMENTS(rows); i++) {
+        /* On a busy machine memory is not full within half a second. */
+        const gboolean endless = strstr(rows[i].fault, "still loading") != NULL;
+        const TnHostOptions small = { .memory_limit = 32 << 20,
+                                      .load_seconds = endless ? 0.5 : 60 };
         g_autofree char *got = load(rows[i].text, &small);
         tn_test_check(strstr(got, rows[i].fault) != NULL, FALSE, __FILE__, __LINE__,
                       "%s gives %s, not %s", rows[i].text, got, rows[i].fault);
