@@ -21,6 +21,21 @@ count(gpointer data)
         atomic_fetch_add(&work->by_worker, 1);
 }
 
+/* One that lasts until it may end. */
+typedef struct {
+    Work work;
+    atomic_bool may_end;
+} Held;
+
+static void
+count_when_it_may(gpointer data)
+{
+    Held *held = data;
+    while (!atomic_load(&held->may_end))
+        g_usleep(20);
+    count(&held->work);
+}
+
 static TnStatus
 add_one(gpointer data, gsize chunk, gsize n)
 {
@@ -34,9 +49,9 @@ add_one(gpointer data, gsize chunk, gsize n)
 static gboolean
 call_until(atomic_uint *word, guint value)
 {
-    const gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+    TnPatience patience = tn_test_patience(20);
     atomic_uint chunks = 0;
-    while (atomic_load(word) < value && g_get_monotonic_time() < end) {
+    while (atomic_load(word) < value && tn_test_patient(&patience)) {
         tn_parallel_for(2, add_one, &chunks);
         g_usleep(20);
     }
@@ -89,23 +104,25 @@ each_once(void)
     TN_ASSERT_CMPUINT(work.done - work.by_worker, ==, mine);
 }
 
-/* The table is full: the rest is left to the owner. */
+/* The table is full, whatever the worker does meanwhile: the rest is left to the owner. */
 static void
 too_many(void)
 {
+    Held held = { 0 };
     Work work = { 0 };
     TnTask *tasks[100];
     guint offered = 0, left = 0;
     tn_pool_set_threads(2);
     for (guint i = 0; i < G_N_ELEMENTS(tasks); i++) {
-        tasks[i] = tn_task_offer(count, &work);
+        tasks[i] = tn_task_offer(count_when_it_may, &held);
         offered += tasks[i] != NULL;
     }
+    atomic_store(&held.may_end, TRUE);
     TN_ASSERT_CMPUINT(offered, >=, 8);
     TN_ASSERT_CMPUINT(offered, <, G_N_ELEMENTS(tasks));
     for (guint i = 0; i < G_N_ELEMENTS(tasks); i++)
         left += tasks[i] && tn_task_take_back(tasks[i]);
-    TN_ASSERT_CMPUINT(work.done + left, ==, offered);
+    TN_ASSERT_CMPUINT(held.work.done + left, ==, offered);
     TnTask *again = tn_task_offer(count, &work);
     TN_REQUIRE(again != NULL); /* their places are free again */
     tn_task_take_back(again);
@@ -158,8 +175,8 @@ calls_go_first(void)
     TnTask *task = tn_task_offer(long_task, &l);
     TN_REQUIRE(task != NULL);
     TN_ASSERT(call_until(&l.begun, 1));
-    const gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
-    while (atomic_load(&l.other) < 20 && g_get_monotonic_time() < end)
+    TnPatience patience = tn_test_patience(20);
+    while (atomic_load(&l.other) < 20 && tn_test_patient(&patience))
         TN_ASSERT_CMPINT(tn_parallel_for(20, other_chunk, &l.other), ==, TN_OK);
     TN_ASSERT_CMPUINT(l.other, >=, 20);
     atomic_store(&l.may_end, 1);

@@ -177,5 +177,5 @@ own_end(GPid pid, gint signal)
 static inline char *
 own_tcp(void)
 {
-    return g_strdup_printf("tcp://127.0.0.1:%d", g_random_int_range(20000, 32000));
+    return g_strdup_printf("tcp://127.0.0.1:%u", tn_test_port());
 }

@@ -4,7 +4,7 @@
 
 #include "own_process.h"
 
-#define PATIENCE_US (30 * G_USEC_PER_SEC)
+#define PATIENCE 30 /* seconds */
 
 /* --- A stage that squares ----------------------------------------------------------------------- */
 
@@ -113,8 +113,8 @@ square_make(void *self, void *worker, guint64 number, TnFrame *in, TnFrame *fram
         g_set_error(error, TN_ERROR, TN_ERROR_NUMERIC, "%g is no number", tn_tensor_get(x, 0));
         return TN_FAILED;
     }
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (what == WAIT && !atomic_load(&gate) && g_get_monotonic_time() < end)
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (what == WAIT && !atomic_load(&gate) && tn_test_patient(&patience))
         g_usleep(500);
     if (what > 0)
         g_usleep((gulong)what * 1000);
@@ -281,8 +281,8 @@ nothing_is_asked(TnPort *port)
 static inline void
 wait_for_begun(guint n)
 {
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (atomic_load(&begun) < n && g_get_monotonic_time() < end)
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (atomic_load(&begun) < n && tn_test_patient(&patience))
         g_usleep(200);
     TN_ASSERT_CMPUINT(atomic_load(&begun), ==, n);
 }

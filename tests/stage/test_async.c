@@ -173,11 +173,11 @@ frames_come_from_all(void)
     g_autoptr(GArray) seen = g_array_new(FALSE, FALSE, sizeof(Seen));
     TnPort *port = tn_pipeline_port(pipeline, "tell", &error);
     TN_REQUIRE_NO_ERROR(error);
-    const gint64 end = g_get_monotonic_time() + 60 * G_USEC_PER_SEC;
+    TnPatience patience = tn_test_patience(60);
     gint64 killed = 0, after = 0;
     guint64 number = 0;
     /* Until three have worked, one was killed, and its successor has worked too. */
-    while ((seen->len < 4 || after < 300) && g_get_monotonic_time() < end) {
+    while ((seen->len < 4 || after < 300) && tn_test_patient(&patience)) {
         TnFrame *frame = NULL;
         TN_REQUIRE(tn_port_pull(port, &frame) == TN_OK);
         TN_ASSERT_CMPUINT(tn_frame_seq(frame), ==, number++);

@@ -4,7 +4,7 @@
 // tn-test: timeout=180 label=threads
 #include "own_process.h"
 
-#define PATIENCE_US (30 * G_USEC_PER_SEC)
+#define PATIENCE 30 /* seconds */
 
 /* --- Stages ------------------------------------------------------------------------------------- */
 
@@ -72,10 +72,10 @@ version_open(void *self, TnContext *context, const TnSchema *in, TnSchema *out, 
 static void
 wait_for_gate(gint64 pause)
 {
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    TnPatience patience = tn_test_patience(PATIENCE);
     if (pause > 0)
         g_usleep((gulong)pause);
-    while (pause < 0 && atomic_load(&made) >= atomic_load(&gate) && g_get_monotonic_time() < end)
+    while (pause < 0 && atomic_load(&made) >= atomic_load(&gate) && tn_test_patient(&patience))
         g_usleep(200);
 }
 
@@ -183,8 +183,8 @@ static void
 open_gate(guint versions)
 {
     atomic_store(&gate, versions);
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (atomic_load(&made) < versions && g_get_monotonic_time() < end)
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (atomic_load(&made) < versions && tn_test_patient(&patience))
         g_usleep(200);
     TN_ASSERT_CMPUINT(atomic_load(&made), ==, versions);
 }
@@ -391,8 +391,8 @@ a_process_publishes(void)
         }
         TN_ASSERT_CMPINT(skipped, >, 0);
         TN_ASSERT_CMPINT(pid, !=, getpid());
-        const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-        for (guint got = 0; got < 50 && g_get_monotonic_time() < end;) {
+        TnPatience patience = tn_test_patience(PATIENCE);
+        for (guint got = 0; got < 50 && tn_test_patient(&patience);) {
             const gint64 version = latest(port, NULL);
             TN_REQUIRE(version == -TN_AGAIN || is_newer(pipeline, version, last));
             again += version == -TN_AGAIN;
@@ -423,8 +423,8 @@ a_killed_publisher_is_replaced(void)
         }
         const gint64 killed = pid, before = last;
         TN_ASSERT(kill((pid_t)killed, SIGKILL) == 0);
-        const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-        while (pid == killed && g_get_monotonic_time() < end) {
+        TnPatience patience = tn_test_patience(PATIENCE);
+        while (pid == killed && tn_test_patient(&patience)) {
             const gint64 version = kills == 1 ? latest(port, &pid) : pull(port, &pid);
             TN_REQUIRE(version == -TN_AGAIN || is_newer(pipeline, version, last));
             last = MAX(version, last);
@@ -485,7 +485,7 @@ members_over_tcp(void)
     gint64 last = -1, pid = 0, first = 0;
     const TnValue *processes = NULL;
     g_autoptr(TnValue) places = NULL;
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    TnPatience patience = tn_test_patience(PATIENCE);
     do { /* until both are there; only one of them gives versions */
         const gint64 version = pull(port, &pid);
         TN_REQUIRE(is_newer(pipeline, version, last));
@@ -495,9 +495,9 @@ members_over_tcp(void)
         tn_value_unref(places);
         places = tn_pipeline_places(pipeline);
         processes = tn_value_get(tn_value_at(places, 0), "processes");
-    } while (tn_value_len(processes) < 2 && g_get_monotonic_time() < end);
+    } while (tn_value_len(processes) < 2 && tn_test_patient(&patience));
     own_end((GPid)first, SIGKILL);
-    while (pid == first && g_get_monotonic_time() < end) {
+    while (pid == first && tn_test_patient(&patience)) {
         const gint64 version = pull(port, &pid);
         TN_REQUIRE(is_newer(pipeline, version, last));
         last = version;

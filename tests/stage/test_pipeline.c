@@ -236,11 +236,11 @@ idle_threads_make_the_next_frame(void)
     g_autoptr(TnContext) context = tn_context_new();
     TnPort *port;
     g_autoptr(TnPipeline) pipeline = chain(context, 0, 0, NULL, 0, &port);
-    const gint64 end = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
+    TnPatience patience = tn_test_patience(20);
     gint64 i = 0;
     tn_pool_set_threads(3);
     atomic_store(&made_by_pool, 0);
-    while (atomic_load(&made_by_pool) < 10 && g_get_monotonic_time() < end) {
+    while (atomic_load(&made_by_pool) < 10 && tn_test_patient(&patience)) {
         TN_ASSERT_CMPINT(pull(port), ==, i * i);
         i++;
         keep_pool_awake();

@@ -65,9 +65,9 @@ late_answers_are_dropped(void)
             own_open(context, &(Own){ components[i], NULL, "workers=1" }, &port);
         atomic_store(&gate, FALSE);
         atomic_store(&begun, 0);
-        ask(port, 3, WAIT, 20);
+        ask(port, 3, WAIT, 500); /* by when a thread must have begun with it */
         wait_for_begun(1);
-        ask(port, 3, SQUARE, 20); /* waits behind it, and is never begun */
+        ask(port, 3, SQUARE, 500); /* waits behind it, and is never begun */
         ask(port, 3, SQUARE, 0);
         comes_to_nothing(port, TN_AGAIN, 0, "request 0 had no answer in time");
         comes_to_nothing(port, TN_AGAIN, 1, "request 1");

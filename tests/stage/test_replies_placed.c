@@ -17,9 +17,9 @@ processes_answer(void)
             own_open(context, &(Own){ components[i % 2], "ipc", options }, &port);
         gint64 first = 0, who = 0;
         gboolean other = FALSE, seen[100] = { FALSE };
-        const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+        TnPatience patience = tn_test_patience(PATIENCE);
         /* until both have joined and answered */
-        for (guint64 base = 0; !other && g_get_monotonic_time() < end; base += 100) {
+        for (guint64 base = 0; !other && tn_test_patient(&patience); base += 100) {
             memset(seen, 0, sizeof seen);
             for (guint k = 0; k < 100; k++)
                 ask(port, k % 2 ? rows[i / 2] : 1, k % 10 == 0 ? 1 : SQUARE, 0);
@@ -53,8 +53,8 @@ late_over_there(void)
     TnPort *port;
     g_autoptr(TnPipeline) pipeline =
         own_open(context, &(Own){ "test_ordered", "ipc", "workers=1" }, &port);
-    ask(port, 3, 300, 30);
-    ask(port, 3, SQUARE, 30); /* sent, and waits behind it */
+    ask(port, 3, 2000, 100);
+    ask(port, 3, SQUARE, 100); /* sent, and waits behind it */
     for (guint k = 0; k < 20; k++)
         ask(port, 3, SQUARE, 0);
     ask(port, 3, SQUARE, 1); /* not sent, as the replier has enough to do */
@@ -139,8 +139,8 @@ members_over_tcp(void)
     g_autoptr(TnPipeline) pipeline = own_open(context, &own, &port);
     gint64 killed = 0, who = 0;
     gboolean both = FALSE;
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    for (gint64 first = 0; !both && g_get_monotonic_time() < end; first = who) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    for (gint64 first = 0; !both && tn_test_patient(&patience); first = who) {
         ask(port, 20000, 1, 0);
         ask(port, 20000, 1, 0);
         answer(port, 20000, &first);

@@ -76,11 +76,17 @@ has_ended(TnBackground *child)
 }
 
 gboolean
+tn_background_kill(TnBackground *child, int number)
+{
+    return !has_ended(child) && kill(child->pid, number) == 0;
+}
+
+gboolean
 tn_background_wait(TnBackground *child, double seconds)
 {
-    const double end = now() + seconds * SLACK;
+    TnPatience patience = tn_test_patience(seconds * SLACK);
     while (!has_ended(child)) {
-        if (now() > end)
+        if (!tn_test_patient(&patience))
             return FALSE;
         g_usleep(2000);
     }
@@ -96,13 +102,13 @@ tn_background_text(const TnBackground *child)
 gboolean
 tn_background_says(TnBackground *child, const char *text, double seconds)
 {
-    const double end = now() + seconds * SLACK;
+    TnPatience patience = tn_test_patience(seconds * SLACK);
     for (;;) {
         const gboolean ended = has_ended(child);
         g_autofree char *said = tn_background_text(child);
         if (strstr(said, text))
             return TRUE;
-        if (ended || now() > end)
+        if (ended || !tn_test_patient(&patience))
             return FALSE;
         g_usleep(5000);
     }
@@ -142,7 +148,7 @@ has_word(const char *pid, const char *word)
     if (!g_file_get_contents(path, &text, &n, NULL)) /* of a zombie it is empty */
         return FALSE;
     for (gsize at = 0; at < n; at += strlen(text + at) + 1)
-        if (g_str_has_prefix(text + at, word))
+        if (strcmp(text + at, word) == 0)
             return TRUE;
     return FALSE;
 }
@@ -164,9 +170,9 @@ gboolean
 tn_background_none(const char *word, double seconds)
 {
     pid_t pid;
-    const double end = now() + seconds * SLACK;
+    TnPatience patience = tn_test_patience(seconds * SLACK);
     while (tn_background_find(word, 1, &pid)) {
-        if (now() > end)
+        if (!tn_test_patient(&patience))
             return FALSE;
         g_usleep(10000);
     }

@@ -25,7 +25,9 @@ void tn_background_start(TnBackground *child, const char *const *argv, const cha
  * with which the process then ends. */
 void tn_background_start_with(TnBackground *child, const char *const *argv, const char *const *env,
                               int (*func)(void *data), void *data);
-/* Whether it ended within so many seconds (with sanitizers five times as many). */
+/* Sends it a signal; FALSE: it has ended. */
+gboolean tn_background_kill(TnBackground *child, int number);
+/* Whether it ended within so many seconds (with sanitizers five times as many; TnPatience). */
 gboolean tn_background_wait(TnBackground *child, double seconds);
 /* (transfer full): what it has printed so far. */
 char *tn_background_text(const TnBackground *child);
@@ -38,8 +40,8 @@ gboolean tn_background_exit(TnBackground *child, int code, const char *file, uns
 void tn_background_clear(TnBackground *child);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(TnBackground, tn_background_clear)
 
-/* Processes whose command line has a word that begins so, as `--parent=123`, zombies left out: how many
- * of at most `most`, with their numbers. */
+/* Processes whose command line has this word, as `--parent=123`, zombies left out: how many of at most
+ * `most`, with their numbers. */
 guint tn_background_find(const char *word, guint most, pid_t *pids);
 /* Whether no such process is left within so many seconds. */
 gboolean tn_background_none(const char *word, double seconds);

@@ -156,6 +156,7 @@ static gboolean
 serve(Running *r, const TnChildOptions *o, double begin, double timeout)
 {
     gboolean timed_out = FALSE;
+    TnPatience patience = tn_test_patience(timeout);
     for (;;) {
         struct pollfd p[3] = { { r->fds[IN], POLLOUT, 0 },
                                { r->fds[OUT], POLLIN, 0 },
@@ -171,10 +172,9 @@ serve(Running *r, const TnChildOptions *o, double begin, double timeout)
                 collect(r, i);
         if (ended && r->fds[OUT] < 0 && r->fds[ERR] < 0)
             return timed_out;
-        const double elapsed = now() - begin;
         if (!ended)
-            maybe_signal(r, o, elapsed);
-        if (elapsed > timeout && !timed_out) {
+            maybe_signal(r, o, now() - begin);
+        if (!tn_test_patient(&patience) && !timed_out) {
             timed_out = !ended;
             kill(-r->pid, SIGKILL);
         }

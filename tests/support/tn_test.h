@@ -166,6 +166,31 @@ void tn_test_write_file(const char *path, const void *bytes, gssize n);
 /* (transfer full): the file's text, ending the test if it cannot be read. */
 char *tn_test_read_file(const char *path, size_t *n);
 
+/*
+ * A port of 127.0.0.1 that nobody has, below those that the system gives by itself: who asks for one
+ * of these before it is served might be connected with itself.
+ */
+guint tn_test_port(void);
+
+/*
+ * Where tests draw at random: $TN_TEST_SEED, else another number each time; it is printed, so that
+ * what failed can be done again.
+ */
+guint64 tn_test_seed(void);
+
+/*
+ * For loops that wait: TnPatience left = tn_test_patience(20); while (… && tn_test_patient(&left)) ….
+ * A turn counts as a tenth of a second at most, so that time does not go by while the machine stands
+ * still, or has other things to do than to run the one who waits.
+ */
+typedef struct {
+    double last, left; /* seconds of the monotonic clock, seconds */
+} TnPatience;
+
+TnPatience tn_test_patience(double seconds);
+/* FALSE: the time is over. */
+gboolean tn_test_patient(TnPatience *patience);
+
 /* A child process that has ended. */
 typedef struct {
     int exit_code;      /* what it gave to exit(), or -1 */

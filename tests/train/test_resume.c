@@ -159,7 +159,7 @@ killed(const char *threads, const char *workers, guint64 expected)
 {
     TnRandom random;
     guint kills = 0;
-    tn_random_init(&random, (guint64)g_get_real_time(), "kills", 0);
+    tn_random_init(&random, tn_test_seed(), "kills", 0);
     for (guint round = 0; kills < KILLS; round++) {
         g_autofree char *root = tn_test_tmp_path("killed-%s-%s-%u", threads, workers, round);
         const guint before = kills;

@@ -8,7 +8,7 @@
 #include <tenon/base.h>
 #include <tenon/run.h>
 
-#include "tn_test.h"
+#include "tn_background.h"
 #include "weights.h"
 
 /* A model in a module, its width in a module of the module, the rate in a file, the seed of the
@@ -505,11 +505,23 @@ metrics_once(void)
     TN_ASSERT_CMPUINT(compared, ==, 8);
 }
 
+/* Whether the run has written how far it is, and its loss. */
+static gboolean
+says_how_far(const Case *c)
+{
+    g_autoptr(TnRunDir) run = tn_run_open(c->root, "made", FALSE, NULL);
+    g_autoptr(TnValue) status = run ? tn_run_get_json(run, "status.json", NULL) : NULL;
+    const TnValue *step = tn_value_get(status, "step");
+    return step && tn_value_get_int(step) > 0 &&
+           tn_value_get(tn_value_get(status, "metrics"), "loss");
+}
+
 static void
 status_while_running(void)
 {
     g_auto(Case) c = { 0 };
-    g_auto(TnChild) child = { 0 }, list = { 0 }, json = { 0 };
+    g_auto(TnBackground) child = { 0 };
+    g_auto(TnChild) list = { 0 }, json = { 0 };
     case_init(&c, "status");
     g_autofree char *program = tn_test_build_path("tenon");
     const char *const argv[] = { program,
@@ -522,9 +534,10 @@ status_while_running(void)
                                  "train.epochs=100000000",
                                  "train.log_steps=20",
                                  NULL };
-    tn_test_spawn(
-        &child, argv,
-        &(TnChildOptions){ .timeout = 60, .signal_after = 2.5, .signal_number = SIGKILL });
+    tn_background_start(&child, argv, NULL);
+    for (guint i = 0; i < 600 && !says_how_far(&c); i++)
+        TN_REQUIRE(!tn_background_wait(&child, 0.1));
+    TN_ASSERT(tn_background_kill(&child, SIGKILL) && tn_background_wait(&child, 20));
     TN_ASSERT_CMPINT(child.signal, ==, SIGKILL);
     g_autoptr(GError) error = NULL;
     g_autoptr(TnRunDir) run = open_run(&c);

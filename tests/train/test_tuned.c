@@ -360,7 +360,7 @@ goes_on(void)
     static const int signals[] = { SIGINT, SIGTERM, SIGKILL };
     g_autofree char *program = tn_test_build_path("tenon");
     const char *const argv[] = { program,     "tune", "--device",  "cpu",
-                                 "--seconds", "0.1",  config_path, NULL };
+                                 "--seconds", "0.3",  config_path, NULL };
     for (guint i = 0; i < G_N_ELEMENTS(signals); i++) {
         g_auto(TnChild) child = { 0 }, rest = { 0 }, none = { 0 };
         g_unlink(table);

