@@ -4,6 +4,8 @@
 
 #define MAX_OPS 24
 #define MAX_OPS_REDUCING 64
+/* Nodes of a walk backwards, at most: groups that are farther apart than that are not put together. */
+#define MOST_WALKED 2048
 
 void
 tn_fuse_group_free(gpointer data)
@@ -101,14 +103,43 @@ tn_fuse_push_inputs(const TnFuse *f, guint32 number, GArray *stack)
     }
 }
 
-/* Whether the group needs itself by way of nodes outside: a walk from its inputs backwards, group
+static guint32
+first_member(const TnFuseGroup *group)
+{
+    return g_array_index(group->members, guint32, 0);
+}
+
+/* By so much more or fewer groups span what lies between the group's members. */
+static void
+add_span(TnFuse *f, const TnFuseGroup *group, guint32 more)
+{
+    for (guint32 i = first_member(group); i < group->last; i++) {
+        f->spans[i] += more;
+    }
+}
+
+/* Nodes from this number on may need the group; none before does. A node needs lower numbers only, and by way
+ * of a group that it reads the members' inputs, later ones too: so the bound is where no group spans. */
+static guint32
+first_that_may_need(const TnFuse *f, const TnFuseGroup *group)
+{
+    guint32 first = first_member(group);
+    while (first > 0 && f->spans[first - 1] > 0) {
+        first--;
+    }
+    return first;
+}
+
+/* Whether the group needs itself by way of nodes outside, or may: a walk from its inputs backwards, group
  * by group. */
 static gboolean
-needs_itself(const TnFuse *f, guint32 number)
+may_need_itself(TnFuse *f, guint32 number)
 {
     const TnFuseGroup *group = tn_fuse_group(f, number);
-    g_autofree gboolean *seen = g_new0(gboolean, f->graph->nodes->len + 1);
+    const guint32 first = first_that_may_need(f, group);
     g_autoptr(GArray) stack = g_array_new(FALSE, FALSE, sizeof(guint32));
+    guint walked = 0;
+    f->walk++;
     for (guint i = 0; i < group->members->len; i++) {
         tn_fuse_push_inputs(f, g_array_index(group->members, guint32, i), stack);
     }
@@ -121,22 +152,21 @@ needs_itself(const TnFuse *f, guint32 number)
     while (stack->len > 0) {
         const guint32 at = g_array_index(stack, guint32, stack->len - 1);
         g_array_set_size(stack, stack->len - 1);
-        if (f->group[at] == number) {
+        if (f->group[at] == number || walked > MOST_WALKED) {
             return TRUE;
         }
         const TnFuseGroup *other = f->group[at] != NO_GROUP ? tn_fuse_group(f, f->group[at]) : NULL;
-        /* Numbers give no bound here: a group that is read may have later members, which need this
-         * one. */
-        if (seen[at]) {
+        if (at < first || f->seen[at] == f->walk) {
             continue;
         }
-        seen[at] = TRUE;
+        f->seen[at] = f->walk;
+        walked++;
         if (other == NULL) {
             tn_fuse_push_inputs(f, at, stack);
         }
         for (guint i = 0; other != NULL && i < other->members->len; i++) {
             const guint32 member = g_array_index(other->members, guint32, i);
-            seen[member] = TRUE;
+            f->seen[member] = f->walk;
             tn_fuse_push_inputs(f, member, stack);
         }
     }
@@ -206,11 +236,11 @@ has_composite(const TnFuse *f, const TnFuseGroup *group)
 /* Readers that come later may still join: there will be no more outputs than are counted here. A group
  * without reductions is asked about when it is whole. */
 static gboolean
-is_allowed(const TnFuse *f, guint32 number)
+is_allowed(TnFuse *f, guint32 number)
 {
     const TnFuseGroup *group = tn_fuse_group(f, number);
     return count_inputs(f, number) <= MAX_INPUTS && count_outputs(f, number) <= MAX_OUTPUTS &&
-           !needs_itself(f, number) &&
+           !may_need_itself(f, number) &&
            (!group->reduces || (!has_composite(f, group) && is_taken(f, number)));
 }
 
@@ -232,6 +262,9 @@ try_merge(TnFuse *f, guint32 into, guint32 from)
     a->space = tn_type_count(&b->space) > tn_type_count(&a->space) ? b->space : a->space;
     set_group(f, b->members, into);
     if (is_allowed(f, into)) {
+        add_span(f, &before, -1U);
+        add_span(f, b, -1U);
+        add_span(f, a, 1);
         g_array_unref(before.members);
         tn_fuse_group_free(b);
         g_ptr_array_index(f->groups, from) = NULL;

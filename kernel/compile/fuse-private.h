@@ -23,6 +23,9 @@ typedef struct {
     const TnOp *fused;
     GPtrArray *groups; /* TnFuseGroup *, or NULL once merged into another */
     guint32 *group;    /* of each node, NO_GROUP */
+    guint32 *spans;    /* of each node: groups with members both up to it and after it */
+    guint32 *seen;     /* of each node: the last walk backwards that came to it */
+    guint32 walk;
     GArray **readers; /* of each node: guint32, nodes that read it; G_MAXUINT32: the graph itself */
     gboolean *widens; /* of each node: a cast that is done again in every group that reads it */
     GArray *claims;   /* TnClaim of the new graph's nodes */

@@ -208,6 +208,8 @@ tn_pass_fuse(TnCompiler *c, GError **error)
                  .fused = tn_source_ops()->fused,
                  .groups = g_ptr_array_new_with_free_func(tn_fuse_group_free),
                  .group = g_new(guint32, n + 1),
+                 .spans = g_new0(guint32, n + 1),
+                 .seen = g_new0(guint32, n + 1),
                  .readers = g_new0(GArray *, n + 1),
                  .widens = widens,
                  .claims = g_array_new(FALSE, TRUE, sizeof(TnClaim)),
@@ -225,6 +227,8 @@ tn_pass_fuse(TnCompiler *c, GError **error)
     g_clear_pointer(&f.claims, g_array_unref);
     g_ptr_array_unref(f.groups);
     g_free(f.group);
+    g_free(f.spans);
+    g_free(f.seen);
     g_free(f.readers);
     return ok;
 }

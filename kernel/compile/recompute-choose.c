@@ -9,6 +9,11 @@
  * was dropped after it: in the end, what the sum can do without is kept again. */
 #include "recompute-weigh.h"
 
+/* A move is made though another may be worth more by this factor: to know which is worth most, all whose worth
+ * changed with the last move would have to be weighed after each. */
+#define NEARLY 1.5
+/* What takes less than one part of the arena of so many is too small for a look. */
+#define LEAST_PART 16384
 /* How often values are kept again, and others dropped instead. */
 #define MOST_TURNS 4
 
@@ -17,8 +22,11 @@ typedef struct {
     TnWeigh w;
     gint64 *live; /* of times */
     guint32 *time, *until;
+    gboolean *copied; /* of nodes */
     gint64 excess;
     double cost;
+    guint32 *seen; /* of nodes: the last promise that counted them */
+    guint32 promises;
 } Chooser;
 
 static void
@@ -27,6 +35,7 @@ take_weights(Chooser *c)
     memcpy(c->live, c->w.live, (c->w.n_times + 1) * sizeof *c->live);
     memcpy(c->time, c->w.time, (c->w.n + 1) * sizeof *c->time);
     memcpy(c->until, c->w.until, c->w.r->plan->values->len * sizeof *c->until);
+    memcpy(c->copied, c->w.copied, c->w.r->graph->nodes->len * sizeof *c->copied);
     c->time[c->w.n] = c->w.n_times;
     c->excess = c->w.excess;
     c->cost = c->w.cost;
@@ -34,8 +43,9 @@ take_weights(Chooser *c)
 
 /* --- One value -------------------------------------------------------------------------------- */
 
-/* The two uses between which most of what is beyond the limit lies. FALSE: nothing does. */
-static gboolean
+/* The two uses between which most of what is beyond the limit lies: how much, of what the value takes there. 0:
+ * nothing does. */
+static gint64
 find_gap(const Chooser *c, guint32 root, guint32 *from, guint32 *to)
 {
     const GArray *uses = c->w.uses[root];
@@ -55,7 +65,61 @@ find_gap(const Chooser *c, guint32 root, guint32 *from, guint32 *to)
             *to = next;
         }
     }
-    return most > 0;
+    return most;
+}
+
+/* What drops of values that are kept instead are held against, if root is dropped between two positions. */
+static gint64
+small_beside(const Chooser *c, guint32 root, guint32 from, guint32 to)
+{
+    return c->w.bytes[root] * (to - from) / c->w.r->small_part;
+}
+
+/* Whether the value would still be there at a position, or be kept until it. */
+static gboolean
+is_there(const Chooser *c, guint32 root, guint32 position, gint64 small)
+{
+    const TnWeigh *w = &c->w;
+    const gint64 longer = (gint64)position - w->last[root];
+    return position <= w->r->split[root] &&
+           (position <= c->until[root] || w->bytes[root] * longer <= small);
+}
+
+/* What it would take besides what is computed again already to compute the node again at a position. */
+static double
+cost_of(Chooser *c, guint32 number, guint32 position, gint64 small)
+{
+    const TnWeigh *w = &c->w;
+    guint n_reads;
+    const TnWeighRead *reads = TN_LIST(&w->node_reads, TnWeighRead, number, &n_reads);
+    if (c->copied[number] || c->seen[number] == c->promises) {
+        return 0;
+    }
+    c->seen[number] = c->promises;
+    double cost = tn_weigh_takes(w, number);
+    for (guint i = 0; i < n_reads; i++) {
+        const guint32 root = reads[i].root;
+        if (root == TN_NO_VALUE) {
+            cost += cost_of(c, reads[i].inside, position, small);
+        } else if (w->maker[root] != TN_NO_VALUE && !is_there(c, root, position, small)) {
+            cost += cost_of(c, w->maker[root], position, small);
+        }
+    }
+    return cost;
+}
+
+/* What dropping the value is worth at most, by what it takes alone: little work beside weighing the whole. */
+static double
+promise_of_drop(Chooser *c, guint32 root)
+{
+    guint32 from = 0, to = 0;
+    const gint64 most = c->w.r->split[root] == TN_NO_STEP ? find_gap(c, root, &from, &to) : 0;
+    if (most == 0) {
+        return 0;
+    }
+    c->promises++;
+    const double cost = cost_of(c, c->w.maker[root], to, small_beside(c, root, from, to));
+    return (double)most / MAX(cost, 1);
 }
 
 /* Drops the value where that is best, with what is dropped for it. Gives what that is worth; 0: nothing is
@@ -66,11 +130,11 @@ drop(Chooser *c, guint32 root)
     TnWeigh *w = &c->w;
     guint32 from = 0, to = 0;
     g_array_set_size(w->splits, 0);
-    if (w->r->split[root] != TN_NO_STEP || !find_gap(c, root, &from, &to)) {
+    if (w->r->split[root] != TN_NO_STEP || find_gap(c, root, &from, &to) == 0) {
         return 0;
     }
     w->r->split[root] = from;
-    w->small = w->bytes[root] * (to - from) / w->r->small_part;
+    w->small = small_beside(c, root, from, to);
     tn_weigh(w);
     w->small = G_MAXINT64;
     if (w->splits->len > 0) {
@@ -116,64 +180,97 @@ make_move(Chooser *c, guint move)
     return alike != NULL ? make_lean(c, alike) : drop(c, move);
 }
 
-/* What the move is worth; it is undone. */
+/* What the move is worth at most. Of nodes made lean nothing is known before that is tried. */
 static double
-try_move(Chooser *c, guint move)
+promise(Chooser *c, guint move)
+{
+    const TnAlike *alike = alike_at(c, move);
+    if (alike != NULL) {
+        return alike->taken || alike->leaner == NULL ? 0 : G_MAXDOUBLE;
+    }
+    return promise_of_drop(c, move);
+}
+
+/* Of the move that was made last and not taken. */
+static void
+undo_move(Chooser *c, guint move)
 {
     TnAlike *alike = alike_at(c, move);
-    const gboolean taken = alike != NULL && alike->taken;
-    const double worth = make_move(c, move);
     if (alike != NULL) {
-        alike->taken = taken;
-        return worth;
+        alike->taken = FALSE;
+        return;
     }
     for (guint i = 0; i < c->w.splits->len; i++) {
         c->w.r->split[g_array_index(c->w.splits, guint32, i)] = TN_NO_STEP;
     }
-    return worth;
 }
 
-/* Not what is too small for a look. */
 static gboolean
 is_possible(const Chooser *c, guint move)
 {
-    const gint64 least = (gint64)(c->w.r->plan->program->arena_bytes >> 11);
+    const gint64 least = (gint64)(c->w.r->plan->program->arena_bytes / LEAST_PART);
     return alike_at(c, move) != NULL ||
            (c->w.maker[move] != TN_NO_VALUE && c->w.bytes[move] > least);
 }
 
-/* One move after the other, that is worth most first: what each is worth is worked out again when its turn
- * comes, since others were made meanwhile. */
+/* The move that is worth most. *next: what the next one is. */
+static guint
+best_move(const double *worth, guint n, double *next)
+{
+    guint best = 0;
+    *next = 0;
+    for (guint i = 1; i < n; i++) {
+        const guint less = worth[i] > worth[best] ? best : i;
+        *next = MAX(*next, worth[less]);
+        best = less == best ? i : best;
+    }
+    return best;
+}
+
+/* Makes the move if it is worth nearly as much as the next one. */
+static gboolean
+make_if_best(Chooser *c, double *worth, guint move, double next)
+{
+    const double found = make_move(c, move);
+    if (found > 0 && found * NEARLY >= next) {
+        take_weights(c);
+        *worth = 0;
+        return TRUE;
+    }
+    undo_move(c, move);
+    *worth = MIN(*worth, found);
+    return FALSE;
+}
+
+/* One move after the other, that promises most first: what each does is worked out again when its turn comes,
+ * since others were made meanwhile. */
 static gboolean
 make_moves(Chooser *c)
 {
     const guint n = n_moves(c);
     g_autofree double *worth = g_new0(double, n + 1);
-    gboolean any = FALSE;
+    g_autofree guint *promised = g_new0(guint, n + 1); /* after how many moves */
+    guint made = 0;
     for (guint i = 0; i < n; i++) {
-        worth[i] = is_possible(c, i) ? try_move(c, i) : 0;
+        if (is_possible(c, i)) {
+            worth[i] = promise(c, i);
+        }
     }
     while (c->excess > 0) {
-        guint best = 0;
-        double next = 0;
-        for (guint i = 1; i < n; i++) {
-            best = worth[i] > worth[best] ? i : best;
-        }
+        double next;
+        const guint best = best_move(worth, n, &next);
         if (worth[best] <= 0) {
             break;
         }
-        worth[best] = try_move(c, best);
-        for (guint i = 0; i < n; i++) {
-            next = i != best ? MAX(next, worth[i]) : next;
+        if (promised[best] < made && alike_at(c, best) == NULL) {
+            promised[best] = made;
+            worth[best] = MIN(worth[best], promise(c, best));
         }
-        if (worth[best] > 0 && worth[best] >= next) {
-            make_move(c, best);
-            take_weights(c);
-            any = TRUE;
-            worth[best] = 0;
+        if (worth[best] * NEARLY >= next) {
+            made += make_if_best(c, &worth[best], best, next);
         }
     }
-    return any;
+    return made > 0;
 }
 
 /* Whether what is now weighed takes less and is within the limit as well as what was taken last, which it then
@@ -237,7 +334,9 @@ tn_recompute_choose(TnRecompute *r, guint64 limit)
     const guint n_times = r->plan->steps->len + r->graph->nodes->len + 2;
     Chooser c = { .live = g_new0(gint64, n_times),
                   .time = g_new0(guint32, r->plan->steps->len + 1),
-                  .until = g_new0(guint32, r->plan->values->len + 1) };
+                  .until = g_new0(guint32, r->plan->values->len + 1),
+                  .copied = g_new0(gboolean, r->graph->nodes->len + 1),
+                  .seen = g_new0(guint32, r->graph->nodes->len + 1) };
     tn_weigh_init(&c.w, r, (gint64)limit);
     tn_weigh(&c.w);
     take_weights(&c);
@@ -251,5 +350,7 @@ tn_recompute_choose(TnRecompute *r, guint64 limit)
     g_free(c.live);
     g_free(c.time);
     g_free(c.until);
+    g_free(c.copied);
+    g_free(c.seen);
     return any;
 }

@@ -66,69 +66,54 @@ note_read(TnWeigh *w, guint32 root, gboolean copy, guint32 time)
     *read = MAX(*read, time);
 }
 
-/* The root of what a node of the graph reads, if that is in the arena. *inside: it reaches no memory. */
-static guint32
-root_read(const TnWeigh *w, const TnGraphNode *node, gint i, gboolean *inside)
+double
+tn_weigh_takes(const TnWeigh *w, guint32 number)
 {
-    const TnVal val = node->in[i];
-    *inside = FALSE;
-    if (!tn_reads_data(node->op, i, val) || tn_recompute_is_given(w->r, val)) {
-        return TN_NO_VALUE;
-    }
-    const guint32 root = tn_recompute_root(w->r, val);
-    *inside = root == TN_NO_VALUE;
-    return root == TN_NO_VALUE || w->uses[root] == NULL ? TN_NO_VALUE : root;
-}
-
-static void
-need_inputs(TnWeigh *w, const TnGraphNode *node, guint32 position, guint32 *root, gboolean *copy)
-{
-    for (gint i = 0; i < node->n_in; i++) {
-        gboolean inside;
-        root[i] = root_read(w, node, i, &inside);
-        copy[i] = root[i] != TN_NO_VALUE && need_root(w, root[i], position);
-        if (inside) {
-            compute_again(w, node->in[i].node, position);
-        }
-    }
+    const TnAlike *alike = tn_recompute_alike(w->r, number);
+    return w->takes[number] * (alike != NULL && alike->taken ? alike->times : 1);
 }
 
 /* The node is computed again, unless it was, after what it reads. */
 static void
 compute_again(TnWeigh *w, guint32 number, guint32 position)
 {
-    const TnGraphNode *node = tn_graph_node(w->r->graph, number);
-    guint32 root[TN_MAX_IN];
-    gboolean copy[TN_MAX_IN];
-    gint64 place = is_element_wise(node) ? 1 : 0; /* it may take the place of one copy */
+    const guint flags = tn_graph_node(w->r->graph, number)->op->flags;
+    gboolean copy[TN_MAX_IN] = { FALSE };
+    guint n_reads, n_made;
+    const TnWeighRead *reads = TN_LIST(&w->node_reads, TnWeighRead, number, &n_reads);
+    const guint32 *made = TN_LIST(&w->node_made, guint32, number, &n_made);
+    gint64 place = flags & TN_OP_ELEMENTWISE ? 1 : 0; /* it may take the place of one copy */
     if (w->copied[number]) {
         return;
     }
     w->copied[number] = TRUE;
-    need_inputs(w, node, position, root, copy);
+    for (guint i = 0; i < n_reads; i++) {
+        if (reads[i].root != TN_NO_VALUE) {
+            copy[i] = need_root(w, reads[i].root, position);
+        } else {
+            compute_again(w, reads[i].inside, position);
+        }
+    }
     const guint32 now = w->n_times;
-    for (gint i = 0; i < node->n_in; i++) {
-        if (root[i] != TN_NO_VALUE) {
+    for (guint i = 0; i < n_reads; i++) {
+        if (reads[i].root != TN_NO_VALUE) {
             const gboolean over = place > 0 && copy[i] && now > 0;
-            note_read(w, root[i], copy[i], over ? now - 1 : now);
+            note_read(w, reads[i].root, copy[i], over ? now - 1 : now);
             place -= over;
         }
     }
-    if (node->op->flags & TN_OP_VIEW) {
+    if (flags & TN_OP_VIEW) {
         return;
     }
-    for (gint i = 0; i < node->n_out; i++) {
-        const guint32 made = tn_recompute_root(w->r, (TnVal){ number, (guint32)i });
-        if (made != TN_NO_VALUE && w->uses[made] != NULL) {
-            w->copy_made[made] = w->copy_read[made] = now;
-        }
+    for (guint i = 0; i < n_made; i++) {
+        w->copy_made[made[i]] = w->copy_read[made[i]] = now;
     }
     const TnAlike *alike = tn_recompute_alike(w->r, number);
-    const gboolean lean = alike != NULL && alike->taken;
-    const gint64 scratch = (gint64)(lean ? alike->bytes : w->r->scratch[number]);
+    const gint64 scratch =
+        (gint64)(alike != NULL && alike->taken ? alike->bytes : w->r->scratch[number]);
     w->live[now] += scratch;
     w->live[now + 1] -= scratch;
-    w->cost += w->takes[number] * (lean ? alike->times : 1);
+    w->cost += tn_weigh_takes(w, number);
     w->n_times++;
 }
 
@@ -216,13 +201,13 @@ tn_weigh(TnWeigh *w)
     w->n_times = 0;
     w->cost = 0;
     for (guint32 p = 0; p < w->n; p++) {
-        const GArray *reads = w->reads[p];
-        for (guint i = 0; i < reads->len; i++) {
-            need_root(w, g_array_index(reads, guint32, i), p);
+        guint n;
+        const guint32 *reads = TN_LIST(&w->reads, guint32, p, &n);
+        for (guint i = 0; i < n; i++) {
+            need_root(w, reads[i], p);
         }
-        for (guint i = 0; i < reads->len; i++) {
-            const guint32 root = g_array_index(reads, guint32, i);
-            note_read(w, root, w->r->split[root] < p, w->n_times);
+        for (guint i = 0; i < n; i++) {
+            note_read(w, reads[i], w->r->split[reads[i]] < p, w->n_times);
         }
         w->time[p] = w->n_times++;
     }
@@ -298,19 +283,20 @@ find_uses(TnWeigh *w)
     const TnPlan *plan = w->r->plan;
     for (guint32 p = 0; p < w->n; p++) {
         const TnStep *step = tn_plan_step(plan, plan->order[p]);
-        w->reads[p] = g_array_new(FALSE, FALSE, sizeof(guint32));
+        w->reads.first[p] = w->reads.all->len;
         for (guint i = 0; i < step->n_in; i++) {
             const guint32 root =
                 step->in[i] != TN_NO_VALUE ? tn_plan_value(plan, step->in[i])->root : TN_NO_VALUE;
             if (root != TN_NO_VALUE && tn_plan_value(plan, root)->place.kind == TN_PLACE_ARENA) {
                 add_use(w, root, p);
-                g_array_append_val(w->reads[p], root);
+                g_array_append_val(w->reads.all, root);
             }
         }
         for (guint i = 0; i < step->n_out; i++) {
             add_use(w, step->out + i, p);
         }
     }
+    w->reads.first[w->n] = w->reads.all->len;
     for (guint32 v = 0; v < plan->values->len; v++) {
         if (stays(plan, v)) {
             w->last[v] = w->n;
@@ -318,7 +304,57 @@ find_uses(TnWeigh *w)
     }
 }
 
+/* FALSE: the node reads nothing there that takes memory of the arena or is in none. */
+static gboolean
+read_of(const TnWeigh *w, const TnGraphNode *node, gint i, TnWeighRead *read)
+{
+    const TnVal val = node->in[i];
+    if (!tn_reads_data(node->op, i, val) || tn_recompute_is_given(w->r, val)) {
+        return FALSE;
+    }
+    *read = (TnWeighRead){ tn_recompute_root(w->r, val), val.node };
+    return read->root == TN_NO_VALUE || w->uses[read->root] != NULL;
+}
+
+static void
+find_nodes(TnWeigh *w)
+{
+    const TnGraph *graph = w->r->graph;
+    for (guint32 i = 0; i <= graph->nodes->len; i++) {
+        w->node_reads.first[i] = w->node_reads.all->len;
+        w->node_made.first[i] = w->node_made.all->len;
+        const TnGraphNode *node = i < graph->nodes->len ? tn_graph_node(graph, i) : NULL;
+        for (gint k = 0; node != NULL && k < node->n_in; k++) {
+            TnWeighRead read;
+            if (read_of(w, node, k, &read)) {
+                g_array_append_val(w->node_reads.all, read);
+            }
+        }
+        const gint n_out = node != NULL && !(node->op->flags & TN_OP_VIEW) ? node->n_out : 0;
+        for (gint k = 0; k < n_out; k++) {
+            const guint32 root = tn_recompute_root(w->r, (TnVal){ i, (guint32)k });
+            if (root != TN_NO_VALUE && w->uses[root] != NULL) {
+                g_array_append_val(w->node_made.all, root);
+            }
+        }
+    }
+}
+
 /* --- The whole ---------------------------------------------------------------------------------- */
+
+static TnLists
+lists_new(guint n, gsize element)
+{
+    return (TnLists){ g_new0(guint32, n + 1),
+                      g_array_sized_new(FALSE, FALSE, (guint)element, n + 1) };
+}
+
+static void
+lists_clear(TnLists *lists)
+{
+    g_free(lists->first);
+    g_array_unref(lists->all);
+}
 
 static guint32 *
 none_of(guint n)
@@ -342,7 +378,9 @@ tn_weigh_init(TnWeigh *w, TnRecompute *r, gint64 limit)
                     .last = g_new0(guint32, n_values + 1),
                     .takes = g_new0(double, n_nodes + 1),
                     .bytes = g_new0(gint64, n_values + 1),
-                    .reads = g_new0(GArray *, r->plan->steps->len + 1),
+                    .reads = lists_new(r->plan->steps->len, sizeof(guint32)),
+                    .node_reads = lists_new(n_nodes, sizeof(TnWeighRead)),
+                    .node_made = lists_new(n_nodes, sizeof(guint32)),
                     .time = g_new0(guint32, r->plan->steps->len + 1),
                     .live = g_new0(gint64, r->plan->steps->len + n_nodes + 2),
                     .until = g_new0(guint32, n_values + 1),
@@ -359,6 +397,7 @@ tn_weigh_init(TnWeigh *w, TnRecompute *r, gint64 limit)
     }
     find_uses(w);
     find_makers(w);
+    find_nodes(w);
 }
 
 void
@@ -367,16 +406,15 @@ tn_weigh_clear(TnWeigh *w)
     for (guint32 v = 0; v < w->r->plan->values->len; v++) {
         g_clear_pointer(&w->uses[v], g_array_unref);
     }
-    for (guint32 p = 0; p < w->n; p++) {
-        g_array_unref(w->reads[p]);
-    }
+    lists_clear(&w->reads);
+    lists_clear(&w->node_reads);
+    lists_clear(&w->node_made);
     g_array_unref(w->splits);
     g_free(w->takes);
     g_free(w->bytes);
     g_free(w->uses);
     g_free(w->maker);
     g_free(w->last);
-    g_free(w->reads);
     g_free(w->time);
     g_free(w->live);
     g_free(w->until);

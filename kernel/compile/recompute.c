@@ -18,6 +18,8 @@
 #define ROUNDS_SLACK 2
 /* A round that makes the arena smaller by less than this part of it is the last. */
 #define ENOUGH_BETTER 100
+/* No further ways are tried when what fits was found and graphs of so many nodes in all were planned. */
+#define MOST_PLANNED 131072
 /* TnRecompute.small_part. Keeping more saves operations, of chains an eighth; keeping less takes less
  * memory. */
 #define KEEP_MUCH 4
@@ -124,9 +126,15 @@ typedef struct {
     TnClaim *claims;
     guint32 *again;
     guint64 arena;
-    guint64 whole; /* that of the graph in which nothing is computed again */
-    double cost;   /* of what is within the limit, else infinity */
+    double cost; /* of what is within the limit, else infinity */
 } Found;
+
+/* What every way begins with: the graph in which nothing is computed again. */
+typedef struct {
+    Found found;
+    Draft draft;
+    guint planned; /* nodes of all graphs that were planned since */
+} Begin;
 
 static void
 found_clear(Found *found)
@@ -146,8 +154,7 @@ found_take(Found *found, const TnCompiler *c, guint64 arena)
     *found = (Found){ .graph = tn_graph_ref(c->graph),
                       .claims = g_memdup2(c->claims, n * sizeof *c->claims),
                       .again = g_memdup2(c->again, c->again != NULL ? n * sizeof *c->again : 0),
-                      .arena = arena,
-                      .whole = found->whole };
+                      .arena = arena };
 }
 
 static void
@@ -203,41 +210,58 @@ choose_and_copy(TnCompiler *c, const Draft *draft, guint64 aim, Way way, gboolea
     return ok;
 }
 
-/* Plans, copies and plans again until the arena is within aim, or becomes no smaller. *best: the
- * smallest, of those that are smaller than it was. */
 static gboolean
-try_rounds(TnCompiler *c, guint64 aim, Way way, Found *best, GError **error)
+begin_init(Begin *begin, const TnCompiler *c, GError **error)
 {
-    gboolean go_on = TRUE;
+    *begin = (Begin){ .planned = 0 };
+    found_take(&begin->found, c, 0);
+    const gboolean ok = draft_make(&begin->draft, c, error);
+    begin->found.arena = ok ? begin->draft.plan.program->arena_bytes : 0;
+    return ok;
+}
+
+static void
+begin_clear(Begin *begin)
+{
+    draft_clear(&begin->draft);
+    found_clear(&begin->found);
+}
+
+/* Copies and plans again until the arena is within aim, or becomes no smaller. *best: the smallest, of those that
+ * are smaller than it was. */
+static gboolean
+try_rounds(TnCompiler *c, Begin *begin, guint64 aim, Way way, Found *best, GError **error)
+{
+    gboolean go_on = TRUE, ok = TRUE;
     guint64 before = G_MAXUINT64;
-    for (guint round = 0; go_on && round < MOST_ROUNDS; round++) {
-        Draft draft;
+    found_use(&begin->found, c);
+    for (guint round = 0; ok && go_on && round < MOST_ROUNDS; round++) {
+        Draft later, *draft = round == 0 ? &begin->draft : &later;
         const guint64 slack = round < ROUNDS_SLACK ? aim / 100 * way.slack >> round : 0;
-        gboolean ok = draft_make(&draft, c, error);
-        const guint64 arena = ok ? draft.plan.program->arena_bytes : 0;
+        ok = round == 0 || draft_make(draft, c, error);
+        const guint64 arena = ok ? draft->plan.program->arena_bytes : 0;
+        begin->planned += c->graph->nodes->len;
         if (ok && arena < best->arena) {
             found_take(best, c, arena);
         }
-        best->whole = MAX(best->whole, round == 0 ? arena : 0);
         go_on = arena > aim && (slack > 0 || arena < before - before / ENOUGH_BETTER);
         before = arena;
-        ok = ok && (!go_on || choose_and_copy(c, &draft, aim + slack, way, &go_on, error));
+        ok = ok && (!go_on || choose_and_copy(c, draft, aim + slack, way, &go_on, error));
         go_on = go_on || (slack > 0 && arena > aim);
-        draft_clear(&draft);
-        if (!ok) {
-            return FALSE;
+        if (round > 0) {
+            draft_clear(draft);
         }
     }
-    return TRUE;
+    return ok;
 }
 
-/* Rounds for the limit, from c as it is. *best becomes what comes of them if that is within the limit and
- * takes less time, or if *best has nothing. */
+/* Rounds for the limit. *best becomes what comes of them if that is within the limit and takes less time, or if
+ * *best has nothing. */
 static gboolean
-try_way(TnCompiler *c, guint64 limit, Way way, Found *best, GError **error)
+try_way(TnCompiler *c, Begin *begin, guint64 limit, Way way, Found *best, GError **error)
 {
     Found found = { .arena = G_MAXUINT64 };
-    const gboolean ok = try_rounds(c, limit, way, &found, error);
+    const gboolean ok = try_rounds(c, begin, limit, way, &found, error);
     if (ok && found.arena <= limit) {
         found_use(&found, c);
         found.cost = tn_recompute_cost(c);
@@ -255,18 +279,17 @@ try_way(TnCompiler *c, guint64 limit, Way way, Found *best, GError **error)
 
 /* The ways of computing again, with other kernels or not. *best: what takes least of what is within the limit. */
 static gboolean
-try_ways(TnCompiler *c, guint64 limit, gboolean lean, const Found *begin, Found *best,
-         GError **error)
+try_ways(TnCompiler *c, Begin *begin, guint64 limit, gboolean lean, Found *best, GError **error)
 {
     static const guint keep[] = { KEEP_MUCH, KEEP_LITTLE }, slack[] = { 0, 8, 16 };
     for (gsize i = 0; i < G_N_ELEMENTS(keep) * G_N_ELEMENTS(slack); i++) {
         const Way way = { keep[i % G_N_ELEMENTS(keep)], slack[i / G_N_ELEMENTS(keep)], lean };
-        found_use(begin, c);
-        if (!try_way(c, limit, way, best, error)) {
+        if (!try_way(c, begin, limit, way, best, error)) {
             return FALSE;
         }
-        const gboolean hopeless = best->arena > limit + limit / 4 && i + 1 == G_N_ELEMENTS(keep);
-        if (best->whole <= limit || hopeless) {
+        const gboolean hopeless = best->arena > limit + limit / 4 && i + 1 == G_N_ELEMENTS(keep),
+                       enough = best->arena <= limit && begin->planned > MOST_PLANNED;
+        if (begin->found.arena <= limit || hopeless || enough) {
             return TRUE;
         }
     }
@@ -277,23 +300,22 @@ try_ways(TnCompiler *c, guint64 limit, gboolean lean, const Found *begin, Found 
  * at first. If that misses it, what is tried does not depend on it, so that a limit that was said to be met
  * next time is. */
 static gboolean
-recompute(TnCompiler *c, guint64 limit, Found *begin, Found *best, GError **error)
+recompute(TnCompiler *c, Begin *begin, guint64 limit, Found *best, GError **error)
 {
     static const guint parts[] = { 2, 4, 64 };
-    found_take(begin, c, 0);
-    if (!try_ways(c, limit, FALSE, begin, best, error) ||
+    if (!try_ways(c, begin, limit, FALSE, best, error) ||
         (best->arena > limit && !c->options->batch_invariant &&
-         !try_ways(c, limit, TRUE, begin, best, error))) {
+         !try_ways(c, begin, limit, TRUE, best, error))) {
         return FALSE;
     }
     if (best->arena <= limit) {
         return TRUE;
     }
-    const guint64 whole = best->whole;
+    const guint64 whole = begin->found.arena;
     best->arena = whole;
     for (gsize i = 0; i < G_N_ELEMENTS(parts) && best->arena > limit; i++) {
-        found_use(begin, c);
-        if (!try_rounds(c, whole / parts[i], (Way){ KEEP_LITTLE, 0, TRUE }, best, error)) {
+        const Way way = { KEEP_LITTLE, 0, TRUE };
+        if (!try_rounds(c, begin, whole / parts[i], way, best, error)) {
             return FALSE;
         }
     }
@@ -305,17 +327,18 @@ gboolean
 tn_pass_recompute(TnCompiler *c, GError **error)
 {
     const guint64 variables = tn_compiler_variable_bytes(c), given = c->options->memory_limit;
-    Found begin = { .graph = NULL }, best = { .arena = G_MAXUINT64 };
+    Begin begin;
+    Found best = { .arena = G_MAXUINT64 };
     if (given == 0 || (c->n_spaces > 1 && c->options->n_devices > 1)) {
         return TRUE;
     }
-    const gboolean ok =
-        recompute(c, given > variables ? given - variables : 0, &begin, &best, error);
+    const guint64 limit = given > variables ? given - variables : 0;
+    const gboolean ok = begin_init(&begin, c, error) && recompute(c, &begin, limit, &best, error);
     if (ok && best.graph != NULL) {
         found_use(&best, c);
         tn_recompute_note(c);
     }
-    found_clear(&begin);
+    begin_clear(&begin);
     found_clear(&best);
     return ok;
 }

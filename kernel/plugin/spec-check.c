@@ -1,5 +1,6 @@
 /* spec-check.c: judges a tree of specs without creating anything: each one's factory must exist,
  * its options must fit, and the specs among its options are judged in turn. */
+#include "option/option-private.h"
 #include "plugin-private.h"
 
 #include <string.h>
@@ -8,12 +9,6 @@
 
 static void check_rows(const TnOption *rows, guint32 row_size, guint32 n, const TnValue *map,
                        const char *path, TnFaults *faults);
-
-static char *
-join(const char *path, const char *key)
-{
-    return path != NULL && path[0] != '\0' ? g_strconcat(path, ".", key, NULL) : g_strdup(key);
-}
 
 /* A value where a component is wanted. What is not a spec of the interface was said by the parser
  * already. */
@@ -54,7 +49,7 @@ check_siblings(const TnValue *map, gsize i, const char *path, TnFaults *faults)
         if (!name || !*name || tn_value_get(map, name))
             continue;
         const TnWhere where = tn_value_where(value);
-        g_autofree char *below = join(path, row->name);
+        g_autofree char *below = tn_path_key(path, row->name);
         g_autoptr(GPtrArray) names = g_ptr_array_new();
         for (gsize n = 0; n < tn_value_len(map); n++)
             if (n != i)
@@ -80,8 +75,8 @@ check_components(const TnOption *row, const TnValue *value, const char *path, Tn
         return;
     }
     for (gsize i = 0; i < tn_value_len(value); i++) {
-        g_autofree char *item = is_map ? join(path, tn_value_key_at(value, i))
-                                       : g_strdup_printf("%s[%" G_GSIZE_FORMAT "]", path, i + 1);
+        g_autofree char *item =
+            is_map ? tn_path_key(path, tn_value_key_at(value, i)) : tn_path_index(path, i + 1);
         check_component(row, tn_value_at(value, i), item, faults);
         if (is_map)
             check_siblings(value, i, item, faults);
@@ -120,7 +115,7 @@ check_rows(const TnOption *rows, guint32 row_size, guint32 n, const TnValue *map
         }
         if (value == NULL)
             continue;
-        g_autofree char *below = join(path, row->name);
+        g_autofree char *below = tn_path_key(path, row->name);
         check_row(row, row_size, value, below, faults);
     }
 }

@@ -50,6 +50,8 @@ NN_OPERATORS(NN_DECLARE)
 /* The rule of dense layers (fused_linear.c): the layer and the node that reads it as one, where a device has a
  * kernel for that. */
 TnVal nn_linear_join(TnSimplify *simplify);
+/* What follows a convolution in blocks, simplify->of, as part of it; else TN_VAL_NONE. */
+TnVal nn_conv_blocked_follow(TnSimplify *simplify);
 
 /* --- Rows ------------------------------------------------------------------------------------ */
 

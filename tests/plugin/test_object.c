@@ -99,7 +99,8 @@ specs_are_followed_down(void)
     static const char *const wanted[][2] = { { "conf/exp.lua:2", "store.first.size" },
                                              { "conf/exp.lua:4", "store.boxes[2].size" },
                                              { "conf/exp.lua:5", "store.named.left.size" },
-                                             { "conf/exp.lua:6", "store.extras.spare" } };
+                                             { "conf/exp.lua:6", "store.extras.spare" },
+                                             { "conf/exp.lua:7", "store.named[\"a.b\"].size" } };
     g_autoptr(TnSpec) rack = thing("rack", 1);
     g_autoptr(TnFaults) faults = tn_faults_new();
     TnValue *options = tn_spec_options(rack);
@@ -109,6 +110,7 @@ specs_are_followed_down(void)
     tn_value_push(boxes, tn_value_spec(box_spec("box", 500, 4)));
     tn_value_set(options, "boxes", boxes);
     tn_value_set(named, "left", tn_value_spec(thing("box", 5)));
+    tn_value_set(named, "a.b", tn_value_spec(thing("box", 7)));
     tn_value_set(options, "named", named);
     tn_value_set(extras, "spare", tn_value_spec(thing("crate", 6)));
     tn_value_set(options, "extras", extras);
