@@ -9,7 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_INDEX = 64 << 20, TRANSIENT_SECONDS = 2 };
+/* What is not remembered is described again in the next process; in this one after TRANSIENT_SECONDS and RARELY times as
+ * long as it took, so that a file which hangs does not take all of its time. */
+enum { MAX_INDEX = 64 << 20, TRANSIENT_SECONDS = 2, RARELY = 10 };
 
 static struct {
     gboolean loaded;
@@ -24,21 +26,19 @@ static struct {
 static void
 put_head(GString *out)
 {
-    g_string_append_printf(out, "tenon-index 1\t%d.%d\t%s\n", TN_ABI_MAJOR, TN_ABI_MINOR,
+    g_string_append_printf(out, "tenon-index 2\t%d.%d\t%s\n", TN_ABI_MAJOR, TN_ABI_MINOR,
                            tn_version());
 }
 
-/* "file<TAB>PATH<TAB>MTIME<TAB>SIZE<TAB>HOST<TAB>EXPIRES", then the block. */
+/* "file<TAB>PATH<TAB>MTIME<TAB>SIZE<TAB>HOST", then the block. */
 static void
 put_record(GString *out, const TnRecord *record)
 {
     g_string_append(out, "file");
     tn_plugin_add_field(out, record->info.path);
-    g_string_append_printf(out,
-                           "\t%" G_GINT64_FORMAT "\t%" G_GUINT64_FORMAT "\t%" G_GUINT64_FORMAT
-                           "\t%" G_GINT64_FORMAT "\n%s",
-                           record->mtime, record->size, record->host, record->expires,
-                           record->text);
+    g_string_append_printf(
+        out, "\t%" G_GINT64_FORMAT "\t%" G_GUINT64_FORMAT "\t%" G_GUINT64_FORMAT "\n%s",
+        record->mtime, record->size, record->host, record->text);
 }
 
 static TnRecord *
@@ -46,18 +46,17 @@ get_record(const char **at)
 {
     g_autofree char *why = NULL;
     g_autofree char *name = NULL;
-    gint64 mtime, expires;
+    gint64 mtime;
     guint64 size, host;
     const char *end = strchr(*at, '\n');
     if (end == NULL)
         return NULL;
     g_autofree char *line = g_strndup(*at, (gsize)(end - *at));
     g_auto(GStrv) fields = g_strsplit(line, "\t", -1);
-    if (g_strv_length(fields) != 6 || strcmp(fields[0], "file") != 0 ||
+    if (g_strv_length(fields) != 5 || strcmp(fields[0], "file") != 0 ||
         !g_ascii_string_to_signed(fields[2], 10, G_MININT64, G_MAXINT64, &mtime, NULL) ||
         !g_ascii_string_to_unsigned(fields[3], 10, 0, G_MAXUINT64, &size, NULL) ||
-        !g_ascii_string_to_unsigned(fields[4], 10, 0, G_MAXUINT64, &host, NULL) ||
-        !g_ascii_string_to_signed(fields[5], 10, 0, G_MAXINT64, &expires, NULL))
+        !g_ascii_string_to_unsigned(fields[4], 10, 0, G_MAXUINT64, &host, NULL))
         return NULL;
     g_autofree char *path = tn_record_unescape(fields[1], strlen(fields[1]));
     g_autofree char *base = g_path_get_basename(path);
@@ -69,7 +68,6 @@ get_record(const char **at)
         record->mtime = mtime;
         record->size = size;
         record->host = host;
-        record->expires = expires;
     }
     return record;
 }
@@ -175,7 +173,9 @@ is_fresh(const TnRecord *record, const struct stat *st)
 static TnRecord *
 describe(const char *path, const char *name, const struct stat *st)
 {
+    const gint64 begin = g_get_monotonic_time();
     TnRecord *record = tn_plugin_scan(path, name);
+    const gint64 took = (g_get_monotonic_time() - begin) / G_USEC_PER_SEC;
     record->mtime = (gint64)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
     record->size = (guint64)st->st_size;
     if (record->info.broken != NULL) {
@@ -183,7 +183,7 @@ describe(const char *path, const char *name, const struct stat *st)
         tn_log("plugin", TN_LOG_INFO, "%s: %s", path, record->info.broken);
     }
     if (record->transient)
-        record->expires = g_get_real_time() / G_USEC_PER_SEC + TRANSIENT_SECONDS;
+        record->expires = g_get_real_time() / G_USEC_PER_SEC + TRANSIENT_SECONDS + RARELY * took;
     return record;
 }
 

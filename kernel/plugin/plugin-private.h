@@ -22,8 +22,8 @@ typedef struct {
     gint64 mtime; /* nanoseconds */
     guint64 size;
     guint64 host;   /* of a broken one: which libtenon found it so */
-    gint64 expires; /* seconds since 1970 when it is described again; 0: when the file changes */
-    gboolean transient;     /* not worth remembering: the reason lies outside the file */
+    gint64 expires; /* of a transient one: seconds since 1970 when it is described again; else 0 */
+    gboolean transient;     /* not to be kept in the index: the reason may lie outside the file */
     const gint32 *ranks;    /* of each factory */
     const guint32 *flags;   /* TnFactoryFlags */
     const gboolean *probes; /* whether it has a probe */

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SCAN_SECONDS = 5, RETRY_SECONDS = 600, MAX_OUTPUT = 8 << 20 };
+enum { SCAN_SECONDS = 5, MAX_OUTPUT = 8 << 20, SLICE_MS = 100 };
 
 typedef struct {
     pid_t pid;
@@ -25,6 +25,29 @@ now_ms(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (gint64)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Time that a child may still take. */
+typedef struct {
+    gint64 at; /* when that was */
+    gint64 left;
+} Patience;
+
+static Patience
+patience(double seconds)
+{
+    return (Patience){ now_ms(), (gint64)(seconds * 1000) };
+}
+
+/* What is left, in ms. Time in which this process was stopped, or the machine was, is none of the child's: between two
+ * looks a slice passes at most. */
+static gint64
+spend(Patience *p)
+{
+    const gint64 now = now_ms();
+    p->left -= MIN(now - p->at, SLICE_MS);
+    p->at = now;
+    return p->left;
 }
 
 /* A group of its own, so that what it starts can be ended with it; nothing on its stdin, its stderr
@@ -68,15 +91,14 @@ start(Child *child, const char *program, const char *const *args, char **env)
 
 /* Reads until the child closes its end or the time is up; FALSE then. */
 static gboolean
-collect(const Child *child, GString *text, gint64 deadline)
+collect(const Child *child, GString *text, Patience *rest)
 {
     for (;;) {
         char buffer[8192];
         struct pollfd p = { child->fd, POLLIN, 0 };
-        const gint64 left = deadline - now_ms();
-        if (left <= 0 || text->len > MAX_OUTPUT)
+        if (spend(rest) <= 0 || text->len > MAX_OUTPUT)
             return FALSE;
-        if (poll(&p, 1, (int)left) <= 0)
+        if (poll(&p, 1, SLICE_MS) <= 0)
             continue;
         const ssize_t n = read(child->fd, buffer, sizeof buffer);
         if (n > 0)
@@ -88,7 +110,7 @@ collect(const Child *child, GString *text, gint64 deadline)
 
 /* Waits for its end, by force once the time is up. FALSE if force was needed. */
 static gboolean
-reap(const Child *child, gint64 deadline, int *status)
+reap(const Child *child, Patience *rest, int *status)
 {
     gboolean in_time = TRUE;
     for (;;) {
@@ -100,7 +122,7 @@ reap(const Child *child, gint64 deadline, int *status)
             *status = 0;
             return in_time;
         }
-        if (in_time && now_ms() >= deadline) {
+        if (in_time && spend(rest) <= 0) {
             kill(-child->pid, SIGKILL);
             kill(child->pid, SIGKILL);
             in_time = FALSE;
@@ -141,14 +163,17 @@ tn_plugin_run_scanner(const char *const *args, const char *folders, double secon
         return g_strdup_printf("it cannot be described, %s does not start: %s", program,
                                g_strerror(failed));
     g_autoptr(GString) text = g_string_new(NULL);
-    const gint64 deadline = now_ms() + (gint64)(seconds * 1000);
+    Patience rest = patience(seconds);
     int status = 0;
-    gboolean in_time = collect(&child, text, deadline);
-    in_time = reap(&child, in_time ? deadline : 0, &status) && in_time;
+    const gboolean whole = collect(&child, text, &rest);
+    if (!whole)
+        rest.left = 0;
+    const gboolean in_time = reap(&child, &rest, &status) && whole;
     close(child.fd);
     *transient = FALSE;
     if (!in_time && text->len > MAX_OUTPUT)
         return g_strdup("its description has no end");
+    *transient = !in_time; /* the machine may have been too busy */
     if (!in_time)
         return g_strdup_printf("it did not end within %g s while it was being described", seconds);
     char *fault = end_fault(status);
@@ -184,8 +209,5 @@ tn_plugin_scan(const char *path, const char *name)
     }
     record = tn_record_broken(path, name, fault);
     record->transient = transient;
-    /* A machine may have been too busy: another try later, but not at once. */
-    if (strstr(fault, "did not end") != NULL)
-        record->expires = g_get_real_time() / G_USEC_PER_SEC + RETRY_SECONDS;
     return record;
 }

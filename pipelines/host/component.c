@@ -355,6 +355,16 @@ replace_items(lua_State *L, const TnOption *row, const TnValue *value)
     }
 }
 
+/* Raises the faults and frees them: an error of Lua's passes by what is freed at the end of a block. */
+static void
+raise_faults(lua_State *L, TnFaults *faults)
+{
+    GError *error = NULL;
+    tn_faults_to_error(faults, &error);
+    tn_faults_free(faults);
+    tn_host_raise(L, error);
+}
+
 /* Checked options of spec as a map in a new box on the stack. */
 static TnValue *
 box_options(lua_State *L, const TnSpec *spec, const TnOptions *rows)
@@ -366,12 +376,8 @@ box_options(lua_State *L, const TnSpec *spec, const TnOptions *rows)
     TnConfig *config = tn_config_parse(rows, tn_spec_options(spec), tn_spec_component(spec), where,
                                        folder, faults);
     g_free(folder);
-    if (!config) {
-        GError *error = NULL;
-        tn_faults_to_error(faults, &error);
-        tn_faults_free(g_steal_pointer(&faults));
-        tn_host_raise(L, error);
-    }
+    if (!config)
+        raise_faults(L, g_steal_pointer(&faults));
     for (guint32 i = 0; i < rows->n; i++) {
         const TnOption *row = tn_options_row(rows, i);
         /* What was not given and has no default is nil. */
@@ -417,6 +423,16 @@ tn_push_instance(lua_State *L, TnSpec *spec, const char *name)
     lua_settop(L, self);
 }
 
+/* A spec that a script made while it ran was not judged with the config: raises all that is wrong with it and
+ * with those inside it. */
+static void
+check_tree(lua_State *L, const TnSpec *spec)
+{
+    g_autoptr(TnFaults) faults = tn_faults_new();
+    if (!tn_spec_check(spec, tn_spec_component(spec), faults))
+        raise_faults(L, g_steal_pointer(&faults));
+}
+
 /* instance(spec [, name]): of a component written in Lua. */
 static int
 instance(lua_State *L)
@@ -431,6 +447,7 @@ instance(lua_State *L)
     if (!lua_isnoneornil(L, 2) && !lua_isstring(L, 2))
         return tn_host_raise_text(L, TN_ERROR_CONFIG, "tn.new: a name is a string, not a %s",
                                   luaL_typename(L, 2));
+    check_tree(L, spec);
     tn_push_instance(L, spec, lua_tostring(L, 2));
     return 1;
 }

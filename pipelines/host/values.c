@@ -131,6 +131,20 @@ spec_newindex(lua_State *L)
                               "where it is constructed");
 }
 
+/* spec(…): a layer is called once it is made. */
+static int
+spec_call(lua_State *L)
+{
+    TnSpec **handle = luaL_checkudata(L, 1, SPEC);
+    const char *component = tn_spec_component(*handle);
+    GError *error = NULL;
+    if (!tn_registry_find(tn_spec_iface(*handle), component, &error))
+        return tn_host_raise(L, error);
+    return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                              "'%s' is only described here: tn.new makes what can be called",
+                              component);
+}
+
 static int
 spec_tostring(lua_State *L)
 {
@@ -432,11 +446,10 @@ tn_values_open(lua_State *L)
 {
     static const luaL_Reg box[] = { { "__gc", box_gc }, { NULL, NULL } };
     static const luaL_Reg keys[] = { { "__gc", keys_gc }, { NULL, NULL } };
-    static const luaL_Reg spec[] = { { "__gc", spec_gc },
-                                     { "__index", spec_index },
-                                     { "__newindex", spec_newindex },
-                                     { "__tostring", spec_tostring },
-                                     { NULL, NULL } };
+    static const luaL_Reg spec[] = {
+        { "__gc", spec_gc },     { "__index", spec_index },       { "__newindex", spec_newindex },
+        { "__call", spec_call }, { "__tostring", spec_tostring }, { NULL, NULL }
+    };
     tn_host_metatable(L, BOX, box);
     tn_host_metatable(L, KEYS, keys);
     tn_host_metatable(L, SPEC, spec);

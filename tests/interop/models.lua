@@ -8,9 +8,10 @@ local mlp, lenet = require "tenon.models.mlp", require "tenon.models.lenet"
 local resnet, recurrent, gpt = require "tenon.models.resnet", require "tenon.models.recurrent", require "tenon.models.gpt"
 local optim = tn.optim
 
--- Small ones: the sizes that models.py has.
+-- The sizes that models.py has: small ones, and two that get the kernels of large products.
 local models = {
   mlp = { mlp { 5, hidden = { 16, 12 } }, { 4, 2, 10 } },
+  mlp_full = { mlp { 10 }, { 32, 1, 28, 28 } },
   lenet = { lenet { 10 }, { 4, 1, 28, 28 } },
   resnet18 = { resnet.resnet18 { 7, width = 4 }, { 2, 3, 64, 64 } },
   resnet34 = { resnet.resnet34 { 7, small = true, width = 4 }, { 4, 3, 32, 32 } },
@@ -20,6 +21,7 @@ local models = {
   lstm_language = { recurrent.language_model { 20, width = 8, hidden = 12 }, { 3, 9 }, tokens = true },
   gpt = { gpt { 20, context = 12, width = 16, layers = 2, heads = 4, tied = false }, { 3, 9 }, tokens = true },
   gpt_tied = { gpt { 20, context = 12, width = 16, layers = 2, heads = 4 }, { 3, 9 }, tokens = true },
+  gpt_full = { gpt { 256, layers = 2 }, { 2, 64 }, tokens = true },
 }
 
 local which = tn.arg("model", "mlp", { help = "the model" })

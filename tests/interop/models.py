@@ -23,8 +23,9 @@ NARROW = 0.02  # the same for products of bf16, whose numbers are exact to 2^-9
 # --- The networks as PyTorch's users write them -------------------------------------------------------------------
 
 
-def mlp():
-    return nn.Sequential(nn.Flatten(), nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 5))
+def mlp(inputs, first, second, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, first), nn.ReLU(), nn.Linear(first, second), nn.ReLU(),
+                         nn.Linear(second, classes))
 
 
 def lenet():
@@ -111,12 +112,12 @@ class GptBlock(nn.Module):
 
 
 class Gpt(nn.Module):
-    def __init__(self, tied):
+    def __init__(self, tied, tokens=20, context=12, width=16, heads=4):
         super().__init__()
-        self.wte, self.wpe = nn.Embedding(20, 16), nn.Embedding(12, 16)
-        self.h = nn.Sequential(*[GptBlock(16, 4) for _ in range(2)])
-        self.ln_f = nn.LayerNorm(16)
-        self.lm_head = None if tied else nn.Linear(16, 20, bias=False)
+        self.wte, self.wpe = nn.Embedding(tokens, width), nn.Embedding(context, width)
+        self.h = nn.Sequential(*[GptBlock(width, heads) for _ in range(2)])
+        self.ln_f = nn.LayerNorm(width)
+        self.lm_head = None if tied else nn.Linear(width, tokens, bias=False)
 
     def forward(self, x):
         x = self.ln_f(self.h(self.wte(x) + self.wpe(torch.arange(x.shape[1]))))
@@ -146,7 +147,8 @@ def same(name):
 
 # name: (network, shape of x, tokens or None, classes, names)
 MODELS = {
-    "mlp": (mlp, (4, 2, 10), None, 5, shifted),
+    "mlp": (lambda: mlp(20, 16, 12, 5), (4, 2, 10), None, 5, shifted),
+    "mlp_full": (lambda: mlp(784, 512, 512, 10), (32, 1, 28, 28), None, 10, shifted),
     "lenet": (lenet, (4, 1, 28, 28), None, 10, shifted),
     "resnet18": (lambda: ResNet((3, 3), (2, 2, 2, 2), False), (2, 3, 64, 64), None, 7, same),
     "resnet34": (lambda: ResNet((3, 3), (3, 4, 6, 3), True), (4, 3, 32, 32), None, 7, same),
@@ -159,6 +161,7 @@ MODELS = {
                       recurrent({"embedding": 1, "cells": 3, "head": 5})),
     "gpt": (lambda: Gpt(False), (3, 9), 20, 20, same),
     "gpt_tied": (lambda: Gpt(True), (3, 9), 20, 20, same),
+    "gpt_full": (lambda: Gpt(True, 256, 128, 256, 8), (2, 64), 256, 256, same),
 }
 
 

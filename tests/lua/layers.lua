@@ -131,6 +131,18 @@ return tn.script {
     check.fails(function() tn.new(nn.linear { 3 }, "l")(5) end, "layers.lua:", "l: takes a tensor of rank 1 at least, got number")
     check.fails(function() tn.new(nn.conv { 3, 3 }, "c")(tn.ones { 5 }) end, "layers.lua:", "c: takes a tensor of rank 3 at least, got f32[5]")
     check.fails(function() tn.new(nn.relu {}, "r")() end, "layers.lua:", "r: takes a tensor", "got nil")
+    -- What a script makes while it runs is judged whole, each fault with its place and the name that was meant.
+    for _, row in ipairs {
+      { nn.sequential { nn.relu {}, nn.average_pol { 2 }, nn.residual { nn.liner { 3 } } }, "layers.lua:",
+        ": sequential.layers[2]: there is no layer 'average_pol'; did you mean 'average_pool'?",
+        ": sequential.layers[3].body: there is no layer 'liner'; did you mean 'linear'?" },
+      { nn.sequential { nn.linear { 0 } }, "sequential.layers[1].out: expected an integer in [1, inf), got 0" },
+      { nn.average_pol { 2 }, "there is no layer 'average_pol'; did you mean 'average_pool'?" },
+    } do
+      check.fails(function() tn.new(row[1], "wrong") end, table.unpack(row, 2))
+    end
+    check.fails(function() nn.linear { 2 }(tn.ones { 1, 2 }) end, "layers.lua:", "'linear' is only described here", "tn.new")
+    check.fails(function() nn.liner { 2 }(tn.ones { 1, 2 }) end, "layers.lua:", "no layer 'liner'; did you mean 'linear'?")
     -- What failed leaves no scope open.
     check.equal(tn.new(nn.linear { 2 }, "after")(tn.ones { 1, 2 }).shape, { 1, 2 })
     check.equal(next(variables_below("after")) ~= nil, true)

@@ -19,8 +19,10 @@ local models = {
   { "resnet18", resnet.resnet18 {}, { 1, 3, 64, 64 }, { 1, 1000 }, 11689512 },
   { "resnet34", resnet.resnet34 {}, { 1, 3, 64, 64 }, { 1, 1000 }, 21797672 },
   { "resnet50", resnet.resnet50 {}, { 1, 3, 64, 64 }, { 1, 1000 }, 25557032 },
-  -- The same with conv1 = Conv2d(3, 64, 3, padding=1, bias=False) and num_classes=10.
+  -- The same with conv1 = Conv2d(3, 64, 3, padding=1, bias=False) and num_classes=10 (torchvision 0.29 too).
   { "resnet18_small", resnet.resnet18 { 10, small = true }, { 1, 3, 32, 32 }, { 1, 10 }, 11173962 },
+  { "resnet34_small", resnet.resnet34 { 10, small = true }, { 1, 3, 32, 32 }, { 1, 10 }, 21282122 },
+  { "resnet50_small", resnet.resnet50 { 10, small = true }, { 1, 3, 32, 32 }, { 1, 10 }, 23520842 },
   { "resnet18_narrow", resnet.resnet18 { 10, small = true, width = 16 }, { 1, 1, 28, 28 }, { 1, 10 },
     176 + 9344 + 33088 + 131712 + 525568 + 1290 }, -- first convolution, four stages, linear layer
   -- 4 (in + hidden + 2) hidden of a long short-term memory, 3 of a gated recurrent unit.
