@@ -298,17 +298,50 @@ prepare_average_grad(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-#define ROW(name, dtypes_, prepare_, run_)                                                         \
+/* Planes of more are left to the operators' bodies: plans have tables as long as an axis. */
+#define MOST_PLACES ((gint64)1 << 28)
+
+static gboolean
+is_of_size(const TnNode *node, const TnType *image)
+{
+    const TnPoolAttrs *attrs = node->attrs;
+    const gint n = attrs->window.kernel_shape.n;
+    gint64 places = 1;
+    for (gint i = 0; i < n; i++) {
+        const TnConvAxis axis = tn_window_axis(&attrs->window, i);
+        const gint64 padding = axis.pad_begin + axis.pad_end;
+        if (image->dims[2 + i] > MOST_PLACES || padding > MOST_PLACES) {
+            return FALSE;
+        }
+        places = cpu_times(places, image->dims[2 + i] + padding);
+    }
+    return places <= MOST_PLACES;
+}
+
+static gboolean
+claims(const TnNode *node)
+{
+    return is_of_size(node, &node->in[0].type);
+}
+
+static gboolean
+claims_average_grad(const TnNode *node)
+{
+    return is_of_size(node, &node->out[0].type);
+}
+
+#define ROW(name, dtypes_, claims_, prepare_, run_)                                                \
     {                                                                                              \
-        .op = (name), .dtypes = (dtypes_), .prepare = (prepare_), .run = (run_),                   \
-        .release = plan_free                                                                       \
+        .op = (name), .dtypes = (dtypes_), .claims = (claims_), .prepare = (prepare_),             \
+        .run = (run_), .release = plan_free                                                        \
     }
 
 static const TnKernel kernels[] = {
-    ROW("max_pool", TN_DT(F32) | TN_DT(BF16), prepare_max, run_forward),
-    ROW("max_pool_grad", TN_DT(F32), prepare_max_grad, run_max_grad),
-    ROW("average_pool", TN_DT(F32), prepare_average, run_forward),
-    ROW("average_pool_grad", TN_DT(F32), prepare_average_grad, run_average_grad),
+    ROW("max_pool", TN_DT(F32) | TN_DT(BF16), claims, prepare_max, run_forward),
+    ROW("max_pool_grad", TN_DT(F32), claims, prepare_max_grad, run_max_grad),
+    ROW("average_pool", TN_DT(F32), claims, prepare_average, run_forward),
+    ROW("average_pool_grad", TN_DT(F32), claims_average_grad, prepare_average_grad,
+        run_average_grad),
 };
 
 const TnKernelTable cpu_pool = CPU_TABLE(kernels);
