@@ -114,8 +114,10 @@ return tn.script {
     check.equal({ core.tape_size() }, { 0, 0 }, "the tape")
     check.fails(function() return tn.grad(p:sum(), { v }) end, "tracked")
     check.fails(function() return tn.grad(q:sum(), { x }) end, "tracked")
+    local views = { tn.no_grad(function() return v:reshape { 3 }, v:stop_gradient(), v:slice { starts = { 0 }, ends = { 3 } } end) }
     v:write(4)
     check.equal({ p:list(), (v * 1):list() }, { { 6, 6, 6 }, { 4, 4, 4 } }, "a copy")
+    for _, view in ipairs(views) do check.equal(view:list(), { 2, 2, 2 }, "a copy, too") end
 
     -- It nests, ends with an error, takes what can be called, and leaves what was tracked before alone.
     local before, inside = (v * v):sum(), nil
