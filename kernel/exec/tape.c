@@ -1,8 +1,9 @@
 /* tape.c: imperative mode: each operator is a program of one node, run at once; the tape is the
  * graph of what was computed, so that gradients are more nodes of it. */
-#include "exec-private.h"
+#include "tape-private.h"
 
 #include "compile/compile-private.h"
+#include "exec-private.h"
 #include "graph/store-private.h"
 
 #include <tenon/base.h>
@@ -10,15 +11,6 @@
 
 /* Programs of single nodes that a tape keeps ready. */
 #define MAX_EXECS 512
-
-struct TnTape {
-    TnContext *context;
-    TnGraph *graph;
-    GPtrArray
-        *tensors; /* TnTensor * of output k of node i at i * TN_MAX_OUT + k; NULL: not computed */
-    GHashTable *execs; /* GBytes * → TnExec * */
-    guint n_inputs;    /* of the graph, for names */
-};
 
 static void
 unref_tensor(gpointer tensor)
@@ -43,6 +35,7 @@ tn_tape_new(TnContext *context)
     tape->tensors = g_ptr_array_new_with_free_func(unref_tensor);
     tape->execs = g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify)g_bytes_unref,
                                         free_exec);
+    tape->drawing = g_hash_table_new(NULL, NULL);
     return tape;
 }
 
@@ -54,6 +47,7 @@ tn_tape_free(TnTape *tape)
     }
     g_ptr_array_unref(tape->tensors);
     g_hash_table_unref(tape->execs);
+    g_hash_table_unref(tape->drawing);
     tn_graph_unref(tape->graph);
     tn_context_unref(tape->context);
     g_free(tape);
@@ -66,6 +60,7 @@ tn_tape_clear(TnTape *tape)
     tn_graph_unref(tape->graph);
     tape->graph = tn_graph_new("tape");
     tape->n_inputs = 0; /* names of a new graph begin anew: they are interned for good */
+    tape->bytes = 0;
 }
 
 TnGraph *
@@ -74,17 +69,25 @@ tn_tape_graph(TnTape *tape)
     return tape->graph;
 }
 
+guint64
+tn_tape_bytes(const TnTape *tape)
+{
+    return tape->bytes;
+}
+
 /* --- Tensors of values ------------------------------------------------------------------------ */
 
-/* (transfer full) tensor. */
-static void
-set_tensor(TnTape *tape, TnVal val, TnTensor *tensor)
+void
+tn_tape_set_tensor(TnTape *tape, TnVal val, TnTensor *tensor)
 {
     const guint at = val.node * TN_MAX_OUT + val.out;
     if (tape->tensors->len <= at) {
         g_ptr_array_set_size(tape->tensors, (gint)(val.node + 1) * TN_MAX_OUT);
     }
-    unref_tensor(tape->tensors->pdata[at]);
+    TnTensor *before = tape->tensors->pdata[at];
+    tape->bytes -= before != NULL ? (guint64)tn_tensor_bytes(before) : 0;
+    tape->bytes += (guint64)tn_tensor_bytes(tensor);
+    unref_tensor(before);
     tape->tensors->pdata[at] = tensor;
 }
 
@@ -109,11 +112,17 @@ take_error(TnTape *tape, GError **error)
 }
 
 TnVal
-tn_tape_input(TnTape *tape, TnTensor *tensor)
+tn_tape_add_input(TnTape *tape, const TnType *type)
 {
     g_autofree char *name = g_strdup_printf("input_%u", tape->n_inputs++);
-    const TnVal val = tn_graph_input(tape->graph, name, *tn_tensor_type(tensor));
-    set_tensor(tape, val, tn_tensor_ref(tensor));
+    return tn_graph_input(tape->graph, name, *type);
+}
+
+TnVal
+tn_tape_input(TnTape *tape, TnTensor *tensor)
+{
+    const TnVal val = tn_tape_add_input(tape, tn_tensor_type(tensor));
+    tn_tape_set_tensor(tape, val, tn_tensor_ref(tensor));
     return val;
 }
 
@@ -260,7 +269,7 @@ bind_inputs(TnTape *tape, const TnGraphNode *node, TnExec *exec, GError **error)
             if (copy == NULL) {
                 return FALSE;
             }
-            set_tensor(tape, node->in[i], copy);
+            tn_tape_set_tensor(tape, node->in[i], copy);
             tensor = copy;
         }
         /* An input of which only the type counts need not have been computed. */
@@ -317,7 +326,7 @@ compute(TnTape *tape, guint number, GError **error)
         if (copy == NULL) {
             return FALSE;
         }
-        set_tensor(tape, (TnVal){ number, (guint32)i }, copy);
+        tn_tape_set_tensor(tape, (TnVal){ number, (guint32)i }, copy);
     }
     return TRUE;
 }
@@ -357,6 +366,9 @@ tn_tape_op(TnTape *tape, const TnOp *op, const void *attrs, gint n_in, const TnV
         return TN_VAL_NONE;
     }
     const guint before = tape->graph->nodes->len;
+    if (op->flags & TN_OP_RANDOM || tn_op_draws_by_path(op)) {
+        g_hash_table_add(tape->drawing, (gpointer)tn_intern(op->name));
+    }
     const TnVal val = tn_graph_add(tape->graph, op, attrs, n_in, use, out);
     if (!take_error(tape, error)) {
         return TN_VAL_NONE;

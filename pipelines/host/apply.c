@@ -61,21 +61,6 @@ tn_operand_in_graph(lua_State *L, int index, TnGraph *graph)
     return tn_graph_constant(graph, tensor->tensor);
 }
 
-static TnVal
-read_variable(lua_State *L, TnVar *var, TnTape *tape)
-{
-    GError *error = NULL;
-    const TnVal val = tn_tape_variable(tape, var, &error);
-    if (error)
-        tn_host_raise(L, error);
-    return val;
-}
-
-typedef struct {
-    TnVal val;
-    guint64 writes; /* of the host, when it was read */
-} TnTapeVar;
-
 TnVal
 tn_variable_on_tape(lua_State *L, TnVar *var, gboolean used)
 {
@@ -83,7 +68,10 @@ tn_variable_on_tape(lua_State *L, TnVar *var, gboolean used)
     TnTapeVar *known = g_hash_table_lookup(host->tape_vars, var);
     if (known && (used || known->writes == host->writes))
         return known->val;
-    const TnTapeVar now = { read_variable(L, var, host->tape), host->writes };
+    GError *error = NULL;
+    const TnTapeVar now = { tn_tape_variable(host->tape, var, &error), host->writes };
+    if (error)
+        tn_host_raise(L, error);
     g_hash_table_insert(host->tape_vars, var, g_memdup2(&now, sizeof now));
     return now.val;
 }
@@ -96,7 +84,9 @@ tn_operand_on_tape(lua_State *L, int index, TnTape *tape, gboolean *tracked)
     const TnLuaVar *var = tn_to_variable(L, index);
     if (var) {
         *tracked = TRUE;
-        return main ? tn_variable_on_tape(L, var->var, FALSE) : read_variable(L, var->var, tape);
+        /* Off the tape for as long as one operator runs: it need not be copied. */
+        return main ? tn_variable_on_tape(L, var->var, FALSE)
+                    : tn_tape_input(tape, tn_var_tensor(var->var));
     }
     TnLuaTensor *tensor = tn_to_tensor(L, index);
     if (!tensor)
@@ -106,11 +96,8 @@ tn_operand_on_tape(lua_State *L, int index, TnTape *tape, gboolean *tracked)
     *tracked = tensor->tracked && (tensor->leaf || here);
     if (!main)
         return tn_tape_input(tape, tensor->tensor);
-    if (!here) {
-        tensor->val = tn_tape_input(tape, tensor->tensor);
-        tensor->round = host->tape_round;
-        tensor->tracked = *tracked;
-    }
+    if (!here)
+        tn_host_join_tape(host, tensor, tn_tape_input(tape, tensor->tensor), *tracked);
     return tensor->val;
 }
 
@@ -306,8 +293,11 @@ apply_in_graph(lua_State *L, const Call *call, const void *attrs)
     TnVal out[TN_MAX_OUT];
     const gint n_out = add_node(L, call, call->graph, attrs, out);
     luaL_checkstack(L, n_out, "outputs");
-    for (gint k = 0; k < n_out; k++)
+    for (gint k = 0; k < n_out; k++) {
+        if (tn_host_of(L)->no_grad)
+            out[k] = tn_graph_op(call->graph, "stop_gradient", NULL, 1, &out[k], NULL);
         tn_push_val(L, call->graph, out[k]);
+    }
     return n_out;
 }
 
@@ -353,7 +343,7 @@ static gboolean
 any_tracked(lua_State *L, const Call *call)
 {
     const TnHost *host = tn_host_of(L);
-    for (gint k = 0; k < call->n_in; k++) {
+    for (gint k = 0; k < call->n_in && !host->no_grad; k++) {
         const int at = call->at[k];
         const TnLuaTensor *tensor = at ? luaL_testudata(L, at, TN_TENSOR) : NULL;
         if (at && luaL_testudata(L, at, TN_VARIABLE))
@@ -372,6 +362,8 @@ apply_now(lua_State *L, const Call *call, const void *attrs)
     GError *error = NULL;
     const gboolean tracked = any_tracked(L, call);
     TnTape *tape = tn_host_tape(L, tracked);
+    if (tracked)
+        tn_host_trim_tape(L);
     for (gint k = 0; k < call->n_in; k++) {
         gboolean ignored;
         in[k] = TN_VAL_NONE;
@@ -392,9 +384,8 @@ apply_now(lua_State *L, const Call *call, const void *attrs)
     tn_number_check_attributes(L, call->op, call->given, tn_graph_type(graph, out[0])->dtype);
     for (gint k = 0; k < n_out; k++) {
         TnLuaTensor *handle = tn_push_tensor(L);
-        handle->tracked = tracked;
-        handle->round = tracked ? host->tape_round : 0;
-        handle->val = out[k];
+        if (tracked)
+            tn_host_join_tape(host, handle, out[k], TRUE);
         tn_fill_tensor(L, handle, tn_tensor_ref(tn_tape_tensor(tape, out[k])));
     }
     if (!tracked) {

@@ -1,13 +1,17 @@
 /* eager.c: imperative mode: the tapes, and gradients in both modes.
  *
  * Two tapes: operators on tensors that somebody tracks (variables, tensors after :track()) are kept
- * until a gradient was asked for; all others run on a scratch tape that is emptied at once, so that
- * ordinary arithmetic keeps nothing alive. */
+ * until a gradient was asked for, or no handle leads to them any more; all others run on a scratch tape
+ * that is emptied at once, so that ordinary arithmetic keeps nothing alive. */
 #include "host-private.h"
 
 #include <tenon/tape.h>
 
 #include "job-private.h"
+
+/* A tape of fewer nodes and bytes than both is left alone. */
+#define TRIM_NODES 4096
+#define TRIM_BYTES (G_GUINT64_CONSTANT(64) << 20)
 
 /* The devices of imperative mode outside a job: cpu, else ref. */
 static gboolean
@@ -55,6 +59,7 @@ tn_host_clear_tape(TnHost *host)
     if (host->tape)
         tn_tape_clear(host->tape);
     g_hash_table_remove_all(host->tape_vars);
+    host->tape_nodes = host->tape_bytes = 0;
     host->tape_round++;
 }
 
@@ -70,10 +75,86 @@ tn_host_tape(lua_State *L, gboolean tracked)
         host->tape = tn_tape_new(context);
         host->scratch = tn_tape_new(context);
         host->tape_context = tn_context_ref(context);
-        g_hash_table_remove_all(host->tape_vars);
-        host->tape_round++;
+        tn_host_clear_tape(host);
     }
     return tracked ? host->tape : host->scratch;
+}
+
+/* --- What stays on the tape ------------------------------------------------------------------- */
+
+void
+tn_host_join_tape(TnHost *host, TnLuaTensor *handle, TnVal val, gboolean tracked)
+{
+    handle->val = val;
+    handle->round = host->tape_round;
+    handle->tracked = tracked;
+    if (handle->on_tape.data)
+        return;
+    handle->on_tape.data = handle;
+    g_queue_push_tail_link(&host->on_tape, &handle->on_tape);
+}
+
+/* Results of which gradients can be asked. Leaves do not keep anything: they can come onto the tape again. */
+static GArray *
+find_roots(const TnHost *host)
+{
+    GArray *roots = g_array_new(FALSE, FALSE, sizeof(TnVal));
+    for (const GList *link = host->on_tape.head; link; link = link->next) {
+        const TnLuaTensor *handle = link->data;
+        if (handle->round == host->tape_round && handle->tracked && !handle->leaf)
+            g_array_append_val(roots, handle->val);
+    }
+    return roots;
+}
+
+/* now: as of tn_tape_keep. */
+static void
+renumber_handles(TnHost *host, const guint32 *now)
+{
+    for (GList *link = host->on_tape.head, *next; link; link = next) {
+        TnLuaTensor *handle = link->data;
+        const gboolean here = handle->round == host->tape_round;
+        next = link->next;
+        handle->val.node = here ? now[handle->val.node] : G_MAXUINT32;
+        if (handle->val.node != G_MAXUINT32)
+            continue;
+        handle->round = 0;
+        handle->on_tape.data = NULL;
+        g_queue_unlink(&host->on_tape, link);
+    }
+}
+
+static void
+renumber_variables(TnHost *host, const guint32 *now)
+{
+    GHashTableIter iter;
+    gpointer known;
+    g_hash_table_iter_init(&iter, host->tape_vars);
+    while (g_hash_table_iter_next(&iter, NULL, &known)) {
+        TnTapeVar *var = known;
+        var->val.node = now[var->val.node];
+        if (var->val.node == G_MAXUINT32)
+            g_hash_table_iter_remove(&iter);
+    }
+}
+
+void
+tn_host_trim_tape(lua_State *L)
+{
+    TnHost *host = tn_host_of(L);
+    if (tn_graph_n_nodes(tn_tape_graph(host->tape)) < MAX(2 * host->tape_nodes, TRIM_NODES) &&
+        tn_tape_bytes(host->tape) < MAX(2 * host->tape_bytes, TRIM_BYTES))
+        return;
+    host->held = 0;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    GArray *roots = find_roots(host);
+    guint32 *now = tn_tape_keep(host->tape, roots->len, (const TnVal *)(gpointer)roots->data);
+    renumber_handles(host, now);
+    renumber_variables(host, now);
+    host->tape_nodes = tn_graph_n_nodes(tn_tape_graph(host->tape));
+    host->tape_bytes = tn_tape_bytes(host->tape);
+    g_free(now);
+    g_array_unref(roots);
 }
 
 /* --- Gradients -------------------------------------------------------------------------------- */
@@ -110,6 +191,7 @@ grad_on_tape(lua_State *L, gint n, TnVal *x, gboolean keep)
 {
     TnHost *host = tn_host_of(L);
     TnTape *tape = tn_host_tape(L, TRUE);
+    tn_host_trim_tape(L);
     TnVal *grads = x + n;
     GError *error = NULL;
     gboolean tracked;
@@ -136,9 +218,8 @@ grad_on_tape(lua_State *L, gint n, TnVal *x, gboolean keep)
     lua_createtable(L, n, 0);
     for (gint i = 0; i < n; i++) {
         TnLuaTensor *handle = tn_push_tensor(L);
-        handle->tracked = keep;
-        handle->round = keep ? host->tape_round : 0;
-        handle->val = grads[i];
+        if (keep)
+            tn_host_join_tape(host, handle, grads[i], TRUE);
         tn_fill_tensor(L, handle, tn_tensor_ref(tn_tape_tensor(tape, grads[i])));
         lua_rawseti(L, -2, i + 1);
     }
@@ -176,6 +257,34 @@ clear(lua_State *L)
     return 0;
 }
 
+/* tape_size(): nodes and bytes of what gradients may be asked of. */
+static int
+tape_size(lua_State *L)
+{
+    TnTape *tape = tn_host_tape(L, TRUE);
+    lua_pushinteger(L, tn_graph_n_nodes(tn_tape_graph(tape)));
+    lua_pushinteger(L, (lua_Integer)tn_tape_bytes(tape));
+    return 2;
+}
+
+/* no_grad(f, …): what f(…) gives; nothing that it computes is tracked, or has a gradient in a graph. */
+static int
+no_grad(lua_State *L)
+{
+    TnHost *host = tn_host_of(L);
+    if (lua_type(L, 1) != LUA_TFUNCTION && luaL_getmetafield(L, 1, "__call") == LUA_TNIL)
+        return tn_host_raise_text(L, TN_ERROR_CONFIG,
+                                  "no_grad: a function is wanted, as in tn.no_grad(model, x), not "
+                                  "a %s",
+                                  luaL_typename(L, 1));
+    if (lua_type(L, 1) != LUA_TFUNCTION)
+        lua_pop(L, 1);
+    host->no_grad++;
+    const int status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+    host->no_grad--;
+    return status == LUA_OK ? lua_gettop(L) : lua_error(L);
+}
+
 /* seed(number): of what is made outside a job. */
 static int
 seed(lua_State *L)
@@ -205,6 +314,8 @@ tn_eager_open(lua_State *L)
     static const luaL_Reg functions[] = {
         { "grad", grad },
         { "clear", clear },
+        { "no_grad", no_grad },
+        { "tape_size", tape_size },
         { "seed", seed },
         { "is_operand", is_operand },
         { "is_symbolic", is_symbolic },

@@ -212,9 +212,13 @@ tn_host_build(lua_State *L)
 {
     TnHost *host = tn_host_of(L);
     TnGraph *before = host->build.graph;
+    const guint no_grad = host->no_grad;
+    if (!before)
+        host->no_grad = 0; /* who calls the program later is not within it */
     host->build.graph = lua_isnil(L, 1) ? NULL : tn_to_graph(L, 1);
     const int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
     host->build.graph = before;
+    host->no_grad = no_grad;
     if (status != LUA_OK)
         return lua_error(L);
     return lua_gettop(L) - 1;

@@ -99,13 +99,16 @@ struct TnHost {
     char *code_text;
     /* graphs */
     TnBuild build;
-    TnContext *eager;         /* of imperative mode outside a job */
-    TnContext *tape_context;  /* of the tapes */
-    TnTape *tape;             /* what gradients may be asked of */
-    TnTape *scratch;          /* everything else: emptied after each operator */
-    guint64 tape_round;       /* counts how often tape was emptied */
-    GHashTable *tape_vars;    /* TnVar * -> TnTapeVar of apply.c: variables on tape */
-    guint64 writes;           /* counts what may have changed variables */
+    TnContext *eager;        /* of imperative mode outside a job */
+    TnContext *tape_context; /* of the tapes */
+    TnTape *tape;            /* what gradients may be asked of */
+    TnTape *scratch;         /* everything else: emptied after each operator */
+    guint64 tape_round;      /* counts how often tape was emptied */
+    GHashTable *tape_vars;   /* TnVar * -> TnTapeVar: variables on tape */
+    GQueue on_tape;          /* handles with values on tape, and some that had in former rounds */
+    guint64 tape_nodes, tape_bytes; /* at twice as much, what no handle leads to leaves the tape */
+    guint no_grad;                  /* calls of tn.no_grad that run: nothing is tracked */
+    guint64 writes;                 /* counts what may have changed variables */
     guint64 held, held_limit; /* bytes of tensors since the last collection, and when to collect */
     GHashTable *ops;          /* name -> TnOp, found already */
     TnJob *job;
@@ -256,6 +259,7 @@ typedef struct {
     TnVal val;
     TnGraph *graph; /* where it is the result of an operator, too: `node`; NULL: nowhere */
     TnVal node;
+    GList on_tape; /* its link in the host's queue; data NULL: not there */
 } TnLuaTensor;
 typedef struct {
     TnVar *var; /* (transfer none): the context's store has it */
@@ -358,6 +362,16 @@ int tn_eager_open(lua_State *L);
 TnContext *tn_host_context(lua_State *L);
 TnTape *tn_host_tape(lua_State *L, gboolean tracked);
 void tn_host_clear_tape(TnHost *host);
+/* The value of a variable on the host's tape. */
+typedef struct {
+    TnVal val;
+    guint64 writes; /* of the host, when it was read */
+} TnTapeVar;
+/* From now on handle stands for val of the host's tape; tracked: keeps it and what it was computed from there. */
+void tn_host_join_tape(TnHost *host, TnLuaTensor *handle, TnVal val, gboolean tracked);
+/* Once the tape has doubled: collects garbage and drops what no handle can be asked the gradient of. Values on the
+ * tape get other numbers, so nobody may hold one but in handles. */
+void tn_host_trim_tape(lua_State *L);
 
 /* --- object.c, job-lua.c --- */
 int tn_object_open(lua_State *L);

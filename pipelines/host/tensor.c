@@ -52,6 +52,9 @@ static int
 tensor_gc(lua_State *L)
 {
     TnLuaTensor *handle = luaL_checkudata(L, 1, TN_TENSOR);
+    if (handle->on_tape.data)
+        g_queue_unlink(&tn_host_of(L)->on_tape, &handle->on_tape);
+    handle->on_tape.data = NULL;
     g_clear_pointer(&handle->tensor, tn_tensor_unref);
     g_clear_pointer(&handle->graph, tn_graph_unref);
     return 0;

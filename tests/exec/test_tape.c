@@ -1,5 +1,6 @@
 /* test_tape.c: operators run one at a time, with gradients that are values again. */
 #include <math.h>
+#include <string.h>
 #include <tenon/base.h>
 #include <tenon/ops.h>
 #include <tenon/tape.h>
@@ -163,6 +164,122 @@ clearing_lets_go(void)
     TN_ASSERT(tn_tensor_is_writable(two));
 }
 
+/* bits: of cos (x²), its derivative and its second one; forget: what is of no use is dropped before each. */
+static void
+derive(gboolean forget, guint64 *bits)
+{
+    g_autoptr(TnTape) tape = tn_tape_new(context);
+    g_autoptr(TnTensor) tensor = tn_tensor_scalar(TN_DTYPE_F64, 0.7);
+    g_autoptr(GError) error = NULL;
+    TnVal val[4] = { tn_tape_input(tape, tensor), TN_VAL_NONE, TN_VAL_NONE, TN_VAL_NONE };
+    run(tape, "exp", NULL, val[0], TN_VAL_NONE); /* of no use, as is what follows */
+    run(tape, "sqrt", NULL, run(tape, "mul", NULL, val[0], val[0]), TN_VAL_NONE);
+    val[1] = run(tape, "cos", NULL, run(tape, "mul", NULL, val[0], val[0]), TN_VAL_NONE);
+    for (guint i = 1; i < 4; i++) {
+        g_autofree guint32 *now = forget ? tn_tape_keep(tape, 4, val) : NULL;
+        for (guint k = 0; forget && k < i + 1; k++) {
+            val[k].node = now[val[k].node];
+            TN_REQUIRE(val[k].node != G_MAXUINT32);
+        }
+        const double value = first(tape, val[i]);
+        memcpy(&bits[i - 1], &value, sizeof value);
+        if (i < 3) {
+            TN_ASSERT(tn_tape_grad(tape, val[i], 1, &val[0], &val[i + 1], &error));
+            TN_REQUIRE_NO_ERROR(error);
+            run(tape, "exp", NULL, val[i + 1], TN_VAL_NONE);
+        }
+    }
+}
+
+static void
+keeping_leaves_gradients(void)
+{
+    guint64 kept[3], all[3];
+    double slope;
+    derive(TRUE, kept);
+    derive(FALSE, all);
+    memcpy(&slope, &all[1], sizeof slope);
+    TN_ASSERT(fabs(slope + 2 * 0.7 * sin(0.49)) < 1e-12);
+    for (guint i = 0; i < 3; i++) {
+        TN_ASSERT_CMPUINT(kept[i], ==, all[i]);
+    }
+}
+
+/* What is kept has its tensors and new numbers, all else is let go. */
+static void
+keeping_lets_go(void)
+{
+    g_autoptr(TnTape) tape = tn_tape_new(context);
+    g_autoptr(TnTensor) two = tn_tensor_scalar(TN_DTYPE_F64, 2),
+                        three = tn_tensor_scalar(TN_DTYPE_F64, 3);
+    const TnVal gone = tn_tape_input(tape, two), x = tn_tape_input(tape, three);
+    const TnVal also_gone = run(tape, "mul", NULL, gone, x);
+    const TnVal y[] = { TN_VAL_NONE, run(tape, "mul", NULL, x, x) };
+    TN_ASSERT_CMPUINT(tn_tape_bytes(tape), ==, 4 * sizeof(double));
+    g_autofree guint32 *now = tn_tape_keep(tape, 2, y);
+    TN_ASSERT_CMPUINT(now[gone.node], ==, G_MAXUINT32);
+    TN_ASSERT_CMPUINT(now[also_gone.node], ==, G_MAXUINT32);
+    TN_ASSERT_CMPUINT(tn_graph_n_nodes(tn_tape_graph(tape)), ==, 2);
+    TN_ASSERT_CMPUINT(tn_tape_bytes(tape), ==, 2 * sizeof(double));
+    TN_ASSERT_CMPFLOAT(first(tape, (TnVal){ now[y[1].node], 0 }), ==, 9);
+    TN_ASSERT(tn_tape_tensor(tape, (TnVal){ now[x.node], 0 }) == three);
+    TN_ASSERT(tn_tensor_is_writable(two));
+    TN_ASSERT(!tn_tensor_is_writable(three));
+    g_autofree guint32 *none = tn_tape_keep(tape, 0, NULL);
+    TN_ASSERT_CMPUINT(tn_graph_n_nodes(tn_tape_graph(tape)), ==, 0);
+    TN_ASSERT_CMPUINT(tn_tape_bytes(tape), ==, 0);
+    TN_ASSERT(tn_tensor_is_writable(three));
+    TN_ASSERT_CMPFLOAT(first(tape, run(tape, "neg", NULL, tn_tape_input(tape, two), TN_VAL_NONE)),
+                       ==, -2);
+}
+
+/* Nodes with attributes, and with outputs behind the first. */
+static void
+keeping_many_kinds(void)
+{
+    g_autoptr(TnTape) tape = tn_tape_new(context);
+    g_autoptr(GError) error = NULL;
+    const gint64 two[] = { 2 };
+    const float data[] = { 3, 1 };
+    g_autoptr(TnTensor) tensor = tn_tensor_from(tn_type(TN_DTYPE_F32, 1, two), data, NULL);
+    g_autoptr(TnTensor) five = tn_tensor_scalar(TN_DTYPE_F32, 5);
+    TnVal x = tn_tape_input(tape, tensor), out[TN_MAX_OUT];
+    for (guint i = 0; i < 3; i++) { /* the first of each round goes */
+        run(tape, "add", NULL, x, tn_graph_constant(tn_tape_graph(tape), five));
+        x = run(tape, "add", NULL, x, tn_graph_constant(tn_tape_graph(tape), five));
+        tn_tape_op(tape, tn_op_find("sort", NULL), NULL, 1, &x, out, &error);
+        TN_REQUIRE_NO_ERROR(error);
+        g_autofree guint32 *now = tn_tape_keep(tape, 1, &out[1]);
+        x.node = now[x.node];
+        out[1].node = now[out[1].node];
+        TN_ASSERT_CMPFLOAT(tn_tensor_get(tn_tape_tensor(tape, out[1]), 0), ==, 1);
+        TN_ASSERT_CMPFLOAT(first(tape, x), ==, 8 + 5 * i);
+        TN_ASSERT_CMPUINT(tn_graph_n_nodes(tn_tape_graph(tape)), ==, 4 + 2 * i);
+    }
+}
+
+/* The same key again and again: the numbers are others each time, whatever was dropped between. */
+static void
+keeping_goes_on_drawing(void)
+{
+    TnTape *tapes[] = { tn_tape_new(context), tn_tape_new(context) };
+    const gint64 dims[] = { 2 };
+    const guint64 seed[] = { 7, 0 };
+    const TnUniformAttrs attrs = { .random = { .shape = { 1, { 8 } } }, .high = 1 };
+    g_autoptr(TnTensor) key = tn_tensor_from(tn_type(TN_DTYPE_U64, 1, dims), seed, NULL);
+    double numbers[2][4];
+    for (guint t = 0; t < 2; t++) {
+        for (guint i = 0; i < 4; i++) {
+            numbers[t][i] = first(tapes[t], run(tapes[t], "random_uniform", &attrs,
+                                                tn_tape_input(tapes[t], key), TN_VAL_NONE));
+            g_free(t == 1 ? tn_tape_keep(tapes[t], 0, NULL) : NULL);
+        }
+        tn_tape_free(tapes[t]);
+    }
+    TN_ASSERT(numbers[0][0] != numbers[0][1]);
+    TN_ASSERT(memcmp(numbers[0], numbers[1], sizeof numbers[0]) == 0);
+}
+
 /* The same sub-graph twice: each call draws its own numbers. */
 static void
 calls_draw_their_own(void)
@@ -269,6 +386,10 @@ static const TnTest tests[] = {
     { "errors pass", errors_pass },
     { "clearing starts again", clearing_starts_again },
     { "clearing lets go", clearing_lets_go },
+    { "keeping leaves gradients", keeping_leaves_gradients },
+    { "keeping lets go", keeping_lets_go },
+    { "keeping many kinds", keeping_many_kinds },
+    { "keeping goes on drawing", keeping_goes_on_drawing },
     { "calls draw their own", calls_draw_their_own },
     { "sizes may depend on data", sizes_may_depend_on_data },
     { "runs far away", runs_far_away },

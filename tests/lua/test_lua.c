@@ -92,6 +92,12 @@ fast_math(void)
     run("fast_math");
 }
 
+static void
+forgetting(void)
+{
+    run("forgetting");
+}
+
 typedef struct {
     guint n;
     gboolean traced, narrow;
@@ -135,12 +141,20 @@ hessian(void)
 }
 
 static const TnTest tests[] = {
-    { "layers", layers },         { "schedules", schedules },
-    { "optimisers", optimisers }, { "eager", eager },
-    { "numbers", numbers },       { "jit", jit },
-    { "zero sizes", zero_sizes }, { "models", models },
-    { "training", training },     { "control", control },
-    { "fast math", fast_math },   { "maml", maml },
-    { "hessian", hessian },       { "jit says what changed", jit_says_what_changed },
+    { "layers", layers },
+    { "schedules", schedules },
+    { "optimisers", optimisers },
+    { "eager", eager },
+    { "numbers", numbers },
+    { "jit", jit },
+    { "zero sizes", zero_sizes },
+    { "models", models },
+    { "training", training },
+    { "control", control },
+    { "fast math", fast_math },
+    { "forgetting", forgetting },
+    { "maml", maml },
+    { "hessian", hessian },
+    { "jit says what changed", jit_says_what_changed },
 };
 TN_TEST_MAIN("lua", tests)

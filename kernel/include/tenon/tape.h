@@ -30,6 +30,12 @@ TN_API gboolean tn_tape_grad(TnTape *tape, TnVal y, gint n, const TnVal *x, TnVa
 TN_API gboolean tn_tape_assign(TnTape *tape, TnVar *var, TnVal val, GError **error);
 /* Drops all values: start of the next step. */
 TN_API void tn_tape_clear(TnTape *tape);
+/* Drops all but val[n] (TN_VAL_NONE among them: passed over) and what they were computed from, in the order that it
+ * had: their gradients stay the same bits, random operators to come draw what they would have drawn. Nodes are numbered
+ * anew. Returns the number that each node of before has now, G_MAXUINT32: dropped (transfer full, g_free). */
+TN_API guint32 *tn_tape_keep(TnTape *tape, guint n, const TnVal *val);
 TN_API TnGraph *tn_tape_graph(TnTape *tape);
+/* Of the tensors that it holds, inputs among them. */
+TN_API guint64 tn_tape_bytes(const TnTape *tape);
 
 G_END_DECLS

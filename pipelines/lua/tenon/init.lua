@@ -18,6 +18,7 @@ local tn = {
   variables = core.variables, -- all that there are
   grad = core.grad, -- tn.grad(y, {x, …}): d(sum(y))/dx
   clear = core.clear,
+  no_grad = core.no_grad, -- tn.no_grad(f, …): f(…), nothing of which is tracked
   seed = core.seed,
   is_spec = core.is_spec,
 }
