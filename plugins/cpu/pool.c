@@ -1,6 +1,7 @@
 /* pool.c: maxima and averages over windows of up to 3 spatial axes, and their gradients, a channel's plane
  * at a time, in f32; maxima of bf16, too. pool_laid.c and pool_squares.c compute planes; gradients of large
- * windows, or of few, are computed here, one window after the other. */
+ * windows, or of few, a plane's only window, and windows that see almost nothing but padding, are computed
+ * here, one window after the other. */
 #include <math.h>
 
 #include <tenon/nn.h>
@@ -10,6 +11,10 @@
 
 /* Chunks that have memory of their own, at most. */
 #define MOST_CHUNKS 64
+/* Elements that a plane is laid as, at most, in all (there are tables as long as an axis) and for each of it and
+ * of its windows (no memory may have what is almost all padding). */
+#define MOST_LAID ((gint64)1 << 28)
+#define MOST_SPREAD 256
 
 typedef struct {
     const PoolPlan *plan;
@@ -73,6 +78,20 @@ window_best(const PoolPlan *p, const Window *w, const float *x)
 }
 
 static void
+max_plane(const PoolPlan *p, const void *from_x, const void *unused, void *to_y, void *scratch)
+{
+    const float *x = from_x;
+    float *out = to_y;
+    (void)unused;
+    (void)scratch;
+    for (gint64 i = 0; i < p->outs; i++) {
+        const Window w = window_at(p, i);
+        const gint64 best = window_best(p, &w, x);
+        out[i] = best < 0 ? -INFINITY : x[best];
+    }
+}
+
+static void
 max_grad_plane(const PoolPlan *p, const void *from_x, const void *from_g, void *to_dx,
                void *scratch)
 {
@@ -89,6 +108,42 @@ max_grad_plane(const PoolPlan *p, const void *from_x, const void *from_g, void *
     }
 }
 
+/* Elements that window number o averages over. */
+static float
+window_count(const PoolPlan *p, gint64 o)
+{
+    gint64 count = 1;
+    for (gint axis = 2; axis >= 0; axis--) {
+        count = cpu_times(count, pool_count(p, axis, o % p->o[axis]));
+        o /= p->o[axis];
+    }
+    return (float)count;
+}
+
+static void
+average_plane(const PoolPlan *p, const void *from_x, const void *unused, void *to_y, void *scratch)
+{
+    const float *x = from_x;
+    float *out = to_y;
+    (void)unused;
+    (void)scratch;
+    for (gint64 i = 0; i < p->outs; i++) {
+        const Window w = window_at(p, i);
+        double sum = 0;
+        for (gint64 a = w.low[0]; a < w.high[0]; a++) {
+            for (gint64 b = w.low[1]; b < w.high[1]; b++) {
+                const float *line = x + ((w.first[0] + a * p->dilation[0]) * p->s[1] + w.first[1] +
+                                         b * p->dilation[1]) *
+                                            p->s[2];
+                for (gint64 c = w.low[2]; c < w.high[2]; c++) {
+                    sum += (double)line[w.first[2] + c * p->dilation[2]];
+                }
+            }
+        }
+        out[i] = (float)sum / window_count(p, i);
+    }
+}
+
 static void
 average_grad_plane(const PoolPlan *p, const void *from_g, const void *unused, void *to_dx,
                    void *scratch)
@@ -100,12 +155,7 @@ average_grad_plane(const PoolPlan *p, const void *from_g, const void *unused, vo
     memset(out, 0, (gsize)p->in * sizeof(float));
     for (gint64 i = 0; i < p->outs; i++) {
         Window w = window_at(p, i);
-        gint64 o = i, count = 1;
-        for (gint axis = 2; axis >= 0; axis--) {
-            count *= pool_count(p, axis, o % p->o[axis]);
-            o /= p->o[axis];
-        }
-        float share = g[i] / (float)count;
+        float share = g[i] / window_count(p, i);
         for (gint64 a = w.low[0]; a < w.high[0]; a++) {
             for (gint64 b = w.low[1]; b < w.high[1]; b++) {
                 float *line = out + ((w.first[0] + a * p->dilation[0]) * p->s[1] + w.first[1] +
@@ -183,13 +233,12 @@ plan_free(void *state)
     g_free(state);
 }
 
-/* A plan without `plane`. */
-static PoolPlan *
-plan_new(const TnNode *node, const TnType *x, const TnType *y)
+/* What windows over x, y of them, are: a plan without what pool_laid.c sets of it. */
+static void
+plan_windows(PoolPlan *p, const TnNode *node, const TnType *x, const TnType *y)
 {
     const TnPoolAttrs *attrs = node->attrs;
     gint n = attrs->window.kernel_shape.n;
-    PoolPlan *p = g_new0(PoolPlan, 1);
     for (gint i = 0; i < 3; i++) {
         p->s[i] = p->o[i] = p->k[i] = p->stride[i] = p->dilation[i] = p->padded[i] = 1;
     }
@@ -209,8 +258,31 @@ plan_new(const TnNode *node, const TnType *x, const TnType *y)
     p->outs = cpu_count(3, p->o);
     p->planes = x->dims[0] * x->dims[1];
     p->count_padding = attrs->count_include_pad;
-    pool_lay_out(p);
+    const gint64 laid = pool_laid_size(p);
+    /* A single window is faster gone through as it lies; of bf16 there is no loop that does. */
+    p->laid = (p->outs != 1 || p->dtype == TN_DTYPE_BF16) && laid <= MOST_LAID &&
+              laid / MOST_SPREAD - MOST_SPREAD - p->outs <= p->in;
+}
+
+/* A plan without `plane`. */
+static PoolPlan *
+plan_new(const TnNode *node, const TnType *x, const TnType *y)
+{
+    PoolPlan *p = g_new0(PoolPlan, 1);
+    plan_windows(p, node, x, y);
+    if (p->laid) {
+        pool_lay_out(p);
+    }
     return p;
+}
+
+/* Windows one after the other are of f32. */
+static gboolean
+claims_max(const TnNode *node)
+{
+    PoolPlan plan = { 0 };
+    plan_windows(&plan, node, &node->in[0].type, &node->out[0].type);
+    return plan.laid || plan.dtype == TN_DTYPE_F32;
 }
 
 /* How a plane is computed, at which cost (elements of simple work) and with how many numbers of scratch. */
@@ -242,10 +314,15 @@ laid_cost(const PoolPlan *p, gint64 taps)
 }
 
 static gboolean
-prepare_forward(const TnNode *node, TnPrepared *prepared, PoolPlaneFn plane)
+prepare_forward(const TnNode *node, TnPrepared *prepared, PoolPlaneFn laid, PoolPlaneFn by_window)
 {
     PoolPlan *p = plan_new(node, &node->in[0].type, &node->out[0].type);
-    set_plane(prepared, p, plane, laid_cost(p, p->k[0] + p->k[1] + p->k[2]), pool_laid_numbers(p));
+    if (p->laid) {
+        set_plane(prepared, p, laid, laid_cost(p, p->k[0] + p->k[1] + p->k[2]),
+                  pool_laid_numbers(p));
+    } else {
+        set_plane(prepared, p, by_window, reads_of(p), 0);
+    }
     return TRUE;
 }
 
@@ -253,7 +330,7 @@ static gboolean
 prepare_max(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
-    prepare_forward(node, prepared, pool_laid_max);
+    prepare_forward(node, prepared, pool_laid_max, max_plane);
     PoolPlan *p = prepared->state;
     if (p->dtype == TN_DTYPE_F32 && pool_is_squares(p)) {
         set_plane(prepared, p, pool_square_max[cpu_isa], reads_of(p), 0);
@@ -265,7 +342,7 @@ static gboolean
 prepare_average(const TnNode *node, TnPrepared *prepared, GError **error)
 {
     (void)error;
-    return prepare_forward(node, prepared, pool_laid_average);
+    return prepare_forward(node, prepared, pool_laid_average, average_plane);
 }
 
 static gboolean
@@ -298,38 +375,6 @@ prepare_average_grad(const TnNode *node, TnPrepared *prepared, GError **error)
     return TRUE;
 }
 
-/* Planes of more are left to the operators' bodies: plans have tables as long as an axis. */
-#define MOST_PLACES ((gint64)1 << 28)
-
-static gboolean
-is_of_size(const TnNode *node, const TnType *image)
-{
-    const TnPoolAttrs *attrs = node->attrs;
-    const gint n = attrs->window.kernel_shape.n;
-    gint64 places = 1;
-    for (gint i = 0; i < n; i++) {
-        const TnConvAxis axis = tn_window_axis(&attrs->window, i);
-        const gint64 padding = axis.pad_begin + axis.pad_end;
-        if (image->dims[2 + i] > MOST_PLACES || padding > MOST_PLACES) {
-            return FALSE;
-        }
-        places = cpu_times(places, image->dims[2 + i] + padding);
-    }
-    return places <= MOST_PLACES;
-}
-
-static gboolean
-claims(const TnNode *node)
-{
-    return is_of_size(node, &node->in[0].type);
-}
-
-static gboolean
-claims_average_grad(const TnNode *node)
-{
-    return is_of_size(node, &node->out[0].type);
-}
-
 #define ROW(name, dtypes_, claims_, prepare_, run_)                                                \
     {                                                                                              \
         .op = (name), .dtypes = (dtypes_), .claims = (claims_), .prepare = (prepare_),             \
@@ -337,11 +382,10 @@ claims_average_grad(const TnNode *node)
     }
 
 static const TnKernel kernels[] = {
-    ROW("max_pool", TN_DT(F32) | TN_DT(BF16), claims, prepare_max, run_forward),
-    ROW("max_pool_grad", TN_DT(F32), claims, prepare_max_grad, run_max_grad),
-    ROW("average_pool", TN_DT(F32), claims, prepare_average, run_forward),
-    ROW("average_pool_grad", TN_DT(F32), claims_average_grad, prepare_average_grad,
-        run_average_grad),
+    ROW("max_pool", TN_DT(F32) | TN_DT(BF16), claims_max, prepare_max, run_forward),
+    ROW("max_pool_grad", TN_DT(F32), NULL, prepare_max_grad, run_max_grad),
+    ROW("average_pool", TN_DT(F32), NULL, prepare_average, run_forward),
+    ROW("average_pool_grad", TN_DT(F32), NULL, prepare_average_grad, run_average_grad),
 };
 
 const TnKernelTable cpu_pool = CPU_TABLE(kernels);

@@ -19,6 +19,7 @@ struct PoolPlan {
     gint64 padded[3]; /* sizes with the user's padding, where windows' counts end */
     gint64 in, outs;  /* elements of a plane */
     gboolean count_padding;
+    gboolean laid; /* else what follows is not set */
 
     /* pool_laid.c: places of an axis of a phase; numbers of a phase, of all; places from the first window's to
      * the last one's. */
@@ -37,7 +38,8 @@ struct PoolPlan {
 /* Elements along an axis that the window at place o averages over. */
 gint64 pool_count(const PoolPlan *plan, gint axis, gint64 o);
 
-/* pool_laid.c: sets what it needs of a plan. */
+/* pool_laid.c: numbers that a plane is laid as, G_MAXINT64 for more; sets what it needs of a plan. */
+gint64 pool_laid_size(const PoolPlan *plan);
 void pool_lay_out(PoolPlan *plan);
 /* Numbers of scratch that planes of one type take, of gradients of average, of maxima. */
 gint64 pool_laid_numbers(const PoolPlan *plan);

@@ -12,6 +12,23 @@
 #define MOST_TAPS 1024
 #define LEAST_LENGTH 16
 
+/* Windows' places of an axis, and those of their further taps. */
+static gint64
+places_of(const PoolPlan *p, gint axis)
+{
+    return p->o[axis] + cpu_times(p->k[axis] - 1, p->dilation[axis]) / p->stride[axis];
+}
+
+gint64
+pool_laid_size(const PoolPlan *p)
+{
+    gint64 size = 1;
+    for (gint i = 0; i < 3; i++) {
+        size = cpu_times(size, cpu_times(p->stride[i], places_of(p, i)));
+    }
+    return size;
+}
+
 static gint64
 row_width(const PoolPlan *p)
 {
@@ -50,7 +67,7 @@ pool_lay_out(PoolPlan *p)
 {
     gint64 phase[3], step[3], places = 1, phases = 1, n_taps = cpu_count(3, p->k);
     for (gint i = 2; i >= 0; i--) {
-        p->m[i] = p->o[i] + (p->k[i] - 1) * p->dilation[i] / p->stride[i];
+        p->m[i] = places_of(p, i);
         step[i] = places;
         places = cpu_times(places, p->m[i]);
     }

@@ -251,6 +251,17 @@ usual_windows(void)
     }
 }
 
+/* Almost all that windows see is padding, more than any memory has. */
+static void
+far_windows(void)
+{
+    static const gint64 distances[] = { 3000, 1000000, 2000000000 };
+    open_all();
+    for (guint i = 0; i < G_N_ELEMENTS(distances); i++) {
+        run_square(TN_DTYPE_F32, 4, 2, distances[i], distances[i], distances[i]);
+    }
+}
+
 static void
 other_instruction_sets(void)
 {
@@ -262,6 +273,7 @@ other_instruction_sets(void)
 static const TnTest tests[] = {
     { "any windows", any_windows },
     { "usual windows", usual_windows },
+    { "far windows", far_windows },
     { "other instruction sets", other_instruction_sets },
 };
 
