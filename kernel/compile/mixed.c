@@ -141,7 +141,7 @@ node_hangs(const TnCompiler *c, const TnGraphNode *node, const Hangs *of)
         return ON_NO_SAMPLE;
     }
     const gboolean all =
-        n[ON_SOME] == 0 &&
+        n[ON_SOME] == 0 && !(node->op->flags & TN_OP_FILLS) &&
         (n[ON_NO_SAMPLE] == 0 || is_made_of_each(c, node, n[ON_NO_SAMPLE] + n[ON_ALL], of));
     return all ? ON_ALL : ON_SOME;
 }

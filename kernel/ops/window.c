@@ -189,7 +189,7 @@ static const TnPrimitive rows[] = {
               .attrs = TN_OPTIONS(TnWindowAttrs, window_rows), .infer = window_infer,
               .vjp = tn_vjp_rules, .view = window_view, .sample = window_sample },
       .rule = { window_rule } },
-    { .op = { TN_OP("unwindow", NULL, "Overlap-add: window's transpose"),
+    { .op = { TN_OP("unwindow", NULL, "Overlap-add: window's transpose"), .flags = TN_OP_FILLS,
               TN_INPUTS(TN_ARG_ROW("g", 'T', TN_DTYPES_NUMBER, "[lead…, positions…, kernel…]"),
                         TN_LIKE_ROW("like", "[lead…, s…]", 0)),
               TN_OUTPUTS(TN_ARG_ROW("out", 'T', TN_DTYPES_NUMBER, "like's shape")),

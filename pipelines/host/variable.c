@@ -261,7 +261,9 @@ variable_read(lua_State *L)
     TnGraph *built = tn_host_of(L)->build.graph;
     GError *error = NULL;
     if (built) {
-        const TnVal val = tn_graph_variable(built, handle->var);
+        /* What is read at once is tracked by nobody: no gradient goes through it here either. */
+        const TnVal var = tn_graph_variable(built, handle->var);
+        const TnVal val = tn_graph_op(built, "stop_gradient", NULL, 1, &var, NULL);
         tn_host_check_graph(L, built);
         tn_push_val(L, built, val);
         return 1;
@@ -338,10 +340,14 @@ variable_assign(lua_State *L)
         tn_graph_assign(graph, handle->var, tn_operand_in_graph(L, 2, graph));
     } else {
         TnTensor *from = written(L, handle, &error);
-        if (!from)
+        /* Of the variable's dtype, as it is written at once. */
+        TnTensor *host =
+            from ? tn_tensor_copy(from, NULL, tn_var_info(handle->var)->type.dtype, &error) : NULL;
+        g_clear_pointer(&from, tn_tensor_unref);
+        if (!host)
             return tn_host_raise(L, error);
-        tn_graph_assign(graph, handle->var, tn_graph_constant(graph, from));
-        tn_tensor_unref(from);
+        tn_graph_assign(graph, handle->var, tn_graph_constant(graph, host));
+        tn_tensor_unref(host);
     }
     return tn_graph_check(graph, &error) ? 0 : tn_host_raise(L, error);
 }

@@ -272,7 +272,7 @@ NN_OP(trilu, "Trilu", "The upper or lower triangle of matrices, 0 elsewhere",
       NN_IN(NN_ARG("x", 'T', TN_DTYPES_ALL, "[lead…, R, C]", NN_RANK(2, TN_MAX_RANK))),
       NN_OUT(NN_ARG("out", 'T', TN_DTYPES_ALL, "x's shape")),
       .attrs = TN_OPTIONS(TnTriluAttrs, trilu_rows), .infer = nn_infer_shape, .body = trilu_body,
-      .sample = trilu_sample, .in_place = 1);
+      .sample = trilu_sample, .flags = TN_OP_FILLS, .in_place = 1);
 
 /* --- arange ---------------------------------------------------------------------------------- */
 

@@ -206,6 +206,15 @@ of_other_samples(Net *net)
     return normed(net, tn_f_mul(net->graph, net->x, mean));
 }
 
+/* Two rows more of zeros, which hang on no sample. */
+static TnVal
+padded(Net *net)
+{
+    const TnPadAttrs attrs = { .pads = { 8, { 0, 0, 0, 0, 0, 0, 4, 0 } } };
+    TnVal in[] = { normed(net, net->x) };
+    return tn_graph_op(net->graph, "pad", &attrs, 1, in, NULL);
+}
+
 /* Without variables a graph may be one that a loop runs, whose first axes are anything. */
 static TnVal
 without_variables(Net *net)
@@ -267,6 +276,7 @@ static const struct {
     { "each part by itself", each_part_by_itself, FALSE },
     { "of each sample", of_each_sample, FALSE },
     { "of other samples", of_other_samples, FALSE },
+    { "padded", padded, FALSE },
 };
 
 /* weights NULL: the last convolution has a variable's. */
@@ -369,7 +379,39 @@ samples_keep_their_bits(void)
     }
 }
 
+static void
+padded_keep(void)
+{
+    static const gint64 numbers[] = { 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 32 };
+    const gint64 dims[] = { 33, CHANNELS, SIDE, SIDE };
+    g_autoptr(TnGraph) graph = tn_graph_new("net");
+    g_autoptr(TnStore) store = tn_store_new(0);
+    Net net = { .graph = graph, .store = store };
+    net.x = images(&net, "x", 33);
+    const TnPadAttrs attrs = { .pads = { 8, { 0, 0, 0, 0, 0, 0, 8, 0 } }, .value = 0.37 };
+    TnVal y = normed(&net, net.x);
+    y = tn_graph_op(graph, "pad", &attrs, 1, &y, NULL);
+    y = tn_f_add(graph, conv(&net, "one", y), tn_f_const(graph, y, 0.3));
+    y = conv(&net, "two", y);
+    const TnSliceAttrs sl = {
+        .starts = { 1, { 9 } }, .ends = { 1, { 14 } }, .axes = { 1, { 2 } }, .steps = { 1, { 1 } }
+    };
+    tn_graph_output(graph, "own", tn_graph_op(graph, "slice", &sl, 1, &y, NULL));
+    g_autoptr(TnTensor) x = tn_tensor_new(NULL, tn_type(TN_DTYPE_F32, 4, dims), NULL);
+    TnRandom random;
+    tn_random_init(&random, 5, "mixed", 0);
+    tn_random_fill_normal(&random, tn_tensor_count(x), tn_tensor_map(x, TN_MAP_WRITE, NULL));
+    tn_tensor_unmap(x);
+    g_autoptr(GArray) all = run(graph, store, x, 33);
+    for (gsize i = 0; i < G_N_ELEMENTS(numbers); i++) {
+        g_autoptr(GArray) some = run(graph, store, x, numbers[i]);
+        tn_test_check(memcmp(some->data, all->data, some->len * sizeof(float)) == 0, FALSE,
+                      __FILE__, __LINE__, "padded: other bits in a batch of %d", (int)numbers[i]);
+    }
+}
+
 static const TnTest tests[] = {
+    { "padded keep", padded_keep },
     { "what is mixed", what_is_mixed },
     { "samples keep their bits", samples_keep_their_bits },
 };

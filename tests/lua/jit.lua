@@ -108,6 +108,11 @@ return tn.script {
     end
     tn.jit(function(a) w:assign(5) return a end)(x)
     check.equal(w:read():list(), { 5, 5 }, "a number for all elements")
+    tn.jit(function(a) w:assign(tn.tensor({ 6, 7 }, "f64")) return a end)(x)
+    check.equal(w:read():list(), { 6, 7 }, "of another dtype, as at once")
+    -- What is read has no gradient, as at once.
+    local function pulled(a) return tn.grad((w:read() * w * a):sum(), { w })[1] end
+    check.equal(tn.jit(pulled)(x):list(), pulled(x):list(), "read, not tracked")
     check.fails(function() tn.jit(function(a) return tn.grad((a * x):sum(), { x })[1] end)(tn.ones { 1 }) end,
       "grad: 1 of the list is a tensor, a constant", "argument")
     -- What failed leaves no graph open: this runs at once.

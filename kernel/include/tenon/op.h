@@ -82,6 +82,8 @@ typedef enum {
     /* Every element of its outputs hangs on input 0 along all axes that output 1 does not have, as what a
      * batch's own statistics normalise does. */
     TN_OP_MIXES = 1 << 10,
+    TN_OP_FILLS =
+        1 << 11, /* elements of its outputs may hang on no input, as those that pad adds */
 } TnOpFlags;
 
 /* What an operator does in a program that computes products from narrow numbers (TnCompile.precision).
