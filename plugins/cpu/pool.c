@@ -248,8 +248,12 @@ plan_windows(PoolPlan *p, const TnNode *node, const TnType *x, const TnType *y)
         p->s[to] = x->dims[2 + i];
         p->o[to] = y->dims[2 + i];
         p->k[to] = attrs->window.kernel_shape.v[i];
-        p->stride[to] = p->o[to] > 1 ? axis.stride : 1;
         p->dilation[to] = p->k[to] > 1 ? axis.dilation : 1;
+        /* That of a single window is no matter; along rows, which pool_laid.c goes through first, one as long
+         * as the window leaves nothing to be computed beside it. */
+        p->stride[to] = p->o[to] > 1 ? axis.stride
+                        : to == 2    ? (p->k[to] - 1) * p->dilation[to] + 1
+                                     : 1;
         p->pad[to] = axis.pad_begin;
         p->padded[to] = p->s[to] + axis.pad_begin + axis.pad_end;
     }

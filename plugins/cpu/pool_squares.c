@@ -125,7 +125,7 @@ pool_is_squares(const PoolPlan *p)
 {
     gboolean squares = p->k[0] == 1 && p->s[0] == p->o[0] && p->stride[0] == 1 && p->pad[0] == 0;
     for (gint i = 1; i < 3; i++) {
-        /* The stride of a single window is no matter, and 1 here. */
+        /* The stride of a single window is no matter. */
         squares = squares && p->k[i] == 2 && (p->stride[i] == 2 || p->o[i] == 1) &&
                   p->dilation[i] == 1 && p->pad[i] == 0 && 2 * p->o[i] <= p->s[i];
     }

@@ -212,8 +212,9 @@ late_return(void)
 {
     const TnHostOptions small = { .load_seconds = 0.05 };
     const guint before = n_threads();
-    g_autofree char *got = load("local s = ('a'):rep(130)\ns:find(('a-'):rep(4) .. 'b')\n", &small);
+    g_autofree char *got = load("local s = ('a'):rep(160)\ns:find(('a-'):rep(4) .. 'b')\n", &small);
     TN_ASSERT_CONTAINS(got, "still loading");
+    TN_ASSERT_CONTAINS(got, "pattern"); /* it was given up: else nothing comes back late */
     for (guint i = 0; i < 9000 && n_threads() > before; i++)
         g_usleep(10000);
     TN_ASSERT_CMPUINT(n_threads(), ==, before);
