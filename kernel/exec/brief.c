@@ -5,14 +5,14 @@
 #include "pool-private.h"
 
 #define CLOSE_JOBS 16 /* in close succession, before workers are woken for them */
-#define TRIAL_JOBS 256
+#define JUDGED_JOBS 256
 #define ALONE_NS 50000000
 
 /* Of one thread's brief jobs. */
 typedef struct {
     gint64 last;        /* when workers were last found asleep */
     guint in_a_row;     /* such jobs that followed each other closely */
-    guint jobs, helped; /* shared ones, of TRIAL_JOBS */
+    guint jobs, helped; /* shared ones, of JUDGED_JOBS */
     gint64 alone_until; /* 0: they may be shared */
 } Brief;
 
@@ -45,8 +45,8 @@ learn(const TnShare *share)
 {
     brief.jobs++;
     brief.helped += share->helped ? 1 : 0;
-    const gboolean over = brief.jobs >= TRIAL_JOBS;
-    if (share->slept || (over && brief.helped < TRIAL_JOBS / 4 * 3))
+    const gboolean over = brief.jobs >= JUDGED_JOBS;
+    if (share->slept || (over && brief.helped < JUDGED_JOBS / 4 * 3))
         brief.alone_until = tn_now_ns() + ALONE_NS;
     if (over || brief.alone_until != 0)
         brief.jobs = brief.helped = 0;

@@ -12,11 +12,17 @@ typedef gint32 M __attribute__((vector_size(LANES * sizeof(gint32)), aligned(4),
 
 /* --- Rows ------------------------------------------------------------------------------------- */
 
+/* Bits of a number that is no NaN as a whole number in its order, and back. */
+static CPU_INLINE gint32
+turned(gint32 bits)
+{
+    return bits < 0 ? bits ^ G_MAXINT32 : bits;
+}
+
 static CPU_INLINE gint32
 ordered(gint32 bits)
 {
-    const gint32 whole = bits ^ ((bits >> 31) & 0x7fffffff);
-    return (bits & 0x7fffffff) > 0x7f800000 ? G_MAXINT32 : whole;
+    return (bits & G_MAXINT32) > 0x7f800000 ? G_MAXINT32 : turned(bits);
 }
 
 /* n neighbours of x. */
@@ -165,11 +171,11 @@ store_body(const PoolPlan *p, const gint32 *laid, void *out)
         guint16 *narrow = (guint16 *)out + i * p->o[2];
         if (p->dtype == TN_DTYPE_BF16) {
             for (gint64 k = 0; k < p->o[2]; k++) {
-                narrow[k] = (guint16)((guint32)(from[k] ^ ((from[k] >> 31) & 0x7fffffff)) >> 16);
+                narrow[k] = (guint16)((guint32)turned(from[k]) >> 16);
             }
         } else {
             for (gint64 k = 0; k < p->o[2]; k++) {
-                wide[k] = from[k] ^ ((from[k] >> 31) & 0x7fffffff);
+                wide[k] = turned(from[k]);
             }
         }
     }

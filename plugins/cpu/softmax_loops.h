@@ -55,7 +55,8 @@ TARGET static inline float
 VERSION(powers)(const float *x, gint64 n, float most, float *out)
 {
     V sum = { 0 };
-    float part[LANES] __attribute__((aligned(64))), last[LANES] __attribute__((aligned(64)));
+    float part[LANES] __attribute__((aligned(64))) = { 0 };
+    float last[LANES] __attribute__((aligned(64)));
     const gint64 whole = n / LANES * LANES;
     if (n >= LANES) {
         memcpy(last, x + n - LANES, sizeof last);

@@ -271,7 +271,9 @@ def agrees(model, eager):
     begin, other = copy.deepcopy(network), shaken(network)
     make_optimiser = torch.optim.AdamW if model.startswith("gpt") else torch.optim.Adam
     losses, others = [np.array(trained(n, make_optimiser(n.parameters(), lr=1e-3), x, y)) for n in (network, other)]
-    lost, drift = (np.abs(these / losses - 1).max() for these in (got["losses"], others))
+    # A loss near 0 is a difference of numbers near 1, in whose last bits PyTorch's versions differ.
+    size = np.maximum(losses, 1e-2 * losses[0])
+    lost, drift = ((np.abs(these - losses) / size).max() for these in (got["losses"], others))
     assert lost <= max(1e-3, 5 * drift) and lost <= 1e-2, (lost, drift)
     assert losses[-1] < 0.99 * losses[0], losses
     moved, own = (sum((p.detach() - q.detach()).square().sum().item() for p, q in zip(params.values(), n.parameters()))
