@@ -1,26 +1,11 @@
 /* norm_rows.c: loops of normalisation. Sums run over lanes in f32 for blocks of 2048 elements, whose
  * results are added in f64: the same order for every instruction set. */
 #include "norm_rows.h"
+#include "row_lanes.h"
 
 #include <math.h>
 
-#define LANES 16
 #define BLOCK 2048
-
-typedef float V __attribute__((vector_size(LANES * sizeof(float))));
-typedef gint32 M __attribute__((vector_size(LANES * sizeof(gint32))));
-typedef V U __attribute__((aligned(sizeof(float)), may_alias));
-
-#define LANE_NUMBERS                                                                               \
-    {                                                                                              \
-        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15                                       \
-    }
-#define AT(place) (*(const U *)(place))
-/* What lies `half` lanes above. */
-#define UPPER(v, half)                                                                             \
-    __builtin_shufflevector(v, v, half, half + 1, half + 2, half + 3, half + 4, half + 5,          \
-                            half + 6, half + 7, half + 8, half + 9, half + 10, half + 11,          \
-                            half + 12, half + 13, half + 14, half + 15)
 
 static CPU_INLINE void
 apply_body(const float *x, gint64 n, float mean, float inverse, const float *scale,

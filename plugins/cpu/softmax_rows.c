@@ -1,5 +1,6 @@
 /* softmax_rows.c: e^(x - max) of a row, sums over it and what is made of them, 16 lanes at a time whatever
  * the row's length. */
+#include "row_lanes.h"
 #include "softmax.h"
 #include "vmath.h"
 
@@ -7,21 +8,6 @@
 #include <immintrin.h>
 #endif
 
-#define LANES 16
-typedef float V __attribute__((vector_size(LANES * sizeof(float))));
-typedef gint32 M __attribute__((vector_size(LANES * sizeof(gint32))));
-typedef V U __attribute__((aligned(sizeof(float)), may_alias));
-
-#define LANE_NUMBERS                                                                               \
-    {                                                                                              \
-        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15                                       \
-    }
-#define AT(place) (*(const U *)(place))
-/* What lies `half` lanes above. */
-#define UPPER(v, half)                                                                             \
-    __builtin_shufflevector(v, v, half, half + 1, half + 2, half + 3, half + 4, half + 5,          \
-                            half + 6, half + 7, half + 8, half + 9, half + 10, half + 11,          \
-                            half + 12, half + 13, half + 14, half + 15)
 /* y where it is larger: not where one of them is NaN. */
 #define LARGER(y, x) (V)(((M)(y) & ((y) > (x))) | ((M)(x) & ~(M)((y) > (x))))
 
